@@ -1,0 +1,32 @@
+//! The SDK's configuration, loaded when the first client needs it.
+//!
+//! Loading costs milliseconds, nearly all of them for a TLS client; a function with a fixed password, or whose first
+//! connection comes from a warm pool, never pays them. One crypto library (ring) serves the SDK and the driver.
+
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::sync::OnceCell;
+
+/// The application's `SdkConfig`, or one from the environment. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Aws(Arc<OnceCell<SdkConfig>>);
+
+impl Aws {
+    /// What `aws_config(..)` on the builder was given.
+    pub(crate) fn given(config: SdkConfig) -> Self {
+        Self(Arc::new(OnceCell::new_with(Some(config))))
+    }
+
+    pub(crate) async fn config(&self) -> &SdkConfig {
+        self.0
+            .get_or_init(async || {
+                let http = aws_smithy_http_client::Builder::new()
+                    .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                    .build_https();
+                aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await
+            })
+            .await
+    }
+}

@@ -1,0 +1,194 @@
+//! The environment variables, in one table.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::{Config, ConfigError, url};
+
+/// A variable: its name, the form of its value, and how it gets into the configuration.
+type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
+
+const SPAN: &str = "a number with a unit, such as 250ms, 5s, 2m or 1h";
+const TEXT: &str = "a text that is not empty";
+const YES_OR_NO: &str = "true or false";
+
+/// All variables that `from_env` reads, with the form of their values. `DATABASE_URL` stands in for `LAMBDA_RDS_URL`.
+pub const VARIABLES: &[(&str, &str)] = &{
+    let mut names = [("", ""); TABLE.len()];
+    let mut n = 0;
+    while n < TABLE.len() {
+        names[n] = (TABLE[n].0, TABLE[n].1);
+        n += 1;
+    }
+    names
+};
+
+const TABLE: [Variable; 24] = [
+    ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
+    ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
+    ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
+    ("LAMBDA_RDS_DATABASE", TEXT, |c, v| set(&mut c.database, text(v)?)),
+    ("LAMBDA_RDS_USER", TEXT, |c, v| set(&mut c.user, text(v)?)),
+    ("LAMBDA_RDS_PASSWORD", TEXT, |c, v| set(&mut c.password, text(v)?.into())),
+    ("LAMBDA_RDS_SECRET", "a secret's name or ARN", |c, v| set(&mut c.secret, text(v)?)),
+    ("LAMBDA_RDS_IAM", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.iam = yes)),
+    ("LAMBDA_RDS_CLUSTER", "a cluster's identifier", |c, v| set(&mut c.cluster, text(v)?)),
+    ("LAMBDA_RDS_INSTANCE", "an instance's identifier", |c, v| set(&mut c.instance, text(v)?)),
+    ("LAMBDA_RDS_TLS", "verify-full, verify-ca, require or disable", |c, v| set(&mut c.tls, url::tls_mode(v)?)),
+    ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
+    ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
+    ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
+    ("LAMBDA_RDS_INIT_QUERY", TEXT, |c, v| set(&mut c.init_query, text(v)?)),
+    ("LAMBDA_RDS_APPLICATION_NAME", TEXT, |c, v| set(&mut c.application_name, text(v)?)),
+    ("LAMBDA_RDS_MAX_CONNECTIONS", "a number from 1", |c, v| {
+        set(&mut c.max_connections, v.parse().ok().filter(|n| *n > 0)?)
+    }),
+    ("LAMBDA_RDS_BORROW_TIMEOUT", SPAN, |c, v| set(&mut c.borrow_timeout, span(v)?)),
+    ("LAMBDA_RDS_CONNECT_TIMEOUT", SPAN, |c, v| set(&mut c.connect_timeout, span(v)?)),
+    ("LAMBDA_RDS_IDLE_TIMEOUT", SPAN, |c, v| set(&mut c.idle_timeout, span(v)?)),
+    ("LAMBDA_RDS_MAX_LIFETIME", SPAN, |c, v| set(&mut c.max_lifetime, span(v)?)),
+    ("LAMBDA_RDS_VALIDATE_AFTER", SPAN, |c, v| set(&mut c.validate_after, span(v)?)),
+    ("LAMBDA_RDS_VALIDATE_TIMEOUT", SPAN, |c, v| set(&mut c.validate_timeout, span(v)?)),
+    ("LAMBDA_RDS_IDLE_IN_TRANSACTION_TIMEOUT", SPAN, |c, v| set(&mut c.idle_in_transaction_timeout, span(v)?)),
+];
+
+/// Values that may be, or may hold, a secret and are not shown.
+const SECRET: [&str; 2] = ["LAMBDA_RDS_URL", "LAMBDA_RDS_PASSWORD"];
+
+impl Config {
+    /// What the environment says; not validated yet.
+    ///
+    /// # Errors
+    /// The first variable whose name or value is not understood.
+    pub(crate) fn from_vars(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let mut fallback = None;
+        for (name, value) in vars {
+            let Some(name) = name.to_str() else { continue };
+            if name == "DATABASE_URL" {
+                fallback = Some(value);
+            } else if name.starts_with("LAMBDA_RDS_") {
+                config.set(name, value)?;
+            }
+        }
+        if config.url.is_none()
+            && let Some(value) = fallback
+        {
+            let shown = || variable("DATABASE_URL", "<redacted>".to_owned(), TABLE[0].1);
+            config.url = Some(value.into_string().map_err(|_| shown())?.into());
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: OsString) -> Result<(), ConfigError> {
+        let Some((_, expected, setter)) = TABLE.iter().find(|(known, ..)| *known == name) else {
+            return Err(ConfigError::UnknownVariable { name: name.to_owned(), hint: hint(name) });
+        };
+        let shown = if SECRET.contains(&name) { "<redacted>".to_owned() } else { value.to_string_lossy().into_owned() };
+        let parsed = value.to_str().and_then(|value| setter(self, value.trim()));
+        parsed.ok_or_else(|| variable(name, shown, expected))
+    }
+}
+
+fn variable(name: &str, value: String, expected: &'static str) -> ConfigError {
+    ConfigError::Variable { name: name.to_owned(), value, expected }
+}
+
+/// The known name that shares the most with a misspelt one.
+fn hint(name: &str) -> String {
+    let shared = |known: &str| {
+        let prefix = known.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+        let suffix = known.bytes().rev().zip(name.bytes().rev()).take_while(|(a, b)| a == b).count();
+        prefix + suffix
+    };
+    match TABLE.iter().map(|(known, ..)| *known).max_by_key(|known| shared(known)) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => "see the README's table".to_owned(),
+    }
+}
+
+fn set<T>(field: &mut Option<T>, value: T) -> Option<()> {
+    *field = Some(value);
+    Some(())
+}
+
+fn text(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn yes_or_no(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A unit is demanded: whether a bare `5` means seconds or milliseconds would be a guess.
+fn span(value: &str) -> Option<Duration> {
+    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = value.split_at(digits);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, milliseconds) in
+            [("250ms", Some(250)), ("1.5s", Some(1500)), ("2m", Some(120_000)), ("1h", Some(3_600_000))]
+        {
+            assert_eq!(span(text), milliseconds.map(Duration::from_millis), "{text}");
+        }
+        for text in ["5", "", "s", "fast", "-1s", "1d", "1e400s", ".s"] {
+            assert_eq!(span(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_names_variable_value_and_form() {
+        let error = read(&[("LAMBDA_RDS_PORT", "high")]).unwrap_err().to_string();
+        assert_eq!(error, "LAMBDA_RDS_PORT=high is not understood; expected a port number");
+        for (name, value) in [
+            ("LAMBDA_RDS_TLS", "prefer"),
+            ("LAMBDA_RDS_IAM", "maybe"),
+            ("LAMBDA_RDS_MAX_CONNECTIONS", "0"),
+            ("LAMBDA_RDS_BORROW_TIMEOUT", "5"),
+            ("LAMBDA_RDS_HOST", " "),
+        ] {
+            assert!(matches!(read(&[(name, value)]), Err(ConfigError::Variable { .. })), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_an_error_with_the_nearest() {
+        let error = read(&[("LAMBDA_RDS_SECERT", "x")]).unwrap_err().to_string();
+        assert!(error.contains("did you mean LAMBDA_RDS_SECRET?"), "{error}");
+    }
+
+    #[test]
+    fn the_general_url_is_a_fallback() {
+        let both = [("DATABASE_URL", "postgres://fallback"), ("LAMBDA_RDS_URL", "postgres://own")];
+        assert_eq!(read(&both).unwrap().url.unwrap().expose(), "postgres://own");
+        assert_eq!(read(&both[..1]).unwrap().url.unwrap().expose(), "postgres://fallback");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let error = read(&[("LAMBDA_RDS_PASSWORD", "")]).unwrap_err().to_string();
+        assert!(error.contains("<redacted>"), "{error}");
+    }
+}

@@ -1,0 +1,352 @@
+//! What a proxy is told: plain values, their defaults with the reasons, and the one validation.
+//!
+//! A value set by hand wins over the same value in the URL. Nothing here does I/O, and nothing is guessed: a
+//! contradiction is an error that names both sides.
+
+mod env;
+mod url;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::redacted::Redacted;
+
+pub use env::VARIABLES;
+
+/// How a connection is protected, from strongest to none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Tls {
+    /// Encrypted; the certificate must be from a trusted authority and for the host's name. Default, because anything
+    /// weaker lets whoever sits in between read the password.
+    #[default]
+    VerifyFull,
+    /// Encrypted; the certificate must be from a trusted authority, its name is not looked at.
+    VerifyCa,
+    /// Encrypted; anybody's certificate is accepted.
+    Require,
+    /// Plain text.
+    Disable,
+}
+
+/// Everything that can be set and is a plain value. `None` means "not said"; `resolve` turns it into the default.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    pub(crate) url: Option<Redacted>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) database: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Redacted>,
+    pub(crate) secret: Option<String>,
+    pub(crate) iam: bool,
+    pub(crate) cluster: Option<String>,
+    pub(crate) instance: Option<String>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) ca_pem: Vec<u8>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) via_proxy: bool,
+    pub(crate) init_query: Option<String>,
+    pub(crate) application_name: Option<String>,
+    pub(crate) statement_cache_capacity: Option<usize>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) borrow_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) validate_after: Option<Duration>,
+    pub(crate) validate_timeout: Option<Duration>,
+    pub(crate) idle_in_transaction_timeout: Option<Duration>,
+}
+
+/// Two on classic Lambda, where an environment serves one invocation at a time: one for the handler, and one so that a
+/// second session beside an open transaction (an audit write, a `join!`) does not wait for itself.
+const MAX_CONNECTIONS: usize = 2;
+/// Long enough for a connect behind a busy server, short enough to answer within most functions' timeouts.
+const BORROW_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connect within a region takes 5-50 ms; a lost SYN is repeated after 1 s and after 3 s
+/// ([RFC 6298](https://www.rfc-editor.org/rfc/rfc6298)), and both repeats should fit.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// RDS Proxy calls a connection idle after five minutes without activity, and NAT and load balancers forget a silent
+/// flow after 350 s: <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html>.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bounds what a long-lived backend accumulates, and spreads a fleet over members that have come back.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// A connection that answered this recently is as good as validated: a round trip per lease would cost more than it finds.
+const VALIDATE_AFTER: Duration = Duration::from_secs(1);
+/// Far above any round trip within a region, far below what an invocation notices.
+const VALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
+/// A transaction of a killed environment holds its locks until the server gives up on it.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Config {
+    /// The one validation: takes the URL in, looks for contradictions. `scheme` is the engine's, as in its URLs.
+    /// `host_may_follow`: whoever brings the credentials may bring the host too.
+    pub(crate) fn resolve(mut self, schemes: &[&str], host_may_follow: bool) -> Result<Self, ConfigError> {
+        if let Some(text) = self.url.take() {
+            url::merge(&mut self, &text, schemes)?;
+        }
+        self.check_target(host_may_follow || self.secret.is_some())?;
+        self.check_credentials()?;
+        self.check_values()?;
+        Ok(self)
+    }
+
+    fn check_target(&self, host_may_follow: bool) -> Result<(), ConfigError> {
+        let named = [
+            self.host.as_ref().map(|_| "host"),
+            self.cluster.as_ref().map(|_| "cluster"),
+            self.instance.as_ref().map(|_| "instance"),
+        ];
+        let mut named = named.into_iter().flatten();
+        match (named.next(), named.next()) {
+            (Some(first), Some(second)) => Err(ConfigError::Conflict { first, second }),
+            (None, _) if !host_may_follow => Err(if self.iam || self.user.is_some() || self.password.is_some() {
+                ConfigError::NoHost
+            } else {
+                ConfigError::NothingConfigured
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The options that say where credentials come from, as far as they are set.
+    fn credentials_options(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            self.password.as_ref().map(|_| "password"),
+            self.secret.as_ref().map(|_| "secret"),
+            self.iam.then_some("iam"),
+        ];
+        given.into_iter().flatten()
+    }
+
+    pub(crate) fn credentials_option(&self) -> Option<&'static str> {
+        self.credentials_options().next()
+    }
+
+    fn check_credentials(&self) -> Result<(), ConfigError> {
+        let mut given = self.credentials_options();
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            return Err(ConfigError::Conflict { first, second });
+        }
+        if self.iam && self.tls() == Tls::Disable {
+            // The token would travel in plain text, and RDS refuses it:
+            // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+            return Err(ConfigError::Conflict { first: "iam", second: "Tls::Disable" });
+        }
+        if self.iam && self.user.is_none() {
+            return Err(ConfigError::NoUser);
+        }
+        Ok(())
+    }
+
+    fn check_values(&self) -> Result<(), ConfigError> {
+        let spans = [
+            ("borrow_timeout", self.borrow_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("max_lifetime", self.max_lifetime),
+            ("validate_timeout", self.validate_timeout),
+            ("idle_in_transaction_timeout", self.idle_in_transaction_timeout),
+        ];
+        for (option, span) in spans {
+            if span.is_some_and(|span| span.is_zero()) {
+                return Err(ConfigError::Value { option, problem: "must be longer than zero" });
+            }
+        }
+        if self.max_connections == Some(0) {
+            return Err(ConfigError::Value { option: "max_connections", problem: "must be at least 1" });
+        }
+        if self.statement_cache_capacity == Some(0) {
+            // sqlx would leak a named statement on the server with every query (sqlx #4328).
+            return Err(ConfigError::Value { option: "statement-cache-capacity", problem: "must be at least 1" });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tls(&self) -> Tls {
+        self.tls.unwrap_or_default()
+    }
+
+    pub(crate) fn max_connections(&self) -> usize {
+        self.max_connections.unwrap_or(MAX_CONNECTIONS)
+    }
+
+    pub(crate) fn borrow_timeout(&self) -> Duration {
+        self.borrow_timeout.unwrap_or(BORROW_TIMEOUT)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout.unwrap_or(IDLE_TIMEOUT)
+    }
+
+    pub(crate) fn max_lifetime(&self) -> Duration {
+        self.max_lifetime.unwrap_or(MAX_LIFETIME)
+    }
+
+    pub(crate) fn validate_after(&self) -> Duration {
+        self.validate_after.unwrap_or(VALIDATE_AFTER)
+    }
+
+    pub(crate) fn validate_timeout(&self) -> Duration {
+        self.validate_timeout.unwrap_or(VALIDATE_TIMEOUT)
+    }
+
+    pub(crate) fn idle_in_transaction_timeout(&self) -> Duration {
+        self.idle_in_transaction_timeout.unwrap_or(IDLE_IN_TRANSACTION_TIMEOUT)
+    }
+}
+
+/// What is wrong with a configuration. Texts name the variable or option and the form expected; values are shown only
+/// where they cannot be secrets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Nothing says which database to connect to.
+    #[error(
+        "no database is configured: set LAMBDA_RDS_URL (or DATABASE_URL), or LAMBDA_RDS_HOST with LAMBDA_RDS_SECRET, LAMBDA_RDS_IAM or LAMBDA_RDS_PASSWORD; in code, url() or host() on the builder"
+    )]
+    NothingConfigured,
+
+    /// There is a user or there are credentials, and no host.
+    #[error(
+        "no host is configured: set LAMBDA_RDS_HOST, a URL, LAMBDA_RDS_CLUSTER or LAMBDA_RDS_INSTANCE, or use a secret that holds one"
+    )]
+    NoHost,
+
+    /// IAM authentication needs to know the database user.
+    #[error("no user is configured: IAM tokens are made for one database user; set LAMBDA_RDS_USER or the URL's user")]
+    NoUser,
+
+    /// A URL that cannot be understood. Its text is not shown: it may hold a password.
+    #[error(
+        "the database URL is malformed: {problem}; expected {scheme}://user[:password]@host[:port]/database, with special characters percent-encoded"
+    )]
+    Url {
+        /// What is wrong with it.
+        problem: String,
+        /// The scheme expected.
+        scheme: String,
+    },
+
+    /// A parameter in the URL's query that is not known, or whose value is not.
+    #[error("the database URL's parameter {parameter}={value} is not understood; expected {expected}")]
+    UrlParameter {
+        /// The parameter's name.
+        parameter: String,
+        /// Its value.
+        value: String,
+        /// What would be understood.
+        expected: &'static str,
+    },
+
+    /// An environment variable with a value that is not understood.
+    #[error("{name}={value} is not understood; expected {expected}")]
+    Variable {
+        /// The variable's name.
+        name: String,
+        /// Its value, or a placeholder where it may be a secret.
+        value: String,
+        /// The form expected.
+        expected: &'static str,
+    },
+
+    /// A `LAMBDA_RDS_*` variable that does not exist. Ignoring a misspelt one would be a silent guess.
+    #[error("{name} is not a variable of lambda-rds; {hint}")]
+    UnknownVariable {
+        /// The variable's name.
+        name: String,
+        /// The nearest one that exists.
+        hint: String,
+    },
+
+    /// Two settings that exclude each other.
+    #[error("{first} and {second} are both configured and exclude each other; leave one out")]
+    Conflict {
+        /// The one.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+
+    /// A setting outside its range.
+    #[error("{option} {problem}")]
+    Value {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// The file with root certificates cannot be read.
+    #[error("the root certificates in {path} cannot be read; check LAMBDA_RDS_CA_FILE or sslrootcert")]
+    CaFile {
+        /// The path.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+
+    /// `install` was called when there was a process-wide proxy already.
+    #[error("a process-wide proxy is there already; call install() once, before get_connection() and init()")]
+    AlreadyInstalled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut Config)) -> Result<Config, ConfigError> {
+        let mut config = Config { host: Some("db".into()), user: Some("app".into()), ..Config::default() };
+        change(&mut config);
+        config.resolve(&["postgres", "postgresql"], false)
+    }
+
+    #[test]
+    fn nothing_and_half_a_target_are_told_apart() {
+        assert!(matches!(Config::default().resolve(&["postgres"], false), Err(ConfigError::NothingConfigured)));
+        let user_only = Config { user: Some("app".into()), ..Config::default() };
+        assert!(matches!(user_only.resolve(&["postgres"], false), Err(ConfigError::NoHost)));
+        let secret_only = Config { secret: Some("s".into()), ..Config::default() };
+        assert!(secret_only.resolve(&["postgres"], false).is_ok(), "a secret may bring the host");
+    }
+
+    #[test]
+    fn contradictions_name_both_sides() {
+        let cases: [(fn(&mut Config), &str, &str); 4] = [
+            (|c| (c.secret, c.iam) = (Some("s".into()), true), "secret", "iam"),
+            (|c| (c.password, c.secret) = (Some("p".into()), Some("s".into())), "password", "secret"),
+            (|c| (c.iam, c.tls) = (true, Some(Tls::Disable)), "iam", "Tls::Disable"),
+            (|c| c.cluster = Some("c".into()), "host", "cluster"),
+        ];
+        for (change, one, other) in cases {
+            match with(change) {
+                Err(ConfigError::Conflict { first, second }) => assert_eq!((first, second), (one, other)),
+                result => panic!("{one}/{other}: {result:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_zero_is_no_bound() {
+        for change in [
+            (|c| c.max_connections = Some(0)) as fn(&mut Config),
+            |c| c.borrow_timeout = Some(Duration::ZERO),
+            |c| c.connect_timeout = Some(Duration::ZERO),
+        ] {
+            assert!(matches!(with(change), Err(ConfigError::Value { .. })));
+        }
+        assert!(with(|c| c.validate_after = Some(Duration::ZERO)).is_ok(), "zero means: validate always");
+    }
+
+    #[test]
+    fn what_is_set_by_hand_wins_over_the_url() {
+        let config = with(|c| c.url = Some("postgres://other:pw@elsewhere:6000/shop?sslmode=require".into())).unwrap();
+        assert_eq!((config.host.as_deref(), config.user.as_deref()), (Some("db"), Some("app")));
+        assert_eq!((config.port, config.database.as_deref(), config.tls()), (Some(6000), Some("shop"), Tls::Require));
+    }
+}

@@ -1,0 +1,151 @@
+//! Database URLs as sqlx and libpq write them. Where they say nothing about TLS, nothing is assumed here: the default is
+//! verify-full.
+
+use percent_encoding::percent_decode_str;
+
+use super::{Config, ConfigError, Tls};
+use crate::redacted::Redacted;
+
+const MODES: &str = "verify-full, verify-ca, require or disable";
+
+/// Puts what the URL says where the configuration says nothing.
+pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> Result<(), ConfigError> {
+    let malformed = |problem: String| ConfigError::Url { problem, scheme: schemes[0].to_owned() };
+    let url = ::url::Url::parse(text.expose()).map_err(|error| malformed(error.to_string()))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(malformed(format!("its scheme is {}", url.scheme())));
+    }
+    let decode = |part: &'static str, text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+        decoded.map_err(|_| malformed(format!("its {part} is not UTF-8 after percent-decoding")))
+    };
+
+    if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
+        let host = decode("host", host.trim_start_matches('[').trim_end_matches(']'))?;
+        config.host.get_or_insert(host);
+    }
+    if let Some(port) = url.port() {
+        config.port.get_or_insert(port);
+    }
+    if !url.username().is_empty() {
+        let user = decode("user", url.username())?;
+        config.user.get_or_insert(user);
+    }
+    if let Some(password) = url.password() {
+        let password = decode("password", password)?;
+        config.password.get_or_insert(password.into());
+    }
+    let path = url.path().trim_start_matches('/');
+    if !path.is_empty() {
+        let database = decode("database", path)?;
+        config.database.get_or_insert(database);
+    }
+    for (name, value) in url.query_pairs() {
+        parameter(config, &name, &value)?;
+    }
+    Ok(())
+}
+
+fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigError> {
+    let wrong = |expected| ConfigError::UrlParameter {
+        parameter: name.to_owned(),
+        value: if name == "password" { "<redacted>".to_owned() } else { value.to_owned() },
+        expected,
+    };
+    match name {
+        "sslmode" | "ssl-mode" => {
+            let mode = tls_mode(value).ok_or_else(|| wrong(MODES))?;
+            config.tls.get_or_insert(mode);
+        }
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
+            config.ca_file.get_or_insert(value.into());
+        }
+        "host" => {
+            config.host.get_or_insert(value.to_owned());
+        }
+        "port" => {
+            let port = value.parse().map_err(|_| wrong("a port number"))?;
+            config.port.get_or_insert(port);
+        }
+        "dbname" => {
+            config.database.get_or_insert(value.to_owned());
+        }
+        "user" => {
+            config.user.get_or_insert(value.to_owned());
+        }
+        "password" => {
+            config.password.get_or_insert(value.into());
+        }
+        "application_name" => {
+            config.application_name.get_or_insert(value.to_owned());
+        }
+        "statement-cache-capacity" => {
+            let capacity = value.parse().map_err(|_| wrong("a number"))?;
+            config.statement_cache_capacity.get_or_insert(capacity);
+        }
+        // An ignored parameter would be a silent guess about, say, TLS.
+        _ => {
+            return Err(wrong(
+                "one of sslmode, sslrootcert, host, port, dbname, user, password, application_name, statement-cache-capacity",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// libpq's and MySQL's names. `prefer` and `allow` are left out: they fall back to plain text without a word.
+pub(super) fn tls_mode(value: &str) -> Option<Tls> {
+    match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "verify-full" | "verify-identity" => Some(Tls::VerifyFull),
+        "verify-ca" => Some(Tls::VerifyCa),
+        "require" | "required" => Some(Tls::Require),
+        "disable" | "disabled" => Some(Tls::Disable),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        merge(&mut config, &text.into(), &["postgres", "postgresql"]).map(|()| config)
+    }
+
+    #[test]
+    fn every_part_is_percent_decoded() {
+        let config =
+            parse("postgresql://us%40er:p%3A%2Fw@db.example:5433/my%20shop?sslmode=verify-ca&sslrootcert=/ca.pem")
+                .unwrap();
+        assert_eq!(config.user.as_deref(), Some("us@er"));
+        assert_eq!(config.password.as_ref().map(Redacted::expose), Some("p:/w"));
+        assert_eq!((config.host.as_deref(), config.port), (Some("db.example"), Some(5433)));
+        assert_eq!(config.database.as_deref(), Some("my shop"));
+        assert_eq!((config.tls(), config.ca_file), (Tls::VerifyCa, Some("/ca.pem".into())));
+    }
+
+    #[test]
+    fn an_ipv6_host_loses_its_brackets() {
+        assert_eq!(parse("postgres://u@[::1]:5432/d").unwrap().host.as_deref(), Some("::1"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_and_no_password_shows() {
+        for text in [
+            "postgres//app:hunter2@db/x",
+            "mysql://app:hunter2@db/x",
+            "postgres://app:hunter2@db:port/x",
+            "postgres://app:hunter2@db/x?sslmode=prefer",
+            "postgres://app:hunter2@db/x?sslmod=require",
+            "postgres://app:hunter2@db/x?port=high",
+            "postgres://app:hunter2%ff@db/x",
+            "hunter2",
+            "",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, ConfigError::Url { .. } | ConfigError::UrlParameter { .. }), "{text}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Opens physical connections: credentials, then TLS and login, then set-up, under one deadline.
+//!
+//! Implements [`pool::Connect`](crate::pool::Connect), and turns what the driver says into errors that name cause and cure.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{timeout, timeout_at};
+
+use crate::config::{Config, ConfigError, Tls};
+use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
+use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
+use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
+use crate::event::{Event, Events};
+use crate::pool::{Attempt, Connect, Peek};
+use crate::tls;
+use crate::topology::Endpoint;
+
+/// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
+const MOST_CREDENTIALS: usize = 4;
+
+/// After a failed dial the name is looked up again to tell a bad name from a bad host; nobody waits longer for it.
+const LOOKUP_BOUND: Duration = Duration::from_secs(1);
+
+/// A physical connection, and what has been done to it.
+pub(crate) struct Wire<DB: Engine> {
+    pub(crate) driver: DB::Connection,
+    /// Declared after the driver: the duplicate must not outlive it by more than this drop.
+    socket: Option<Socket>,
+    /// A transaction may be open on it.
+    pub(crate) open: bool,
+    /// A session may have left traces on it.
+    pub(crate) soiled: bool,
+}
+
+impl<DB: Engine> fmt::Debug for Wire<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("open", &self.open).field("soiled", &self.soiled).finish_non_exhaustive()
+    }
+}
+
+/// Knows the way to one database.
+pub(crate) struct Connector<DB: Engine> {
+    config: Config,
+    provider: Arc<dyn CredentialsProvider>,
+    endpoint: Endpoint,
+    region: Option<String>,
+    application_name: String,
+    events: Events,
+    idle_timeout_unknown: AtomicBool,
+    sockets_unreachable: AtomicBool,
+    /// Where the last login was.
+    writer: Mutex<Option<String>>,
+    engine: PhantomData<fn() -> DB>,
+}
+
+impl<DB: Engine> Connector<DB> {
+    pub(crate) fn new(
+        config: Config,
+        provider: Arc<dyn CredentialsProvider>,
+        endpoint: Endpoint,
+        region: Option<String>,
+        application_name: String,
+        events: Events,
+    ) -> Self {
+        Self {
+            config,
+            provider,
+            endpoint,
+            region,
+            application_name,
+            events,
+            idle_timeout_unknown: AtomicBool::new(false),
+            sockets_unreachable: AtomicBool::new(false),
+            writer: Mutex::default(),
+            engine: PhantomData,
+        }
+    }
+
+    pub(crate) fn via_proxy(&self) -> bool {
+        self.config.via_proxy
+    }
+
+    /// `host:port` of the last login.
+    pub(crate) fn writer(&self) -> Option<String> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Logs in with the first credentials that the database does not refuse.
+    async fn log_in(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        attempt.enter(Phase::Credentials);
+        let place = self.endpoint.resolve(attempt.deadline).await?;
+        let mut request = CredentialsRequest {
+            host: place.host,
+            port: place.port.or(self.config.port).unwrap_or(DB::PORT),
+            user: self.config.user.clone(),
+            engine: DB::FAMILY,
+            refused: Vec::new(),
+        };
+        let mut refusal = None;
+        loop {
+            attempt.enter(Phase::Credentials);
+            let answer = self.ask(&request, attempt).await;
+            let credentials = match (answer, refusal.take()) {
+                (Err(CredentialsError::Exhausted), Some(refusal)) => return Err(refusal),
+                (Ok(same), Some(refusal)) if request.refused.contains(&same) => return Err(refusal),
+                (answer, _) => answer?,
+            };
+            let login = self.login(&request, &credentials)?;
+            let failure = match self.dial(&login, attempt).await {
+                Ok(wire) => {
+                    let host = format!("{}:{}", login.host, login.port);
+                    *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
+                    self.events.emit(&Event::Connected { host, elapsed: attempt.deadline.spent() });
+                    return Ok(wire);
+                }
+                Err(failure) => failure,
+            };
+            let error = self.explain(failure, &login, request.refused.len(), attempt).await;
+            if !matches!(error, Error::Authentication { .. }) || request.refused.len() + 1 >= MOST_CREDENTIALS {
+                return Err(error);
+            }
+            request.refused.push(credentials);
+            let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
+            self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
+            refusal = Some(error);
+        }
+    }
+
+    async fn ask(&self, request: &CredentialsRequest, attempt: &Attempt) -> Result<Credentials, CredentialsError> {
+        match timeout_at(attempt.deadline.instant(), self.provider.credentials(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(CredentialsError::Unreachable {
+                service: "the credentials provider",
+                endpoint: "it needs",
+                elapsed: attempt.deadline.spent(),
+                source: None,
+            }),
+        }
+    }
+
+    fn login(&self, request: &CredentialsRequest, credentials: &Credentials) -> Result<Login, Error> {
+        let host = request.host.clone().or_else(|| credentials.host.clone()).ok_or(ConfigError::NoHost)?;
+        // A port that came with the secret's host belongs to that host.
+        let port = self.config.port.or(if request.host.is_none() { credentials.port } else { None });
+        Ok(Login {
+            port: port.unwrap_or(request.port),
+            user: credentials.user.clone(),
+            password: credentials.password.clone(),
+            database: self.config.database.clone().or_else(|| credentials.database.clone()),
+            tls: self.config.tls(),
+            roots: self.roots(&host)?,
+            application_name: self.application_name.clone(),
+            statement_cache_capacity: self.config.statement_cache_capacity,
+            orphans: (!self.config.via_proxy).then(|| Orphans {
+                idle: self.config.idle_timeout(),
+                idle_in_transaction: self.config.idle_in_transaction_timeout(),
+                idle_unknown: self.idle_timeout_unknown.load(Ordering::Relaxed),
+            }),
+            host,
+        })
+    }
+
+    /// The region's RDS roots and the configured ones. The file is read at each connect, so that it can be replaced.
+    fn roots(&self, host: &str) -> Result<Vec<u8>, ConfigError> {
+        if matches!(self.config.tls(), Tls::Require | Tls::Disable) {
+            return Ok(Vec::new());
+        }
+        let mut roots = tls::roots(tls::region_of(host).as_deref().or(self.region.as_deref())).into_bytes();
+        roots.extend_from_slice(&self.config.ca_pem);
+        if let Some(path) = &self.config.ca_file {
+            let failed = |source| ConfigError::CaFile { path: path.display().to_string(), source };
+            let file = std::fs::read(path).map_err(failed)?;
+            if !tls::has_certificate(&file) {
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it holds no PEM certificate")));
+            }
+            roots.extend(file);
+        }
+        Ok(roots)
+    }
+
+    async fn dial(&self, login: &Login, attempt: &Attempt) -> Result<Wire<DB>, Failure> {
+        attempt.enter(Phase::Dialling);
+        let deadline = attempt.deadline.within(self.config.connect_timeout());
+        let mut tap = Tap::new(login.port);
+        let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
+        let driver = match dialled {
+            Ok(Ok(driver)) => driver,
+            Ok(Err(error)) => return Err(Failure { source: Some(error), reached: tap.reached() }),
+            Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
+        };
+        let socket = tap.into_socket().unwrap_or_else(|error| {
+            if !self.sockets_unreachable.swap(true, Ordering::Relaxed) {
+                self.events.emit(&Event::SocketsUnreachable { error: error.to_string() });
+            }
+            None
+        });
+        Ok(Wire { driver, socket, open: false, soiled: false })
+    }
+
+    /// What a failed dial means, and what to do about it.
+    async fn explain(&self, failure: Failure, login: &Login, refused: usize, attempt: &Attempt) -> Error {
+        let elapsed = attempt.deadline.spent();
+        let (host, port) = (login.host.clone(), login.port);
+        let Some(source) = failure.source else {
+            let (reason, phase) = match failure.reached {
+                Reached::Nothing => {
+                    let source = io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer");
+                    return Error::Dns { host, elapsed, source };
+                }
+                Reached::Connected => (Unreachable::Silent, Phase::Handshake),
+                Reached::Dialling | Reached::Unknown => (Unreachable::NoRoute, Phase::Dialling),
+            };
+            return Error::Unreachable { host, port, reason, phase, elapsed, source: None };
+        };
+        if let Some(problem) = tls::problem(&source) {
+            return Error::Tls { host, problem, elapsed, source };
+        }
+        match DB::diagnose(&source) {
+            Diagnosis::Authentication => {
+                let refused = u32::try_from(refused + 1).unwrap_or(u32::MAX);
+                Error::Authentication { host, user: login.user.clone(), refused, elapsed, source }
+            }
+            Diagnosis::Full => Error::TooManyConnections { host, elapsed, source },
+            Diagnosis::NotReady => Error::NotReady { host, elapsed, source },
+            Diagnosis::TlsDemanded => Error::Tls { host, problem: TlsProblem::Demanded, elapsed, source },
+            Diagnosis::UnknownDatabase => {
+                let database = login.database.clone().unwrap_or_else(|| login.user.clone());
+                Error::UnknownDatabase { host, database, elapsed, source }
+            }
+            _ => match source {
+                sqlx::Error::Io(source) => explain_io(source, failure.reached, host, port, elapsed).await,
+                source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
+            },
+        }
+    }
+
+    /// The one statement of its own that a new connection may need.
+    async fn set_up(&self, wire: &mut Wire<DB>, attempt: &Attempt) -> Result<(), Error> {
+        let Some(query) = &self.config.init_query else { return Ok(()) };
+        attempt.enter(Phase::Setup);
+        let deadline = attempt.deadline.within(self.config.connect_timeout());
+        let answered = timeout_at(deadline.instant(), DB::run(&mut wire.driver, query.clone())).await;
+        let source = match answered {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(source)) => source,
+            Err(_) => sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "init_query did not end in time")),
+        };
+        let host = self.config.host.clone().unwrap_or_default();
+        Err(Error::Connect { host, phase: Phase::Setup, elapsed: attempt.deadline.spent(), source })
+    }
+}
+
+/// A dial that failed: with an error, or by running out of time.
+struct Failure {
+    source: Option<sqlx::Error>,
+    reached: Reached,
+}
+
+async fn explain_io(source: io::Error, reached: Reached, host: String, port: u16, elapsed: Duration) -> Error {
+    let reason = match source.kind() {
+        io::ErrorKind::ConnectionRefused => Unreachable::Refused,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            Unreachable::HungUp
+        }
+        _ if matches!(reached, Reached::Nothing | Reached::Unknown) => {
+            // Resolver errors have no kind of their own: ask again, and believe the answer.
+            if !is_found(&host, port).await {
+                return Error::Dns { host, elapsed, source };
+            }
+            Unreachable::NoRoute
+        }
+        _ => Unreachable::NoRoute,
+    };
+    let phase = if reason == Unreachable::HungUp { Phase::Handshake } else { Phase::Dialling };
+    Error::Unreachable { host, port, reason, phase, elapsed, source: Some(source) }
+}
+
+async fn is_found(host: &str, port: u16) -> bool {
+    matches!(timeout(LOOKUP_BOUND, tokio::net::lookup_host((host, port))).await, Ok(Ok(_)))
+}
+
+impl<DB: Engine> Connect for Connector<DB> {
+    type Conn = Wire<DB>;
+
+    async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let mut wire = match self.log_in(attempt).await {
+            Err(Error::Connect { source, .. })
+                if DB::diagnose(&source) == Diagnosis::UnknownSetting
+                    && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
+            {
+                // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.
+                self.log_in(attempt).await?
+            }
+            result => result?,
+        };
+        self.set_up(&mut wire, attempt).await?;
+        Ok(wire)
+    }
+
+    fn peek(&self, wire: &Wire<DB>) -> Peek {
+        wire.socket.as_ref().map_or(Peek::Quiet, Socket::peek)
+    }
+
+    async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
+        let restored = async {
+            // A late error belongs to a statement that nobody waits for any more.
+            let _late: Option<sqlx::Error> = DB::drain(&mut wire.driver).await?;
+            if wire.open {
+                DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
+                wire.open = false;
+            }
+            if wire.soiled {
+                DB::clean(&mut wire.driver).await?;
+                if let Some(query) = &self.config.init_query {
+                    DB::run(&mut wire.driver, query.clone()).await?;
+                }
+                wire.soiled = false;
+            }
+            Ok(())
+        };
+        restored.await.map_err(Error::Database)
+    }
+
+    async fn close(&self, wire: Wire<DB>) {
+        let Wire { driver, socket, .. } = wire;
+        // The duplicate first: the server sees the end only when both are gone.
+        drop(socket);
+        DB::close(driver).await;
+    }
+}

@@ -1,0 +1,103 @@
+//! The JSON that RDS, its rotation functions and RDS Proxy keep in a secret.
+//!
+//! Shapes: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
+//! Managed secrets hold user and password only; `port` is a number in AWS's template and a text in some of its examples.
+
+use serde_json::Value;
+
+use super::{Credentials, CredentialsError};
+
+/// Reads a secret's text.
+pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Credentials, CredentialsError> {
+    let malformed = |problem: String| CredentialsError::Malformed { secret: secret.to_owned(), problem };
+    // serde_json's error would quote nothing of the text but its position; only that is passed on.
+    let json: Value = serde_json::from_str(text)
+        .map_err(|error| malformed(format!("it is not JSON (line {}, column {})", error.line(), error.column())))?;
+    let Value::Object(fields) = json else { return Err(malformed("it is JSON but not an object".to_owned())) };
+    let text_of = |key: &str| match fields.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(malformed(format!("\"{key}\" is not a text"))),
+    };
+    let needed = |key: &str| text_of(key)?.ok_or_else(|| malformed(format!("\"{key}\" is missing")));
+
+    let user = needed("username")?;
+    let password = needed("password")?;
+    let port = match fields.get("port") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => return Err(malformed("\"port\" is neither a number nor a text".to_owned())),
+    };
+    let port = port.map(|port| port.trim().parse().map_err(|_| malformed(format!("\"port\" {port} is no port"))));
+    match text_of("engine")? {
+        Some(found) if !is_engine(&found, engine) => {
+            return Err(malformed(format!("it is for the engine {found}, and {engine} is being connected to")));
+        }
+        _ => {}
+    }
+    Ok(Credentials {
+        host: text_of("host")?,
+        port: port.transpose()?,
+        database: text_of("dbname")?,
+        ..Credentials::new(user, password)
+    })
+}
+
+/// `aurora-postgresql`, `mariadb` and the like belong to their families.
+fn is_engine(found: &str, engine: &str) -> bool {
+    let found = found.to_ascii_lowercase();
+    let found = found.strip_prefix("aurora-").unwrap_or(&found);
+    match engine {
+        "postgres" => matches!(found, "postgres" | "postgresql"),
+        _ => matches!(found, "mysql" | "mariadb" | "aurora"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_shape_is_read() {
+        for (text, host, port, database) in [
+            (r#"{"username":"app","password":"pw"}"#, None, None, None),
+            (
+                r#"{"engine":"postgres","host":"db.example","username":"app","password":"pw","dbname":"shop","port":5433}"#,
+                Some("db.example"),
+                Some(5433),
+                Some("shop"),
+            ),
+            (
+                r#"{"engine":"aurora-postgresql","host":"db","username":"app","password":"pw","dbname":null,"port":"5432","masterarn":"arn:x"}"#,
+                Some("db"),
+                Some(5432),
+                None,
+            ),
+        ] {
+            let read = parse("s", text, "postgres").unwrap();
+            assert_eq!((read.user.as_str(), read.password.expose()), ("app", "pw"));
+            assert_eq!((read.host.as_deref(), read.port, read.database.as_deref()), (host, port, database), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_showing_the_secret() {
+        for (text, problem) in [
+            ("hunter2", "not JSON"),
+            (r#"["hunter2"]"#, "not an object"),
+            (r#"{"username":"app"}"#, "\"password\" is missing"),
+            (r#"{"username":"app","password":""}"#, "\"password\" is missing"),
+            (r#"{"password":"hunter2"}"#, "\"username\" is missing"),
+            (r#"{"username":"app","password":["hunter2"]}"#, "\"password\" is not a text"),
+            (r#"{"username":"app","password":"hunter2","port":"high"}"#, "no port"),
+            (r#"{"username":"app","password":"hunter2","port":70000}"#, "no port"),
+            (r#"{"username":"app","password":"hunter2","engine":"mysql"}"#, "engine mysql"),
+        ] {
+            let error = parse("prod/db", text, "postgres").unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains("prod/db"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

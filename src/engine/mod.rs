@@ -1,0 +1,136 @@
+//! All that differs between databases, behind one sealed trait.
+//!
+//! The folder of an engine has the same files in the same order for each: how to log in, what a text does to the
+//! session, what an error means.
+
+mod lexer;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+mod socket;
+
+use std::future::Future;
+use std::time::Duration;
+
+use once_cell::sync::OnceCell;
+
+use crate::config::Tls;
+use crate::pin::PinCause;
+use crate::proxy::Proxy;
+use crate::redacted::Redacted;
+
+pub(crate) use socket::{Reached, Socket, Tap};
+
+/// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres).
+///
+/// Sealed: an engine is more than its driver, and this crate knows the rest of each.
+pub trait Engine: Driver {}
+
+impl<D: Driver> Engine for D {}
+
+/// Everything a login needs.
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: Redacted,
+    pub(crate) database: Option<String>,
+    pub(crate) tls: Tls,
+    /// PEM of the roots to trust besides the public ones.
+    pub(crate) roots: Vec<u8>,
+    pub(crate) application_name: String,
+    pub(crate) statement_cache_capacity: Option<usize>,
+    /// What the server is told to give up on; `None` where a pooler in between would not understand.
+    pub(crate) orphans: Option<Orphans>,
+}
+
+/// When the server drops what a dead or frozen environment left behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Orphans {
+    pub(crate) idle: Duration,
+    pub(crate) idle_in_transaction: Duration,
+    /// Whether this server is too old to know an idle timeout.
+    pub(crate) idle_unknown: bool,
+}
+
+/// What a text does to the session it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing that outlives the statement, or its transaction.
+    Plain,
+    /// Something that ties the session to the connection.
+    Pins(PinCause),
+}
+
+/// What a driver's error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diagnosis {
+    /// The connection is gone or out of step.
+    Dead,
+    /// The server, or this user's share, is full.
+    Full,
+    /// The server does not accept connections yet, or no longer.
+    NotReady,
+    /// User or password is wrong.
+    Authentication,
+    /// There is no such database.
+    UnknownDatabase,
+    /// Plain text where the server wants TLS.
+    TlsDemanded,
+    /// A setting sent at login is not known to this server.
+    UnknownSetting,
+    /// The statement failed; the connection is fine.
+    Statement,
+    /// The driver gave up half way; the connection has to be brought to rest.
+    Interrupted,
+    /// Nothing was sent.
+    NotSent,
+}
+
+/// What a probe of the transaction found, and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The transaction was healthy and is committed.
+    Yes,
+    /// There was no healthy transaction; nothing was committed and none is open.
+    No,
+}
+
+/// An engine's driver: the part of [`Engine`] that outsiders cannot name.
+pub trait Driver: sqlx::Database + Sized {
+    /// As secrets and messages call it.
+    const FAMILY: &'static str;
+    /// The schemes of its URLs, the usual one first.
+    const SCHEMES: &'static [&'static str];
+    /// The default port.
+    const PORT: u16;
+
+    /// The process-wide proxy.
+    #[doc(hidden)]
+    fn process_wide() -> &'static OnceCell<Proxy<Self>>;
+
+    /// One login.
+    fn dial(login: &Login) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
+
+    /// What `sql` does to its session.
+    fn classify(sql: &str) -> Class;
+
+    /// What an error means for the connection.
+    fn diagnose(error: &sqlx::Error) -> Diagnosis;
+
+    /// Runs a text without parameters and drops its rows.
+    fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Reads what is still on its way, and so proves that the connection answers. A statement's late error is returned
+    /// in `Ok`: it belongs to whoever dropped the statement.
+    fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
+
+    /// Makes a connection that sessions have left their traces on as good as new.
+    fn clean(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Commits if, and only if, the server says that the transaction is open and healthy; else rolls back.
+    fn commit_if_healthy(conn: &mut Self::Connection) -> impl Future<Output = Result<Committed, sqlx::Error>> + Send;
+
+    /// Says goodbye.
+    fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;
+}

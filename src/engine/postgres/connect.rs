@@ -1,0 +1,43 @@
+//! How to log in.
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use crate::config::Tls;
+use crate::engine::Login;
+
+pub(super) fn options(login: &Login) -> PgConnectOptions {
+    // `new` would read a password file; what the driver takes from `PG*` variables is set over here.
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&login.host)
+        .port(login.port)
+        .username(&login.user)
+        .password(login.password.expose())
+        // The server's own default is the user's name.
+        .database(login.database.as_deref().unwrap_or(&login.user))
+        .application_name(&login.application_name)
+        .ssl_mode(match login.tls {
+            Tls::VerifyFull => PgSslMode::VerifyFull,
+            Tls::VerifyCa => PgSslMode::VerifyCa,
+            Tls::Require => PgSslMode::Require,
+            Tls::Disable => PgSslMode::Disable,
+        })
+        .ssl_root_cert_from_pem(login.roots.clone());
+    if let Some(capacity) = login.statement_cache_capacity {
+        options = options.statement_cache_capacity(capacity);
+    }
+    match &login.orphans {
+        Some(orphans) => {
+            // Settings of the login itself: they cost no round trip.
+            let milliseconds = |span: std::time::Duration| span.as_millis().min(i32::MAX as u128).to_string();
+            options =
+                options.options([("idle_in_transaction_session_timeout", milliseconds(orphans.idle_in_transaction))]);
+            if !orphans.idle_unknown {
+                // PostgreSQL 14 and later: https://www.postgresql.org/docs/14/release-14.html
+                options = options.options([("idle_session_timeout", milliseconds(orphans.idle))]);
+            }
+            options
+        }
+        // RDS Proxy and PgBouncer refuse login settings they do not know.
+        None => options.extra_float_digits(None),
+    }
+}

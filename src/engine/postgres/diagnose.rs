@@ -1,0 +1,61 @@
+//! What an error means for the connection it came from.
+//!
+//! Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+
+use sqlx::Error;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use crate::engine::Diagnosis;
+
+pub(super) fn diagnose(error: &Error) -> Diagnosis {
+    match error {
+        Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => by_code(error.code(), error.severity(), error.message()),
+            None => Diagnosis::Statement,
+        },
+        Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => Diagnosis::NotSent,
+        // The driver stopped in the middle of an exchange; where it stopped is not known.
+        Error::TypeNotFound { .. } | Error::ColumnDecode { .. } | Error::Decode(_) => Diagnosis::Interrupted,
+        _ => Diagnosis::Dead,
+    }
+}
+
+fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
+    let fatal = matches!(severity, PgSeverity::Fatal | PgSeverity::Panic);
+    match code {
+        "53300" => Diagnosis::Full,
+        "57P03" => Diagnosis::NotReady,
+        "3D000" if fatal => Diagnosis::UnknownDatabase,
+        // The one text that is looked at: 28000 stands for a wrong user as well as for "no pg_hba.conf entry … no
+        // encryption", and only the text tells. It is not translated before the login is over.
+        "28000" if message.contains("no encryption") => Diagnosis::TlsDemanded,
+        "28P01" | "28000" => Diagnosis::Authentication,
+        "42704" if fatal => Diagnosis::UnknownSetting,
+        _ if fatal => Diagnosis::Dead,
+        _ => Diagnosis::Statement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fatal_is_dead_and_the_known_refusals_have_names() {
+        for (code, severity, message, diagnosis) in [
+            ("57P01", PgSeverity::Fatal, "terminating connection", Diagnosis::Dead),
+            ("22012", PgSeverity::Error, "division by zero", Diagnosis::Statement),
+            ("57014", PgSeverity::Error, "canceling statement", Diagnosis::Statement),
+            ("53300", PgSeverity::Fatal, "too many clients", Diagnosis::Full),
+            ("57P03", PgSeverity::Fatal, "starting up", Diagnosis::NotReady),
+            ("28P01", PgSeverity::Fatal, "password authentication failed", Diagnosis::Authentication),
+            ("28000", PgSeverity::Fatal, "no pg_hba.conf entry for host, no encryption", Diagnosis::TlsDemanded),
+            ("3D000", PgSeverity::Fatal, "does not exist", Diagnosis::UnknownDatabase),
+            ("3D000", PgSeverity::Error, "does not exist", Diagnosis::Statement),
+            ("42704", PgSeverity::Error, "type does not exist", Diagnosis::Statement),
+        ] {
+            assert_eq!(by_code(code, severity, message), diagnosis, "{code}");
+        }
+        assert_eq!(diagnose(&Error::Protocol("x".into())), Diagnosis::Dead);
+    }
+}

@@ -1,0 +1,214 @@
+//! A second handle on the driver's socket.
+//!
+//! sqlx 0.9.0 opens its socket itself, gives no access to it, and leaves `TCP_NODELAY` off (sqlx #4335): several small
+//! writes of a TLS login then meet Nagle's algorithm and the peer's delayed acknowledgement, 40 ms each. On Linux the
+//! socket can be found from outside, without `unsafe`: it is the stream socket that appears among the process's file
+//! descriptors while the driver's future is polled, and `pidfd_getfd` on one's own process duplicates it. Options set on
+//! the duplicate hold for the original, and a look at it (`MSG_PEEK`) costs no round trip.
+//!
+//! Best effort: where the kernel refuses, or two sockets cannot be told apart, there is no handle, and nothing else changes.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+
+/// How far a connect has come, as seen on its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// There is no way to tell.
+    Unknown,
+    /// No socket yet: the name is being looked up.
+    Nothing,
+    /// A socket that has no answer yet.
+    Dialling,
+    /// A connected socket.
+    Connected,
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{Socket, Tap};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::{Socket, Tap};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeSet;
+    use std::net::SocketAddr;
+    use std::os::fd::{OwnedFd, RawFd};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    use rustix::net::{RecvFlags, SocketType, getpeername, recv, sockopt};
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    use super::{Future, Reached, io, pin, poll_fn};
+    use crate::pool::Peek;
+
+    /// A silent peer is noticed by the kernel within a minute and a half, and unacknowledged data within half a minute;
+    /// the kernel's defaults are two hours and a quarter of an hour.
+    const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+    const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+    const KEEPALIVE_COUNT: u32 = 3;
+    const USER_TIMEOUT_MS: u32 = 30_000;
+
+    /// One poll at a time looks for the socket that it makes, so that two connects never take each other's.
+    static GATE: Mutex<()> = Mutex::new(());
+
+    /// A duplicate of a driver's socket. It must go when the driver's goes: it keeps the connection open in the kernel.
+    #[derive(Debug)]
+    pub(crate) struct Socket(OwnedFd);
+
+    impl Socket {
+        /// What is there to read, without reading it and without waiting.
+        pub(crate) fn peek(&self) -> Peek {
+            match recv(&self.0, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => Peek::Closed,
+                Ok(_) => Peek::Talking,
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Peek::Quiet,
+                Err(_) => Peek::Closed,
+            }
+        }
+
+        fn is_stream(&self) -> bool {
+            sockopt::socket_type(&self.0).is_ok_and(|kind| kind == SocketType::STREAM)
+        }
+
+        /// An option that this kernel does not have is done without.
+        fn set_options(&self) {
+            let _ = sockopt::set_tcp_nodelay(&self.0, true);
+            let _ = sockopt::set_socket_keepalive(&self.0, true);
+            let _ = sockopt::set_tcp_keepidle(&self.0, KEEPALIVE_IDLE);
+            let _ = sockopt::set_tcp_keepintvl(&self.0, KEEPALIVE_INTERVAL);
+            let _ = sockopt::set_tcp_keepcnt(&self.0, KEEPALIVE_COUNT);
+            let _ = sockopt::set_tcp_user_timeout(&self.0, USER_TIMEOUT_MS);
+        }
+
+        fn peer_port(&self) -> Option<u16> {
+            let peer = getpeername(&self.0).ok()??;
+            SocketAddr::try_from(peer).ok().map(|peer| peer.port())
+        }
+    }
+
+    /// Follows a driver's connect to find its socket.
+    #[derive(Debug)]
+    pub(crate) struct Tap {
+        port: u16,
+        me: io::Result<OwnedFd>,
+        candidates: Vec<Socket>,
+        settled: bool,
+    }
+
+    impl Tap {
+        /// For a connect to `port`.
+        pub(crate) fn new(port: u16) -> Self {
+            let me = pidfd_open(getpid(), PidfdFlags::empty()).map_err(io::Error::from);
+            Self { port, me, candidates: Vec::new(), settled: false }
+        }
+
+        /// Polls `connect`, looking for the socket that appears meanwhile until it is connected.
+        pub(crate) async fn follow<F: Future>(&mut self, connect: F) -> F::Output {
+            let mut connect = pin!(connect);
+            poll_fn(|context| {
+                if self.settled || self.me.is_err() {
+                    return connect.as_mut().poll(context);
+                }
+                let _gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = descriptors();
+                let polled = connect.as_mut().poll(context);
+                self.look(&before);
+                polled
+            })
+            .await
+        }
+
+        pub(crate) fn reached(&self) -> Reached {
+            match &self.me {
+                Err(_) => Reached::Unknown,
+                Ok(_) if self.settled => Reached::Connected,
+                Ok(_) if self.candidates.is_empty() => Reached::Nothing,
+                Ok(_) => Reached::Dialling,
+            }
+        }
+
+        /// The socket, if it was found; the error when this system hides it.
+        pub(crate) fn into_socket(mut self) -> io::Result<Option<Socket>> {
+            self.me?;
+            Ok(if self.settled { self.candidates.pop() } else { None })
+        }
+
+        fn look(&mut self, before: &BTreeSet<RawFd>) {
+            let Ok(me) = &self.me else { return };
+            for descriptor in descriptors().difference(before) {
+                match pidfd_getfd(me, *descriptor, PidfdGetfdFlags::empty()).map(Socket) {
+                    Ok(socket) if socket.is_stream() => {
+                        socket.set_options();
+                        self.candidates.push(socket);
+                    }
+                    // Closed again already, or no socket at all: the directory that was just listed is one.
+                    Ok(_) | Err(rustix::io::Errno::BADF | rustix::io::Errno::NOTSOCK) => {}
+                    Err(error) => {
+                        self.me = Err(error.into());
+                        return;
+                    }
+                }
+            }
+            let connected: Vec<_> = self.candidates.iter().map(|c| c.peer_port() == Some(self.port)).collect();
+            match connected.iter().filter(|connected| **connected).count() {
+                0 => {}
+                1 => {
+                    let mut connected = connected.into_iter();
+                    self.candidates.retain(|_| connected.next().unwrap_or_default());
+                    self.settled = true;
+                }
+                // Somebody else connected to the same port at the same moment: better none than the wrong one.
+                _ => {
+                    self.candidates.clear();
+                    self.settled = true;
+                }
+            }
+        }
+    }
+
+    fn descriptors() -> BTreeSet<RawFd> {
+        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return BTreeSet::new() };
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod other {
+    use super::{Future, Reached, io};
+    use crate::pool::Peek;
+
+    /// There is none on this system.
+    #[derive(Debug)]
+    pub(crate) enum Socket {}
+
+    impl Socket {
+        pub(crate) fn peek(&self) -> Peek {
+            match *self {}
+        }
+    }
+
+    /// Follows nothing on this system.
+    #[derive(Debug)]
+    pub(crate) struct Tap;
+
+    impl Tap {
+        pub(crate) fn new(_port: u16) -> Self {
+            Self
+        }
+
+        pub(crate) async fn follow<F: Future>(&mut self, connect: F) -> F::Output {
+            connect.await
+        }
+
+        pub(crate) fn reached(&self) -> Reached {
+            Reached::Unknown
+        }
+
+        pub(crate) fn into_socket(self) -> io::Result<Option<Socket>> {
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,647 @@
+//! The one error of the crate, and what the database did.
+//!
+//! Nobody should match on texts: [`Error::outcome`], [`Error::is_retryable`] and [`Error::sqlstate`] answer what a
+//! program asks, the variant says the cause, the text says what to do.
+//!
+//! sqlx's traits demand `sqlx::Error`. Errors of ours travel inside it (as the source of `sqlx::Error::Io`,
+//! `Configuration` or `Tls`), and [`From<sqlx::Error>`](Error#impl-From<Error>-for-Error) takes them out again.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::config::ConfigError;
+pub use crate::credentials::CredentialsError;
+
+/// What the database did with the statement or the transaction that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was never sent, or the server refused to begin with it.
+    NotExecuted,
+    /// It ran, and all of it was taken back.
+    RolledBack,
+    /// It was sent and no answer came: it may or may not have happened. Look before doing it again.
+    Unknown,
+    /// It happened; the error came afterwards (for example a row that was not there, or a value that did not decode).
+    Completed,
+}
+
+/// What was going on when an error occurred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting for a connection to become free.
+    Waiting,
+    /// Asking for credentials.
+    Credentials,
+    /// Looking up the host name and connecting the socket.
+    Dialling,
+    /// TLS and login, on a connected socket.
+    Handshake,
+    /// Running `init_query` on a new connection.
+    Setup,
+    /// Checking an idle connection.
+    Validating,
+    /// Beginning a transaction.
+    Begin,
+    /// Running a statement outside a transaction.
+    Statement,
+    /// Running a statement inside a transaction.
+    InTransaction,
+    /// Committing.
+    Commit,
+    /// Rolling back.
+    Rollback,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting for a connection",
+            Self::Credentials => "asking for credentials",
+            Self::Dialling => "dialling",
+            Self::Handshake => "logging in",
+            Self::Setup => "setting up a new connection",
+            Self::Validating => "validating",
+            Self::Begin => "beginning a transaction",
+            Self::Statement => "running a statement",
+            Self::InTransaction => "running a statement in a transaction",
+            Self::Commit => "committing",
+            Self::Rollback => "rolling back",
+        })
+    }
+}
+
+/// Why a host could not be talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// The port is closed: the host answered with a refusal.
+    Refused,
+    /// The host does not answer at all.
+    NoRoute,
+    /// The socket connected and then nothing was said.
+    Silent,
+    /// The peer hung up during the login.
+    HungUp,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "nothing listens on that port; check host and port, and that the database is running",
+            Self::NoRoute => {
+                "no answer to the connect; check the function's subnets and that the database's security group lets it in"
+            }
+            Self::Silent => "the port accepts connections and then says nothing; the database is hanging or overloaded",
+            Self::HungUp => "the peer hung up during the login; check that a database of the right kind listens there",
+        })
+    }
+}
+
+/// What is wrong with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsProblem {
+    /// The server speaks plain text only.
+    NotOffered,
+    /// The server accepts TLS only and plain text was asked for.
+    Demanded,
+    /// The certificate was issued by an authority that is not trusted here.
+    UnknownIssuer,
+    /// The certificate is no longer, or not yet, valid.
+    Expired,
+    /// The certificate is for another name.
+    NameMismatch,
+    /// A root certificate that was given could not be read.
+    BadRoot,
+    /// The handshake failed for another reason; the source has it.
+    Handshake,
+}
+
+impl fmt::Display for TlsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotOffered => {
+                "the server does not offer TLS; enable it there (`rds.force_ssl`, `ssl = on`), or spell out `Tls::Disable` (sslmode=disable)"
+            }
+            Self::Demanded => "the server demands TLS and it is disabled here; leave `Tls::Disable` (sslmode=disable) out",
+            Self::UnknownIssuer => {
+                "its issuer is not trusted; RDS roots are built in, so give the certificate authority with `ca_pem` (LAMBDA_RDS_CA_FILE, sslrootcert), for a newer region <region>-bundle.pem from https://truststore.pki.rds.amazonaws.com/"
+            }
+            Self::Expired => "it is outside its validity period; renew it on the server (or check this machine's clock)",
+            Self::NameMismatch => {
+                "it is for another name; connect by a name the certificate has, or spell out `Tls::VerifyCa` (sslmode=verify-ca)"
+            }
+            Self::BadRoot => "a root certificate given with `ca_pem` is not readable PEM",
+            Self::Handshake => "the handshake failed",
+        })
+    }
+}
+
+/// Who holds a connection that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// For what.
+    pub purpose: Purpose,
+    /// For how long.
+    pub held: Duration,
+}
+
+/// What a lease is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// A check before it is lent.
+    Check,
+    /// One statement.
+    Statement,
+    /// A transaction.
+    Transaction,
+    /// A pinned session.
+    Pin,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let purpose = match self.purpose {
+            Purpose::Check => "by a check",
+            Purpose::Statement => "by a statement",
+            Purpose::Transaction => "by a session in a transaction",
+            Purpose::Pin => "by a pinned session",
+        };
+        write!(f, "{purpose} for {:.1?}", self.held)
+    }
+}
+
+/// The pool's numbers at one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolNumbers {
+    /// `max_connections`.
+    pub limit: usize,
+    /// Connections at rest.
+    pub idle: usize,
+    /// Connections on loan, with who holds them.
+    pub holders: Vec<Holder>,
+    /// Connect attempts under way, with what each is doing.
+    pub connecting: Vec<Phase>,
+    /// Callers that wait, the one that reports included.
+    pub waiting: usize,
+}
+
+impl fmt::Display for PoolNumbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} leased", self.holders.len(), self.limit)?;
+        for (n, holder) in self.holders.iter().enumerate() {
+            write!(f, "{} held {holder}", if n == 0 { ":" } else { "," })?;
+        }
+        write!(f, "; {} idle", self.idle)?;
+        for phase in &self.connecting {
+            write!(f, ", one connect {phase}")?;
+        }
+        write!(f, "; {} waiting", self.waiting)
+    }
+}
+
+/// Everything that can go wrong, by cause.
+///
+/// The text of each says what happened, in which phase, after how long, and what to do; what lies below stays attached
+/// as [`source()`](std::error::Error::source). No text holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is missing, malformed or contradictory. Nothing was sent anywhere.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+
+    /// No credentials could be had.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+
+    /// The RDS API did not say where the cluster or instance is.
+    #[error(
+        "the RDS API did not say where {subject} is, after {elapsed:.1?}; allow {action} in the function's role and a route to the API (interface endpoint com.amazonaws.<region>.rds), or configure the host"
+    )]
+    Endpoint {
+        /// What was looked for.
+        subject: String,
+        /// The IAM action it takes.
+        action: &'static str,
+        /// Time spent.
+        elapsed: Duration,
+        /// The API's answer, where there was one and not just silence.
+        source: Option<crate::credentials::Cause>,
+    },
+
+    /// The host name has no address.
+    #[error(
+        "dialling {host}: the name has no address, after {elapsed:.1?}; check the spelling, and that the function's VPC resolves it"
+    )]
+    Dns {
+        /// The name.
+        host: String,
+        /// Time spent on the attempt.
+        elapsed: Duration,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+
+    /// The host cannot be talked to.
+    #[error("{phase} at {host}:{port} failed after {elapsed:.1?}: {reason}")]
+    Unreachable {
+        /// The host that was dialled.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How it failed.
+        reason: Unreachable,
+        /// How far it got.
+        phase: Phase,
+        /// Time spent on the attempt.
+        elapsed: Duration,
+        /// The system's error, where there was one and not just silence.
+        source: Option<io::Error>,
+    },
+
+    /// TLS could not be set up; nothing was sent in plain text.
+    #[error("TLS with {host} failed after {elapsed:.1?}: {problem}")]
+    Tls {
+        /// The host that was dialled.
+        host: String,
+        /// What is wrong.
+        problem: TlsProblem,
+        /// Time spent on the attempt.
+        elapsed: Duration,
+        /// The TLS library's or the server's error.
+        source: sqlx::Error,
+    },
+
+    /// The database refused user and password (or token), every stage of the secret included.
+    #[error(
+        "{host} refused the login of user \"{user}\" ({refused} credentials tried, {elapsed:.1?}); check the secret or password, for IAM that the role has rds_iam and the function rds-db:connect"
+    )]
+    Authentication {
+        /// The host that was dialled.
+        host: String,
+        /// The user that was refused.
+        user: String,
+        /// How many credentials were tried in this connect.
+        refused: u32,
+        /// Time spent on the connect.
+        elapsed: Duration,
+        /// The server's answer.
+        source: sqlx::Error,
+    },
+
+    /// The server is there and has no such database.
+    #[error(
+        "{host} has no database \"{database}\" (after {elapsed:.1?}); check the URL's path, LAMBDA_RDS_DATABASE or the secret's dbname"
+    )]
+    UnknownDatabase {
+        /// The host that was dialled.
+        host: String,
+        /// The database that was asked for.
+        database: String,
+        /// Time spent on the attempt.
+        elapsed: Duration,
+        /// The server's answer.
+        source: sqlx::Error,
+    },
+
+    /// The server, or this user's share of it, is full (SQLSTATE 53300).
+    #[error(
+        "{host} accepts no more connections (after {elapsed:.1?} of trying); lower max_connections or the function's concurrency, raise the server's limit, or put a pooler between"
+    )]
+    TooManyConnections {
+        /// The host that was dialled.
+        host: String,
+        /// Time spent trying.
+        elapsed: Duration,
+        /// The server's last answer.
+        source: sqlx::Error,
+    },
+
+    /// The server is starting, recovering or shutting down (SQLSTATE 57P03).
+    #[error(
+        "{host} is not accepting connections yet (after {elapsed:.1?} of trying); it is starting, recovering or shutting down"
+    )]
+    NotReady {
+        /// The host that was dialled.
+        host: String,
+        /// Time spent trying.
+        elapsed: Duration,
+        /// The server's last answer.
+        source: sqlx::Error,
+    },
+
+    /// The server refused the connection, or its set-up, for another reason.
+    #[error("{phase} at {host} failed after {elapsed:.1?}: {source}")]
+    Connect {
+        /// The host that was dialled.
+        host: String,
+        /// How far it got.
+        phase: Phase,
+        /// Time spent on the attempt.
+        elapsed: Duration,
+        /// The driver's or the server's error.
+        source: sqlx::Error,
+    },
+
+    /// No connection became free in time.
+    #[error(
+        "no connection after {waited:.1?} of {phase} ({numbers}); end transactions and pins sooner, never wait for a second session while holding one, or raise max_connections or borrow_timeout"
+    )]
+    PoolExhausted {
+        /// The time this caller waited.
+        waited: Duration,
+        /// What this caller was waiting for at last.
+        phase: Phase,
+        /// The pool at that instant.
+        numbers: Box<PoolNumbers>,
+        /// The last connect attempt's failure, if any failed meanwhile.
+        #[source]
+        last: Option<Arc<Error>>,
+    },
+
+    /// Too little of the invocation is left to begin this.
+    #[error("{remaining:.1?} before the invocation's deadline is too little for {phase}; nothing was begun")]
+    DeadlineTooClose {
+        /// What was not begun.
+        phase: Phase,
+        /// What is left of the invocation.
+        remaining: Duration,
+    },
+
+    /// The server is read-only (SQLSTATE 25006), or the application opened a read-only transaction.
+    #[error("the server refused to write: it is read-only, or the transaction is; connect to the writer's endpoint")]
+    ReadOnly {
+        /// The server's answer.
+        source: sqlx::Error,
+    },
+
+    /// The connection broke; see [`outcome`](Error::outcome) for what that means.
+    #[error("the connection was lost {phase}, after {elapsed:.1?}: {}", cure(*outcome))]
+    ConnectionLost {
+        /// What was going on.
+        phase: Phase,
+        /// For how long.
+        elapsed: Duration,
+        /// What the database did.
+        outcome: Outcome,
+        /// The driver's error.
+        source: sqlx::Error,
+    },
+
+    /// `commit()` of a transaction that an earlier error had aborted, or that a text of the application had ended.
+    #[error("nothing was committed: {why}")]
+    TransactionAborted {
+        /// What had ended it.
+        why: String,
+    },
+
+    /// The proxy was closed.
+    #[error("the proxy is closed; it was told to by close()")]
+    Closed,
+
+    /// The database (or the driver, on a value or a row) answered with an error; the connection is fine.
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+fn cure(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotExecuted => "nothing was executed, it can be done again",
+        Outcome::RolledBack => "the transaction was rolled back, it can be done again as a whole",
+        Outcome::Unknown => "it may or may not have been executed, look before doing it again",
+        Outcome::Completed => "it had been executed",
+    }
+}
+
+impl Error {
+    /// What the database did with the statement or transaction that this error is about.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::ConnectionLost { outcome, .. } => *outcome,
+            Self::TransactionAborted { .. } => Outcome::RolledBack,
+            Self::Database(error) => outcome_of(error),
+            Self::Config(_)
+            | Self::Credentials(_)
+            | Self::Endpoint { .. }
+            | Self::Dns { .. }
+            | Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::Authentication { .. }
+            | Self::UnknownDatabase { .. }
+            | Self::TooManyConnections { .. }
+            | Self::NotReady { .. }
+            | Self::Connect { .. }
+            | Self::PoolExhausted { .. }
+            | Self::DeadlineTooClose { .. }
+            | Self::ReadOnly { .. }
+            | Self::Closed => Outcome::NotExecuted,
+        }
+    }
+
+    /// Whether the same work can be done again safely *and* has a chance: the cause may pass, and the outcome is
+    /// [`NotExecuted`](Outcome::NotExecuted) or [`RolledBack`](Outcome::RolledBack). Never true for
+    /// [`Unknown`](Outcome::Unknown).
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Credentials(error) => error.is_transient(),
+            Self::Dns { .. }
+            | Self::Unreachable { .. }
+            | Self::TooManyConnections { .. }
+            | Self::NotReady { .. }
+            | Self::PoolExhausted { .. } => true,
+            Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
+            // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+            Self::Database(_) => matches!(self.sqlstate().as_deref(), Some("40001" | "40P01")),
+            _ => false,
+        }
+    }
+
+    /// The server's five-character code, where the server spoke.
+    pub fn sqlstate(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Tls { source, .. }
+            | Self::Authentication { source, .. }
+            | Self::UnknownDatabase { source, .. }
+            | Self::TooManyConnections { source, .. }
+            | Self::NotReady { source, .. }
+            | Self::Connect { source, .. }
+            | Self::ReadOnly { source }
+            | Self::ConnectionLost { source, .. }
+            | Self::Database(source) => source.as_database_error()?.code(),
+            Self::PoolExhausted { last, .. } => last.as_ref()?.sqlstate(),
+            _ => None,
+        }
+    }
+
+    /// Whether it came from a transaction that had begun, and not from getting a connection for one.
+    pub(crate) fn is_about_work(&self) -> bool {
+        matches!(self, Self::ConnectionLost { .. } | Self::Database(_))
+    }
+
+    /// Whether the server turned the connection away for now: worth another attempt within the same wait.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::TooManyConnections { .. } | Self::NotReady { .. })
+    }
+}
+
+/// The outcome of an error that came from a healthy connection.
+fn outcome_of(error: &sqlx::Error) -> Outcome {
+    match error {
+        // PostgreSQL and MySQL take a failed statement back as a whole.
+        sqlx::Error::Database(_) => Outcome::RolledBack,
+        sqlx::Error::RowNotFound
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_) => Outcome::Completed,
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Configuration(_)
+        | sqlx::Error::InvalidArgument(_)
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::InvalidSavePointStatement
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed => Outcome::NotExecuted,
+        _ => Outcome::Unknown,
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// Takes an error of ours out of the `sqlx::Error` it travelled in; wraps any other.
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(io) => match io.downcast::<Self>() {
+                Ok(ours) => ours,
+                Err(io) => Self::Database(sqlx::Error::Io(io)),
+            },
+            sqlx::Error::Configuration(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(inner) => Self::Database(sqlx::Error::Configuration(inner)),
+            },
+            sqlx::Error::Tls(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
+            },
+            sqlx::Error::Database(ref inner) if inner.code().as_deref() == Some("25006") => {
+                Self::ReadOnly { source: error }
+            }
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl From<Error> for sqlx::Error {
+    /// Puts an error of ours into the `sqlx::Error` that fits its kind; a driver's own error comes out as it was.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(source) | Error::ReadOnly { source } => source,
+            Error::Config(_) => Self::Configuration(Box::new(error)),
+            Error::Tls { .. } => Self::Tls(Box::new(error)),
+            error => Self::Io(io::Error::new(io_kind(&error), error)),
+        }
+    }
+}
+
+fn io_kind(error: &Error) -> io::ErrorKind {
+    match error {
+        Error::Dns { .. } => io::ErrorKind::NotFound,
+        Error::Unreachable { reason: Unreachable::Refused, .. } => io::ErrorKind::ConnectionRefused,
+        Error::Unreachable { .. } | Error::PoolExhausted { .. } | Error::DeadlineTooClose { .. } => {
+            io::ErrorKind::TimedOut
+        }
+        Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
+        Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
+        _ => io::ErrorKind::Other,
+    }
+}
+
+#[cfg(feature = "lambda")]
+impl From<Error> for lambda_runtime::Diagnostic {
+    /// The variant's name becomes the invocation's `errorType`, the whole chain of causes its `errorMessage`.
+    fn from(error: Error) -> Self {
+        let variant = format!("{error:?}");
+        let name = variant.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        Self { error_type: format!("lambda_rds::Error::{name}"), error_message: chain(&error) }
+    }
+}
+
+/// An error and its causes on one line; a cause that the text above already shows is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_survives_the_way_through_sqlx() {
+        let lost = || Error::ConnectionLost {
+            phase: Phase::Commit,
+            elapsed: Duration::from_millis(3),
+            outcome: Outcome::Unknown,
+            source: sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let back = Error::from(sqlx::Error::from(lost()));
+        assert!(matches!(back, Error::ConnectionLost { phase: Phase::Commit, outcome: Outcome::Unknown, .. }));
+        assert!(!back.is_retryable());
+
+        let config = Error::from(sqlx::Error::from(Error::from(ConfigError::NothingConfigured)));
+        assert!(matches!(config, Error::Config(ConfigError::NothingConfigured)));
+        assert!(matches!(Error::from(sqlx::Error::from(Error::Closed)), Error::Closed));
+    }
+
+    #[test]
+    fn a_driver_error_keeps_its_shape() {
+        let error = sqlx::Error::from(Error::from(sqlx::Error::RowNotFound));
+        assert!(matches!(error, sqlx::Error::RowNotFound));
+        assert_eq!(Error::from(error).outcome(), Outcome::Completed);
+    }
+
+    #[test]
+    fn exhaustion_names_who_holds_what() {
+        let numbers = PoolNumbers {
+            limit: 1,
+            holders: vec![Holder { purpose: Purpose::Transaction, held: Duration::from_millis(1200) }],
+            waiting: 1,
+            ..PoolNumbers::default()
+        };
+        let error = Error::PoolExhausted {
+            waited: Duration::from_secs(1),
+            phase: Phase::Waiting,
+            numbers: Box::new(numbers),
+            last: None,
+        };
+        let text = error.to_string();
+        assert!(text.contains("after 1.0s of waiting for a connection"), "{text}");
+        assert!(
+            text.contains("1 of 1 leased: held by a session in a transaction for 1.2s; 0 idle; 1 waiting"),
+            "{text}"
+        );
+        assert!(error.is_retryable());
+        assert_eq!(error.outcome(), Outcome::NotExecuted);
+    }
+
+    #[test]
+    fn errors_stay_small_enough_to_return() {
+        assert!(size_of::<Error>() <= 128, "{}", size_of::<Error>());
+    }
+}

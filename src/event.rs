@@ -1,0 +1,192 @@
+//! What happened, for those who watch: a closed catalogue and the trait that receives it.
+//!
+//! | subject | started | done | failed |
+//! |---|---|---|---|
+//! | connect | | [`Connected`](Event::Connected) | [`ConnectFailed`](Event::ConnectFailed) |
+//! | connect, refused because the server is full | [`Refused`](Event::Refused) | [`Connected`](Event::Connected) | [`ConnectFailed`](Event::ConnectFailed) |
+//! | credentials | | [`CredentialsFetched`](Event::CredentialsFetched) | [`CredentialsKept`](Event::CredentialsKept), [`CredentialsRefused`](Event::CredentialsRefused) |
+//! | validation of an idle connection | | [`Validated`](Event::Validated) | [`Discarded`](Event::Discarded) |
+//! | a statement or transaction that was dropped | | [`Recovered`](Event::Recovered) | [`Discarded`](Event::Discarded) |
+//! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
+//! | freeze | | [`Thawed`](Event::Thawed) | |
+//!
+//! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::pin::PinReason;
+
+/// Something that happened inside a proxy.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A physical connection is open, logged in and set up.
+    Connected {
+        /// `host:port` that was dialled.
+        host: String,
+        /// From asking for credentials to the end of the set-up.
+        elapsed: Duration,
+    },
+    /// A connect attempt ended in an error. Whoever waited for it has the error itself.
+    ConnectFailed {
+        /// The error's text.
+        error: String,
+        /// Time since the attempt began.
+        elapsed: Duration,
+    },
+    /// The server is full or still starting; the attempt goes on after a pause.
+    Refused {
+        /// The error's text.
+        error: String,
+        /// The pause before the next attempt.
+        pause: Duration,
+    },
+    /// A credentials provider went to its source.
+    CredentialsFetched {
+        /// Which source and version, for example `secrets-manager AWSCURRENT`.
+        source: String,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The source of the credentials failed and the cached ones stay in use.
+    CredentialsKept {
+        /// The error's text.
+        error: String,
+        /// Age of the credentials in use.
+        age: Duration,
+    },
+    /// The database refused credentials; the provider is asked for others.
+    CredentialsRefused {
+        /// The error's text.
+        error: String,
+        /// How many have been refused in this connect.
+        refused: u32,
+    },
+    /// An idle connection answered before it was lent.
+    Validated {
+        /// How long it had been idle.
+        idle: Duration,
+        /// How long the answer took.
+        elapsed: Duration,
+    },
+    /// A connection came home in the middle of something and was brought back to rest.
+    Recovered {
+        /// How long that took.
+        elapsed: Duration,
+    },
+    /// A connection was closed.
+    Discarded {
+        /// Why.
+        why: Discard,
+        /// The error's text where there was one.
+        error: Option<String>,
+    },
+    /// The environment was frozen; idle connections are looked at before they are lent again.
+    Thawed {
+        /// How long, as far as the clocks tell.
+        frozen: Duration,
+    },
+    /// A session keeps its connection to itself from now on.
+    Pinned {
+        /// The statement and the cause.
+        reason: PinReason,
+    },
+    /// A pinned session has ended and its connection will be cleaned.
+    Unpinned {
+        /// How long it was pinned.
+        held: Duration,
+    },
+    /// The driver's sockets are out of reach on this system: no `TCP_NODELAY`, no keepalive, no look for free.
+    SocketsUnreachable {
+        /// The system's answer.
+        error: String,
+    },
+    /// Upkeep could not finish within its bound.
+    UpkeepCutShort {
+        /// The bound.
+        bound: Duration,
+    },
+}
+
+/// Why a connection was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Discard {
+    /// It failed while in use.
+    Broken,
+    /// The server had closed it while it was idle.
+    ClosedByPeer,
+    /// It did not answer its validation in time, or answered with an error.
+    Silent,
+    /// It could not be brought back to rest after a dropped statement or transaction.
+    Unrecoverable,
+    /// Idle for longer than `idle_timeout`.
+    Idle,
+    /// Older than `max_lifetime`.
+    Old,
+    /// The pool was closed.
+    Closed,
+}
+
+/// Receives events as they happen.
+///
+/// Called synchronously, sometimes from `Drop`: it must return soon and must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// One event.
+    fn observe(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
+    fn observe(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// The observer that is always there: events as `tracing` events of the target `lambda_rds`.
+///
+/// Levels: what needs a person is `warn`, what explains a slow invocation is `info`, the rest is `debug`.
+#[derive(Debug)]
+pub(crate) struct TracingObserver;
+
+impl Observer for TracingObserver {
+    fn observe(&self, event: &Event) {
+        match event {
+            Event::ConnectFailed { .. }
+            | Event::CredentialsKept { .. }
+            | Event::CredentialsRefused { .. }
+            | Event::UpkeepCutShort { .. } => tracing::warn!(target: "lambda_rds", ?event),
+            Event::Connected { .. }
+            | Event::Refused { .. }
+            | Event::CredentialsFetched { .. }
+            | Event::Discarded { .. }
+            | Event::Pinned { .. }
+            | Event::SocketsUnreachable { .. } => tracing::info!(target: "lambda_rds", ?event),
+            Event::Validated { .. } | Event::Recovered { .. } | Event::Thawed { .. } | Event::Unpinned { .. } => {
+                tracing::debug!(target: "lambda_rds", ?event);
+            }
+        }
+    }
+}
+
+/// The one place where events leave from.
+#[derive(Clone)]
+pub(crate) struct Events(std::sync::Arc<[Box<dyn Observer>]>);
+
+impl Events {
+    pub(crate) fn new(observers: Vec<Box<dyn Observer>>) -> Self {
+        Self(observers.into())
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        for observer in &*self.0 {
+            observer.observe(event);
+        }
+    }
+}
+
+impl Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Events({})", self.0.len())
+    }
+}

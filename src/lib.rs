@@ -1,0 +1,87 @@
+//! Amazon RDS Proxy's job inside an AWS Lambda function, over [sqlx].
+//!
+//! ```no_run
+//! use lambda_rds::{Postgres, get_connection};
+//! use lambda_runtime::{LambdaEvent, service_fn};
+//!
+//! async fn handler(event: LambdaEvent<String>) -> Result<i64, lambda_rds::Error> {
+//!     let mut conn = get_connection::<Postgres>().await?;
+//!     let id = sqlx::query_scalar("insert into orders (item) values ($1) returning id")
+//!         .bind(&event.payload)
+//!         .fetch_one(&mut conn)
+//!         .await?;
+//!     Ok(id)
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), lambda_runtime::Error> {
+//!     lambda_runtime::run(service_fn(handler)).await
+//! }
+//! ```
+//!
+//! # The house
+//! `lambda -> proxy -> session -> connector -> {pool, credentials, topology, tls} -> engine`; `config`, `error`, `event`,
+//! `pin`, `clock`, `retry`, `redacted` and `aws` are leaves. Arrows never point up. The way of a statement: `session`
+//! classifies its text -> `pool` lends a connection (fresh: at once; doubtful: validated; none: `connector` asks
+//! `credentials`, `tls` and `topology`, and dials) -> the driver runs it -> the connection goes home, clean, dirty or
+//! broken.
+//!
+//! # Pull, don't push
+//! A Lambda environment is frozen between invocations: timers stop, background tasks stop half way, the monotonic clock
+//! may stand still. So nothing here depends on a task that runs later. Time is judged at the moment of use, by the wall
+//! clock; upkeep happens before a lease, at the start of an invocation, and after its response; `Drop` never waits.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `postgres` | yes | PostgreSQL and Aurora PostgreSQL |
+//! | `secrets-manager` | yes | credentials from AWS Secrets Manager |
+//! | `iam` | yes | IAM database authentication |
+//! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier |
+//! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
+//! | `metrics` | no | CloudWatch Embedded Metric Format |
+
+#![forbid(unsafe_code)]
+
+// The way in.
+#[cfg(feature = "lambda")]
+pub mod lambda;
+mod proxy;
+
+// What the application holds.
+mod session;
+
+// Physical connections.
+mod connector;
+pub mod credentials;
+mod engine;
+mod pool;
+mod tls;
+mod topology;
+
+// Leaves: usable by all, using none of the above.
+#[cfg(feature = "_aws")]
+mod aws;
+mod clock;
+mod config;
+pub mod error;
+pub mod event;
+mod pin;
+mod redacted;
+mod retry;
+
+pub use config::{ConfigError, Tls, VARIABLES};
+pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
+pub use engine::Engine;
+pub use error::{Error, Outcome};
+pub use event::{Event, Observer};
+pub use pin::{PinCause, PinReason};
+pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, install};
+pub use redacted::Redacted;
+pub use session::{Connection, Transaction};
+
+#[cfg(feature = "postgres")]
+pub use proxy::PgProxy;
+/// PostgreSQL, as sqlx names it.
+#[cfg(feature = "postgres")]
+pub use sqlx::Postgres;

@@ -1,0 +1,93 @@
+//! A connect under way. It belongs to the pool, not to whoever made it necessary.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::ledger::Physical;
+use super::policy::Past;
+use super::{Attempt, Connect, Pool};
+use crate::error::{Error, Phase, chain};
+use crate::event::Event;
+use crate::retry::{Backoff, Deadline};
+
+/// Pauses between attempts on a full or starting server.
+const REFUSED_BASE: Duration = Duration::from_millis(20);
+const REFUSED_CAP: Duration = Duration::from_millis(500);
+
+/// A dial gives up at this share of `borrow_timeout`, before its caller does, so that the caller gets the cause.
+const DIAL_SHARE: f64 = 0.9;
+
+/// The right to one connect: a slot that is being dialled in. Dropped before the end, the slot becomes vacant again.
+pub(super) struct Approval<C: Connect> {
+    pub(super) pool: Pool<C>,
+    pub(super) slot: Option<usize>,
+}
+
+impl<C: Connect> Approval<C> {
+    pub(super) async fn dial(mut self) {
+        let Some(slot) = self.slot else { return };
+        let inner = &self.pool.0;
+        let attempt = Attempt {
+            deadline: Deadline::after(inner.settings.borrow_timeout.mul_f64(DIAL_SHARE)),
+            phase: Arc::clone(&inner.notes),
+            slot,
+        };
+        attempt.enter(Phase::Credentials);
+        match self.dial_until_accepted(&attempt).await {
+            Ok(conn) => {
+                self.slot = None;
+                let opened = inner.clock.now();
+                let lifetime = inner.settings.policy.lifetime(&mut fastrand::Rng::new());
+                let past = Past { opened, lifetime, used: opened, dirty: false };
+                *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.pool.come_home(Box::new(Physical { conn, slot, past }));
+                // The slot is no longer being dialled in, so that upkeep need not wait for it.
+                self.pool.0.dial_ended.notify_waiters();
+            }
+            Err(error) => self.fail(error, attempt.deadline.spent()),
+        }
+    }
+
+    /// Attempts until one succeeds, fails for good, or nobody wants the connection any more.
+    async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<C::Conn, Error> {
+        let inner = &self.pool.0;
+        let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
+        loop {
+            let error = match inner.connector.connect(attempt).await {
+                Ok(conn) => return Ok(conn),
+                Err(error) => error,
+            };
+            let pause = pauses.next().unwrap_or(REFUSED_CAP);
+            let wanted = self.pool.lock().waiting() > 0;
+            if !error.is_refusal() || !wanted || pause >= attempt.deadline.remaining() {
+                return Err(error);
+            }
+            inner.events.emit(&Event::Refused { error: chain(&error), pause });
+            *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(error));
+            sleep(pause).await;
+        }
+    }
+
+    /// One failed dial fails one waiter, the eldest; the slot's next dial is for the next.
+    fn fail(&self, error: Error, elapsed: Duration) {
+        self.pool.0.events.emit(&Event::ConnectFailed { error: chain(&error), elapsed });
+        let mut error = Some(error);
+        while let Some(unheard) = error.take() {
+            let Some(waiter) = self.pool.lock().next_waiter() else { return };
+            if let Err(Err(returned)) = waiter.send(Err(unheard)) {
+                error = Some(returned);
+            }
+        }
+    }
+}
+
+impl<C: Connect> Drop for Approval<C> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.pool.vacate(slot);
+            self.pool.0.dial_ended.notify_waiters();
+        }
+    }
+}

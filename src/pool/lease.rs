@@ -1,0 +1,118 @@
+//! A connection on loan.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use tokio::time::timeout;
+
+use super::ledger::Physical;
+use super::{CLOSE_BOUND, Connect, Pool, discarded};
+use crate::error::{Error, Purpose};
+use crate::event::Discard;
+
+/// How a connection will come home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Clean,
+    Dirty,
+    Broken,
+}
+
+/// A connection on loan. Dropped, it goes home: clean between [`end`](Self::end) and [`begin`](Self::begin), dirty in
+/// between, closed after [`broke`](Self::broke).
+pub(crate) struct Lease<C: Connect> {
+    pub(super) pool: Pool<C>,
+    pub(super) physical: Option<Box<Physical<C::Conn>>>,
+    pub(super) fate: Fate,
+}
+
+impl<C: Connect> Lease<C> {
+    /// Something begins on this connection; until [`end`](Self::end) it is not at rest.
+    pub(crate) fn begin(&mut self) {
+        self.soil();
+    }
+
+    /// The same, for the duration of the lease: it will be restored whatever happens.
+    pub(crate) fn soil(&mut self) {
+        if self.fate == Fate::Clean {
+            self.fate = Fate::Dirty;
+        }
+    }
+
+    /// It is at rest again.
+    pub(crate) fn end(&mut self) {
+        if self.fate == Fate::Dirty {
+            self.fate = Fate::Clean;
+        }
+    }
+
+    /// It must not be used again.
+    pub(crate) fn broke(&mut self) {
+        self.fate = Fate::Broken;
+    }
+
+    /// Says what this lease is for, for the errors of those who wait.
+    pub(crate) fn note(&self, purpose: Purpose) {
+        let code = match purpose {
+            Purpose::Check => 0,
+            Purpose::Statement => 1,
+            Purpose::Transaction => 2,
+            Purpose::Pin => 3,
+        };
+        self.pool.0.notes[self.physical().slot].store(code, Ordering::Relaxed);
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut C::Conn {
+        &mut self.physical_mut().conn
+    }
+
+    /// Closes the connection without a goodbye; always `None`, for those who return what is left.
+    pub(super) fn discard(mut self, why: Discard, error: Option<&Error>) -> Option<Self> {
+        self.pool.0.events.emit(&discarded(why, error));
+        if let Some(physical) = self.physical.take() {
+            self.pool.vacate(physical.slot);
+        }
+        None
+    }
+
+    /// Closes the connection with a goodbye, within a bound.
+    pub(super) async fn close(mut self, why: Discard) {
+        self.pool.0.events.emit(&discarded(why, None));
+        if let Some(physical) = self.physical.take() {
+            self.pool.vacate(physical.slot);
+            // A socket that does not take the goodbye is closed without one.
+            let _ = timeout(CLOSE_BOUND, self.pool.0.connector.close(physical.conn)).await;
+        }
+    }
+
+    pub(super) fn physical(&self) -> &Physical<C::Conn> {
+        // INVARIANT: only `discard`, `close` and `drop` take it out, and all three consume the lease.
+        self.physical.as_deref().expect("BUG: a lease without a connection")
+    }
+
+    pub(super) fn physical_mut(&mut self) -> &mut Physical<C::Conn> {
+        // INVARIANT: as above.
+        self.physical.as_deref_mut().expect("BUG: a lease without a connection")
+    }
+}
+
+impl<C: Connect> Drop for Lease<C> {
+    fn drop(&mut self) {
+        let Some(mut physical) = self.physical.take() else { return };
+        if self.fate == Fate::Broken {
+            self.pool.0.events.emit(&discarded(Discard::Broken, None));
+            let slot = physical.slot;
+            drop(physical);
+            return self.pool.vacate(slot);
+        }
+        physical.past.dirty = self.fate == Fate::Dirty;
+        physical.past.used = self.pool.0.clock.now();
+        self.pool.come_home(physical);
+    }
+}
+
+impl<C: Connect> fmt::Debug for Lease<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("fate", &self.fate).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,472 @@
+//! Physical connections: lent, given back, closed. Knows no SQL, and runs without a server in its tests.
+//!
+//! `ledger` has the rules of who, `policy` the rules of when; this file awaits and obeys.
+//!
+//! Callers wait on the *pool*, never on a connect: whichever comes first, a connection that comes home or one that was
+//! dialled, goes to whoever has waited longest. A dial therefore belongs to nobody and outlives a caller that gave up.
+//! It is the one task that this crate spawns; it ends at its own deadline, and [`Pool::upkeep`] sees to it that none is
+//! left when an environment is frozen. `Drop` only moves a connection and never waits.
+
+mod dial;
+mod lease;
+mod ledger;
+mod policy;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use crate::clock::Clock;
+use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
+use crate::event::{Discard, Event, Events};
+use crate::retry::Deadline;
+
+use self::dial::Approval;
+use self::lease::Fate;
+use self::ledger::{Home, Ledger, PHASES, Physical};
+use self::policy::Fitness;
+use self::queue::Waiter;
+
+pub(crate) use self::lease::Lease;
+pub(crate) use self::policy::Policy;
+
+/// A check that takes longer than this gets a dial beside it; the first that is done wins. A check that answers at all
+/// answers within a round trip, so an ordinary thaw costs no second connection.
+const HEDGE: Duration = Duration::from_millis(25);
+
+/// Closing politely is one message; nobody waits longer for it.
+const CLOSE_BOUND: Duration = Duration::from_millis(200);
+
+/// What a look at a socket shows, without a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// Nothing to read, or no way to look: as good as a moment ago.
+    Quiet,
+    /// Something to read that nobody asked for: a farewell, or something harmless.
+    Talking,
+    /// The peer has hung up.
+    Closed,
+}
+
+/// The seam to the database: what the pool needs of a connection.
+pub(crate) trait Connect: Send + Sync + 'static {
+    /// A physical connection.
+    type Conn: Send + 'static;
+
+    /// One attempt at a new connection. Bounded by the implementation, at the latest by the attempt's deadline.
+    fn connect(&self, attempt: &Attempt) -> impl Future<Output = Result<Self::Conn, Error>> + Send;
+
+    /// A look without a round trip.
+    fn peek(&self, conn: &Self::Conn) -> Peek;
+
+    /// Brings a connection to rest whatever was going on, and so proves that it answers. Bounded by the caller; when the
+    /// future is dropped the connection may be restored again or closed.
+    fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Says goodbye. Bounded by the caller.
+    fn close(&self, conn: Self::Conn) -> impl Future<Output = ()> + Send;
+}
+
+/// A connect attempt: its budget, and how far it is.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) deadline: Deadline,
+    phase: Arc<[AtomicU8]>,
+    slot: usize,
+}
+
+impl Attempt {
+    /// Says what is going on, for the error of somebody who waits in vain.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
+        self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
+    }
+}
+
+/// The pool's settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) limit: usize,
+    pub(crate) borrow_timeout: Duration,
+    pub(crate) policy: Policy,
+}
+
+/// A pool of `C`'s connections. Clones share it.
+pub(crate) struct Pool<C: Connect>(Arc<Inner<C>>);
+
+struct Inner<C: Connect> {
+    connector: C,
+    settings: Settings,
+    clock: Clock,
+    events: Events,
+    ledger: Mutex<Ledger<C::Conn, Sender<C>>>,
+    /// What each slot's lease is for, or how far its dial is: written without the lock.
+    notes: Arc<[AtomicU8]>,
+    dials: Mutex<Vec<AbortHandle>>,
+    dial_ended: Notify,
+    /// A slot has become vacant where nobody can dial (in a `Drop`): wakes one waiter to see to it.
+    vacancy: Notify,
+    /// The last refusal by a full server, for the errors of those who time out meanwhile.
+    refusal: Mutex<Option<Arc<Error>>>,
+}
+
+type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
+type Receiver<C> = oneshot::Receiver<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
+
+impl<C: Connect> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Connect> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("settings", &self.0.settings).field("numbers", &self.numbers()).finish()
+    }
+}
+
+impl<C: Connect> Pool<C> {
+    pub(crate) fn new(connector: C, settings: Settings, clock: Clock, events: Events) -> Self {
+        Self(Arc::new(Inner {
+            ledger: Mutex::new(Ledger::new(settings.limit)),
+            notes: (0..settings.limit).map(|_| AtomicU8::new(0)).collect(),
+            dials: Mutex::default(),
+            dial_ended: Notify::new(),
+            vacancy: Notify::new(),
+            refusal: Mutex::default(),
+            connector,
+            settings,
+            clock,
+            events,
+        }))
+    }
+
+    pub(crate) fn connector(&self) -> &C {
+        &self.0.connector
+    }
+
+    pub(crate) fn borrow_timeout(&self) -> Duration {
+        self.0.settings.borrow_timeout
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Lends a connection that is known to work: at once when one is at rest and fresh, else after a check or a dial.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the queue. A connection it had been handed goes to the next; a dial goes on for the pool.
+    pub(crate) async fn lease(&self, purpose: Purpose) -> Result<Lease<C>, Error> {
+        if let Some(lease) = self.lease_fresh(purpose) {
+            return Ok(lease);
+        }
+        let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout, Phase::Waiting)?;
+        let mut served_before = false;
+        loop {
+            let lease = match self.take_or_queue(served_before)? {
+                Taken::Lease(lease) => lease,
+                Taken::Queued(waiter) => waiter.served(deadline).await?,
+            };
+            if let Some(lease) = self.fit(lease, deadline).await? {
+                lease.note(purpose);
+                return Ok(lease);
+            }
+            served_before = true;
+        }
+    }
+
+    /// Makes sure that the target answers, without keeping a connection: no I/O when it answered a moment ago.
+    ///
+    /// # Cancel safety
+    /// As [`lease`](Self::lease).
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        {
+            let now = self.0.clock.now();
+            let ledger = self.lock();
+            let fresh = ledger.next().is_some_and(|next| {
+                matches!(self.0.settings.policy.judge(next.past, now), Fitness::Fresh | Fitness::Look)
+                    && self.0.connector.peek(&next.conn) == Peek::Quiet
+            });
+            // With all connections on loan the target is answering others; the first statement waits for its turn.
+            let busy = !ledger.is_closed() && ledger.leased().count() == ledger.limit();
+            if fresh || busy {
+                return Ok(());
+            }
+        }
+        self.lease(Purpose::Check).await.map(drop)
+    }
+
+    /// Work that needs a known moment, within `bound`: dials under way are awaited or ended, what came home in the
+    /// middle of something is brought to rest, what has served its term is closed.
+    ///
+    /// # Cancel safety
+    /// What was taken up goes home as it is and is looked at again.
+    pub(crate) async fn upkeep(&self, bound: Duration) {
+        let work = async {
+            while self.lock().dialling().next().is_some() {
+                self.0.dial_ended.notified().await;
+            }
+            let now = self.0.clock.now();
+            let policy = self.0.settings.policy;
+            let unfit = |physical: &Physical<C::Conn>| {
+                let fitness = policy.judge(physical.past, now);
+                physical.past.dirty || matches!(fitness, Fitness::Idle | Fitness::Old)
+            };
+            let taken: Vec<_> = self.lock().take_where(now, unfit).into_iter().map(|p| self.lend(p)).collect();
+            join_all(taken.into_iter().map(|lease| async move {
+                lease.note(Purpose::Check);
+                match self.0.settings.policy.judge(lease.physical().past, now) {
+                    Fitness::Idle => lease.close(Discard::Idle).await,
+                    Fitness::Old => lease.close(Discard::Old).await,
+                    _ => drop(self.check(lease).await),
+                }
+            }))
+            .await;
+        };
+        if timeout(bound, work).await.is_err() {
+            self.0.events.emit(&Event::UpkeepCutShort { bound });
+            let nobody_waits = self.lock().waiting() == 0;
+            if nobody_waits {
+                self.abort_dials();
+            }
+        }
+    }
+
+    /// After a freeze: one look at everything at rest, so that the dead are gone before anybody asks for one.
+    pub(crate) fn thawed(&self) {
+        let now = self.0.clock.now();
+        let dead = self.lock().take_where(now, |physical| self.0.connector.peek(&physical.conn) == Peek::Closed);
+        for physical in dead {
+            self.lend(physical).discard(Discard::ClosedByPeer, None);
+        }
+    }
+
+    /// Ends the pool: waiters get [`Error::Closed`], connections at rest are closed politely and within a bound, those
+    /// on loan when they come home.
+    ///
+    /// # Cancel safety
+    /// The pool is closed at the first poll; a dropped future closes the remaining sockets without a goodbye.
+    pub(crate) async fn close(&self) {
+        let (idle, waiters) = self.lock().close();
+        self.abort_dials();
+        for waiter in waiters {
+            // A waiter that gave up meanwhile needs no answer.
+            let _ = waiter.send(Err(Error::Closed));
+        }
+        let goodbyes = idle.into_iter().map(|physical| self.0.connector.close(physical.conn));
+        // A socket that does not take the goodbye is closed without one.
+        let _ = timeout(CLOSE_BOUND, join_all(goodbyes)).await;
+    }
+
+    pub(crate) fn numbers(&self) -> PoolNumbers {
+        let now = self.0.clock.now();
+        let ledger = self.lock();
+        PoolNumbers {
+            limit: ledger.limit(),
+            idle: ledger.idle(),
+            holders: ledger
+                .leased()
+                .map(|(slot, since)| Holder { purpose: self.purpose(slot), held: now.since(since) })
+                .collect(),
+            connecting: ledger
+                .dialling()
+                .map(|slot| PHASES[usize::from(self.0.notes[slot].load(Ordering::Relaxed)) % PHASES.len()])
+                .collect(),
+            waiting: ledger.waiting(),
+        }
+    }
+
+    /// The fast road: the clean connection used last, if nothing needs to happen before it is lent.
+    fn lease_fresh(&self, purpose: Purpose) -> Option<Lease<C>> {
+        let now = self.0.clock.now();
+        let mut ledger = self.lock();
+        let next = ledger.next()?;
+        match self.0.settings.policy.judge(next.past, now) {
+            Fitness::Fresh => {}
+            Fitness::Look if self.0.connector.peek(&next.conn) == Peek::Quiet => {}
+            _ => return None,
+        }
+        let physical = ledger.take(now)?;
+        drop(ledger);
+        let lease = self.lend(physical);
+        lease.note(purpose);
+        Some(lease)
+    }
+
+    fn take_or_queue(&self, served_before: bool) -> Result<Taken<C>, Error> {
+        let now = self.0.clock.now();
+        let mut ledger = self.lock();
+        if ledger.is_closed() {
+            return Err(Error::Closed);
+        }
+        if let Some(physical) = ledger.take(now) {
+            drop(ledger);
+            return Ok(Taken::Lease(self.lend(physical)));
+        }
+        Ok(Taken::Queued(self.queue(ledger, served_before)))
+    }
+
+    fn queue(&self, mut ledger: MutexGuard<'_, Ledger<C::Conn, Sender<C>>>, served_before: bool) -> Waiter<C> {
+        let (sender, receiver) = oneshot::channel();
+        let id = ledger.enqueue(sender, served_before);
+        drop(ledger);
+        self.dial_for_waiters();
+        Waiter { pool: self.clone(), id, receiver: Some(receiver) }
+    }
+
+    /// What must happen to a connection before it is lent; `None` when it was not fit and is gone.
+    async fn fit(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
+        let now = self.0.clock.now();
+        let past = lease.physical().past;
+        if let Some(frozen) = now.frozen_since(past.used) {
+            self.0.events.emit(&Event::Thawed { frozen });
+            self.thawed();
+        }
+        let fitness = self.0.settings.policy.judge(past, now);
+        match fitness {
+            Fitness::Fresh => return Ok(Some(lease)),
+            Fitness::Idle => return Ok(lease.discard(Discard::Idle, None)),
+            Fitness::Old => return Ok(lease.discard(Discard::Old, None)),
+            Fitness::Look | Fitness::Doubtful => {}
+        }
+        match self.0.connector.peek(&lease.physical().conn) {
+            Peek::Closed => Ok(lease.discard(Discard::ClosedByPeer, None)),
+            Peek::Quiet if fitness == Fitness::Look => Ok(Some(lease)),
+            Peek::Quiet | Peek::Talking => self.check_hedged(lease, deadline).await,
+        }
+    }
+
+    /// A check, and beside it, if it is slow, the wait for another connection.
+    async fn check_hedged(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
+        let mut check = pin!(self.check(lease));
+        tokio::select! {
+            biased;
+            checked = &mut check => return Ok(checked),
+            () = sleep(HEDGE) => {}
+        }
+        let waiter = self.queue(self.lock(), true);
+        tokio::select! {
+            biased;
+            Some(checked) = &mut check => Ok(Some(checked)),
+            served = waiter.served(deadline) => served.map(Some),
+        }
+    }
+
+    /// Brings a connection to rest within the bound; `None` when that failed and it is gone. Dropped, the connection
+    /// goes home dirty.
+    async fn check(&self, mut lease: Lease<C>) -> Option<Lease<C>> {
+        let past = lease.physical().past;
+        let idle = self.0.clock.now().since(past.used);
+        let started = Deadline::after(self.0.settings.policy.validate_timeout);
+        lease.begin();
+        let restored = timeout_at(started.instant(), self.0.connector.restore(&mut lease.physical_mut().conn)).await;
+        let failed = if past.dirty { Discard::Unrecoverable } else { Discard::Silent };
+        match restored {
+            Ok(Ok(())) => {
+                lease.end();
+                let elapsed = started.spent();
+                let event = if past.dirty { Event::Recovered { elapsed } } else { Event::Validated { idle, elapsed } };
+                self.0.events.emit(&event);
+                Some(lease)
+            }
+            Ok(Err(error)) => lease.discard(failed, Some(&error)),
+            Err(_) => lease.discard(failed, None),
+        }
+    }
+
+    fn lend(&self, physical: Box<Physical<C::Conn>>) -> Lease<C> {
+        let fate = if physical.past.dirty { Fate::Dirty } else { Fate::Clean };
+        Lease { pool: self.clone(), physical: Some(physical), fate }
+    }
+
+    /// Starts as many dials as the ledger approves.
+    fn dial_for_waiters(&self) {
+        while let Some(slot) = { self.lock().approve() } {
+            let approval = Approval { pool: self.clone(), slot: Some(slot) };
+            let dial = tokio::spawn(approval.dial());
+            let mut dials = self.0.dials.lock().unwrap_or_else(PoisonError::into_inner);
+            dials.retain(|dial| !dial.is_finished());
+            dials.push(dial.abort_handle());
+        }
+    }
+
+    fn abort_dials(&self) {
+        let dials = std::mem::take(&mut *self.0.dials.lock().unwrap_or_else(PoisonError::into_inner));
+        for dial in dials {
+            dial.abort();
+        }
+    }
+
+    /// A connection is free: for the eldest waiter that is still there, or for the shelf.
+    fn come_home(&self, mut physical: Box<Physical<C::Conn>>) {
+        loop {
+            let now = self.0.clock.now();
+            let home = self.lock().home(physical, now);
+            match home {
+                Home::Kept => return,
+                Home::Closed { .. } => return self.0.events.emit(&discarded(Discard::Closed, None)),
+                Home::Handed(waiter, handed) => match waiter.send(Ok(handed)) {
+                    Ok(()) => return,
+                    // The waiter was dropped between the ledger's decision and now.
+                    Err(Ok(returned)) => physical = returned,
+                    Err(Err(_)) => return,
+                },
+            }
+        }
+    }
+
+    /// A slot has become vacant. Runs in `Drop`, so it spawns nothing: a waiter, if there is one, wakes up and dials.
+    fn vacate(&self, slot: usize) {
+        self.lock().vacate(slot);
+        self.0.vacancy.notify_one();
+    }
+
+    fn exhausted(&self, deadline: Deadline) -> Error {
+        let numbers = Box::new(self.numbers());
+        let phase = match (numbers.holders.is_empty(), numbers.connecting.first()) {
+            (true, Some(phase)) => *phase,
+            _ => Phase::Waiting,
+        };
+        let last = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Error::PoolExhausted { waited: deadline.spent(), phase, numbers, last }
+    }
+
+    fn purpose(&self, slot: usize) -> Purpose {
+        match self.0.notes[slot].load(Ordering::Relaxed) {
+            0 => Purpose::Check,
+            1 => Purpose::Statement,
+            2 => Purpose::Transaction,
+            _ => Purpose::Pin,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger<C::Conn, Sender<C>>> {
+        // A panic while the lock is held leaves a ledger whose every step was complete.
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn discarded(why: Discard, error: Option<&Error>) -> Event {
+    Event::Discarded { why, error: error.map(|error| chain(error)) }
+}
+
+enum Taken<C: Connect> {
+    Lease(Lease<C>),
+    Queued(Waiter<C>),
+}

@@ -1,0 +1,55 @@
+//! A caller's place in the queue.
+
+use tokio::time::timeout_at;
+
+use super::{Connect, Lease, Pool, Receiver};
+use crate::error::Error;
+use crate::retry::Deadline;
+
+/// A place in the queue. Dropped, it is given up, and what had been handed over already goes to the next.
+pub(super) struct Waiter<C: Connect> {
+    pub(super) pool: Pool<C>,
+    pub(super) id: u64,
+    pub(super) receiver: Option<Receiver<C>>,
+}
+
+impl<C: Connect> Waiter<C> {
+    /// Waits for a connection, and dials where a slot has become vacant meanwhile.
+    pub(super) async fn served(mut self, deadline: Deadline) -> Result<Lease<C>, Error> {
+        let Some(receiver) = &mut self.receiver else { return Err(Error::Closed) };
+        let pool = &self.pool;
+        let hand_over = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    handed = &mut *receiver => return handed,
+                    () = pool.0.vacancy.notified() => pool.dial_for_waiters(),
+                }
+            }
+        };
+        let served = timeout_at(deadline.instant(), hand_over).await;
+        match served {
+            Ok(Ok(Ok(physical))) => {
+                self.receiver = None;
+                Ok(self.pool.lend(physical))
+            }
+            Ok(Ok(Err(error))) => Err(error),
+            // The sender goes only with the ledger.
+            Ok(Err(_)) => Err(Error::Closed),
+            // Told before the place is given up, so that the numbers count the one who reports.
+            Err(_) => Err(self.pool.exhausted(deadline)),
+        }
+    }
+}
+
+impl<C: Connect> Drop for Waiter<C> {
+    fn drop(&mut self) {
+        let Some(mut receiver) = self.receiver.take() else { return };
+        if !self.pool.lock().withdraw(self.id) {
+            receiver.close();
+            if let Ok(Ok(physical)) = receiver.try_recv() {
+                self.pool.come_home(physical);
+            }
+        }
+    }
+}

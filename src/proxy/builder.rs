@@ -1,0 +1,354 @@
+//! A proxy configured in code.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Proxy;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Tls};
+use crate::connector::Connector;
+use crate::credentials::{CredentialsProvider, Fixed};
+use crate::engine::Engine;
+use crate::event::{Events, Observer, TracingObserver};
+use crate::pool::{Policy, Pool, Settings};
+use crate::redacted::Redacted;
+use crate::topology::{Endpoint, Place};
+
+/// The longest `application_name` that PostgreSQL keeps.
+const NAME_LIMIT: usize = 63;
+
+/// Sets up a [`Proxy`]. Every setter takes the builder and gives it back; [`build`](Self::build) validates.
+///
+/// ```
+/// use lambda_rds::{Postgres, Proxy};
+///
+/// let proxy = Proxy::<Postgres>::builder()
+///     .host("shop.cluster-abc123.eu-central-1.rds.amazonaws.com")
+///     .database("shop")
+///     .secret("prod/shop/db")
+///     .max_connections(4)
+///     .build()?;
+/// # Ok::<_, lambda_rds::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until build() is called"]
+pub struct ProxyBuilder<DB: Engine> {
+    config: Config,
+    provider: Option<Arc<dyn CredentialsProvider>>,
+    observers: Vec<Box<dyn Observer>>,
+    #[cfg(feature = "_aws")]
+    aws: crate::aws::Aws,
+    engine: PhantomData<fn() -> DB>,
+}
+
+impl<DB: Engine> ProxyBuilder<DB> {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            provider: None,
+            observers: vec![Box::new(TracingObserver)],
+            #[cfg(feature = "_aws")]
+            aws: crate::aws::Aws::default(),
+            engine: PhantomData,
+        }
+    }
+
+    /// A URL as sqlx and libpq write it: `postgres://user[:password]@host[:port]/database`, with `sslmode` and
+    /// `sslrootcert`. What other setters say wins over it.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.config.url = Some(url.into().into());
+        self
+    }
+
+    /// The host to connect to. Default: the secret's.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.config.host = Some(host.into());
+        self
+    }
+
+    /// The port. Default: the secret's when the host is the secret's too, else the engine's.
+    pub fn port(mut self, port: u16) -> Self {
+        self.config.port = Some(port);
+        self
+    }
+
+    /// The database. Default: the secret's, else the one named like the user.
+    pub fn database(mut self, database: impl Into<String>) -> Self {
+        self.config.database = Some(database.into());
+        self
+    }
+
+    /// The database user. Default: the secret's. IAM needs it.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.config.user = Some(user.into());
+        self
+    }
+
+    /// A fixed password.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.config.password = Some(password.into().into());
+        self
+    }
+
+    /// User and password (and host, port and database where they are not configured) from this secret in AWS Secrets
+    /// Manager, by name or ARN.
+    #[cfg(feature = "secrets-manager")]
+    pub fn secret(mut self, id: impl Into<String>) -> Self {
+        self.config.secret = Some(id.into());
+        self
+    }
+
+    /// An IAM token in the password's place, signed locally.
+    #[cfg(feature = "iam")]
+    pub fn iam(mut self) -> Self {
+        self.config.iam = true;
+        self
+    }
+
+    /// A credentials provider of the application's own. Excludes `password`, `secret` and `iam`.
+    pub fn credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// The identifier of an Aurora or Multi-AZ DB cluster: its writer endpoint is looked up at the RDS API at the first
+    /// connect. A configured host saves that call.
+    #[cfg(feature = "rds-api")]
+    pub fn cluster(mut self, id: impl Into<String>) -> Self {
+        self.config.cluster = Some(id.into());
+        self
+    }
+
+    /// The identifier of a DB instance, looked up likewise.
+    #[cfg(feature = "rds-api")]
+    pub fn instance(mut self, id: impl Into<String>) -> Self {
+        self.config.instance = Some(id.into());
+        self
+    }
+
+    /// The target is RDS Proxy, PgBouncer or another pooler: statements are sent unnamed, and nothing is set at login
+    /// that a pooler would refuse or pin on. Default: no.
+    pub fn via_proxy(mut self) -> Self {
+        self.config.via_proxy = true;
+        self
+    }
+
+    /// How connections are protected. Default: [`Tls::VerifyFull`].
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
+        self
+    }
+
+    /// Root certificates to trust besides the RDS and the public ones, in PEM. May be called more than once.
+    pub fn ca_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.config.ca_pem.extend_from_slice(pem.as_ref());
+        self.config.ca_pem.push(b'\n');
+        self
+    }
+
+    /// The most physical connections of this environment. Default: `AWS_LAMBDA_MAX_CONCURRENCY` where an environment
+    /// serves several invocations at a time (Lambda Managed Instances), else 2: one for the handler, and one so that a
+    /// second session beside an open transaction does not wait for itself. Opened only when needed.
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        self.config.max_connections = Some(limit);
+        self
+    }
+
+    /// How long a caller waits for a connection, in all: queue, credentials, connect, validation. Default: 10 s, and
+    /// never past the invocation's deadline.
+    pub fn borrow_timeout(mut self, span: Duration) -> Self {
+        self.config.borrow_timeout = Some(span);
+        self
+    }
+
+    /// How long one attempt to connect may take, from DNS to the end of the login, and likewise one request for
+    /// credentials. Default: 5 s, which leaves room for two lost packets.
+    pub fn connect_timeout(mut self, span: Duration) -> Self {
+        self.config.connect_timeout = Some(span);
+        self
+    }
+
+    /// A connection that was idle for this long is not lent again, and the server is told to drop it
+    /// (`idle_session_timeout`, PostgreSQL 14 and later). Default: 5 min, as RDS Proxy counts idle.
+    pub fn idle_timeout(mut self, span: Duration) -> Self {
+        self.config.idle_timeout = Some(span);
+        self
+    }
+
+    /// A connection older than this, less up to 10 % at random, is not lent again. Default: 30 min.
+    pub fn max_lifetime(mut self, span: Duration) -> Self {
+        self.config.max_lifetime = Some(span);
+        self
+    }
+
+    /// A connection used within this span, without a freeze in between, is lent without a round trip. Zero validates
+    /// always. Default: 1 s.
+    pub fn validate_after(mut self, span: Duration) -> Self {
+        self.config.validate_after = Some(span);
+        self
+    }
+
+    /// How long a validation may take before the connection is given up. Default: 250 ms.
+    pub fn validate_timeout(mut self, span: Duration) -> Self {
+        self.config.validate_timeout = Some(span);
+        self
+    }
+
+    /// The server ends a transaction in which nothing happened for this long: what a killed environment left open holds
+    /// its locks until then. Default: 60 s.
+    pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
+        self.config.idle_in_transaction_timeout = Some(span);
+        self
+    }
+
+    /// Statements to run on every new connection, as RDS Proxy's `InitQuery`. Costs a round trip a connect.
+    pub fn init_query(mut self, sql: impl Into<String>) -> Self {
+        self.config.init_query = Some(sql.into());
+        self
+    }
+
+    /// The AWS SDK's configuration. Default: loaded from the environment when it is first needed.
+    #[cfg(feature = "_aws")]
+    pub fn aws_config(mut self, config: aws_config::SdkConfig) -> Self {
+        self.aws = crate::aws::Aws::given(config);
+        self
+    }
+
+    /// Somebody to tell what happens, besides `tracing`. May be called more than once.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Validates, and makes the proxy. Does no I/O: nothing is connected to, asked for or read.
+    ///
+    /// # Errors
+    /// What is missing, malformed or contradictory.
+    pub fn build(self) -> Result<Proxy<DB>, ConfigError> {
+        if let (Some(_), Some(second)) = (&self.provider, self.config.credentials_option()) {
+            return Err(ConfigError::Conflict { first: "credentials", second });
+        }
+        let environment = Environment::read();
+        let mut config = self.config;
+        config.max_connections = config.max_connections.or(environment.max_concurrency);
+        // A provider of the application's own may bring the host, as a secret may.
+        let config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
+
+        let clock = Clock::system();
+        let events = Events::new(self.observers);
+        let provider = match self.provider {
+            Some(provider) => provider,
+            #[cfg(feature = "_aws")]
+            None => built_in(&config, &self.aws, &clock, &events)?,
+            #[cfg(not(feature = "_aws"))]
+            None => built_in(&config)?,
+        };
+        #[cfg(feature = "rds-api")]
+        let endpoint = endpoint(&config, &self.aws);
+        #[cfg(not(feature = "rds-api"))]
+        let endpoint = endpoint(&config)?;
+        let settings = Settings {
+            limit: config.max_connections(),
+            borrow_timeout: config.borrow_timeout(),
+            policy: Policy {
+                validate_after: config.validate_after(),
+                validate_timeout: config.validate_timeout(),
+                idle_timeout: config.idle_timeout(),
+                max_lifetime: config.max_lifetime(),
+            },
+        };
+        let name = config.application_name.clone().unwrap_or(environment.application_name);
+        let connector = Connector::new(config, provider, endpoint, environment.region, name, events.clone());
+        Ok(Proxy::new(Pool::new(connector, settings, clock, events)))
+    }
+}
+
+#[cfg(feature = "_aws")]
+fn built_in(
+    config: &Config,
+    aws: &crate::aws::Aws,
+    clock: &Clock,
+    events: &Events,
+) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
+    #[cfg(feature = "secrets-manager")]
+    if let Some(secret) = config.secret.clone() {
+        let budget = config.connect_timeout();
+        let secrets =
+            crate::credentials::SecretsManager::new(secret, aws.clone(), budget, clock.clone(), events.clone());
+        return Ok(Arc::new(secrets));
+    }
+    #[cfg(feature = "iam")]
+    if config.iam {
+        return Ok(Arc::new(crate::credentials::Iam::new(aws.clone(), clock.clone(), events.clone())));
+    }
+    let _ = (aws, clock, events);
+    fixed(config)
+}
+
+#[cfg(not(feature = "_aws"))]
+fn built_in(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
+    fixed(config)
+}
+
+fn fixed(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
+    // The environment may ask for what this build was made without.
+    if config.secret.is_some() {
+        return Err(ConfigError::Value { option: "secret", problem: "needs the crate's feature secrets-manager" });
+    }
+    if config.iam {
+        return Err(ConfigError::Value { option: "iam", problem: "needs the crate's feature iam" });
+    }
+    Ok(Arc::new(Fixed::new(config.password.clone().unwrap_or_else(|| Redacted::from("")))))
+}
+
+#[cfg(feature = "rds-api")]
+fn endpoint(config: &Config, aws: &crate::aws::Aws) -> Endpoint {
+    let budget = config.connect_timeout();
+    match (&config.cluster, &config.instance) {
+        (Some(id), _) => Endpoint::Lookup(crate::topology::Lookup::cluster(id.clone(), aws.clone(), budget)),
+        (None, Some(id)) => Endpoint::Lookup(crate::topology::Lookup::instance(id.clone(), aws.clone(), budget)),
+        (None, None) => Endpoint::Given(Place { host: config.host.clone(), port: config.port }),
+    }
+}
+
+#[cfg(not(feature = "rds-api"))]
+fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
+    if config.cluster.is_some() || config.instance.is_some() {
+        return Err(ConfigError::Value { option: "cluster and instance", problem: "need the crate's feature rds-api" });
+    }
+    Ok(Endpoint::Given(Place { host: config.host.clone(), port: config.port }))
+}
+
+impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxyBuilder")
+            .field("engine", &DB::FAMILY)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What Lambda itself says: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
+struct Environment {
+    /// More than one invocation at a time. Classic Lambda says nothing, or 1.
+    max_concurrency: Option<usize>,
+    region: Option<String>,
+    application_name: String,
+}
+
+impl Environment {
+    fn read() -> Self {
+        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let function = read("AWS_LAMBDA_FUNCTION_NAME");
+        let mut application_name =
+            function.map_or_else(|| "lambda-rds".to_owned(), |name| format!("lambda-rds {name}"));
+        while application_name.len() > NAME_LIMIT {
+            application_name.pop();
+        }
+        Self {
+            max_concurrency: read("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|n| n.parse().ok()).filter(|n| *n > 1),
+            region: read("AWS_REGION").or_else(|| read("AWS_DEFAULT_REGION")),
+            application_name,
+        }
+    }
+}

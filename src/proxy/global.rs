@@ -1,0 +1,49 @@
+//! The process-wide proxy, one an engine: what makes a handle stay alive across warm invocations.
+
+use super::Proxy;
+use crate::config::ConfigError;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::session::Connection;
+
+/// A session with the database that the environment names; see [`VARIABLES`](crate::VARIABLES).
+///
+/// The proxy behind it is made on the first call, once however many calls come at a time, and lives as long as the
+/// process; a first call that fails is tried again by the next. Returns when the database is known to answer. A warm
+/// call does no I/O.
+///
+/// # Errors
+/// As [`Proxy::from_env`] and [`Proxy::get_connection`].
+///
+/// # Cancel safety
+/// As [`Proxy::get_connection`].
+pub async fn get_connection<DB: Engine>() -> Result<Connection<DB>, Error> {
+    process_wide()?.get_connection().await
+}
+
+/// Makes the process-wide proxy and opens its first connection: call it in `main` before the runtime starts, and
+/// credentials, DNS, TLS and login are paid for in the init phase.
+///
+/// # Errors
+/// As [`get_connection`]. The proxy stays; the first invocation tries again.
+///
+/// # Cancel safety
+/// As [`get_connection`].
+pub async fn init<DB: Engine>() -> Result<Proxy<DB>, Error> {
+    let proxy = process_wide::<DB>()?;
+    // The session goes, the connection stays.
+    drop(proxy.get_connection().await?);
+    Ok(proxy.clone())
+}
+
+/// Makes a proxy that was built in code the process-wide one.
+///
+/// # Errors
+/// [`ConfigError::AlreadyInstalled`] when there is one.
+pub fn install<DB: Engine>(proxy: Proxy<DB>) -> Result<(), Error> {
+    DB::process_wide().set(proxy).map_err(|_| ConfigError::AlreadyInstalled.into())
+}
+
+fn process_wide<DB: Engine>() -> Result<&'static Proxy<DB>, ConfigError> {
+    DB::process_wide().get_or_try_init(Proxy::from_env)
+}

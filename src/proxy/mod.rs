@@ -1,0 +1,169 @@
+//! The handle on everything: pool, connector, events. Cheap to clone, one per database.
+
+mod builder;
+mod global;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, ConfigError};
+use crate::connector::Connector;
+use crate::engine::Engine;
+use crate::error::{Error, PoolNumbers, Purpose};
+use crate::pool::Pool;
+use crate::session::{Connection, Transaction};
+
+pub use builder::ProxyBuilder;
+pub use global::{get_connection, init, install};
+
+/// Upkeep that takes longer is put off: it runs in billed time, after the response.
+const UPKEEP_BOUND: Duration = Duration::from_millis(500);
+
+/// A proxy for one database: what Amazon RDS Proxy is, inside the function.
+///
+/// # Clone
+/// Clones share everything. Dropping the last one closes the connections at rest without a goodbye;
+/// [`close`](Self::close) says one.
+pub struct Proxy<DB: Engine>(Arc<Inner<DB>>);
+
+struct Inner<DB: Engine> {
+    pool: Pool<Connector<DB>>,
+}
+
+/// A [`Proxy`] for PostgreSQL.
+#[cfg(feature = "postgres")]
+pub type PgProxy = Proxy<sqlx::Postgres>;
+
+impl<DB: Engine> Proxy<DB> {
+    /// A proxy configured in code.
+    pub fn builder() -> ProxyBuilder<DB> {
+        ProxyBuilder::new(Config::default())
+    }
+
+    /// A proxy configured by the environment; see [`VARIABLES`](crate::VARIABLES). Does no I/O.
+    ///
+    /// # Errors
+    /// The first variable that is not understood, or what is missing or contradictory.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        ProxyBuilder::new(Config::from_vars(std::env::vars_os())?).build()
+    }
+
+    fn new(pool: Pool<Connector<DB>>) -> Self {
+        Self(Arc::new(Inner { pool }))
+    }
+
+    /// A session with the database, once the database is known to answer: connects, or validates an idle connection
+    /// that was not used within `validate_after`. A warm call does no I/O.
+    ///
+    /// # Errors
+    /// Why the database does not answer: every variant that [`Error`] has for configuration, credentials, the way
+    /// there, TLS, the login, and the pool.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind; a connect that was begun goes on, and its connection serves the next caller.
+    pub async fn get_connection(&self) -> Result<Connection<DB>, Error> {
+        self.0.pool.ready().await?;
+        Ok(Connection::new(self.0.pool.clone()))
+    }
+
+    /// Runs `work` in a transaction of a session of its own, and again, from the start, when the server provably took
+    /// back or never began what was done: a serialization failure, a deadlock, a connection lost before the commit was
+    /// sent. Never after [`Outcome::Unknown`](crate::Outcome::Unknown). At most three times.
+    ///
+    /// # Errors
+    /// What `work` returned at last, or why there was no transaction or no commit.
+    ///
+    /// # Cancel safety
+    /// As [`Transaction::commit`].
+    pub async fn transaction<F, R>(&self, mut work: F) -> Result<R, Error>
+    where
+        F: for<'t> FnMut(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, Error>>,
+    {
+        const MOST_RUNS: usize = 3;
+        let mut runs = 1;
+        loop {
+            let mut session = self.get_connection().await?;
+            match session.transaction(&mut work).await {
+                Err(error) if error.is_retryable() && error.is_about_work() && runs < MOST_RUNS => runs += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// The pool, the pins and the target at this instant.
+    pub fn status(&self) -> Status {
+        let PoolNumbers { limit, idle, holders, waiting, .. } = self.0.pool.numbers();
+        let leased = holders.len();
+        Status {
+            connections: idle + leased,
+            max_connections: limit,
+            idle,
+            leased,
+            pinned: holders.iter().filter(|holder| holder.purpose == Purpose::Pin).count(),
+            waiting,
+            epoch: 0,
+            writer: self.0.pool.connector().writer(),
+        }
+    }
+
+    /// Work that must not wait for the next invocation: rolls back transactions that were dropped, reads dropped
+    /// statements to their end, closes what has served its term. Takes half a second at the most, mostly nothing.
+    ///
+    /// The [`lambda`](crate::lambda) layer calls it after each response; a function without the layer may call it itself.
+    ///
+    /// # Cancel safety
+    /// What was not done is done at the next moment.
+    pub async fn upkeep(&self) {
+        self.0.pool.upkeep(UPKEEP_BOUND).await;
+    }
+
+    /// Looks at idle connections after a freeze, without a round trip.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn thawed(&self) {
+        self.0.pool.thawed();
+    }
+
+    /// Closes the proxy: those who wait get [`Error::Closed`], idle connections are closed politely within 200 ms,
+    /// those in use when they come home.
+    ///
+    /// # Cancel safety
+    /// The proxy is closed at the first poll; a dropped future leaves out the goodbyes.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl<DB: Engine> Clone for Proxy<DB> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<DB: Engine> fmt::Debug for Proxy<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("engine", &DB::FAMILY).field("status", &self.status()).finish()
+    }
+}
+
+/// A proxy's numbers at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Open physical connections.
+    pub connections: usize,
+    /// The most there may be.
+    pub max_connections: usize,
+    /// Of those open, the ones at rest.
+    pub idle: usize,
+    /// Of those open, the ones on loan to a session.
+    pub leased: usize,
+    /// Of those on loan, the ones that a session is pinned to.
+    pub pinned: usize,
+    /// Callers that wait for a connection.
+    pub waiting: usize,
+    /// How often the writer has changed, as far as this proxy has noticed.
+    pub epoch: u64,
+    /// `host:port` of the last login.
+    pub writer: Option<String>,
+}

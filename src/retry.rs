@@ -1,0 +1,115 @@
+//! Waiting between attempts, and the budget they share.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Phase};
+
+/// With less than this left of an invocation nothing is begun that takes a round trip.
+const TOO_LITTLE: Duration = Duration::from_millis(10);
+
+tokio::task_local! {
+    /// When the invocation that this task serves ends. Set by the Lambda layer for the duration of the handler.
+    pub(crate) static INVOCATION: Instant;
+}
+
+/// The instant at which a piece of work gives up. Everything below it shares what is left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    started: Instant,
+    ends: Instant,
+}
+
+impl Deadline {
+    pub(crate) fn after(budget: Duration) -> Self {
+        let started = Instant::now();
+        Self { started, ends: started + budget }
+    }
+
+    /// `budget` from now, but not past the end of the invocation.
+    ///
+    /// # Errors
+    /// [`Error::DeadlineTooClose`] when there is no point in beginning `phase`.
+    pub(crate) fn for_invocation(budget: Duration, phase: Phase) -> Result<Self, Error> {
+        let deadline = Self::after(budget);
+        let Ok(end) = INVOCATION.try_with(|end| *end) else { return Ok(deadline) };
+        let remaining = end.saturating_duration_since(deadline.started);
+        if remaining < TOO_LITTLE {
+            return Err(Error::DeadlineTooClose { phase, remaining });
+        }
+        Ok(Self { ends: deadline.ends.min(end), ..deadline })
+    }
+
+    /// The earlier of this deadline and `budget` from now; time spent is counted from now.
+    pub(crate) fn within(self, budget: Duration) -> Self {
+        let inner = Self::after(budget);
+        Self { ends: inner.ends.min(self.ends), ..inner }
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        self.ends
+    }
+
+    pub(crate) fn remaining(self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn spent(self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Decorrelated jitter: each pause is drawn between `base` and three times the pause before it, at most `cap`.
+///
+/// A fleet that was refused at the same moment must not come back at the same moment; decorrelated jitter spreads it
+/// widest for the same mean (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    base: Duration,
+    cap: Duration,
+    previous: Duration,
+    rng: fastrand::Rng,
+}
+
+impl Backoff {
+    pub(crate) fn new(base: Duration, cap: Duration, rng: fastrand::Rng) -> Self {
+        Self { base, cap, previous: base, rng }
+    }
+}
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let widest = (self.previous * 3).min(self.cap).max(self.base);
+        let spread = (widest - self.base).as_secs_f64() * self.rng.f64();
+        self.previous = self.base + Duration::from_secs_f64(spread);
+        Some(self.previous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_between_base_and_cap_and_feed_back() {
+        let (base, cap) = (Duration::from_millis(10), Duration::from_millis(500));
+        let pauses: Vec<_> = Backoff::new(base, cap, fastrand::Rng::with_seed(7)).take(500).collect();
+        assert!(pauses.iter().all(|pause| (base..=cap).contains(pause)));
+        assert!(pauses[0] <= base * 3, "the first pause comes from the base");
+        assert!(pauses.iter().max() > Some(&(cap / 2)), "later pauses grow");
+        let distinct: std::collections::HashSet<_> = pauses.iter().collect();
+        assert!(distinct.len() > 400, "a fleet must be spread");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_within_another_never_outlives_it() {
+        let outer = Deadline::after(Duration::from_secs(1));
+        tokio::time::advance(Duration::from_millis(800)).await;
+        let inner = outer.within(Duration::from_secs(5));
+        assert_eq!(inner.remaining(), Duration::from_millis(200));
+        assert_eq!((inner.spent(), outer.spent()), (Duration::ZERO, Duration::from_millis(800)));
+    }
+}

@@ -1,0 +1,218 @@
+//! sqlx's `Executor` and `Acquire` for a session, one implementation an engine.
+//!
+//! A macro and not a blanket implementation: with the latter, callers that are generic over the executor run into
+//! endless recursion in trait selection (E0275).
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use futures_util::TryStreamExt;
+use sqlx::{Database, Either, Error, Execute, SqlStr};
+
+use super::Connection;
+use crate::error::Phase;
+
+/// A query, taken apart to see its text, and put together again for the driver.
+struct Parts<DB: Database> {
+    sql: SqlStr,
+    arguments: Option<DB::Arguments>,
+    statement: Option<DB::Statement>,
+    persistent: bool,
+}
+
+impl<DB: Database> Parts<DB> {
+    fn take<'q, E: Execute<'q, DB>>(mut query: E) -> Result<Self, Error> {
+        // NOTE: the order matters. The arguments are encoded on taking, and `sql` consumes the query.
+        let statement = query.statement().cloned();
+        let arguments = query.take_arguments().map_err(Error::Encode)?;
+        let persistent = query.persistent();
+        Ok(Self { sql: query.sql(), arguments, statement, persistent })
+    }
+}
+
+impl<DB: Database> Execute<'_, DB> for Parts<DB> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        self.statement.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, sqlx::error::BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}
+
+type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
+
+macro_rules! executor {
+    ($engine:ty) => {
+        impl Connection<$engine> {
+            /// A borrowed connection for this query, and the query as it will be sent.
+            async fn ready_for(
+                &mut self,
+                parts: Result<Parts<$engine>, Error>,
+            ) -> Result<(super::Borrow<'_, $engine>, Parts<$engine>), Error> {
+                let mut parts = parts?;
+                // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
+                parts.persistent &= !self.pool.connector().via_proxy();
+                let pin = self.reason_to_pin(parts.sql.as_str());
+                Ok((self.borrow(Phase::Statement, pin).await?, parts))
+            }
+        }
+
+        impl<'c> sqlx::Executor<'c> for &'c mut Connection<$engine> {
+            type Database = $engine;
+
+            fn execute<'e, 'q: 'e, E>(
+                self,
+                query: E,
+            ) -> BoxFuture<'e, Result<<$engine as Database>::QueryResult, Error>>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $engine>,
+            {
+                let parts = Parts::take(query);
+                Box::pin(async move {
+                    let (mut borrow, parts) = self.ready_for(parts).await?;
+                    match (&mut borrow.wire().driver).execute(parts).await {
+                        Ok(done) => {
+                            borrow.finish();
+                            Ok(done)
+                        }
+                        Err(error) => Err(borrow.fail(error).into()),
+                    }
+                })
+            }
+
+            fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Step<$engine>, Error>>
+            where
+                'c: 'e,
+                E: Execute<'q, $engine>,
+                'q: 'e,
+                E: 'q,
+            {
+                let parts = Parts::take(query);
+                Box::pin(async_stream::try_stream! {
+                    let (mut borrow, parts) = self.ready_for(parts).await?;
+                    let failed = {
+                        let mut steps = (&mut borrow.wire().driver).fetch_many(parts);
+                        loop {
+                            match steps.try_next().await {
+                                Ok(Some(step)) => yield step,
+                                Ok(None) => break None,
+                                Err(error) => break Some(error),
+                            }
+                        }
+                    };
+                    match failed {
+                        None => borrow.finish(),
+                        Some(error) => Err(Error::from(borrow.fail(error)))?,
+                    }
+                })
+            }
+
+            fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<<$engine as Database>::Row>, Error>>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $engine>,
+            {
+                let parts = Parts::take(query);
+                Box::pin(async move {
+                    let (mut borrow, parts) = self.ready_for(parts).await?;
+                    match (&mut borrow.wire().driver).fetch_all(parts).await {
+                        Ok(rows) => {
+                            borrow.finish();
+                            Ok(rows)
+                        }
+                        Err(error) => Err(borrow.fail(error).into()),
+                    }
+                })
+            }
+
+            /// Reads all rows to the end and returns the first: a deferred error may come after it.
+            fn fetch_optional<'e, 'q, E>(
+                self,
+                query: E,
+            ) -> BoxFuture<'e, Result<Option<<$engine as Database>::Row>, Error>>
+            where
+                'c: 'e,
+                E: Execute<'q, $engine>,
+                'q: 'e,
+                E: 'q,
+            {
+                let parts = Parts::take(query);
+                Box::pin(async move {
+                    let (mut borrow, parts) = self.ready_for(parts).await?;
+                    match (&mut borrow.wire().driver).fetch_optional(parts).await {
+                        Ok(row) => {
+                            borrow.finish();
+                            Ok(row)
+                        }
+                        Err(error) => Err(borrow.fail(error).into()),
+                    }
+                })
+            }
+
+            fn prepare_with<'e>(
+                self,
+                sql: SqlStr,
+                parameters: &'e [<$engine as Database>::TypeInfo],
+            ) -> BoxFuture<'e, Result<<$engine as Database>::Statement, Error>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async move {
+                    // Preparing runs nothing: no text pins by it.
+                    let mut borrow = self.borrow(Phase::Statement, None).await?;
+                    match (&mut borrow.wire().driver).prepare_with(sql, parameters).await {
+                        Ok(statement) => {
+                            borrow.finish();
+                            Ok(statement)
+                        }
+                        Err(error) => Err(borrow.fail(error).into()),
+                    }
+                })
+            }
+
+            #[doc(hidden)]
+            fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<$engine>, Error>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async move {
+                    let mut borrow = self.borrow(Phase::Statement, None).await?;
+                    match (&mut borrow.wire().driver).describe(sql).await {
+                        Ok(description) => {
+                            borrow.finish();
+                            Ok(description)
+                        }
+                        Err(error) => Err(borrow.fail(error).into()),
+                    }
+                })
+            }
+        }
+
+        /// For code that wants sqlx's own connection or transaction type (migrations, generic libraries). What runs on
+        /// it is not seen by the session, so this pins; [`Connection::begin`] and [`Connection::transaction`] do not.
+        impl<'c> sqlx::Acquire<'c> for &'c mut Connection<$engine> {
+            type Database = $engine;
+            type Connection = &'c mut <$engine as Database>::Connection;
+
+            fn acquire(self) -> BoxFuture<'c, Result<Self::Connection, Error>> {
+                Box::pin(async move { Ok(self.pin().await?) })
+            }
+
+            fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, $engine>, Error>> {
+                Box::pin(async move { sqlx::Transaction::begin(self.pin().await?, None).await })
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+executor!(sqlx::Postgres);

@@ -1,0 +1,409 @@
+//! What the application holds: a logical session, public as [`Connection`].
+//!
+//! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
+//! `state` keeps the account of transaction and pin, `executor` speaks sqlx's traits, `transaction` is the guard.
+
+mod executor;
+mod state;
+mod transaction;
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::Moment;
+use crate::connector::{Connector, Wire};
+use crate::engine::{Class, Committed, Diagnosis, Engine};
+use crate::error::{Error, Outcome, Phase, Purpose};
+use crate::event::Event;
+use crate::pin::{PinCause, PinReason};
+use crate::pool::{Lease, Pool};
+use crate::retry::Deadline;
+
+use self::state::{CommitPlan, State};
+
+pub use self::transaction::Transaction;
+
+/// A session with the database: what [`get_connection`](crate::get_connection) returns.
+///
+/// `&mut Connection` is a [`sqlx::Executor`], so sqlx's queries, macros and streams run on it as on any connection. It
+/// holds no physical connection until the first statement, holds one for the length of a statement or a transaction, and
+/// shares it with other sessions in between. A statement that leaves something behind in the session *pins* it: from
+/// then on the physical connection belongs to this session alone, and is cleaned when the session ends.
+///
+/// `'static` and [`Send`]: it can move into a task or a response stream. Dropping it never blocks. What was going on is
+/// brought to rest (a transaction rolled back, rows read to the end) before anybody else gets the physical connection.
+pub struct Connection<DB: Engine> {
+    pool: Pool<Connector<DB>>,
+    lease: Option<Lease<Connector<DB>>>,
+    state: State,
+    /// A statement was dropped half way; its answers are still to be read.
+    interrupted: bool,
+    pinned_at: Option<Moment>,
+}
+
+impl<DB: Engine> Connection<DB> {
+    pub(crate) fn new(pool: Pool<Connector<DB>>) -> Self {
+        Self { pool, lease: None, state: State::default(), interrupted: false, pinned_at: None }
+    }
+
+    /// Begins a transaction, or a savepoint inside one.
+    ///
+    /// # Errors
+    /// No connection could be had, or the server refused. Nothing was begun.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves no open transaction behind: the connection is rolled back before anybody else gets it.
+    pub async fn begin(&mut self) -> Result<Transaction<'_, DB>, Error> {
+        let depth = self.state.depth() + 1;
+        if let Err(error) = self.begin_at(depth).await {
+            // Lost before anything had begun: nothing was executed, and another connection may well work.
+            let again = self.state.is_free() && matches!(error, Error::ConnectionLost { .. });
+            if !again {
+                return Err(error);
+            }
+            self.begin_at(depth).await?;
+        }
+        Ok(Transaction::new(self, depth))
+    }
+
+    /// Runs `work` in a transaction: commits when it returns `Ok`, rolls back when it returns `Err`.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: &mut lambda_rds::Connection<lambda_rds::Postgres>) -> Result<(), lambda_rds::Error> {
+    /// let id: i64 = conn
+    ///     .transaction(|tx| Box::pin(async move {
+    ///         sqlx::query_scalar("insert into orders (item) values ('tea') returning id").fetch_one(&mut **tx).await
+    ///             .map_err(lambda_rds::Error::from)
+    ///     }))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` returned, or why there was no transaction or no commit.
+    ///
+    /// # Cancel safety
+    /// As [`begin`](Self::begin) and [`Transaction::commit`].
+    pub async fn transaction<F, R, E>(&mut self, work: F) -> Result<R, E>
+    where
+        F: for<'t> FnOnce(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, E>>,
+        E: From<Error>,
+    {
+        let mut transaction = self.begin().await?;
+        match work(&mut transaction).await {
+            Ok(result) => {
+                transaction.commit().await?;
+                Ok(result)
+            }
+            Err(error) => {
+                // The error of the work is the one that counts; a failed rollback is made up for by the pool.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants
+    /// sqlx's own connection type.
+    ///
+    /// # Errors
+    /// No connection could be had.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the session pinned; nothing was sent.
+    pub async fn pin(&mut self) -> Result<&mut DB::Connection, Error> {
+        let reason = PinReason::new(PinCause::HandedOut, "");
+        self.borrow(Phase::Statement, Some(reason)).await?.finish();
+        // What the caller leaves unread on it is not for the session's next statement.
+        self.interrupted = true;
+        match &mut self.lease {
+            Some(lease) => Ok(&mut lease.conn().driver),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Why this session is pinned, if it is.
+    pub fn pin_reason(&self) -> Option<&PinReason> {
+        self.state.pin_reason()
+    }
+
+    async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
+        let mut borrow = self.borrow(Phase::Begin, None).await?;
+        borrow.wire().open = true;
+        borrow.run(state::begin(depth)).await?;
+        borrow.session.state.begun();
+        borrow.finish();
+        Ok(())
+    }
+
+    /// Commits the transaction or savepoint at `depth`, and everything inside it.
+    async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
+        let mut borrow = self.borrow(Phase::Commit, None).await?;
+        let why = match borrow.session.state.commit_plan(depth) {
+            CommitPlan::Commit => {
+                borrow.run(state::commit(depth)).await?;
+                None
+            }
+            CommitPlan::Probe => match borrow.commit_if_healthy().await? {
+                Committed::Yes => None,
+                Committed::No => Some("the transaction had been ended or aborted by a statement of its own".to_owned()),
+            },
+            CommitPlan::Refuse(why) => {
+                borrow.phase = Phase::Rollback;
+                borrow.run(state::rollback(depth)).await?;
+                Some(format!("the transaction was aborted by an earlier error, {why}"))
+            }
+        };
+        borrow.ended(depth);
+        borrow.finish();
+        why.map_or(Ok(()), |why| Err(Error::TransactionAborted { why }))
+    }
+
+    async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
+        let mut borrow = self.borrow(Phase::Rollback, None).await?;
+        borrow.run(state::rollback(depth)).await?;
+        borrow.ended(depth);
+        borrow.finish();
+        Ok(())
+    }
+
+    /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.
+    fn abandon(&mut self, depth: usize) {
+        self.state.abandon(depth);
+        if self.state.depth() == 0 && self.state.pin_reason().is_none() {
+            self.state.rolled_back_abandoned();
+            // Goes home dirty, with its transaction open; nobody gets it before it is rolled back.
+            self.lease = None;
+            self.interrupted = false;
+        }
+    }
+
+    /// What a statement does to this session, and the pin that follows from it.
+    fn reason_to_pin(&self, sql: &str) -> Option<PinReason> {
+        match DB::classify(sql) {
+            Class::Plain => None,
+            Class::Pins(cause) => Some(PinReason::new(cause, sql)),
+        }
+    }
+
+    /// The physical connection for the next exchange, with everything settled that an earlier one left open.
+    async fn borrow(&mut self, phase: Phase, pin: Option<PinReason>) -> Result<Borrow<'_, DB>, Error> {
+        let phase = if phase == Phase::Statement && self.state.depth() > 0 { Phase::InTransaction } else { phase };
+        if self.state.is_lost() {
+            return Err(self.gone(phase));
+        }
+        if self.lease.is_none() {
+            let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
+            self.lease = Some(self.pool.lease(purpose).await?);
+        }
+        if let Some(reason) = pin {
+            self.pin_for(reason);
+        }
+        let mut borrow = Borrow { session: self, phase, started: Instant::now(), done: false };
+        borrow.settle().await?;
+        borrow.session.interrupted = true;
+        if let Some(lease) = &mut borrow.session.lease {
+            lease.begin();
+        }
+        Ok(borrow)
+    }
+
+    fn pin_for(&mut self, reason: PinReason) {
+        if let Some(lease) = &mut self.lease {
+            let wire = lease.conn();
+            wire.soiled = true;
+            // Whatever was sent may have opened a transaction; a rollback without one does nothing.
+            wire.open = true;
+            lease.note(Purpose::Pin);
+        }
+        if self.state.pin_reason().is_none() {
+            self.pinned_at = Some(self.pool.clock().now());
+            self.pool.events().emit(&Event::Pinned { reason: reason.clone() });
+        }
+        self.state.pin(reason);
+    }
+
+    /// The connection is broken: closes it, and says what that means for the work in hand.
+    fn lose(&mut self, phase: Phase, elapsed: Duration, source: sqlx::Error) -> Error {
+        let outcome = match phase {
+            Phase::Begin => Outcome::NotExecuted,
+            Phase::InTransaction | Phase::Rollback if !self.state.is_doubtful() => Outcome::RolledBack,
+            // A savepoint's release commits nothing; the transaction around it is rolled back with the connection.
+            Phase::Commit if self.state.depth() > 1 && !self.state.is_doubtful() => Outcome::RolledBack,
+            _ => Outcome::Unknown,
+        };
+        if let Some(mut lease) = self.lease.take() {
+            lease.broke();
+        }
+        self.interrupted = false;
+        self.state.lost();
+        Error::ConnectionLost { phase, elapsed, outcome, source }
+    }
+
+    fn gone(&self, phase: Phase) -> Error {
+        let message = "the connection that held this session's transaction or pinned state was lost earlier";
+        let outcome = if phase == Phase::Commit && !self.state.is_doubtful() {
+            Outcome::RolledBack
+        } else {
+            Outcome::NotExecuted
+        };
+        Error::ConnectionLost {
+            phase,
+            elapsed: Duration::ZERO,
+            outcome,
+            source: sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, message)),
+        }
+    }
+}
+
+impl<DB: Engine> Drop for Connection<DB> {
+    fn drop(&mut self) {
+        if self.state.unpin().is_some()
+            && let Some(since) = self.pinned_at
+        {
+            let held = self.pool.clock().now().since(since);
+            self.pool.events().emit(&Event::Unpinned { held });
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.begin();
+        }
+    }
+}
+
+impl<DB: Engine> fmt::Debug for Connection<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("engine", &DB::FAMILY)
+            .field("state", &self.state)
+            .field("borrowing", &self.lease.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
+/// is not at rest: a free session gives it back as it is, one in a transaction settles it at its next use.
+struct Borrow<'s, DB: Engine> {
+    session: &'s mut Connection<DB>,
+    phase: Phase,
+    started: Instant,
+    done: bool,
+}
+
+impl<DB: Engine> Borrow<'_, DB> {
+    fn wire(&mut self) -> &mut Wire<DB> {
+        // INVARIANT: `borrow` puts a lease there, and only `lose`, `finish` and `drop` take it, which end the borrow.
+        self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
+    }
+
+    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
+    async fn settle(&mut self) -> Result<(), Error> {
+        if self.session.interrupted {
+            let late = self.bounded(async |wire| DB::drain(&mut wire.driver).await).await?;
+            if let Some(error) = late {
+                self.session.state.failed(&summary(&error));
+            }
+            self.session.interrupted = false;
+        }
+        if let Some(depth) = self.session.state.abandoned() {
+            self.bounded(async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            self.session.state.rolled_back_abandoned();
+        }
+        Ok(())
+    }
+
+    /// Something of this session's own that must end within `borrow_timeout`, or the connection is given up.
+    async fn bounded<T>(
+        &mut self,
+        exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Error> {
+        let deadline = Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)?;
+        self.session.interrupted = true;
+        let answered = timeout_at(deadline.instant(), exchange(self.wire())).await;
+        let source = match answered {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(source)) => source,
+            Err(_) => sqlx::Error::Io(io::ErrorKind::TimedOut.into()),
+        };
+        Err(self.lose(source))
+    }
+
+    async fn run(&mut self, sql: String) -> Result<(), Error> {
+        let result = DB::run(&mut self.wire().driver, sql).await;
+        result.map_err(|error| self.fail(error))
+    }
+
+    async fn commit_if_healthy(&mut self) -> Result<Committed, Error> {
+        let result = DB::commit_if_healthy(&mut self.wire().driver).await;
+        result.map_err(|error| self.fail(error))
+    }
+
+    /// Notes a failure, and says what it means.
+    fn fail(&mut self, error: sqlx::Error) -> Error {
+        match DB::diagnose(&error) {
+            Diagnosis::Dead => return self.lose(error),
+            Diagnosis::NotSent => self.rest(),
+            // Left as it is: what is still on its way is read before the next use.
+            Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
+            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
+            _ if self.phase == Phase::Commit && self.session.state.depth() == 1 => {
+                self.ended(1);
+                self.rest();
+            }
+            _ => {
+                self.session.state.failed(&summary(&error));
+                self.rest();
+            }
+        }
+        Error::from(error)
+    }
+
+    fn lose(&mut self, source: sqlx::Error) -> Error {
+        self.done = true;
+        self.session.lose(self.phase, self.started.elapsed(), source)
+    }
+
+    fn ended(&mut self, depth: usize) {
+        self.session.state.ended(depth);
+        if depth == 1 && self.session.state.pin_reason().is_none() {
+            self.wire().open = false;
+        }
+    }
+
+    fn finish(mut self) {
+        self.rest();
+    }
+
+    /// The connection is at rest: it goes home unless the session still needs it.
+    fn rest(&mut self) {
+        self.done = true;
+        self.session.interrupted = false;
+        if self.session.state.is_free()
+            && let Some(mut lease) = self.session.lease.take()
+        {
+            lease.end();
+        }
+    }
+}
+
+impl<DB: Engine> Drop for Borrow<'_, DB> {
+    fn drop(&mut self) {
+        if !self.done && self.session.state.is_free() {
+            self.session.interrupted = false;
+            self.session.lease = None;
+        }
+    }
+}
+
+/// An error in a few words, without the server's detail, which may show values.
+fn summary(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(database) => match database.code() {
+            Some(code) => format!("{} ({code})", database.message()),
+            None => database.message().to_owned(),
+        },
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,222 @@
+//! What a session knows of its transaction and its pin. Pure: nothing here awaits or sends.
+//!
+//! Why does a session keep its own account? The driver's counts only transactions that the driver began, and calls a
+//! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
+//! noted where it happened, and `commit` asks this account first.
+
+use crate::pin::PinReason;
+
+/// A session's account.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// 0 outside a transaction, 1 in one, more in savepoints.
+    depth: usize,
+    /// What aborted the transaction, and how deep.
+    aborted: Option<Aborted>,
+    /// The server's view may differ from this one: transaction control or several statements were sent as text, or the
+    /// physical connection was handed out.
+    doubtful: bool,
+    /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
+    abandoned: Option<usize>,
+    pin: Option<PinReason>,
+    /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
+    lost: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Aborted {
+    depth: usize,
+    why: String,
+}
+
+/// What a commit has to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CommitPlan {
+    /// Send it.
+    Commit,
+    /// Ask the server first.
+    Probe,
+    /// Roll back: an error has aborted the transaction.
+    Refuse(String),
+}
+
+impl State {
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.depth == 0 && self.pin.is_none() && self.abandoned.is_none()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    pub(super) fn pin_reason(&self) -> Option<&PinReason> {
+        self.pin.as_ref()
+    }
+
+    /// Free -> in a transaction -> in a savepoint -> …
+    pub(super) fn begun(&mut self) {
+        self.depth += 1;
+    }
+
+    /// The transaction or savepoint at `depth` has ended, committed or rolled back.
+    pub(super) fn ended(&mut self, depth: usize) {
+        self.depth = depth - 1;
+        if self.aborted.as_ref().is_some_and(|aborted| aborted.depth >= depth) {
+            self.aborted = None;
+        }
+        if self.depth == 0 {
+            self.lost = self.lost && self.pin.is_some();
+            self.doubtful = self.pin.is_some();
+        }
+    }
+
+    /// A statement has failed on a connection that is fine. The innermost savepoint can still be rolled back to.
+    pub(super) fn failed(&mut self, why: &str) {
+        if self.depth > 0 && self.aborted.is_none() {
+            self.aborted = Some(Aborted { depth: self.depth, why: why.to_owned() });
+        }
+    }
+
+    /// The connection is gone. A free session just takes another; one that had state must not.
+    pub(super) fn lost(&mut self) {
+        self.abandoned = None;
+        self.lost = self.depth > 0 || self.pin.is_some();
+    }
+
+    /// A transaction was dropped without a word; its rollback is sent before anything else is.
+    pub(super) fn abandon(&mut self, depth: usize) {
+        self.ended(depth);
+        if !self.lost {
+            self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
+        }
+    }
+
+    /// The rollback that is still to be sent.
+    pub(super) fn abandoned(&self) -> Option<usize> {
+        self.abandoned
+    }
+
+    pub(super) fn rolled_back_abandoned(&mut self) {
+        self.abandoned = None;
+    }
+
+    pub(super) fn pin(&mut self, reason: PinReason) {
+        self.doubtful = true;
+        self.pin.get_or_insert(reason);
+    }
+
+    pub(super) fn unpin(&mut self) -> Option<PinReason> {
+        self.pin.take()
+    }
+
+    pub(super) fn commit_plan(&self, depth: usize) -> CommitPlan {
+        match &self.aborted {
+            Some(aborted) if aborted.depth >= depth => CommitPlan::Refuse(aborted.why.clone()),
+            _ if self.doubtful && depth == 1 => CommitPlan::Probe,
+            _ => CommitPlan::Commit,
+        }
+    }
+}
+
+/// The text that begins at this depth.
+pub(super) fn begin(depth: usize) -> String {
+    if depth == 1 { "BEGIN".to_owned() } else { format!("SAVEPOINT lambda_rds_{depth}") }
+}
+
+/// The text that commits this depth.
+pub(super) fn commit(depth: usize) -> String {
+    if depth == 1 { "COMMIT".to_owned() } else { format!("RELEASE SAVEPOINT lambda_rds_{depth}") }
+}
+
+/// The text that rolls this depth back and leaves nothing of it.
+pub(super) fn rollback(depth: usize) -> String {
+    if depth == 1 {
+        "ROLLBACK".to_owned()
+    } else {
+        format!("ROLLBACK TO SAVEPOINT lambda_rds_{depth}; RELEASE SAVEPOINT lambda_rds_{depth}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pin::PinCause;
+
+    fn in_transaction(depth: usize) -> State {
+        let mut state = State::default();
+        (0..depth).for_each(|_| state.begun());
+        state
+    }
+
+    #[test]
+    fn an_error_aborts_its_savepoint_and_what_lies_inside_it() {
+        let mut state = in_transaction(2);
+        state.failed("22012");
+        state.failed("25P02");
+        assert_eq!(state.commit_plan(2), CommitPlan::Refuse("22012".into()), "the first error is the cause");
+        state.ended(2);
+        assert_eq!(state.commit_plan(1), CommitPlan::Commit, "rolled back to the savepoint, the rest is healthy");
+    }
+
+    #[test]
+    fn an_error_outside_a_savepoint_aborts_everything() {
+        let mut state = in_transaction(1);
+        state.failed("23505");
+        state.begun();
+        assert!(matches!(state.commit_plan(1), CommitPlan::Refuse(_)));
+    }
+
+    #[test]
+    fn an_error_outside_a_transaction_leaves_nothing() {
+        let mut state = State::default();
+        state.failed("22012");
+        state.begun();
+        assert_eq!(state.commit_plan(1), CommitPlan::Commit);
+    }
+
+    #[test]
+    fn doubt_is_settled_by_the_server() {
+        let mut state = in_transaction(1);
+        state.pin(PinReason::new(PinCause::RawTransaction, "commit"));
+        assert_eq!(state.commit_plan(1), CommitPlan::Probe);
+        assert!(!state.is_free());
+    }
+
+    #[test]
+    fn a_dropped_transaction_is_rolled_back_from_the_outermost() {
+        let mut state = in_transaction(3);
+        state.abandon(3);
+        state.abandon(2);
+        assert_eq!((state.abandoned(), state.depth()), (Some(2), 1));
+        state.rolled_back_abandoned();
+        assert_eq!(state.commit_plan(1), CommitPlan::Commit);
+    }
+
+    #[test]
+    fn a_lost_transaction_is_never_continued_elsewhere() {
+        let mut state = in_transaction(1);
+        state.lost();
+        assert!(state.is_lost());
+        state.ended(1);
+        assert!(!state.is_lost() && state.is_free(), "after it has ended the session is free again");
+
+        let mut state = State::default();
+        state.lost();
+        assert!(!state.is_lost(), "a free session loses nothing");
+
+        let mut state = State::default();
+        state.pin(PinReason::new(PinCause::HandedOut, ""));
+        state.lost();
+        state.begun();
+        state.ended(1);
+        assert!(state.is_lost(), "a pinned session's state does not come back");
+    }
+}

@@ -1,0 +1,5 @@
+//! One binary, so that there is one link and one shared server; one file per behaviour.
+
+mod support;
+
+mod session;

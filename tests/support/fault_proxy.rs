@@ -1,0 +1,275 @@
+//! A TCP proxy between a client and a server that misbehaves on command.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::watch,
+    task::JoinHandle,
+    time::sleep,
+};
+
+use super::ports::free_port;
+
+/// How long a cut connection is still read, so that the kernel sends FIN and does not turn it into RST because of
+/// bytes nobody has read.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A TCP proxy on 127.0.0.1. It starts passing everything on; each fault is a verb and stays until the next verb.
+///
+/// A verb returns at once; connections that exist follow it as soon as the runtime gets to them. Everything ends with
+/// the drop of the proxy.
+#[derive(Debug)]
+pub struct FaultProxy {
+    port: u16,
+    controls: watch::Sender<Controls>,
+    traffic: Arc<Traffic>,
+    /// Accepts connections; `None` while refusing.
+    door: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Controls {
+    moving: bool,
+    delay: Duration,
+    upstream: SocketAddr,
+    /// How many times all connections of that moment were ended. One born before the last time has to go.
+    endings: u64,
+    ending: Ending,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Cut,
+    Reset,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    connections: AtomicUsize,
+    bytes_from_client: AtomicU64,
+}
+
+impl FaultProxy {
+    /// Listens on a free port and passes each connection on to `upstream`.
+    pub async fn start(upstream: SocketAddr) -> Self {
+        let controls = Controls { moving: true, delay: Duration::ZERO, upstream, endings: 0, ending: Ending::Cut };
+        let proxy = Self {
+            port: free_port(),
+            controls: watch::Sender::new(controls),
+            traffic: Arc::default(),
+            door: Mutex::new(None),
+        };
+        proxy.open_door();
+        proxy
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.traffic.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes all clients together have sent so far.
+    pub fn bytes_from_client(&self) -> u64 {
+        self.traffic.bytes_from_client.load(Ordering::Relaxed)
+    }
+
+    /// Ends every standing fault: bytes move without delay, also those held back by [`hang`](Self::hang), and new
+    /// connections are welcome.
+    pub fn pass(&self) {
+        self.open_door();
+        self.controls.send_modify(|controls| {
+            controls.moving = true;
+            controls.delay = Duration::ZERO;
+        });
+    }
+
+    /// Keeps the connections and moves nothing. New ones are accepted and get no answer.
+    pub fn hang(&self) {
+        self.controls.send_modify(|controls| controls.moving = false);
+    }
+
+    /// Holds back each chunk of bytes for `delay`, in both directions: a round trip takes twice that longer.
+    pub fn delay(&self, delay: Duration) {
+        self.controls.send_modify(|controls| controls.delay = delay);
+    }
+
+    /// Resets (RST) all connections there are; new ones are welcome.
+    pub fn reset(&self) {
+        self.end_all(Ending::Reset);
+    }
+
+    /// Closes (FIN) all connections there are; new ones are welcome.
+    pub fn cut(&self) {
+        self.end_all(Ending::Cut);
+    }
+
+    /// Refuses new connections until [`pass`](Self::pass); those there are go on. On return the port is closed, which
+    /// is why this verb has to be awaited.
+    pub async fn refuse(&self) {
+        let door = self.door().take();
+        if let Some(door) = door {
+            door.abort();
+            // An error is the cancellation we have asked for.
+            let _ = door.await;
+        }
+    }
+
+    /// Sends new connections to `address`.
+    pub fn upstream(&self, address: SocketAddr) {
+        self.controls.send_modify(|controls| controls.upstream = address);
+    }
+
+    fn end_all(&self, ending: Ending) {
+        self.controls.send_modify(|controls| {
+            controls.endings += 1;
+            controls.ending = ending;
+        });
+    }
+
+    fn open_door(&self) {
+        let mut door = self.door();
+        if door.is_none() {
+            let listener = listen(self.port).expect("the proxy's port is free");
+            *door = Some(tokio::spawn(accept(listener, self.controls.subscribe(), Arc::clone(&self.traffic))));
+        }
+    }
+
+    fn door(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        if let Some(door) = self.door().take() {
+            door.abort();
+        }
+        // The connections end because the other side of their `controls` goes away.
+    }
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn accept(listener: TcpListener, controls: watch::Receiver<Controls>, traffic: Arc<Traffic>) {
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            // The client has gone already, or the process is out of files for a moment.
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        traffic.connections.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(serve(client, controls.clone(), Arc::clone(&traffic)));
+    }
+}
+
+/// The life of one connection: until a side closes it, a verb ends it, or the proxy goes away.
+async fn serve(mut client: TcpStream, controls: watch::Receiver<Controls>, traffic: Arc<Traffic>) {
+    let mut server = None;
+    let ending = tokio::select! {
+        ending = ended(controls.clone()) => ending,
+        relayed = relay(&mut client, &mut server, controls, &traffic) => match relayed {
+            Ok(()) => return,
+            // What broke one side breaks the other: the client sees the same as without a proxy.
+            Err(_) => Some(Ending::Reset),
+        },
+    };
+    let sides = std::iter::once(client).chain(server);
+    match ending {
+        Some(Ending::Reset) => sides.for_each(|side| {
+            // Fails only on a socket that is gone already.
+            let _ = side.set_zero_linger();
+        }),
+        Some(Ending::Cut) => {
+            for side in sides {
+                tokio::spawn(close_politely(side));
+            }
+        }
+        None => {}
+    }
+}
+
+/// Waits for a verb that ends the connections of now; `None` when the proxy is gone.
+async fn ended(mut controls: watch::Receiver<Controls>) -> Option<Ending> {
+    let born = controls.borrow().endings;
+    let now = controls.wait_for(|now| now.endings > born).await.ok()?;
+    Some(now.ending)
+}
+
+async fn close_politely(mut side: TcpStream) {
+    // An error means that the other side was faster.
+    let _ = side.shutdown().await;
+    let (mut unread, mut nowhere) = (side, tokio::io::sink());
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut unread, &mut nowhere)).await;
+}
+
+async fn relay(
+    client: &mut TcpStream,
+    server: &mut Option<TcpStream>,
+    mut controls: watch::Receiver<Controls>,
+    traffic: &Traffic,
+) -> io::Result<()> {
+    let upstream = until_moving(&mut controls).await?.upstream;
+    let server = server.insert(TcpStream::connect(upstream).await?);
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    tokio::try_join!(
+        pump(from_client, to_server, controls.clone(), Some(&traffic.bytes_from_client)),
+        pump(from_server, to_client, controls, None),
+    )?;
+    Ok(())
+}
+
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut controls: watch::Receiver<Controls>,
+    counter: Option<&AtomicU64>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        until_moving(&mut controls).await?;
+        let length = from.read(&mut buffer).await?;
+        if let Some(counter) = counter {
+            counter.fetch_add(length as u64, Ordering::Relaxed);
+        }
+        // Asked again: the fault may have come while we waited for these bytes.
+        let delay = until_moving(&mut controls).await?.delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
+            until_moving(&mut controls).await?;
+        }
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..length]).await?;
+    }
+}
+
+async fn until_moving(controls: &mut watch::Receiver<Controls>) -> io::Result<Controls> {
+    let now = controls.wait_for(|now| now.moving).await.map_err(io::Error::other)?;
+    Ok(*now)
+}

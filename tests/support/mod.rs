@@ -1,0 +1,67 @@
+//! The local stage: a real PostgreSQL, a stand-in for the AWS services, a Lambda environment. Used by the tests, the
+//! benches and the demo alike; nothing of it outlives the process that started it.
+#![allow(dead_code, unreachable_pub, reason = "each user of the stage takes a part of it")]
+
+pub mod aws;
+pub mod certificates;
+pub mod fault_proxy;
+pub mod http;
+pub mod keeper;
+pub mod lambda;
+pub mod ports;
+pub mod postgres;
+
+use std::sync::{Arc, Mutex};
+
+use lambda_rds::{Event, PgProxy, Postgres as Engine, Proxy, ProxyBuilder};
+use tokio::sync::OnceCell;
+
+use postgres::{Postgres, PostgresOptions};
+
+/// The server that the tests of a process share. Tests that change or break it start their own.
+pub async fn server() -> &'static Postgres {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+    SERVER.get_or_init(|| Postgres::start(PostgresOptions { max_connections: 90, ..PostgresOptions::default() })).await
+}
+
+/// A proxy for `app` on this server, verify-full.
+pub fn proxy_to(server: &Postgres) -> ProxyBuilder<Engine> {
+    Proxy::builder().url(server.url()).ca_pem(server.ca_pem())
+}
+
+/// A proxy for `app` on the shared server.
+pub async fn proxy() -> PgProxy {
+    proxy_to(server().await).build().expect("a valid configuration")
+}
+
+/// Collects events.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<Event>>>);
+
+impl Recorder {
+    /// To be given to `observer(..)`.
+    pub fn observer(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let events = Arc::clone(&self.0);
+        move |event: &Event| events.lock().unwrap().push(event.clone())
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How many events satisfy `is`.
+    pub fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
+        self.events().iter().filter(|event| is(event)).count()
+    }
+}
+
+/// An error and all its causes, as a log would show them.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("{error} | {error:?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(" <- {cause} | {cause:?}"));
+        source = cause.source();
+    }
+    text
+}
