@@ -5,9 +5,7 @@
 //! wall clock may also step backwards when it is corrected. So a span of time is the *longer* of the two readings, and
 //! a wall clock that ran ahead of the monotonic one is the trace of a freeze. No other file reads a clock to judge a rule.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A wall clock that is ahead of the monotonic clock by less than this was corrected, not frozen.
 ///
@@ -26,6 +24,14 @@ impl Moment {
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
         monotonic.max(self.wall.saturating_sub(earlier.wall))
+    }
+
+    /// A later moment by the monotonic clock alone, for a price of one clock and not two.
+    ///
+    /// Its wall time is the least that it can be. After a freeze in between it lags behind, and whoever compares with it
+    /// later sees the freeze then.
+    fn advanced_to(self, monotonic: Duration) -> Self {
+        Self { monotonic, wall: self.wall + monotonic.saturating_sub(self.monotonic) }
     }
 
     /// How long the environment was frozen between `earlier` and now, as far as the clocks can tell.
@@ -51,6 +57,15 @@ impl Clock {
         Self::System(Instant::now())
     }
 
+    /// Now, for a span that began at `earlier` and had no judgement in between: cheaper than [`now`](Self::now).
+    pub(crate) fn end_of(&self, earlier: Moment) -> Moment {
+        match self {
+            Self::System(origin) => earlier.advanced_to(origin.elapsed()),
+            #[cfg(test)]
+            Self::Virtual(clock) => earlier.advanced_to(clock.origin.elapsed()),
+        }
+    }
+
     pub(crate) fn now(&self) -> Moment {
         match self {
             Self::System(origin) => Moment {
@@ -68,14 +83,14 @@ impl Clock {
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
-    origin: Instant,
+    origin: tokio::time::Instant,
     frozen: std::sync::Mutex<Duration>,
 }
 
 #[cfg(test)]
 impl VirtualClock {
     pub(crate) fn new() -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self { origin: Instant::now(), frozen: std::sync::Mutex::default() })
+        std::sync::Arc::new(Self { origin: tokio::time::Instant::now(), frozen: std::sync::Mutex::default() })
     }
 
     /// The wall clock goes on, the monotonic clock stands still.
@@ -107,6 +122,15 @@ mod tests {
         ] {
             assert_eq!(later.since(earlier), Duration::from_millis(span), "{earlier:?} -> {later:?}");
         }
+    }
+
+    #[test]
+    fn a_moment_by_one_clock_shows_a_freeze_to_the_next_that_looks() {
+        let lent = moment(0, 5_000);
+        let home = lent.advanced_to(Duration::from_millis(20));
+        assert_eq!(home, moment(20, 5_020));
+        let next = moment(30, 65_030); // frozen for a minute while it was on loan
+        assert_eq!(next.frozen_since(home), Some(Duration::from_secs(60)));
     }
 
     #[test]

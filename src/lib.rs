@@ -46,6 +46,8 @@
 // The way in.
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod proxy;
 
 // What the application holds.

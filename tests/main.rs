@@ -2,4 +2,6 @@
 
 mod support;
 
+mod function;
 mod session;
+mod upkeep;

@@ -32,7 +32,7 @@ pub(crate) use other::{Socket, Tap};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::net::SocketAddr;
     use std::os::fd::{OwnedFd, RawFd};
     use std::sync::{Mutex, PoisonError};
@@ -113,7 +113,7 @@ mod linux {
                     return connect.as_mut().poll(context);
                 }
                 let _gate = GATE.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = descriptors();
+                let before = sockets();
                 let polled = connect.as_mut().poll(context);
                 self.look(&before);
                 polled
@@ -136,16 +136,16 @@ mod linux {
             Ok(if self.settled { self.candidates.pop() } else { None })
         }
 
-        fn look(&mut self, before: &BTreeSet<RawFd>) {
+        fn look(&mut self, before: &BTreeMap<Inode, RawFd>) {
             let Ok(me) = &self.me else { return };
-            for descriptor in descriptors().difference(before) {
+            for (_, descriptor) in sockets().iter().filter(|(inode, _)| !before.contains_key(*inode)) {
                 match pidfd_getfd(me, *descriptor, PidfdGetfdFlags::empty()).map(Socket) {
                     Ok(socket) if socket.is_stream() => {
                         socket.set_options();
                         self.candidates.push(socket);
                     }
-                    // Closed again already, or no socket at all: the directory that was just listed is one.
-                    Ok(_) | Err(rustix::io::Errno::BADF | rustix::io::Errno::NOTSOCK) => {}
+                    // Another kind of socket, or closed again already.
+                    Ok(_) | Err(rustix::io::Errno::BADF) => {}
                     Err(error) => {
                         self.me = Err(error.into());
                         return;
@@ -169,9 +169,18 @@ mod linux {
         }
     }
 
-    fn descriptors() -> BTreeSet<RawFd> {
-        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return BTreeSet::new() };
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    /// What tells two sockets apart even when one gets the other's descriptor.
+    type Inode = String;
+
+    /// The process's sockets.
+    fn sockets() -> BTreeMap<Inode, RawFd> {
+        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+        let socket = |entry: std::fs::DirEntry| {
+            let target = std::fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok()?;
+            let descriptor = entry.file_name().to_str()?.parse().ok()?;
+            target.starts_with("socket:").then_some((target, descriptor))
+        };
+        entries.filter_map(|entry| socket(entry.ok()?)).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::ledger::Physical;
 use super::{CLOSE_BOUND, Connect, Pool, discarded};
+use crate::clock::Moment;
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
 
@@ -24,6 +25,7 @@ pub(crate) struct Lease<C: Connect> {
     pub(super) pool: Pool<C>,
     pub(super) physical: Option<Box<Physical<C::Conn>>>,
     pub(super) fate: Fate,
+    pub(super) lent: Moment,
 }
 
 impl<C: Connect> Lease<C> {
@@ -106,7 +108,7 @@ impl<C: Connect> Drop for Lease<C> {
             return self.pool.vacate(slot);
         }
         physical.past.dirty = self.fate == Fate::Dirty;
-        physical.past.used = self.pool.0.clock.now();
+        physical.past.used = self.pool.0.clock.end_of(self.lent);
         self.pool.come_home(physical);
     }
 }

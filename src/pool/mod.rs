@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
 use crate::retry::Deadline;
@@ -228,7 +228,7 @@ impl<C: Connect> Pool<C> {
                 let fitness = policy.judge(physical.past, now);
                 physical.past.dirty || matches!(fitness, Fitness::Idle | Fitness::Old)
             };
-            let taken: Vec<_> = self.lock().take_where(now, unfit).into_iter().map(|p| self.lend(p)).collect();
+            let taken: Vec<_> = self.lock().take_where(now, unfit).into_iter().map(|p| self.lend(p, now)).collect();
             join_all(taken.into_iter().map(|lease| async move {
                 lease.note(Purpose::Check);
                 match self.0.settings.policy.judge(lease.physical().past, now) {
@@ -253,7 +253,7 @@ impl<C: Connect> Pool<C> {
         let now = self.0.clock.now();
         let dead = self.lock().take_where(now, |physical| self.0.connector.peek(&physical.conn) == Peek::Closed);
         for physical in dead {
-            self.lend(physical).discard(Discard::ClosedByPeer, None);
+            self.lend(physical, now).discard(Discard::ClosedByPeer, None);
         }
     }
 
@@ -304,7 +304,7 @@ impl<C: Connect> Pool<C> {
         }
         let physical = ledger.take(now)?;
         drop(ledger);
-        let lease = self.lend(physical);
+        let lease = self.lend(physical, now);
         lease.note(purpose);
         Some(lease)
     }
@@ -317,7 +317,7 @@ impl<C: Connect> Pool<C> {
         }
         if let Some(physical) = ledger.take(now) {
             drop(ledger);
-            return Ok(Taken::Lease(self.lend(physical)));
+            return Ok(Taken::Lease(self.lend(physical, now)));
         }
         Ok(Taken::Queued(self.queue(ledger, served_before)))
     }
@@ -390,9 +390,9 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    fn lend(&self, physical: Box<Physical<C::Conn>>) -> Lease<C> {
+    fn lend(&self, physical: Box<Physical<C::Conn>>, lent: Moment) -> Lease<C> {
         let fate = if physical.past.dirty { Fate::Dirty } else { Fate::Clean };
-        Lease { pool: self.clone(), physical: Some(physical), fate }
+        Lease { pool: self.clone(), physical: Some(physical), fate, lent }
     }
 
     /// Starts as many dials as the ledger approves.
@@ -416,7 +416,7 @@ impl<C: Connect> Pool<C> {
     /// A connection is free: for the eldest waiter that is still there, or for the shelf.
     fn come_home(&self, mut physical: Box<Physical<C::Conn>>) {
         loop {
-            let now = self.0.clock.now();
+            let now = physical.past.used;
             let home = self.lock().home(physical, now);
             match home {
                 Home::Kept => return,

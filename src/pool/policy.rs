@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// Below this a connection at rest is lent without even a look: nothing is saved by finding out a few milliseconds earlier.
-const LOOK_AFTER: Duration = Duration::from_millis(10);
+/// Below this a connection at rest is lent without even a look: under load a look costs more than a whole lease, and
+/// what breaks within a millisecond breaks as well while a statement is on its way.
+const LOOK_AFTER: Duration = Duration::from_millis(1);
 
 /// `max_lifetime` is shortened by up to this share, so that connections opened together do not end together.
 const LIFETIME_JITTER: f64 = 0.1;
@@ -83,8 +84,7 @@ mod tests {
     async fn a_connection_is_judged_by_the_time_since_its_last_use() {
         for (idle_ms, frozen_ms, dirty, fitness) in [
             (0, 0, false, Fitness::Fresh),
-            (9, 0, false, Fitness::Fresh),
-            (10, 0, false, Fitness::Look),
+            (1, 0, false, Fitness::Look),
             (999, 0, false, Fitness::Look),
             (1000, 0, false, Fitness::Doubtful),
             (0, 0, true, Fitness::Doubtful),

@@ -31,7 +31,7 @@ impl<C: Connect> Waiter<C> {
         match served {
             Ok(Ok(Ok(physical))) => {
                 self.receiver = None;
-                Ok(self.pool.lend(physical))
+                Ok(self.pool.lend(physical, self.pool.0.clock.now()))
             }
             Ok(Ok(Err(error))) => Err(error),
             // The sender goes only with the ledger.

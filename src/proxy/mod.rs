@@ -118,6 +118,13 @@ impl<DB: Engine> Proxy<DB> {
         self.0.pool.upkeep(UPKEEP_BOUND).await;
     }
 
+    /// A lease and its return, for the benches.
+    #[cfg(feature = "_bench")]
+    #[doc(hidden)]
+    pub async fn lease_and_return(&self) -> Result<(), Error> {
+        self.0.pool.lease(Purpose::Statement).await.map(drop)
+    }
+
     /// Looks at idle connections after a freeze, without a round trip.
     #[cfg(feature = "lambda")]
     pub(crate) fn thawed(&self) {

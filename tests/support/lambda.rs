@@ -24,6 +24,7 @@ use super::{
 use process::FunctionProcess;
 use runtime_api::RuntimeApi;
 
+#[allow(unused_imports, reason = "benches run no function")]
 pub use binary::example;
 
 /// What a function with an internal extension gets between SIGTERM and SIGKILL.

@@ -422,7 +422,8 @@ impl Postgres {
         self.directory.join("server.log")
     }
 
-    fn log(&self) -> String {
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
     }
 

@@ -1,0 +1,303 @@
+//! What sharing a connection costs: a lease and its return, a warm query, a connect over TLS, and 64 tasks on 4
+//! connections, beside the bare sqlx connection, sqlx's pool, deadpool and bb8, in one run on one server.
+//!
+//! `cargo bench --features _bench --bench lease` prints criterion's report for each, and at the end the ratios that the
+//! README states. The ratios come from rounds that take turns, so that whatever else the machine does hits all alike.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion};
+use lambda_rds::{PgProxy, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::{Connection, Executor};
+use support::postgres::{Postgres as Server, PostgresOptions};
+use tokio::runtime::Runtime;
+
+const CONNECTIONS: u32 = 4;
+
+/// deadpool and bb8 know sqlx's connection by these few lines.
+#[derive(Debug, Clone)]
+struct Manager(PgConnectOptions);
+
+impl deadpool::managed::Manager for Manager {
+    type Type = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect_with(&self.0).await
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut PgConnection,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<sqlx::Error> {
+        Ok(())
+    }
+}
+
+impl bb8::ManageConnection for Manager {
+    type Connection = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect_with(&self.0).await
+    }
+
+    async fn is_valid(&self, _: &mut PgConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut PgConnection) -> bool {
+        false
+    }
+}
+
+/// The contestants, each at its fastest: no check of a connection before it is lent.
+#[derive(Clone)]
+struct Field {
+    ours: PgProxy,
+    sqlx: PgPool,
+    deadpool: deadpool::managed::Pool<Manager>,
+    bb8: bb8::Pool<Manager>,
+}
+
+impl Field {
+    async fn on(server: &Server) -> Self {
+        let options = options(server);
+        let manager = Manager(options.clone());
+        let field = Self {
+            ours: support::proxy_to(server).max_connections(CONNECTIONS as usize).build().expect("valid"),
+            sqlx: PgPoolOptions::new()
+                .max_connections(CONNECTIONS)
+                .test_before_acquire(false)
+                .connect_with(options)
+                .await
+                .expect("connects"),
+            deadpool: deadpool::managed::Pool::builder(manager.clone())
+                .max_size(CONNECTIONS as usize)
+                .build()
+                .expect("valid"),
+            bb8: bb8::Pool::builder()
+                .max_size(CONNECTIONS)
+                .test_on_check_out(false)
+                .build(manager)
+                .await
+                .expect("connects"),
+        };
+        // All connections are open before anything is measured.
+        crowd(&field, 64, 256).await;
+        field
+    }
+}
+
+fn options(server: &Server) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host(server.host())
+        .port(server.port())
+        .username("app")
+        .password(support::postgres::APP_PASSWORD)
+        .database("app")
+        .ssl_mode(PgSslMode::VerifyFull)
+        .ssl_root_cert_from_pem(server.ca_pem().to_vec())
+}
+
+async fn select<'e>(executor: impl Executor<'e, Database = Postgres>) -> i32 {
+    sqlx::query_scalar("select $1::int").bind(1_i32).fetch_one(executor).await.expect("answers")
+}
+
+fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field) {
+    let mut group = c.benchmark_group("lease and return");
+    group.bench_function("lambda-rds", |b| {
+        b.to_async(runtime).iter(|| async { field.ours.lease_and_return().await.expect("lent") });
+    });
+    group.bench_function("deadpool", |b| {
+        b.to_async(runtime).iter(|| async { drop(black_box(field.deadpool.get().await.expect("lent"))) });
+    });
+    group.bench_function("bb8", |b| {
+        b.to_async(runtime).iter(|| async { drop(black_box(field.bb8.get().await.expect("lent"))) });
+    });
+    group.bench_function("sqlx PgPool", |b| {
+        b.to_async(runtime).iter(|| async { drop(black_box(field.sqlx.acquire().await.expect("lent"))) });
+    });
+    group.finish();
+}
+
+fn query(c: &mut Criterion, runtime: &Runtime, field: &Field, server: &Server) {
+    let mut group = c.benchmark_group("warm query");
+    let bare = runtime.block_on(PgConnection::connect_with(&options(server))).expect("connects");
+    let bare = tokio::sync::Mutex::new(bare);
+    group.bench_function("bare connection", |b| {
+        b.to_async(runtime).iter(|| async { select(&mut *bare.lock().await).await });
+    });
+    let session = runtime.block_on(field.ours.get_connection()).expect("connects");
+    let session = tokio::sync::Mutex::new(session);
+    group.bench_function("lambda-rds", |b| {
+        b.to_async(runtime).iter(|| async { select(&mut *session.lock().await).await });
+    });
+    group.bench_function("deadpool", |b| {
+        b.to_async(runtime).iter(|| async { select(&mut *field.deadpool.get().await.expect("lent").as_mut()).await });
+    });
+    group.bench_function("bb8", |b| {
+        b.to_async(runtime).iter(|| async { select(&mut *field.bb8.get().await.expect("lent")).await });
+    });
+    group.bench_function("sqlx PgPool", |b| {
+        b.to_async(runtime).iter(|| async { select(&field.sqlx).await });
+    });
+    group.finish();
+}
+
+fn connect(c: &mut Criterion, runtime: &Runtime, server: &Server) {
+    let mut group = c.benchmark_group("TLS connect");
+    group.sample_size(10);
+    group.bench_with_input(BenchmarkId::from_parameter("lambda-rds"), server, |b, server| {
+        b.to_async(runtime).iter(|| connect_ours(server));
+    });
+    group.bench_with_input(BenchmarkId::from_parameter("sqlx as it comes"), server, |b, server| {
+        b.to_async(runtime).iter(|| connect_sqlx(server));
+    });
+    group.finish();
+}
+
+async fn connect_ours(server: &Server) {
+    let proxy = support::proxy_to(server).build().expect("valid");
+    drop(proxy.get_connection().await.expect("connects"));
+    proxy.close().await;
+}
+
+async fn connect_sqlx(server: &Server) {
+    let conn = PgConnection::connect_with(&options(server)).await.expect("connects");
+    conn.close().await.expect("closes");
+}
+
+/// The median of each contestant, in nanoseconds, over rounds that take turns.
+struct Turns {
+    names: Vec<&'static str>,
+    rounds: Vec<Vec<f64>>,
+}
+
+impl Turns {
+    fn of(names: &[&'static str]) -> Self {
+        Self { names: names.to_vec(), rounds: vec![Vec::new(); names.len()] }
+    }
+
+    fn note(&mut self, contestant: usize, elapsed: Duration, times: u32) {
+        self.rounds[contestant].push(elapsed.as_secs_f64() * 1e9 / f64::from(times));
+    }
+
+    fn print(&mut self, title: &str, unit: &str, scale: f64) {
+        println!("\n{title}");
+        let medians: Vec<f64> = self.rounds.iter_mut().map(|rounds| median(rounds)).collect();
+        for (name, median) in self.names.iter().zip(&medians) {
+            println!("  {name:<18} {:>10.1} {unit}   {:>6.2} x", median / scale, median / medians[1]);
+        }
+        println!("  => lambda-rds is {:.3} x {}", medians[0] / medians[1], self.names[1]);
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+macro_rules! timed {
+    ($turns:ident, $contestant:expr, $times:expr, $body:expr) => {{
+        let started = Instant::now();
+        for _ in 0..$times {
+            black_box($body);
+        }
+        $turns.note($contestant, started.elapsed(), $times);
+    }};
+}
+
+async fn ratios(field: &Field, server: &Server) {
+    let mut turns = Turns::of(&["lambda-rds", "deadpool", "bb8", "sqlx PgPool"]);
+    for _ in 0..101 {
+        timed!(turns, 0, 1000, field.ours.lease_and_return().await.expect("lent"));
+        timed!(turns, 1, 1000, drop(field.deadpool.get().await.expect("lent")));
+        timed!(turns, 2, 1000, drop(field.bb8.get().await.expect("lent")));
+        timed!(turns, 3, 10, drop(field.sqlx.acquire().await.expect("lent")));
+    }
+    turns.print("lease and return, uncontended", "ns", 1.0);
+
+    let mut bare = PgConnection::connect_with(&options(server)).await.expect("connects");
+    let mut session = field.ours.get_connection().await.expect("connects");
+    let mut turns = Turns::of(&["lambda-rds", "bare connection", "deadpool", "bb8", "sqlx PgPool"]);
+    for _ in 0..151 {
+        timed!(turns, 0, 100, select(&mut session).await);
+        timed!(turns, 1, 100, select(&mut bare).await);
+        timed!(turns, 2, 100, select(&mut *field.deadpool.get().await.expect("lent").as_mut()).await);
+        timed!(turns, 3, 100, select(&mut *field.bb8.get().await.expect("lent")).await);
+        timed!(turns, 4, 100, select(&field.sqlx).await);
+    }
+    turns.print("warm query", "us", 1e3);
+
+    let mut turns = Turns::of(&["lambda-rds", "sqlx as it comes"]);
+    for _ in 0..21 {
+        timed!(turns, 0, 1, connect_ours(server).await);
+        timed!(turns, 1, 1, connect_sqlx(server).await);
+    }
+    turns.print("TLS connect, verify-full, SCRAM", "ms", 1e6);
+}
+
+/// Many tasks on few connections: queries a second, and how long each waited.
+async fn crowd(field: &Field, tasks: u32, queries: u32) -> Vec<(&'static str, f64, f64, f64)> {
+    macro_rules! contestant {
+        ($name:literal, $pool:expr, |$handle:ident| $body:expr) => {{
+            let started = Instant::now();
+            let workers: Vec<_> = (0..tasks)
+                .map(|_| {
+                    let pool = $pool.clone();
+                    tokio::spawn(async move {
+                        let mut waits = Vec::with_capacity(queries as usize);
+                        #[allow(unused_mut, reason = "a session is used by reference")]
+                        let mut $handle = pool;
+                        for _ in 0..queries {
+                            let asked = Instant::now();
+                            black_box($body);
+                            waits.push(asked.elapsed().as_secs_f64() * 1e6);
+                        }
+                        waits
+                    })
+                })
+                .collect();
+            let mut waits = Vec::new();
+            for worker in workers {
+                waits.extend(worker.await.expect("no panic"));
+            }
+            let rate = f64::from(tasks * queries) / started.elapsed().as_secs_f64();
+            waits.sort_by(f64::total_cmp);
+            ($name, rate, waits[waits.len() / 2], waits[waits.len() * 99 / 100])
+        }};
+    }
+    vec![
+        contestant!("lambda-rds", field.ours, |pool| select(&mut pool.get_connection().await.expect("connects")).await),
+        contestant!("deadpool", field.deadpool, |pool| select(&mut *pool.get().await.expect("lent").as_mut()).await),
+        contestant!("bb8", field.bb8, |pool| select(&mut *pool.get().await.expect("lent")).await),
+        contestant!("sqlx PgPool", field.sqlx, |pool| select(&pool).await),
+    ]
+}
+
+fn main() {
+    let runtime = Runtime::new().expect("a runtime");
+    let server = runtime.block_on(Server::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }));
+    let field = runtime.block_on(Field::on(&server));
+
+    let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(3));
+    lease(&mut criterion, &runtime, &field);
+    query(&mut criterion, &runtime, &field, &server);
+    connect(&mut criterion, &runtime, &server);
+    criterion.final_summary();
+
+    runtime.block_on(ratios(&field, &server));
+    for tasks in [8, 64] {
+        println!("\n{tasks} tasks on {CONNECTIONS} connections (queries/s, p50 us, p99 us, p99/p50)");
+        for (name, rate, p50, p99) in runtime.block_on(crowd(&field, tasks, 400)) {
+            println!("  {name:<18} {rate:>10.0} {p50:>9.0} {p99:>9.0} {:>6.2}", p99 / p50);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The quickstart as a real function process under a Runtime API: cold start, freeze and thaw, and what a person sees
+//! when the configuration is wrong.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::aws::{Aws, Service};
+use crate::support::lambda::{Environment, ErrorKind, FunctionSpec, example};
+use crate::support::postgres::{APP_PASSWORD, Postgres, PostgresOptions};
+
+struct Stage {
+    server: Postgres,
+    aws: Aws,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let settings = vec![("log_connections", "on".to_owned()), ("log_statement", "all".to_owned())];
+        let server = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() }).await;
+        server
+            .execute(
+                "create table orders (id bigint generated always as identity primary key, item text not null); \
+                 grant all on orders to app",
+            )
+            .await;
+        let aws = Aws::start().await;
+        aws.secret("orders").put(json!({
+            "engine": "postgres", "host": server.host(), "port": server.port().to_string(), "dbname": "app",
+            "username": "app", "password": APP_PASSWORD,
+        }));
+        Self { server, aws }
+    }
+
+    fn function(&self) -> FunctionSpec {
+        let mut function = FunctionSpec::new(example("quickstart"));
+        function.env = self.aws.environment();
+        function.env.push(("LAMBDA_RDS_SECRET".to_owned(), "orders".to_owned()));
+        let ca = String::from_utf8_lossy(self.server.ca_pem()).into_owned();
+        function.env.push(("LAMBDA_RDS_CA_PEM".to_owned(), ca));
+        function
+    }
+
+    /// What the server has logged of the application's sessions.
+    fn logged(&self) -> Vec<String> {
+        self.server.log().lines().filter(|line| line.contains("app@app")).map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_cold_start_fetches_one_secret_and_connects_once_and_sends_nothing_else() {
+    let stage = Stage::set().await;
+    let environment = Environment::start(stage.function()).await;
+    environment.ready().await.expect("init");
+    assert_eq!(stage.logged().iter().filter(|line| line.contains("statement:")).count(), 0, "init only logs in");
+    let invocation = environment.invoke(json!({"item": "tea"})).await;
+    assert_eq!(invocation.result.expect("served")["item"], Value::from("tea"));
+
+    let requests = stage.aws.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!((requests[0].service, requests[0].detail.as_str()), (Service::SecretsManager, "orders AWSCURRENT"));
+    let logged = stage.logged();
+    assert_eq!(logged.iter().filter(|line| line.contains("connection authorized")).count(), 1, "{logged:#?}");
+    let statements: Vec<_> = logged.iter().filter(|line| line.contains("execute ")).collect();
+    assert!(statements[0].contains("insert into orders"), "the first statement is the handler's: {statements:#?}");
+    assert!(logged.iter().any(|line| line.contains("application_name=lambda-rds stage")), "{logged:#?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_died_in_a_freeze_costs_one_connect_and_no_error() {
+    let stage = Stage::set().await;
+    let environment = Environment::start(stage.function()).await;
+    environment.invoke(json!({"item": "before"})).await.result.expect("served");
+    for times in 1..=3 {
+        environment.freeze().await;
+        assert_eq!(stage.server.terminate_sessions("app").await, 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        environment.thaw();
+        environment.invoke(json!({"item": "after"})).await.result.expect("served");
+        let connects = stage.logged().iter().filter(|line| line.contains("connection authorized")).count();
+        assert_eq!(connects, 1 + times);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_lives_through_a_freeze_is_used_again() {
+    let stage = Stage::set().await;
+    let environment = Environment::start(stage.function()).await;
+    environment.invoke(json!({"item": "before"})).await.result.expect("served");
+    environment.freeze().await;
+    // Longer than `validate_after`: it is asked before it is lent.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    environment.thaw();
+    environment.invoke(json!({"item": "after"})).await.result.expect("served");
+    assert_eq!(stage.logged().iter().filter(|line| line.contains("connection authorized")).count(), 1);
+}
+
+#[tokio::test]
+async fn two_environments_serve_side_by_side() {
+    let stage = Stage::set().await;
+    let (one, other) = tokio::join!(Environment::start(stage.function()), Environment::start(stage.function()));
+    for n in 0..20 {
+        let (a, b) = tokio::join!(one.invoke(json!({"item": n.to_string()})), other.invoke(json!({"item": "x"})));
+        a.result.expect("served");
+        b.result.expect("served");
+    }
+    assert_eq!(stage.server.sessions("app").await, 2);
+}
+
+#[tokio::test]
+async fn a_missing_configuration_is_said_on_stderr() {
+    let mut function = FunctionSpec::new(example("quickstart"));
+    function.env = vec![("LAMBDA_RDS_SECERT".to_owned(), "x".to_owned())];
+    let environment = Environment::start(function).await;
+    let error = environment.ready().await.expect_err("no database is named");
+    assert_eq!(error.kind, ErrorKind::Crashed);
+    assert!(environment.stderr().contains("LAMBDA_RDS_SECERT"), "{}", environment.stderr());
+}
+
+#[tokio::test]
+async fn a_handler_error_names_the_variant_and_the_causes() {
+    let stage = Stage::set().await;
+    let environment = Environment::start(stage.function()).await;
+    environment.ready().await.expect("init");
+    stage.server.execute("alter table orders rename to orders_2").await;
+    let error = environment.invoke(json!({"item": "x"})).await.result.expect_err("no such table");
+    assert_eq!(error.error_type, "lambda_rds::Error::Database");
+    assert!(error.message.contains("relation \"orders\" does not exist"), "{error:?}");
+    stage.server.stop().await;
+    let error = environment.invoke(json!({"item": "x"})).await.result.expect_err("no server");
+    assert_eq!(error.error_type, "lambda_rds::Error::Unreachable");
+    assert!(error.message.contains("nothing listens on that port"), "{error:?}");
+}

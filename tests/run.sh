@@ -1,0 +1,10 @@
+#!/bin/sh
+# Runs all tests: sh tests/run.sh [arguments for cargo test]
+#
+# Installs what is missing (Debian, as root). The tests start their own servers on free loopback ports and stop them.
+set -eu
+cd "$(dirname "$0")/.."
+. tests/setup.sh
+need_postgres
+
+cargo test --all-features "$@"

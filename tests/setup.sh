@@ -1,0 +1,24 @@
+# Sourced by tests/run.sh and examples/demo.sh: what a bare Debian 12 with a Rust toolchain lacks.
+
+# Installs Debian packages, as root only; otherwise says what to install.
+install() {
+    if [ "$(id -u)" != 0 ]; then
+        echo "missing: $*; install with: sudo apt-get install -y --no-install-recommends $*" >&2
+        exit 1
+    fi
+    echo "installing $*" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    # No cluster of Debian's own is created or started: the stage makes its own.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    apt-get update -qq >&2
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_postgres() {
+    command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || install postgresql
+    # The driver's crypto library and the SDK's hash functions bring a little C and assembler.
+    command -v cc >/dev/null 2>&1 || install gcc libc6-dev
+    # Stages of runs that were killed are cleaned up by their own keepers; nothing is left to do here.
+}
