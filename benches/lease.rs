@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --features _bench --bench lease` prints criterion's report for each, and at the end the ratios that the
 //! README states. The ratios come from rounds that take turns, so that whatever else the machine does hits all alike.
+#![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

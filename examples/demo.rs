@@ -3,6 +3,7 @@
 //! A cold start, a stream of warm invocations that write and read, freezes during which the server closes the idle
 //! connection, and a password rotation under load. At the end the table is read back: every write that was acknowledged
 //! must be there, once. The last line is JSON; the exit status is 0 only if nothing was lost, duplicated or failed.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -146,7 +146,7 @@ impl<DB: Engine> Connector<DB> {
     fn login(&self, request: &CredentialsRequest, credentials: &Credentials) -> Result<Login, Error> {
         let host = request.host.clone().or_else(|| credentials.host.clone()).ok_or(ConfigError::NoHost)?;
         // A port that came with the secret's host belongs to that host.
-        let port = self.config.port.or(if request.host.is_none() { credentials.port } else { None });
+        let port = self.config.port.or_else(|| credentials.port.filter(|_| request.host.is_none()));
         Ok(Login {
             port: port.unwrap_or(request.port),
             user: credentials.user.clone(),

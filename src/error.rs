@@ -365,7 +365,7 @@ pub enum Error {
         numbers: Box<PoolNumbers>,
         /// The last connect attempt's failure, if any failed meanwhile.
         #[source]
-        last: Option<Arc<Error>>,
+        last: Option<Arc<Self>>,
     },
 
     /// Too little of the invocation is left to begin this.

@@ -42,6 +42,15 @@
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "postgres"),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_macros,
+        reason = "each feature builds alone, and without an engine nothing has a user"
+    )
+)]
 
 // The way in.
 #[cfg(feature = "lambda")]

@@ -90,9 +90,10 @@ async fn transactions_commit_roll_back_and_nest() -> Result<(), Error> {
     let n: i32 = conn
         .transaction(|tx| {
             Box::pin(async move {
-                Ok::<_, sqlx::Error>(
-                    sqlx::query_scalar("insert into nest values (9) returning n").fetch_one(&mut **tx).await?,
-                )
+                sqlx::query_scalar("insert into nest values (9) returning n")
+                    .fetch_one(&mut **tx)
+                    .await
+                    .map_err(Error::from)
             })
         })
         .await?;

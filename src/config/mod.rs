@@ -317,7 +317,8 @@ mod tests {
 
     #[test]
     fn contradictions_name_both_sides() {
-        let cases: [(fn(&mut Config), &str, &str); 4] = [
+        type Case = (fn(&mut Config), &'static str, &'static str);
+        let cases: [Case; 4] = [
             (|c| (c.secret, c.iam) = (Some("s".into()), true), "secret", "iam"),
             (|c| (c.password, c.secret) = (Some("p".into()), Some("s".into())), "password", "secret"),
             (|c| (c.iam, c.tls) = (true, Some(Tls::Disable)), "iam", "Tls::Disable"),

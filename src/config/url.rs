@@ -22,23 +22,23 @@ pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> R
 
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
         let host = decode("host", host.trim_start_matches('[').trim_end_matches(']'))?;
-        config.host.get_or_insert(host);
+        fill(&mut config.host, host);
     }
     if let Some(port) = url.port() {
-        config.port.get_or_insert(port);
+        fill(&mut config.port, port);
     }
     if !url.username().is_empty() {
         let user = decode("user", url.username())?;
-        config.user.get_or_insert(user);
+        fill(&mut config.user, user);
     }
     if let Some(password) = url.password() {
         let password = decode("password", password)?;
-        config.password.get_or_insert(password.into());
+        fill(&mut config.password, password.into());
     }
     let path = url.path().trim_start_matches('/');
     if !path.is_empty() {
         let database = decode("database", path)?;
-        config.database.get_or_insert(database);
+        fill(&mut config.database, database);
     }
     for (name, value) in url.query_pairs() {
         parameter(config, &name, &value)?;
@@ -55,33 +55,33 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
     match name {
         "sslmode" | "ssl-mode" => {
             let mode = tls_mode(value).ok_or_else(|| wrong(MODES))?;
-            config.tls.get_or_insert(mode);
+            fill(&mut config.tls, mode);
         }
         "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
-            config.ca_file.get_or_insert(value.into());
+            fill(&mut config.ca_file, value.into());
         }
         "host" => {
-            config.host.get_or_insert(value.to_owned());
+            fill(&mut config.host, value.to_owned());
         }
         "port" => {
             let port = value.parse().map_err(|_| wrong("a port number"))?;
-            config.port.get_or_insert(port);
+            fill(&mut config.port, port);
         }
         "dbname" => {
-            config.database.get_or_insert(value.to_owned());
+            fill(&mut config.database, value.to_owned());
         }
         "user" => {
-            config.user.get_or_insert(value.to_owned());
+            fill(&mut config.user, value.to_owned());
         }
         "password" => {
-            config.password.get_or_insert(value.into());
+            fill(&mut config.password, value.into());
         }
         "application_name" => {
-            config.application_name.get_or_insert(value.to_owned());
+            fill(&mut config.application_name, value.to_owned());
         }
         "statement-cache-capacity" => {
             let capacity = value.parse().map_err(|_| wrong("a number"))?;
-            config.statement_cache_capacity.get_or_insert(capacity);
+            fill(&mut config.statement_cache_capacity, capacity);
         }
         // An ignored parameter would be a silent guess about, say, TLS.
         _ => {
@@ -91,6 +91,13 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
         }
     }
     Ok(())
+}
+
+/// What was set by hand stays.
+fn fill<T>(field: &mut Option<T>, value: T) {
+    if field.is_none() {
+        *field = Some(value);
+    }
 }
 
 /// libpq's and MySQL's names. `prefer` and `allow` are left out: they fall back to plain text without a word.

@@ -4,10 +4,12 @@
 //! answer from its cache; after a refusal it must come up with others (go to the source, try another stage) or say that
 //! it has none.
 
+#[cfg(any(feature = "iam", feature = "secrets-manager"))]
 mod cache;
 mod fixed;
 #[cfg(feature = "iam")]
 mod iam;
+#[cfg(feature = "secrets-manager")]
 mod secret;
 #[cfg(feature = "secrets-manager")]
 mod secrets_manager;

@@ -2,6 +2,7 @@
 //!
 //! The folder of an engine has the same files in the same order for each: how to log in, what a text does to the
 //! session, what an error means.
+#![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
 mod lexer;
 #[cfg(feature = "postgres")]

@@ -42,11 +42,11 @@ impl Recorder {
     /// To be given to `observer(..)`.
     pub fn observer(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let events = Arc::clone(&self.0);
-        move |event: &Event| events.lock().unwrap().push(event.clone())
+        move |event: &Event| http::lock(&events).push(event.clone())
     }
 
     pub fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap().clone()
+        http::lock(&self.0).clone()
     }
 
     /// How many events satisfy `is`.
