@@ -17,15 +17,15 @@ mod tests;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
@@ -177,18 +177,9 @@ impl<C: Connect> Pool<C> {
             return Ok(lease);
         }
         let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout, Phase::Waiting)?;
-        let mut served_before = false;
-        loop {
-            let lease = match self.take_or_queue(served_before)? {
-                Taken::Lease(lease) => lease,
-                Taken::Queued(waiter) => waiter.served(deadline).await?,
-            };
-            if let Some(lease) = self.fit(lease, deadline).await? {
-                lease.note(purpose);
-                return Ok(lease);
-            }
-            served_before = true;
-        }
+        let lease = self.lease_fit(deadline, false).await?;
+        lease.note(purpose);
+        Ok(lease)
     }
 
     /// Makes sure that the target answers, without keeping a connection: no I/O when it answered a moment ago.
@@ -309,6 +300,20 @@ impl<C: Connect> Pool<C> {
         Some(lease)
     }
 
+    /// The long road: one at rest, one that comes home or one that is dialled, and fit to be lent.
+    async fn lease_fit(&self, deadline: Deadline, mut served_before: bool) -> Result<Lease<C>, Error> {
+        loop {
+            let lease = match self.take_or_queue(served_before)? {
+                Taken::Lease(lease) => lease,
+                Taken::Queued(waiter) => waiter.served(deadline).await?,
+            };
+            if let Some(lease) = self.fit(lease, deadline).await? {
+                return Ok(lease);
+            }
+            served_before = true;
+        }
+    }
+
     fn take_or_queue(&self, served_before: bool) -> Result<Taken<C>, Error> {
         let now = self.0.clock.now();
         let mut ledger = self.lock();
@@ -352,20 +357,28 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// A check, and beside it, if it is slow, the wait for another connection.
+    /// A check, and beside it, if it is slow, the search for another connection.
     async fn check_hedged(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
         let mut check = pin!(self.check(lease));
-        tokio::select! {
-            biased;
-            checked = &mut check => return Ok(checked),
-            () = sleep(HEDGE) => {}
+        if let Ok(checked) = timeout_at(deadline.within(HEDGE).instant(), &mut check).await {
+            return Ok(checked);
         }
-        let waiter = self.queue(self.lock(), true);
-        tokio::select! {
-            biased;
-            Some(checked) = &mut check => Ok(Some(checked)),
-            served = waiter.served(deadline) => served.map(Some),
+        match select(check, self.replacement(deadline)).await {
+            Either::Left((Some(checked), _)) => Ok(Some(checked)),
+            Either::Left((None, replacement)) => replacement.await.map(Some),
+            Either::Right((Ok(replacement), _)) => Ok(Some(replacement)),
+            // That another cannot be had says nothing of the one at hand.
+            Either::Right((Err(error), check)) => match timeout_at(deadline.instant(), check).await {
+                Ok(Some(checked)) => Ok(Some(checked)),
+                _ => Err(error),
+            },
         }
+    }
+
+    /// A connection instead of one that is being checked. It may be doubtful or dirty itself and is treated like any
+    /// other; boxed, because that may mean a check with a replacement of its own.
+    fn replacement(&self, deadline: Deadline) -> Pin<Box<dyn Future<Output = Result<Lease<C>, Error>> + Send + '_>> {
+        Box::pin(self.lease_fit(deadline, true))
     }
 
     /// Brings a connection to rest within the bound; `None` when that failed and it is gone. Dropped, the connection
