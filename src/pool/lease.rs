@@ -72,7 +72,9 @@ impl<C: Connect> Lease<C> {
     pub(super) fn discard(mut self, why: Discard, error: Option<&Error>) -> Option<Self> {
         self.pool.0.events.emit(&discarded(why, error));
         if let Some(physical) = self.physical.take() {
-            self.pool.vacate(physical.slot);
+            let Physical { conn, slot, .. } = *physical;
+            drop(conn);
+            self.pool.vacate(slot);
         }
         None
     }
@@ -81,9 +83,11 @@ impl<C: Connect> Lease<C> {
     pub(super) async fn close(mut self, why: Discard) {
         self.pool.0.events.emit(&discarded(why, None));
         if let Some(physical) = self.physical.take() {
-            self.pool.vacate(physical.slot);
+            let Physical { conn, slot, .. } = *physical;
+            // Vacant only when the socket is gone, or the server would see one connection more than it was promised.
+            let _slot = Vacating { pool: &self.pool, slot };
             // A socket that does not take the goodbye is closed without one.
-            let _ = timeout(CLOSE_BOUND, self.pool.0.connector.close(physical.conn)).await;
+            let _ = timeout(CLOSE_BOUND, self.pool.0.connector.close(conn)).await;
         }
     }
 
@@ -95,6 +99,18 @@ impl<C: Connect> Lease<C> {
     pub(super) fn physical_mut(&mut self) -> &mut Physical<C::Conn> {
         // INVARIANT: as above.
         self.physical.as_deref_mut().expect("BUG: a lease without a connection")
+    }
+}
+
+/// A slot whose connection is saying goodbye; vacant when this is dropped.
+struct Vacating<'a, C: Connect> {
+    pool: &'a Pool<C>,
+    slot: usize,
+}
+
+impl<C: Connect> Drop for Vacating<'_, C> {
+    fn drop(&mut self) {
+        self.pool.vacate(self.slot);
     }
 }
 
