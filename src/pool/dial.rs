@@ -36,7 +36,7 @@ impl<C: Connect> Approval<C> {
         };
         attempt.enter(Phase::Credentials);
         match self.dial_until_accepted(&attempt).await {
-            Ok(conn) => {
+            Ok(Some(conn)) => {
                 self.slot = None;
                 let opened = inner.clock.now();
                 let lifetime = inner.settings.policy.lifetime(&mut fastrand::Rng::new());
@@ -46,28 +46,37 @@ impl<C: Connect> Approval<C> {
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.
                 self.pool.0.dial_ended.notify_waiters();
             }
+            // The refusals were reported one by one.
+            Ok(None) => {}
             Err(error) => self.fail(error, attempt.deadline.spent()),
         }
     }
 
-    /// Attempts until one succeeds, fails for good, or nobody wants the connection any more.
-    async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<C::Conn, Error> {
+    /// Attempts until one succeeds or fails for good; `None` when nobody wants the connection any more.
+    async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<Option<C::Conn>, Error> {
         let inner = &self.pool.0;
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
         loop {
             let error = match inner.connector.connect(attempt).await {
-                Ok(conn) => return Ok(conn),
+                Ok(conn) => return Ok(Some(conn)),
                 Err(error) => error,
             };
             let pause = pauses.next().unwrap_or(REFUSED_CAP);
-            let wanted = self.pool.lock().waiting() > 0;
-            if !error.is_refusal() || !wanted || pause >= attempt.deadline.remaining() {
+            if !error.is_refusal() || !self.wanted() || pause >= attempt.deadline.remaining() {
                 return Err(error);
             }
             inner.events.emit(&Event::Refused { error: chain(&error), pause });
             *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(error));
             sleep(pause).await;
+            // A full server is not asked for what somebody else's connection has served meanwhile.
+            if !self.wanted() {
+                return Ok(None);
+            }
         }
+    }
+
+    fn wanted(&self) -> bool {
+        self.pool.lock().waiting() > 0
     }
 
     /// One failed dial fails one waiter, the eldest; the slot's next dial is for the next.
