@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::ledger::Physical;
 use super::policy::Past;
@@ -66,7 +66,7 @@ impl<C: Connect> Approval<C> {
                 return Err(error);
             }
             inner.events.emit(&Event::Refused { error: chain(&error), pause });
-            *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(error));
+            *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::new(error)));
             sleep(pause).await;
             // A full server is not asked for what somebody else's connection has served meanwhile.
             if !self.wanted() {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::future::{Either, join_all, select};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
@@ -117,8 +117,8 @@ struct Inner<C: Connect> {
     dial_ended: Notify,
     /// A slot has become vacant where nobody can dial (in a `Drop`): wakes one waiter to see to it.
     vacancy: Notify,
-    /// The last refusal by a full server, for the errors of those who time out meanwhile.
-    refusal: Mutex<Option<Arc<Error>>>,
+    /// The last refusal by a full server, for the errors of those who waited then.
+    refusal: Mutex<Option<(Instant, Arc<Error>)>>,
 }
 
 type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
@@ -456,8 +456,10 @@ impl<C: Connect> Pool<C> {
             (true, Some(phase)) => *phase,
             _ => Phase::Waiting,
         };
-        let last = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Error::PoolExhausted { waited: deadline.spent(), phase, numbers, last }
+        let waited = deadline.spent();
+        let refusal = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = refusal.filter(|(at, _)| at.elapsed() <= waited).map(|(_, error)| error);
+        Error::PoolExhausted { waited, phase, numbers, last }
     }
 
     fn purpose(&self, slot: usize) -> Purpose {
