@@ -210,8 +210,13 @@ impl<C: Connect> Pool<C> {
     /// What was taken up goes home as it is and is looked at again.
     pub(crate) async fn upkeep(&self, bound: Duration) {
         let work = async {
-            while self.lock().dialling().next().is_some() {
-                self.0.dial_ended.notified().await;
+            loop {
+                // NOTE: before the look, so that a dial that ends between look and wait is not missed.
+                let ended = self.0.dial_ended.notified();
+                if self.lock().dialling().next().is_none() {
+                    break;
+                }
+                ended.await;
             }
             let now = self.0.clock.now();
             let policy = self.0.settings.policy;
