@@ -1,7 +1,6 @@
 //! A connection on loan.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use tokio::time::timeout;
 
@@ -55,13 +54,7 @@ impl<C: Connect> Lease<C> {
 
     /// Says what this lease is for, for the errors of those who wait.
     pub(crate) fn note(&self, purpose: Purpose) {
-        let code = match purpose {
-            Purpose::Check => 0,
-            Purpose::Statement => 1,
-            Purpose::Transaction => 2,
-            Purpose::Pin => 3,
-        };
-        self.pool.0.notes[self.physical().slot].store(code, Ordering::Relaxed);
+        self.pool.note(self.physical().slot, purpose);
     }
 
     pub(crate) fn conn(&mut self) -> &mut C::Conn {

@@ -433,6 +433,8 @@ impl<C: Connect> Pool<C> {
 
     /// A connection is free: for the eldest waiter that is still there, or for the shelf.
     fn come_home(&self, mut physical: Box<Physical<C::Conn>>) {
+        // Whoever gets it checks it first, and says then what for.
+        self.note(physical.slot, Purpose::Check);
         loop {
             let now = physical.past.used;
             let home = self.lock().home(physical, now);
@@ -465,6 +467,16 @@ impl<C: Connect> Pool<C> {
         let refusal = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let last = refusal.filter(|(at, _)| at.elapsed() <= waited).map(|(_, error)| error);
         Error::PoolExhausted { waited, phase, numbers, last }
+    }
+
+    fn note(&self, slot: usize, purpose: Purpose) {
+        let code = match purpose {
+            Purpose::Check => 0,
+            Purpose::Statement => 1,
+            Purpose::Transaction => 2,
+            Purpose::Pin => 3,
+        };
+        self.0.notes[slot].store(code, Ordering::Relaxed);
     }
 
     fn purpose(&self, slot: usize) -> Purpose {
