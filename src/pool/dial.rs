@@ -57,12 +57,16 @@ impl<C: Connect> Approval<C> {
         let inner = &self.pool.0;
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
         loop {
+            let before = attempt.deadline.remaining();
             let error = match inner.connector.connect(attempt).await {
                 Ok(conn) => return Ok(Some(conn)),
                 Err(error) => error,
             };
             let pause = pauses.next().unwrap_or(REFUSED_CAP);
-            if !error.is_refusal() || !self.wanted() || pause >= attempt.deadline.remaining() {
+            // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
+            let left = attempt.deadline.remaining();
+            let took = before.saturating_sub(left);
+            if !error.is_refusal() || !self.wanted() || pause + took >= left {
                 return Err(error);
             }
             inner.events.emit(&Event::Refused { error: chain(&error), pause });
