@@ -8,12 +8,20 @@ use crate::redacted::Redacted;
 
 const MODES: &str = "verify-full, verify-ca, require or disable";
 
+/// The parameters whose values can be wrong, and are no secret.
+const SHOWN: [&str; 4] = ["sslmode", "ssl-mode", "port", "statement-cache-capacity"];
+
 /// Puts what the URL says where the configuration says nothing.
 pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> Result<(), ConfigError> {
     let malformed = |problem: String| ConfigError::Url { problem, scheme: schemes[0].to_owned() };
     let url = ::url::Url::parse(text.expose()).map_err(|error| malformed(error.to_string()))?;
     if !schemes.contains(&url.scheme()) {
         return Err(malformed(format!("its scheme is {}", url.scheme())));
+    }
+    // A bare `#`, `?` or `/` in a password ends the host for the parser: the rest would be dialled, or shown, as
+    // something else.
+    if url.fragment().is_some() || url[::url::Position::BeforePath..].contains('@') {
+        return Err(malformed("there is a bare '#', or an '@' after the host".to_owned()));
     }
     let decode = |part: &'static str, text: &str| {
         let decoded = percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
@@ -49,7 +57,8 @@ pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> R
 fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigError> {
     let wrong = |expected| ConfigError::UrlParameter {
         parameter: name.to_owned(),
-        value: if name == "password" { "<redacted>".to_owned() } else { value.to_owned() },
+        // A misspelt name may be that of the password.
+        value: if SHOWN.contains(&name) { value.to_owned() } else { "<redacted>".to_owned() },
         expected,
     };
     match name {
@@ -147,6 +156,10 @@ mod tests {
             "postgres://app:hunter2@db/x?sslmod=require",
             "postgres://app:hunter2@db/x?port=high",
             "postgres://app:hunter2%ff@db/x",
+            "postgres://app@db/x?pasword=hunter2",
+            "postgres://app:#hunter2@db/x",
+            "postgres://app:1?hunter2@db/x",
+            "postgres://app:/hunter2@db/x",
             "hunter2",
             "",
         ] {
