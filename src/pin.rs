@@ -55,34 +55,31 @@ impl fmt::Display for PinReason {
     }
 }
 
-/// One line of at most [`SHOWN`] characters, with string literals left out: they may hold what must not be logged.
+/// One line of at most [`SHOWN`] characters, up to the first string literal: that may hold what must not be logged.
+///
+/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, an apostrophe
+/// in a comment), and a wrong guess shows the next one.
 fn shorten(sql: &str) -> String {
+    let tag = |after: &str| !after.starts_with(|next: char| next.is_ascii_digit());
+    let literal = sql.char_indices().find(|(at, found)| match found {
+        '\'' => true,
+        // A dollar quote, `$$` or `$tag$`, and not a parameter.
+        '$' => tag(&sql[at + 1..]),
+        _ => false,
+    });
+    let shown = literal.map_or(sql, |(at, _)| &sql[..at]);
     let mut line = String::with_capacity(SHOWN);
-    let mut quoted = false;
-    let mut shown = 0;
-    for word in sql.split_whitespace() {
-        if shown > 0 && !quoted {
+    for word in shown.split_whitespace() {
+        if !line.is_empty() {
             line.push(' ');
-            shown += 1;
         }
-        for character in word.chars() {
-            if character == '\'' {
-                if !quoted {
-                    line.push_str("'…'");
-                    shown += 3;
-                }
-                quoted = !quoted;
-            } else if !quoted {
-                line.push(character);
-                shown += 1;
-            }
-            if shown >= SHOWN {
-                line.push('…');
-                return line;
-            }
-        }
+        line.push_str(word);
     }
-    line.truncate(line.trim_end().len());
+    match (literal, line.char_indices().nth(SHOWN)) {
+        (_, Some((end, _))) => line.replace_range(end.., "…"),
+        (Some(_), None) => line.push_str(if shown.ends_with(char::is_whitespace) { " '…'" } else { "'…'" }),
+        (None, None) => {}
+    }
     line
 }
 
@@ -95,7 +92,12 @@ mod tests {
         for (sql, shown) in [
             ("listen  orders", "listen orders"),
             ("create role x\n  password 'hunter2'", "create role x password '…'"),
-            ("set x = 'a b  c', y = 'd'", "set x = '…', y = '…'"),
+            ("set x = 'a b  c', y = 'd'", "set x = '…'"),
+            (r"set x = E'\'hunter2'", "set x = E'…'"),
+            ("do $body$ hunter2 $body$", "do '…'"),
+            ("set x = $$hunter2$$", "set x = '…'"),
+            ("-- don't\nset x = 'hunter2'", "-- don'…'"),
+            ("listen $1", "listen $1"),
             ("", ""),
         ] {
             assert_eq!(shorten(sql), shown);
