@@ -27,8 +27,9 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
         "57P03" => Diagnosis::NotReady,
         "3D000" if fatal => Diagnosis::UnknownDatabase,
         // The one text that is looked at: 28000 stands for a wrong user as well as for "no pg_hba.conf entry … no
-        // encryption", and only the text tells. It is not translated before the login is over.
-        "28000" if message.contains("no encryption") => Diagnosis::TlsDemanded,
+        // encryption" (before PostgreSQL 14 "… SSL off"), and only the text tells. It is not translated before the login
+        // is over.
+        "28000" if message.contains("no encryption") || message.contains("SSL off") => Diagnosis::TlsDemanded,
         "28P01" | "28000" => Diagnosis::Authentication,
         "42704" if fatal => Diagnosis::UnknownSetting,
         _ if fatal => Diagnosis::Dead,
@@ -50,6 +51,7 @@ mod tests {
             ("57P03", PgSeverity::Fatal, "starting up", Diagnosis::NotReady),
             ("28P01", PgSeverity::Fatal, "password authentication failed", Diagnosis::Authentication),
             ("28000", PgSeverity::Fatal, "no pg_hba.conf entry for host, no encryption", Diagnosis::TlsDemanded),
+            ("28000", PgSeverity::Fatal, "no pg_hba.conf entry for host, SSL off", Diagnosis::TlsDemanded),
             ("3D000", PgSeverity::Fatal, "does not exist", Diagnosis::UnknownDatabase),
             ("3D000", PgSeverity::Error, "does not exist", Diagnosis::Statement),
             ("42704", PgSeverity::Error, "type does not exist", Diagnosis::Statement),
