@@ -129,6 +129,10 @@ impl Config {
         if let (Some(first), Some(second)) = (given.next(), given.next()) {
             return Err(ConfigError::Conflict { first, second });
         }
+        if self.user.is_some() && self.secret.is_some() {
+            // The secret's user goes with its password, and changes where a rotation alternates between two.
+            return Err(ConfigError::Conflict { first: "user", second: "secret" });
+        }
         if self.iam && self.tls() == Tls::Disable {
             // The token would travel in plain text, and RDS refuses it:
             // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
@@ -318,8 +322,9 @@ mod tests {
     #[test]
     fn contradictions_name_both_sides() {
         type Case = (fn(&mut Config), &'static str, &'static str);
-        let cases: [Case; 4] = [
+        let cases: [Case; 5] = [
             (|c| (c.secret, c.iam) = (Some("s".into()), true), "secret", "iam"),
+            (|c| c.secret = Some("s".into()), "user", "secret"),
             (|c| (c.password, c.secret) = (Some("p".into()), Some("s".into())), "password", "secret"),
             (|c| (c.iam, c.tls) = (true, Some(Tls::Disable)), "iam", "Tls::Disable"),
             (|c| c.cluster = Some("c".into()), "host", "cluster"),

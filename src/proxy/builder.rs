@@ -78,7 +78,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// The database user. Default: the secret's. IAM needs it.
+    /// The database user. IAM needs it; a secret brings its own, and excludes it.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.config.user = Some(user.into());
         self
