@@ -175,8 +175,8 @@ impl<DB: Engine> Connector<DB> {
         if let Some(path) = &self.config.ca_file {
             let failed = |source| ConfigError::CaFile { path: path.display().to_string(), source };
             let file = std::fs::read(path).map_err(failed)?;
-            if !tls::has_certificate(&file) {
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it holds no PEM certificate")));
+            if let Some(fault) = tls::fault_in(&file) {
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("the file {fault}"))));
             }
             roots.extend(file);
         }

@@ -233,6 +233,11 @@ impl<DB: Engine> ProxyBuilder<DB> {
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
         let config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
+        if !config.ca_pem.is_empty()
+            && let Some(problem) = crate::tls::fault_in(&config.ca_pem)
+        {
+            return Err(ConfigError::Value { option: "ca_pem", problem });
+        }
 
         let clock = Clock::system();
         let events = Events::new(self.observers);

@@ -5,6 +5,8 @@
 //! So the driver gets the region's roots on top of its public ones. Only the region's are parsed: the driver parses them
 //! anew at every connect.
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, Error as RustlsError};
 
 use crate::error::TlsProblem;
@@ -37,9 +39,14 @@ pub(crate) fn region_of(host: &str) -> Option<String> {
     region.filter(|region| region.contains('-')).map(str::to_owned)
 }
 
-/// Whether the text holds a certificate at all; a file of something else would silently add nothing.
-pub(crate) fn has_certificate(pem: &[u8]) -> bool {
-    pem.windows(27).any(|window| window == b"-----BEGIN CERTIFICATE-----")
+/// What is wrong with root certificates in PEM, if anything is. A text without any would silently add nothing, and the
+/// driver's complaint about a broken one quotes the whole text.
+pub(crate) fn fault_in(pem: &[u8]) -> Option<&'static str> {
+    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+    if certificates.peek().is_none() {
+        return Some("holds no PEM certificate");
+    }
+    certificates.any(|certificate| certificate.is_err()).then_some("holds PEM that is damaged")
 }
 
 /// What a connect error says about TLS, if it is about TLS.
@@ -60,7 +67,8 @@ pub(crate) fn problem(error: &sqlx::Error) -> Option<TlsProblem> {
 fn problem_of(error: &RustlsError) -> TlsProblem {
     let RustlsError::InvalidCertificate(error) = error else { return TlsProblem::Handshake };
     match error {
-        CertificateError::UnknownIssuer => TlsProblem::UnknownIssuer,
+        // A trusted authority has the issuer's name and another key: not the issuer, only its namesake.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownIssuer,
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
@@ -97,7 +105,15 @@ mod tests {
         assert_eq!(count(&roots(Some("us-east-1"))), 3, "us-east-1 is no prefix of another");
         assert_eq!(roots(Some("moon-west-1")), ROOTS);
         assert_eq!(count(&roots(None)), count(ROOTS));
-        assert!(has_certificate(roots(Some("eu-west-1")).as_bytes()) && !has_certificate(b"hello"));
+    }
+
+    #[test]
+    fn roots_that_are_none_are_noticed() {
+        assert_eq!(fault_in(roots(Some("eu-west-1")).as_bytes()), None);
+        assert_eq!(fault_in(b"hello"), Some("holds no PEM certificate"));
+        assert_eq!(fault_in(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"), fault_in(b""));
+        let damaged = b"-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----";
+        assert_eq!(fault_in(damaged), Some("holds PEM that is damaged"));
     }
 
     #[test]
