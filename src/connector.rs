@@ -178,6 +178,8 @@ impl<DB: Engine> Connector<DB> {
             if let Some(fault) = tls::fault_in(&file) {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("the file {fault}"))));
             }
+            // The text before it may end without one.
+            roots.push(b'\n');
             roots.extend(file);
         }
         Ok(roots)
