@@ -142,6 +142,45 @@ impl fmt::Display for TlsProblem {
     }
 }
 
+/// Why the RDS API did not say where a cluster or an instance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointProblem {
+    /// It knows nobody of that identifier.
+    NotFound,
+    /// It is being created and has no address yet.
+    NoEndpointYet,
+    /// The function's role may not ask.
+    Denied,
+    /// The account has asked too often, for longer than the budget.
+    Throttled,
+    /// The API could not be reached, or did not answer in time.
+    NoAnswer,
+    /// The API answered with another error; the source has it.
+    Failed,
+}
+
+impl fmt::Display for EndpointProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "there is none of that name; check the identifier, the region and the account",
+            Self::NoEndpointYet => "it has no endpoint yet; wait until it is created",
+            Self::Denied => "access was denied; allow that action in the function's role",
+            Self::Throttled => "the account has asked too often; try again later",
+            Self::NoAnswer => {
+                "no answer; a function in a private subnet needs a NAT gateway or the interface endpoint com.amazonaws.<region>.rds"
+            }
+            Self::Failed => "the call failed; see its cause",
+        })
+    }
+}
+
+impl EndpointProblem {
+    fn is_transient(self) -> bool {
+        matches!(self, Self::NoEndpointYet | Self::Throttled | Self::NoAnswer)
+    }
+}
+
 /// Who holds a connection that somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -225,11 +264,13 @@ pub enum Error {
 
     /// The RDS API did not say where the cluster or instance is.
     #[error(
-        "the RDS API did not say where {subject} is, after {elapsed:.1?}; allow {action} in the function's role and a route to the API (interface endpoint com.amazonaws.<region>.rds), or configure the host"
+        "{action} at the RDS API did not say where {subject} is, after {elapsed:.1?}: {problem}, or configure the host"
     )]
     Endpoint {
         /// What was looked for.
         subject: String,
+        /// Why it is not known.
+        problem: EndpointProblem,
         /// The IAM action it takes.
         action: &'static str,
         /// Time spent.
@@ -453,6 +494,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Credentials(error) => error.is_transient(),
+            Self::Endpoint { problem, .. } => problem.is_transient(),
             Self::Dns { .. }
             | Self::Unreachable { .. }
             | Self::TooManyConnections { .. }

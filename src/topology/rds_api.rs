@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use aws_sdk_rds::Client;
+use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 use tokio::time::timeout_at;
 
 use super::Place;
 use crate::aws::Aws;
 use crate::credentials::Cause;
-use crate::error::Error;
+use crate::error::{EndpointProblem, Error};
 use crate::retry::Deadline;
 
 /// What is looked up.
@@ -50,13 +51,15 @@ impl Lookup {
             match &self.subject {
                 Subject::Cluster(id) => {
                     let answer = client.describe_db_clusters().db_cluster_identifier(id).send().await;
-                    let answer = answer.map_err(|error| self.failed(deadline, Some(error.into())))?;
+                    let answer =
+                        answer.map_err(|error| self.failed(deadline, problem_of(&error), Some(error.into())))?;
                     let cluster = answer.db_clusters().first();
                     Ok(cluster.and_then(|cluster| place(cluster.endpoint(), cluster.port())))
                 }
                 Subject::Instance(id) => {
                     let answer = client.describe_db_instances().db_instance_identifier(id).send().await;
-                    let answer = answer.map_err(|error| self.failed(deadline, Some(error.into())))?;
+                    let answer =
+                        answer.map_err(|error| self.failed(deadline, problem_of(&error), Some(error.into())))?;
                     let endpoint = answer.db_instances().first().and_then(|instance| instance.endpoint());
                     Ok(endpoint.and_then(|endpoint| place(endpoint.address(), endpoint.port())))
                 }
@@ -65,18 +68,34 @@ impl Lookup {
         match asked.await {
             Ok(Ok(Some(place))) => Ok(place),
             // An instance that is being created has no address yet.
-            Ok(Ok(None)) => Err(self.failed(deadline, Some("it has no endpoint yet".into()))),
+            Ok(Ok(None)) => Err(self.failed(deadline, EndpointProblem::NoEndpointYet, None)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(self.failed(deadline, None)),
+            Err(_) => Err(self.failed(deadline, EndpointProblem::NoAnswer, None)),
         }
     }
 
-    fn failed(&self, deadline: Deadline, source: Option<Cause>) -> Error {
+    fn failed(&self, deadline: Deadline, problem: EndpointProblem, source: Option<Cause>) -> Error {
         let (subject, action) = match &self.subject {
             Subject::Cluster(id) => (format!("cluster {id}"), "rds:DescribeDBClusters"),
             Subject::Instance(id) => (format!("instance {id}"), "rds:DescribeDBInstances"),
         };
-        Error::Endpoint { subject, action, elapsed: deadline.spent(), source }
+        Error::Endpoint { subject, problem, action, elapsed: deadline.spent(), source }
+    }
+}
+
+fn problem_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> EndpointProblem {
+    match error {
+        SdkError::TimeoutError(_) => return EndpointProblem::NoAnswer,
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            return EndpointProblem::NoAnswer;
+        }
+        _ => {}
+    }
+    match error.code().unwrap_or_default() {
+        "DBClusterNotFoundFault" | "DBInstanceNotFound" => EndpointProblem::NotFound,
+        "AccessDenied" | "AccessDeniedException" => EndpointProblem::Denied,
+        code if code.starts_with("Throttling") => EndpointProblem::Throttled,
+        _ => EndpointProblem::Failed,
     }
 }
 
