@@ -100,6 +100,7 @@ impl<DB: Engine> Connector<DB> {
             user: self.config.user.clone(),
             engine: DB::FAMILY,
             refused: Vec::new(),
+            deadline: attempt.deadline,
         };
         let mut refusal = None;
         loop {

@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::redacted::Redacted;
+use crate::retry::Deadline;
 
 pub(crate) use fixed::Fixed;
 #[cfg(feature = "iam")]
@@ -64,6 +65,9 @@ pub struct CredentialsRequest {
     pub engine: &'static str,
     /// What the database has refused in this connect, in order.
     pub refused: Vec<Credentials>,
+    /// When the connect gives up; a built-in provider does so by then, and says why.
+    #[cfg_attr(not(feature = "secrets-manager"), expect(dead_code, reason = "IAM and fixed ones never wait for long"))]
+    pub(crate) deadline: Deadline,
 }
 
 /// The future of a [`CredentialsProvider`].
@@ -85,8 +89,10 @@ pub trait CredentialsProvider: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The secret does not exist, or has no version at that stage.
-    #[error("secret {secret} was not found ({stage}); check its name or ARN, the region and the account")]
+    /// The secret does not exist, is marked for deletion, or has no version at that stage.
+    #[error(
+        "secret {secret} was not found ({stage}), or is being deleted; check its name or ARN, the region and the account"
+    )]
     NotFound {
         /// Name or ARN as configured.
         secret: String,

@@ -19,7 +19,6 @@ use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::event::{Event, Events};
-use crate::retry::Deadline;
 
 /// A cached secret is used this long without being asked for again; a rotation is noticed sooner, by the refusal. AWS's
 /// own caching clients default to an hour as well:
@@ -93,7 +92,7 @@ impl SecretsManager {
     }
 
     async fn fetch(&self, stage: &str, request: &CredentialsRequest) -> Result<Credentials, CredentialsError> {
-        let deadline = Deadline::after(self.budget);
+        let deadline = request.deadline.within(self.budget);
         let asked = timeout_at(deadline.instant(), async {
             let client = self.client.get_or_init(async || Client::new(self.aws.config().await)).await;
             client.get_secret_value().secret_id(&self.secret).version_stage(stage).send().await
@@ -125,7 +124,10 @@ impl SecretsManager {
         let code = error.code().unwrap_or_default().to_owned();
         let source = Box::new(error);
         match code.as_str() {
-            "ResourceNotFoundException" => CredentialsError::NotFound { secret, stage: stage.to_owned(), source },
+            // InvalidRequestException: it is marked for deletion, which nothing but a restore takes back.
+            "ResourceNotFoundException" | "InvalidRequestException" => {
+                CredentialsError::NotFound { secret, stage: stage.to_owned(), source }
+            }
             // DecryptionFailure: the role may read the secret and not use its key.
             "AccessDeniedException" | "DecryptionFailure" => CredentialsError::Denied { secret, source },
             code if code.starts_with("Throttl") || code == "TooManyRequestsException" => {
@@ -144,5 +146,102 @@ fn unreachable(elapsed: Duration, source: Option<super::Cause>) -> CredentialsEr
 impl CredentialsProvider for SecretsManager {
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a> {
         Box::pin(self.answer(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_sdk_secretsmanager::config::http::{HttpRequest, HttpResponse};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+
+    use super::*;
+    use crate::clock::VirtualClock;
+
+    /// A service without a network: answers with a secret, and once it fails with "Rate exceeded".
+    #[derive(Debug, Clone, Default)]
+    struct Service {
+        requests: Arc<AtomicUsize>,
+        failing: Arc<AtomicBool>,
+    }
+
+    impl Service {
+        fn fail(&self) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+
+        fn requests(&self) -> usize {
+            self.requests.load(Ordering::Relaxed)
+        }
+
+        fn config(&self) -> SdkConfig {
+            let connector = SharedHttpConnector::new(self.clone());
+            let keys = aws_credential_types::Credentials::new("AKIDEXAMPLE", "key", None, None, "test");
+            SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(SharedCredentialsProvider::new(keys))
+                .retry_config(RetryConfig::disabled())
+                .http_client(http_client_fn(move |_, _| connector.clone()))
+                .build()
+        }
+    }
+
+    impl HttpConnector for Service {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let (status, body) = if self.failing.load(Ordering::Relaxed) {
+                (400_u16, r#"{"__type":"ThrottlingException","Message":"Rate exceeded"}"#)
+            } else {
+                (200, r#"{"SecretString":"{\"username\":\"app\",\"password\":\"hunter2\"}"}"#)
+            };
+            let status = status.try_into().expect("a status");
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, body.into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_has_served_its_term_stays_in_use_while_the_service_fails() {
+        let (service, clock, events) = (Service::default(), VirtualClock::new(), Arc::<Mutex<Vec<Event>>>::default());
+        let seen = Arc::clone(&events);
+        let secrets = SecretsManager::new(
+            "prod/db".to_owned(),
+            Aws::given(service.config()),
+            Duration::from_secs(5),
+            Clock::Virtual(Arc::clone(&clock)),
+            Events::new(vec![Box::new(move |event: &Event| seen.lock().unwrap().push(event.clone()))]),
+        );
+        let mut request = CredentialsRequest {
+            host: None,
+            port: 5432,
+            user: None,
+            engine: "postgres",
+            refused: Vec::new(),
+            deadline: crate::retry::Deadline::after(Duration::from_secs(9)),
+        };
+        let first = secrets.credentials(&request).await.unwrap();
+        clock.freeze(KEEP - Duration::from_secs(1));
+        assert_eq!(secrets.credentials(&request).await.unwrap(), first);
+        assert_eq!(service.requests(), 1, "cached by the wall clock");
+
+        service.fail();
+        clock.freeze(Duration::from_secs(1));
+        assert_eq!(secrets.credentials(&request).await.unwrap(), first);
+        assert_eq!(service.requests(), 2, "asked for again after its term");
+        let kept = events.lock().unwrap().pop();
+        assert!(
+            matches!(&kept, Some(Event::CredentialsKept { error, age }) if *age >= KEEP && error.contains("throttled")),
+            "{kept:?}"
+        );
+
+        // Once the database has refused it, it is of no use any more.
+        request.refused.push(first);
+        assert!(matches!(secrets.credentials(&request).await, Err(CredentialsError::Throttled { .. })));
     }
 }
