@@ -123,3 +123,122 @@ impl CredentialsProvider for Iam {
         Box::pin(self.answer(request))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_config::{Region, SdkConfig};
+    use aws_credential_types::Credentials as Keys;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+
+    use super::*;
+    use crate::clock::VirtualClock;
+
+    const HOST: &str = "db.abc123.eu-central-1.rds.amazonaws.com";
+    const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+    fn keys(session_token: Option<&str>) -> Keys {
+        Keys::new("AKIDEXAMPLE", SECRET_KEY, session_token.map(str::to_owned), None, "test")
+    }
+
+    /// What botocore's `generate_db_auth_token` makes of the same keys, user and second (2024-01-02T03:04:05Z).
+    #[test]
+    fn a_token_is_the_one_that_the_official_signer_makes() {
+        for (user, session_token, query) in [
+            (
+                "app user/+@x",
+                None,
+                "Action=connect&DBUser=app%20user%2F%2B%40x&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+                 &X-Amz-Credential=AKIDEXAMPLE%2F20240102%2Feu-central-1%2Frds-db%2Faws4_request\
+                 &X-Amz-Date=20240102T030405Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host\
+                 &X-Amz-Signature=9ff1711d2280ce8829c292df5405cdfbbb7addecbbbacadd9ed451a63ebad5f7",
+            ),
+            (
+                "app",
+                Some("SESSION/TOKEN+=="),
+                "Action=connect&DBUser=app&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+                 &X-Amz-Credential=AKIDEXAMPLE%2F20240102%2Feu-central-1%2Frds-db%2Faws4_request\
+                 &X-Amz-Date=20240102T030405Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host\
+                 &X-Amz-Security-Token=SESSION%2FTOKEN%2B%3D%3D\
+                 &X-Amz-Signature=9d187f72f4ab1d1613c6696a5d3ec250b73eda0142b99c77558eb55aba97b2cc",
+            ),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_704_164_645);
+            let token = presign(HOST, 5432, user, "eu-central-1", keys(session_token).into(), time).unwrap();
+            // The signer is free in the order of the parameters: the server sorts them before it checks.
+            let sorted = |query: &str| {
+                let mut parameters: Vec<_> = query.split('&').map(str::to_owned).collect();
+                parameters.sort_unstable();
+                parameters
+            };
+            let (place, signed) = token.split_once("/?").unwrap();
+            assert_eq!((place, sorted(signed)), (format!("{HOST}:5432").as_str(), sorted(query)));
+        }
+    }
+
+    fn request(host: &str) -> CredentialsRequest {
+        CredentialsRequest {
+            host: Some(host.to_owned()),
+            port: 5432,
+            user: Some("app".to_owned()),
+            engine: "postgres",
+            refused: Vec::new(),
+            deadline: Deadline::after(VALID),
+        }
+    }
+
+    fn signer(region: Option<&'static str>) -> (Iam, Arc<VirtualClock>, Arc<AtomicUsize>) {
+        let config = SdkConfig::builder()
+            .region(region.map(Region::new))
+            .credentials_provider(SharedCredentialsProvider::new(keys(None)))
+            .build();
+        let (clock, signed) = (VirtualClock::new(), Arc::<AtomicUsize>::default());
+        let counter = Arc::clone(&signed);
+        let events = Events::new(vec![Box::new(move |_: &Event| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        })]);
+        (Iam::new(Aws::given(config), Clock::Virtual(Arc::clone(&clock)), events), clock, signed)
+    }
+
+    #[tokio::test]
+    async fn a_token_is_kept_for_less_than_it_is_valid_and_for_its_host_only() {
+        let (iam, clock, signed) = signer(Some("eu-central-1"));
+        let count = || signed.load(Ordering::Relaxed);
+        for (frozen, host, signatures) in
+            [(0, HOST, 1), (599, HOST, 1), (1, HOST, 2), (0, "other.example", 3), (0, HOST, 4)]
+        {
+            clock.freeze(Duration::from_secs(frozen));
+            iam.credentials(&request(host)).await.unwrap();
+            assert_eq!(count(), signatures, "{frozen} s later, for {host}");
+        }
+        assert!(KEEP < VALID);
+    }
+
+    #[tokio::test]
+    async fn the_hosts_own_region_comes_first() {
+        for (host, configured, region) in [
+            ("db.abc123.us-east-1.rds.amazonaws.com", Some("eu-central-1"), "us-east-1"),
+            ("db.example.com", Some("eu-central-1"), "eu-central-1"),
+        ] {
+            let (iam, ..) = signer(configured);
+            let token = iam.credentials(&request(host)).await.unwrap().password;
+            assert!(token.expose().contains(&format!("%2F{region}%2Frds-db%2F")), "{host}");
+        }
+        let (iam, ..) = signer(None);
+        let error = iam.credentials(&request("db.example.com")).await.unwrap_err();
+        assert!(error.to_string().contains("set AWS_REGION"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_signed_anew_once() {
+        let (iam, _, signed) = signer(Some("eu-central-1"));
+        let mut request = request(HOST);
+        request.refused.push(Credentials::new("app", "stale"));
+        iam.credentials(&request).await.unwrap();
+        request.refused.push(iam.credentials(&request).await.unwrap());
+        assert!(matches!(iam.credentials(&request).await, Err(CredentialsError::Exhausted)));
+        assert_eq!(signed.load(Ordering::Relaxed), 1);
+    }
+}
