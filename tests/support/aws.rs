@@ -15,6 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use hyper::{
     Request as HttpRequest, StatusCode,
     body::{Bytes, Incoming},
@@ -30,6 +33,9 @@ pub const REGION: &str = "eu-central-1";
 
 /// The account that owns every ARN of the stand-in.
 pub const ACCOUNT: &str = "123456789012";
+
+/// The key that requests are signed with; the stand-in does not look.
+pub const SECRET_KEY: &str = "stand-in-secret-key";
 
 /// The stand-in. It starts empty and ends, with all its connections, when it is dropped.
 #[derive(Debug)]
@@ -58,11 +64,16 @@ impl Aws {
             ("AWS_ENDPOINT_URL", self.url().as_str()),
             ("AWS_REGION", REGION),
             ("AWS_ACCESS_KEY_ID", "AKIDSTANDIN"),
-            ("AWS_SECRET_ACCESS_KEY", "stand-in-secret-key"),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
+    }
+
+    /// The same for a proxy that is built in code.
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(&self.url())
     }
 
     /// The secret called `name`, which need not exist yet.
@@ -111,10 +122,31 @@ impl Aws {
         lock(&self.state).log.clone()
     }
 
+    /// The secrets and stages asked for so far, such as `prod/db AWSCURRENT`.
+    pub fn secrets_read(&self) -> Vec<String> {
+        let log = self.requests().into_iter();
+        log.filter(|request| request.action == "GetSecretValue").map(|request| request.detail).collect()
+    }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
         lock(&self.state).log.clear();
     }
+}
+
+/// An SDK configuration whose services are all at `url`, and which takes nothing from the environment. It retries as
+/// often as the SDK does by default, after shorter pauses.
+pub fn sdk_config(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("AKIDSTANDIN", SECRET_KEY, None, None, "stage");
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(url)
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(10)))
+        .http_client(http)
+        .build()
 }
 
 /// A service of the stand-in.

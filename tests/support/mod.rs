@@ -4,6 +4,8 @@
 
 pub mod aws;
 pub mod certificates;
+pub mod child;
+pub mod directory;
 pub mod fault_proxy;
 pub mod http;
 pub mod keeper;
@@ -32,6 +34,14 @@ pub fn proxy_to(server: &Postgres) -> ProxyBuilder<Engine> {
 /// A proxy for `app` on the shared server.
 pub async fn proxy() -> PgProxy {
     proxy_to(server().await).build().expect("a valid configuration")
+}
+
+/// A role of one test's own on the shared server, with [`APP_PASSWORD`](postgres::APP_PASSWORD). `options` are those of
+/// `create role`.
+pub async fn role(name: &str, options: &str) -> &'static Postgres {
+    let server = server().await;
+    server.execute(&format!("create role \"{name}\" login password '{}' {options}", postgres::APP_PASSWORD)).await;
+    server
 }
 
 /// Collects events.

@@ -228,6 +228,11 @@ impl Postgres {
         self.end(Signal::INT).await;
     }
 
+    /// Tells the server to end as soon as its last session has: until then it goes on and lets nobody in (57P03).
+    pub fn begin_shutdown(&self) {
+        self.keeper().signal(Signal::TERM);
+    }
+
     /// Starts a server that was killed or stopped, on the same port.
     pub async fn start_again(&self) {
         assert!(!self.is_running(), "{self} is still running");
