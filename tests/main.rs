@@ -2,6 +2,10 @@
 
 mod support;
 
+mod credentials;
 mod function;
+mod refusals;
+mod secrecy;
 mod session;
+mod tls;
 mod upkeep;

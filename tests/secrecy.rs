@@ -1,0 +1,211 @@
+//! Secrets show nowhere: in no `Debug`, no text, no cause, no event, and in no log at any level.
+//!
+//! Everything that a program could print is collected, whatever happens to the connect, and searched for the secret.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
+use lambda_rds::{Credentials, CredentialsError, CredentialsProvider, Error, Postgres, Proxy, ProxyBuilder};
+use serde_json::json;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+use crate::support::aws::{Aws, Fault, SECRET_KEY, Service};
+use crate::support::directory::Directory;
+use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::{Recorder, chain, proxy_to, role};
+
+/// Nothing else in this process has these letters.
+const PASSWORD: &str = "xyzzy-plugh-plover";
+const OTHER_PASSWORD: &str = "xyzzy-frotz-rezrov";
+/// What all of the above have in common.
+const MARK: &str = "xyzzy";
+
+/// Whatever was printed or logged by this thread since the beginning; tests run on one thread each.
+struct Listener {
+    heard: Heard,
+    recorder: Recorder,
+    _logs: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Listener {
+    /// Listens to every target at every level, the driver's and the SDK's included.
+    fn new() -> Self {
+        let heard = Heard::default();
+        let writer = heard.clone();
+        let logs = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::from_level(Level::TRACE))
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self { heard, recorder: Recorder::default(), _logs: tracing::subscriber::set_default(logs) }
+    }
+
+    fn hear(&self, thing: &impl Debug) {
+        self.heard.0.lock().unwrap().extend(format!("{thing:?} {thing:#?}\n").into_bytes());
+    }
+
+    /// Connects, and hears all there is about it.
+    async fn attempt(&self, builder: ProxyBuilder<Postgres>) -> Result<(), Error> {
+        let builder = builder.observer(self.recorder.observer());
+        self.hear(&builder);
+        let result: Result<(), Error> = async {
+            let proxy = builder.build()?;
+            self.hear(&proxy);
+            let mut conn = proxy.get_connection().await?;
+            self.hear(&conn);
+            sqlx::query("select $1::text").bind("a parameter").execute(&mut conn).await?;
+            conn.pin().await?;
+            self.hear(&(&conn, proxy.status()));
+            Ok(())
+        }
+        .await;
+        if let Err(error) = &result {
+            self.hear(&(chain(error), error));
+        }
+        // As it travels through sqlx's traits.
+        result.map_err(|error| {
+            let travelling = sqlx::Error::from(error);
+            self.hear(&(chain(&travelling), &travelling));
+            Error::from(travelling)
+        })
+    }
+
+    /// All that was heard.
+    ///
+    /// # Panics
+    /// When one of the secrets was.
+    fn heard_none_of(self, secrets: &[&str]) -> String {
+        self.hear(&self.recorder.events());
+        let heard = String::from_utf8_lossy(&self.heard.0.lock().unwrap()).into_owned();
+        for secret in secrets {
+            if let Some(line) = heard.lines().find(|line| line.contains(secret)) {
+                panic!("{secret} shows in: {line}");
+            }
+        }
+        heard
+    }
+}
+
+impl io::Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_password_does_not_show() {
+    let server = role("secretive", "").await;
+    server.set_password("secretive", PASSWORD).await;
+    let listener = Listener::new();
+    let url = |password, database| server.url_for("secretive", password, database);
+    listener.attempt(proxy_to(server).url(url(PASSWORD, "app"))).await.unwrap();
+    let separately = Proxy::builder().host(server.host()).port(server.port()).user("secretive").password(PASSWORD);
+    listener.attempt(separately.database("app").ca_pem(server.ca_pem())).await.unwrap();
+
+    for failing in [
+        proxy_to(server).url(url(OTHER_PASSWORD, "app")),
+        proxy_to(server).url(url(PASSWORD, "nowhere")),
+        proxy_to(server).url(url(PASSWORD, "app")).host("db.invalid"),
+        Proxy::builder().url(url(PASSWORD, "app")),
+        Proxy::builder().url(format!("{}?sslmode=prefer", url(PASSWORD, "app"))),
+        Proxy::builder().url(format!("{}?pasword={PASSWORD}", url("x", "app"))),
+        Proxy::builder().url(format!("postgres://app:{PASSWORD}@db:port/app")),
+        Proxy::builder().url(format!("postgres://app:#{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("postgres://app:7?{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("postgres://app:7/{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("{PASSWORD}@db/app")),
+        Proxy::builder().url(url(PASSWORD, "app")).ca_pem(PASSWORD),
+    ] {
+        listener.attempt(failing).await.unwrap_err();
+    }
+    let heard = listener.heard_none_of(&[MARK]);
+    assert!(heard.contains("secretive") && heard.contains("CredentialsRefused"), "it was listened to");
+    assert!(heard.contains("lambda_rds: event=Connected"), "to the logs as well");
+}
+
+#[tokio::test]
+async fn a_secrets_password_does_not_show() {
+    const SECRET: &str = "prod/secretive/db";
+    let server = role("secretive_too", "").await;
+    server.set_password("secretive_too", PASSWORD).await;
+    let aws = Aws::start().await;
+    let listener = Listener::new();
+    let builder = || {
+        let place = Proxy::builder().host(server.host()).port(server.port()).database("app");
+        place.ca_pem(server.ca_pem()).secret(SECRET).aws_config(aws.sdk_config())
+    };
+    let of = |password: &str| json!({"username": "secretive_too", "password": password});
+    aws.secret(SECRET).put(of(OTHER_PASSWORD));
+    aws.secret(SECRET).stage_pending(of(PASSWORD));
+    listener.attempt(builder()).await.unwrap();
+    aws.secret(SECRET).put(of(OTHER_PASSWORD));
+    listener.attempt(builder()).await.unwrap_err();
+    for malformed in [PASSWORD.to_owned(), format!("[\"{PASSWORD}\"]"), json!({"password": PASSWORD}).to_string()] {
+        aws.secret(SECRET).put(malformed);
+        listener.attempt(builder()).await.unwrap_err();
+    }
+    aws.secret(SECRET).put(json!({"username": "u", "password": PASSWORD, "port": "high"}));
+    listener.attempt(builder()).await.unwrap_err();
+    for fault in [Fault::Throttle, Fault::AccessDenied, Fault::InternalError] {
+        aws.fault(Service::SecretsManager, fault);
+        listener.attempt(builder()).await.unwrap_err();
+    }
+    let heard = listener.heard_none_of(&[MARK, SECRET_KEY]);
+    assert!(heard.contains("Malformed") && heard.contains("secrets-manager AWSPENDING"), "it was listened to");
+}
+
+#[tokio::test]
+async fn a_providers_password_does_not_show() {
+    #[derive(Debug)]
+    struct Provider(Credentials);
+    impl CredentialsProvider for Provider {
+        fn credentials<'a>(&'a self, _: &'a CredentialsRequest) -> CredentialsFuture<'a> {
+            let answer: Result<_, CredentialsError> = Ok(self.0.clone());
+            Box::pin(std::future::ready(answer))
+        }
+    }
+    let server = role("secretive_three", "").await;
+    let listener = Listener::new();
+    let provider = Provider(Credentials::new("secretive_three", PASSWORD));
+    listener.hear(&provider);
+    let place = Proxy::builder().host(server.host()).port(server.port()).database("app");
+    listener.attempt(place.ca_pem(server.ca_pem()).credentials(provider)).await.unwrap_err();
+    listener.heard_none_of(&[MARK]);
+}
+
+#[tokio::test]
+async fn a_token_and_the_keys_behind_it_do_not_show() {
+    let (aws, directory) = (Aws::start().await, Directory::start().await);
+    let options = PostgresOptions { host_rules: vec![directory.host_rule("tokened")], ..PostgresOptions::default() };
+    let server = Server::start(options).await;
+    server.execute("create role tokened login").await;
+    let listener = Listener::new();
+    let builder = || {
+        let place = Proxy::builder().host(server.host()).port(server.port()).database("app").user("tokened");
+        place.iam().ca_pem(server.ca_pem()).aws_config(aws.sdk_config())
+    };
+    listener.attempt(builder()).await.unwrap();
+    directory.refuse();
+    listener.attempt(builder()).await.unwrap_err();
+    let signatures: Vec<_> = directory.passwords().iter().map(|token| signature(token).to_owned()).collect();
+    assert!(signatures.len() >= 2 && signatures.iter().all(|signature| signature.len() == 64), "{signatures:?}");
+    let mut secrets: Vec<&str> = signatures.iter().map(String::as_str).collect();
+    secrets.push(SECRET_KEY);
+    listener.heard_none_of(&secrets);
+}
+
+/// Without it a token is worth nothing.
+fn signature(token: &str) -> &str {
+    token.rsplit("X-Amz-Signature=").next().unwrap_or_default()
+}

@@ -1,0 +1,228 @@
+//! How a connection is protected, and what is set on its socket.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use lambda_rds::error::TlsProblem;
+use lambda_rds::{ConfigError, Error, Postgres, Proxy, ProxyBuilder, Tls};
+use tokio::sync::OnceCell;
+
+use crate::support::certificates::Authority;
+use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions, ServerTls};
+use crate::support::{chain, child, proxy_to, server};
+
+/// A server whose certificate is for another name.
+async fn misnamed() -> &'static Server {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    let options = PostgresOptions { tls: ServerTls::WrongName, ..PostgresOptions::default() };
+    SERVER.get_or_init(|| Server::start(options)).await
+}
+
+/// A proxy's settings without any root of its own.
+fn without_roots(server: &Server) -> ProxyBuilder<Postgres> {
+    Proxy::builder().url(server.url())
+}
+
+/// The TLS version of a new session, as the server sees it; nothing is encrypted where there is none.
+async fn version(builder: ProxyBuilder<Postgres>) -> Result<Option<String>, Error> {
+    let mut conn = builder.build()?.get_connection().await?;
+    let query = sqlx::query_scalar("select version from pg_stat_ssl where pid = pg_backend_pid()");
+    Ok(query.fetch_one(&mut conn).await?)
+}
+
+async fn is_encrypted(builder: ProxyBuilder<Postgres>) -> bool {
+    version(builder).await.expect("this connect succeeds").is_some()
+}
+
+async fn problem(builder: ProxyBuilder<Postgres>) -> TlsProblem {
+    match version(builder).await {
+        Err(Error::Tls { problem, .. }) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn without_a_word_about_it_everything_is_verified() {
+    assert!(is_encrypted(proxy_to(server().await)).await);
+    assert_eq!(problem(without_roots(server().await)).await, TlsProblem::UnknownIssuer);
+    assert_eq!(problem(proxy_to(misnamed().await)).await, TlsProblem::NameMismatch);
+    // An address is a name as well: this certificate has it.
+    assert!(is_encrypted(proxy_to(server().await).host("127.0.0.1")).await);
+}
+
+#[tokio::test]
+async fn verify_ca_accepts_another_name_and_nobody_elses_authority() {
+    assert!(is_encrypted(proxy_to(misnamed().await).tls(Tls::VerifyCa)).await);
+    let stranger = Authority::new("somebody else").pem();
+    let builder = without_roots(misnamed().await).ca_pem(stranger).tls(Tls::VerifyCa);
+    assert_eq!(problem(builder).await, TlsProblem::UnknownIssuer);
+}
+
+#[tokio::test]
+async fn verify_ca_still_looks_at_the_clock() {
+    let options = PostgresOptions { tls: ServerTls::Expired, ..PostgresOptions::default() };
+    let expired = Server::start(options).await;
+    assert_eq!(problem(proxy_to(&expired).tls(Tls::VerifyCa)).await, TlsProblem::Expired);
+}
+
+#[tokio::test]
+async fn require_encrypts_and_accepts_anybody() {
+    assert!(is_encrypted(without_roots(misnamed().await).tls(Tls::Require)).await);
+}
+
+#[tokio::test]
+async fn disable_speaks_plain_text() {
+    let server = server().await;
+    let builder = proxy_to(server).user("plain").password(APP_PASSWORD).tls(Tls::Disable);
+    assert!(!is_encrypted(builder).await);
+}
+
+#[tokio::test]
+async fn a_url_says_it_the_way_libpq_does() {
+    let folder = scratch("url");
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, server().await.ca_pem()).unwrap();
+    let with =
+        |server: &Server, parameters: &str| Proxy::<Postgres>::builder().url(format!("{}?{parameters}", server.url()));
+
+    let roots = format!("sslrootcert={}", file.display());
+    assert!(is_encrypted(with(server().await, &format!("sslmode=verify-full&{roots}"))).await);
+    assert!(is_encrypted(with(server().await, &roots)).await, "verify-full is the default");
+    assert!(is_encrypted(with(misnamed().await, "sslmode=require")).await);
+    assert_eq!(problem(with(misnamed().await, "sslmode=verify-ca")).await, TlsProblem::UnknownIssuer);
+    let plain = server().await.url_for("plain", APP_PASSWORD, "app");
+    assert!(!is_encrypted(Proxy::builder().url(format!("{plain}?sslmode=disable"))).await);
+    // A setter wins.
+    assert!(is_encrypted(with(misnamed().await, "sslmode=verify-full").tls(Tls::Require)).await);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// They would fall back to plain text, or to no check at all, without a word.
+#[test]
+fn prefer_and_allow_are_refused() {
+    for mode in ["prefer", "allow"] {
+        let url = format!("postgres://app@db.example/shop?sslmode={mode}");
+        let error = Proxy::<Postgres>::builder().url(url).build().unwrap_err();
+        assert!(matches!(&error, ConfigError::UrlParameter { value, .. } if value == mode), "{error:?}");
+        assert!(error.to_string().contains("expected verify-full, verify-ca, require or disable"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn roots_that_cannot_be_read_are_an_error_and_not_silence() {
+    let folder = scratch("roots");
+    let at = |name: &str| {
+        Proxy::<Postgres>::builder()
+            .url(format!("postgres://app@localhost?sslrootcert={}", folder.join(name).display()))
+    };
+    std::fs::write(folder.join("empty.pem"), "").unwrap();
+    std::fs::write(folder.join("damaged.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    for (name, why) in [
+        ("missing.pem", "No such file"),
+        ("empty.pem", "the file holds no PEM certificate"),
+        ("damaged.pem", "the file holds PEM that is damaged"),
+    ] {
+        match version(at(name)).await {
+            Err(Error::Config(error @ ConfigError::CaFile { .. })) => {
+                assert!(error.to_string().contains(name), "{error}");
+                assert!(chain(&error).contains(why), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for pem in ["hello", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+        let built = Proxy::<Postgres>::builder().url("postgres://app@localhost").ca_pem(pem).build();
+        assert!(matches!(built, Err(ConfigError::Value { option: "ca_pem", .. })), "{built:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn roots_of_a_variable_and_of_a_file_add_up() {
+    let folder = scratch("both");
+    let server = server().await;
+    let (right, other) = (String::from_utf8(server.ca_pem().to_vec()).unwrap(), Authority::new("somebody else").pem());
+    for (text, file) in [(&right, &other), (&other, &right)] {
+        let path = folder.join("ca.pem");
+        std::fs::write(&path, file.trim()).unwrap();
+        let variables = [
+            ("LAMBDA_RDS_URL", server.url()),
+            ("LAMBDA_RDS_CA_PEM", text.trim().to_owned()),
+            ("LAMBDA_RDS_CA_FILE", path.display().to_string()),
+        ];
+        let said = child::run("refusals::configuration::answers_for_the_environment", &variables).await;
+        assert!(said.contains("connected"), "{said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The file is read at each connect, so that an authority can be replaced while environments live.
+#[tokio::test]
+async fn a_replaced_root_file_is_noticed_at_the_next_connect() {
+    let folder = scratch("replaced");
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, Authority::new("the old one").pem()).unwrap();
+    let server = server().await;
+    let url = format!("{}?sslrootcert={}", server.url(), file.display());
+    let proxy = Proxy::<Postgres>::builder().url(url).build().unwrap();
+    assert!(matches!(proxy.get_connection().await, Err(Error::Tls { problem: TlsProblem::UnknownIssuer, .. })));
+    std::fs::write(&file, server.ca_pem()).unwrap();
+    assert!(proxy.get_connection().await.is_ok());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// In a process of its own, where the driver's socket cannot be mistaken for another test's.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_drivers_socket_has_no_delay_and_notices_a_dead_peer() {
+    let server = server().await;
+    let roots = String::from_utf8(server.ca_pem().to_vec()).unwrap();
+    let environment = [("LAMBDA_RDS_URL", server.url()), ("LAMBDA_RDS_CA_PEM", roots)];
+    child::run("tls::looks_at_its_sockets", &environment).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[ignore = "the test above runs it, in a process and an environment of its own"]
+async fn looks_at_its_sockets() {
+    use rustix::net::sockopt;
+
+    let proxy = lambda_rds::init::<Postgres>().await.unwrap();
+    let sockets = connected_sockets();
+    assert!(!sockets.is_empty(), "the driver's socket is there");
+    for socket in &sockets {
+        assert!(sockopt::tcp_nodelay(socket).unwrap());
+        assert!(sockopt::socket_keepalive(socket).unwrap());
+        assert!(sockopt::tcp_keepidle(socket).unwrap() <= Duration::from_secs(60));
+        let unacknowledged = sockopt::tcp_user_timeout(socket).unwrap();
+        assert!((1..=60_000).contains(&unacknowledged), "{unacknowledged} ms");
+    }
+    drop(sockets);
+    proxy.close().await;
+    assert!(connected_sockets().is_empty(), "no duplicate stays behind");
+}
+
+/// Duplicates of this process's sockets that are connected to some port.
+#[cfg(target_os = "linux")]
+fn connected_sockets() -> Vec<OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let me = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let names = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
+    // All of them before the first duplicate is made.
+    let descriptors: Vec<i32> = names.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+    let duplicates = descriptors.into_iter().filter_map(|n| pidfd_getfd(&me, n, PidfdGetfdFlags::empty()).ok());
+    let is_connected = |socket: &OwnedFd| {
+        let peer = rustix::net::getpeername(socket).ok().flatten();
+        peer.is_some_and(|peer| SocketAddr::try_from(peer).is_ok())
+    };
+    duplicates.filter(is_connected).collect()
+}
+
+/// A new folder for one test's files.
+fn scratch(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("lambda-rds-tls-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
