@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::support::aws::{Aws, Fault, Service};
 use crate::support::directory::Directory;
 use crate::support::fault_proxy::FaultProxy;
+use crate::support::http::lock;
 use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
 use crate::support::{Recorder, child, proxy_to, role, server};
 
@@ -232,6 +233,9 @@ async fn a_secret_may_bring_host_port_and_database() {
 /// All that a deployed function has: its environment. The SDK finds region, keys and endpoint there by itself.
 #[tokio::test]
 async fn the_environment_alone_is_enough() {
+    if child::is_one() {
+        return log_in_by_the_environment().await;
+    }
     let (aws, server) = (Aws::start().await, server().await);
     let host = [("LAMBDA_RDS_HOST", server.host().to_owned()), ("LAMBDA_RDS_PORT", server.port().to_string())];
     let roots = ("LAMBDA_RDS_CA_PEM", String::from_utf8(server.ca_pem().to_vec()).unwrap());
@@ -240,14 +244,12 @@ async fn the_environment_alone_is_enough() {
     environment.push(("LAMBDA_RDS_SECRET".to_owned(), aws.secret(SECRET).arn()));
     environment.extend(aws.environment());
     aws.secret(SECRET).put(secret_of("app", APP_PASSWORD));
-    let said = child::run("credentials::logs_in_by_its_environment", &environment).await;
+    let said = child::run("credentials::the_environment_alone_is_enough", &environment).await;
     assert!(said.contains("logged in as app"), "{said}");
     assert_eq!(aws.requests().len(), 1);
 }
 
-#[tokio::test]
-#[ignore = "the test above runs it, in a process and an environment of its own"]
-async fn logs_in_by_its_environment() {
+async fn log_in_by_the_environment() {
     let mut conn = lambda_rds::get_connection::<Postgres>().await.unwrap();
     println!("logged in as {}", user_of(&mut conn).await);
     // The second call is served by the same proxy.
@@ -272,7 +274,7 @@ impl Vault {
 
 impl CredentialsProvider for Vault {
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a> {
-        self.asked.lock().unwrap().push(request.clone());
+        lock(&self.asked).push(request.clone());
         let next = self.passwords.get(request.refused.len());
         let answer = next.map(|password| Credentials::new(self.user, *password)).ok_or(CredentialsError::Exhausted);
         Box::pin(std::future::ready(answer))
@@ -291,7 +293,7 @@ async fn a_provider_of_ones_own_is_told_what_was_refused() {
     let asked = std::sync::Arc::clone(&vault.asked);
     let proxy = with_provider(server, vault).build().unwrap();
     assert_eq!(user_of(&mut proxy.get_connection().await.unwrap()).await, "app");
-    let asked = asked.lock().unwrap();
+    let asked = lock(&asked);
     let [first, second] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((first.host.as_deref(), first.port, first.engine), (Some(server.host()), server.port(), "postgres"));
     assert_eq!((first.refused.len(), second.refused[0].password.expose()), (0, "wrong"));

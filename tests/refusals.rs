@@ -46,10 +46,8 @@ fn is_about(bound: Duration, elapsed: Duration) -> bool {
 mod configuration {
     use super::*;
 
-    /// Run in processes of its own: prints what the process-wide proxy makes of the environment.
-    #[tokio::test]
-    #[ignore = "the tests of this module run it, each in an environment of its own"]
-    async fn answers_for_the_environment() {
+    /// In a process of its own: prints what the process-wide proxy makes of the environment.
+    async fn answer_for_the_environment() {
         match lambda_rds::get_connection::<Postgres>().await {
             Ok(_) => println!("connected"),
             Err(error) => println!("{:?} {error:?} {error}", error.outcome()),
@@ -58,6 +56,9 @@ mod configuration {
 
     #[tokio::test]
     async fn a_wrong_environment_is_named_with_the_form_expected() {
+        if child::is_one() {
+            return answer_for_the_environment().await;
+        }
         type Environment = &'static [(&'static str, &'static str)];
         let cases: [(Environment, &str, &str); 10] = [
             (&[], "NothingConfigured", "set LAMBDA_RDS_URL (or DATABASE_URL), or LAMBDA_RDS_HOST with"),
@@ -92,7 +93,9 @@ mod configuration {
             (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CA_PEM", "x")], "Value {", "ca_pem holds no PEM certificate"),
         ];
         for (variables, variant, advice) in cases {
-            let said = child::run("refusals::configuration::answers_for_the_environment", variables).await;
+            let said =
+                child::run("refusals::configuration::a_wrong_environment_is_named_with_the_form_expected", variables)
+                    .await;
             assert!(said.contains(&format!("NotExecuted Config({variant}")), "no {variant} in: {said}");
             assert!(said.contains(advice), "no \"{advice}\" in: {said}");
         }

@@ -14,6 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::aws::{Aws, Fault, SECRET_KEY, Service};
 use crate::support::directory::Directory;
+use crate::support::http::lock;
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::{Recorder, chain, proxy_to, role};
 
@@ -47,7 +48,7 @@ impl Listener {
     }
 
     fn hear(&self, thing: &impl Debug) {
-        self.heard.0.lock().unwrap().extend(format!("{thing:?} {thing:#?}\n").into_bytes());
+        lock(&self.heard.0).extend(format!("{thing:?} {thing:#?}\n").into_bytes());
     }
 
     /// Connects, and hears all there is about it.
@@ -82,7 +83,7 @@ impl Listener {
     /// When one of the secrets was.
     fn heard_none_of(self, secrets: &[&str]) -> String {
         self.hear(&self.recorder.events());
-        let heard = String::from_utf8_lossy(&self.heard.0.lock().unwrap()).into_owned();
+        let heard = String::from_utf8_lossy(&lock(&self.heard.0)).into_owned();
         for secret in secrets {
             if let Some(line) = heard.lines().find(|line| line.contains(secret)) {
                 panic!("{secret} shows in: {line}");
@@ -94,7 +95,7 @@ impl Listener {
 
 impl io::Write for Heard {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        lock(&self.0).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
