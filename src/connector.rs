@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::{Config, ConfigError, Tls};
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
-use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
+use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek};
@@ -31,15 +31,54 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) driver: DB::Connection,
     /// Declared after the driver: the duplicate must not outlive it by more than this drop.
     socket: Option<Socket>,
-    /// A transaction may be open on it.
-    pub(crate) open: bool,
+    /// A transaction may be open on it; a rollback takes the settings back to these.
+    pub(crate) open: Option<Settings>,
+    /// What is set on it that differs from the login, and from what `init_query` set.
+    pub(crate) applied: Settings,
+    pub(crate) id: u64,
+    /// How many sessions have had it since it was as good as new.
+    pub(crate) hands: u64,
+    session: u64,
     /// A session may have left traces on it.
     pub(crate) soiled: bool,
 }
 
+/// Tells physical connections apart.
+static WIRES: AtomicU64 = AtomicU64::new(1);
+
+impl<DB: Engine> Wire<DB> {
+    fn new(driver: DB::Connection, socket: Option<Socket>) -> Self {
+        Self {
+            driver,
+            socket,
+            open: None,
+            applied: Settings::default(),
+            id: WIRES.fetch_add(1, Ordering::Relaxed),
+            hands: 0,
+            session: 0,
+            soiled: false,
+        }
+    }
+
+    /// A transaction may be open from here on.
+    pub(crate) fn open(&mut self) {
+        if self.open.is_none() {
+            self.open = Some(self.applied.clone());
+        }
+    }
+
+    /// This session has it now.
+    pub(crate) fn come_into(&mut self, session: u64) {
+        if self.session != session {
+            self.session = session;
+            self.hands += 1;
+        }
+    }
+}
+
 impl<DB: Engine> fmt::Debug for Wire<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("open", &self.open).field("soiled", &self.soiled).finish_non_exhaustive()
+        f.debug_struct("Wire").field("open", &self.open.is_some()).field("soiled", &self.soiled).finish_non_exhaustive()
     }
 }
 
@@ -202,7 +241,7 @@ impl<DB: Engine> Connector<DB> {
             }
             None
         });
-        Ok(Wire { driver, socket, open: false, soiled: false })
+        Ok(Wire::new(driver, socket))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -240,6 +279,23 @@ impl<DB: Engine> Connector<DB> {
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
+    }
+
+    pub(crate) fn has_init_query(&self) -> bool {
+        self.config.init_query.is_some()
+    }
+
+    /// Makes a connection at rest as good as new.
+    pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
+        wire.soiled = true;
+        DB::clean(&mut wire.driver).await?;
+        if let Some(query) = &self.config.init_query {
+            DB::run(&mut wire.driver, query.clone()).await?;
+        }
+        wire.applied = Settings::default();
+        (wire.hands, wire.session) = (0, 0);
+        wire.soiled = false;
+        Ok(())
     }
 
     /// The one statement of its own that a new connection may need.
@@ -313,16 +369,13 @@ impl<DB: Engine> Connect for Connector<DB> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
             let _late: Option<sqlx::Error> = DB::drain(&mut wire.driver).await?;
-            if wire.open {
+            if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
-                wire.open = false;
+                wire.applied = before;
+                wire.open = None;
             }
             if wire.soiled {
-                DB::clean(&mut wire.driver).await?;
-                if let Some(query) = &self.config.init_query {
-                    DB::run(&mut wire.driver, query.clone()).await?;
-                }
-                wire.soiled = false;
+                self.clean(wire).await?;
             }
             Ok(())
         };

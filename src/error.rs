@@ -438,6 +438,16 @@ pub enum Error {
         source: sqlx::Error,
     },
 
+    /// The statement asks for something that an earlier one of its session left on a connection which others have used
+    /// since. It was not sent: the answer would have been another session's.
+    #[error(
+        "not sent: it asks for {state}, and other sessions have used the connection since; use `returning`, run both in one transaction, or pin() the session"
+    )]
+    SessionStateLost {
+        /// What it asks for.
+        state: &'static str,
+    },
+
     /// `commit()` of a transaction that an earlier error had aborted, or that a text of the application had ended.
     #[error("nothing was committed: {why}")]
     TransactionAborted {
@@ -484,6 +494,7 @@ impl Error {
             | Self::PoolExhausted { .. }
             | Self::DeadlineTooClose { .. }
             | Self::ReadOnly { .. }
+            | Self::SessionStateLost { .. }
             | Self::Closed => Outcome::NotExecuted,
         }
     }

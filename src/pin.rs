@@ -24,8 +24,20 @@ pub enum PinCause {
     UnknownStatement,
     /// Transaction control sent as a text of its own.
     RawTransaction,
-    /// Several statements in one text.
+    /// Several statements in one text, not all of them plain.
     SeveralStatements,
+    /// A temporary table, view or sequence, or a reference to the session's temporary schema.
+    TemporaryObject,
+    /// An advisory lock that belongs to the session.
+    AdvisoryLock,
+    /// `LISTEN`.
+    Listen,
+    /// A statement prepared by SQL.
+    PreparedStatement,
+    /// A cursor that outlives its transaction.
+    HoldableCursor,
+    /// A library loaded into the server process.
+    Library,
 }
 
 impl PinReason {
@@ -46,12 +58,19 @@ impl PinReason {
 
 impl fmt::Display for PinReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.cause {
-            PinCause::HandedOut => f.write_str("the physical connection was handed out"),
-            PinCause::UnknownStatement => write!(f, "a statement that may change the session: {}", self.statement),
-            PinCause::RawTransaction => write!(f, "transaction control as text: {}", self.statement),
-            PinCause::SeveralStatements => write!(f, "several statements in one text: {}", self.statement),
-        }
+        let cause = match self.cause {
+            PinCause::HandedOut => return f.write_str("the physical connection was handed out"),
+            PinCause::UnknownStatement => "a statement that may change the session",
+            PinCause::RawTransaction => "transaction control as text",
+            PinCause::SeveralStatements => "several statements in one text",
+            PinCause::TemporaryObject => "a temporary object",
+            PinCause::AdvisoryLock => "an advisory lock of the session",
+            PinCause::Listen => "a channel listened to",
+            PinCause::PreparedStatement => "a statement prepared by SQL",
+            PinCause::HoldableCursor => "a cursor that outlives its transaction",
+            PinCause::Library => "a library loaded",
+        };
+        write!(f, "{cause}: {}", self.statement)
     }
 }
 

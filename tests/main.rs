@@ -9,5 +9,6 @@ mod function;
 mod refusals;
 mod secrecy;
 mod session;
+mod settings;
 mod tls;
 mod upkeep;

@@ -7,8 +7,10 @@
 pub(crate) enum Token<'a> {
     /// A keyword, an identifier or a number, as written.
     Word(&'a str),
-    /// A string or a quoted identifier.
-    Quoted,
+    /// A string constant: what stands between its quotes, as written.
+    String(&'a str),
+    /// A quoted identifier: what stands between its quotes, as written.
+    Identifier(&'a str),
     /// `;`
     End,
     /// Any other character.
@@ -25,6 +27,18 @@ pub(crate) struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// The next token and where it begins.
+    pub(crate) fn next_at(&mut self) -> Option<(usize, Token<'a>)> {
+        self.skip_blanks();
+        let start = self.at;
+        self.next().map(|token| (start, token))
+    }
+
+    /// Where the token that was returned last ends.
+    pub(crate) fn at(&self) -> usize {
+        self.at.min(self.text.len())
     }
 
     fn byte(&self, offset: usize) -> Option<u8> {
@@ -71,20 +85,23 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Past a quoted piece whose opening quote is at the current place. A doubled quote stands for itself.
-    fn skip_past_quote(&mut self, quote: u8, backslashes: bool) {
+    /// Past a quoted piece whose opening quote is at the current place; returns what is inside. A doubled quote stands
+    /// for itself.
+    fn quoted(&mut self, quote: u8, backslashes: bool) -> &'a str {
         self.at += 1;
+        let start = self.at;
         while let Some(byte) = self.byte(0) {
             self.at += 1;
             if byte == b'\\' && backslashes {
                 self.at += 1;
             } else if byte == quote {
                 if self.byte(0) != Some(quote) {
-                    return;
+                    return &self.text[start..self.at - 1];
                 }
                 self.at += 1;
             }
         }
+        self.text.get(start..).unwrap_or_default()
     }
 
     /// Past `$tag$ … $tag$`, if that is what begins here.
@@ -127,14 +144,10 @@ impl<'a> Iterator for Lexer<'a> {
         let token = match first {
             b'\'' => {
                 // A standard string; where `standard_conforming_strings` is off the text counts as unknown anyway.
-                self.skip_past_quote(b'\'', false);
-                Token::Quoted
+                Token::String(self.quoted(b'\'', false))
             }
-            b'"' => {
-                self.skip_past_quote(b'"', false);
-                Token::Quoted
-            }
-            b'$' if self.skip_past_dollar_quote() => Token::Quoted,
+            b'"' => Token::Identifier(self.quoted(b'"', false)),
+            b'$' if self.skip_past_dollar_quote() => Token::String(""),
             b';' => {
                 self.at += 1;
                 Token::End
@@ -143,8 +156,7 @@ impl<'a> Iterator for Lexer<'a> {
                 let word = self.word();
                 // E'…' has escapes; B'…', X'…', N'…' and U&'…' end where a standard string does.
                 if self.byte(0) == Some(b'\'') && word.eq_ignore_ascii_case("e") {
-                    self.skip_past_quote(b'\'', true);
-                    Token::Quoted
+                    Token::String(self.quoted(b'\'', true))
                 } else {
                     Token::Word(word)
                 }

@@ -19,6 +19,9 @@ use crate::pin::PinCause;
 use crate::proxy::Proxy;
 use crate::redacted::Redacted;
 
+/// Settings that differ from the login's: each with the statement that sets it.
+pub type Settings = std::sync::Arc<std::collections::BTreeMap<String, String>>;
+
 pub(crate) use socket::{Reached, Socket, Tap};
 
 /// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres).
@@ -54,13 +57,59 @@ pub struct Orphans {
     pub(crate) idle_unknown: bool,
 }
 
-/// What a text does to the session it runs in.
+/// What a text does to the session it runs in. Borrowed from the text: classifying allocates nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Class<'a> {
+    /// It leaves something behind that cannot be moved to another connection.
+    pub(crate) pins: Option<PinCause>,
+    /// It changes a setting that can be set again elsewhere.
+    pub(crate) setting: Option<Setting<'a>>,
+    /// What it has to do with the session's memory of sequences.
+    pub(crate) sequence: Sequence,
+}
+
+/// A change of a session's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Nothing that outlives the statement, or its transaction.
-    Plain,
-    /// Something that ties the session to the connection.
-    Pins(PinCause),
+pub enum Setting<'a> {
+    /// This statement sets it, here and wherever it is run again.
+    Set {
+        /// The setting.
+        name: Name<'a>,
+        /// The statement.
+        statement: &'a str,
+    },
+    /// Back to what it was at login.
+    Reset(Name<'a>),
+    /// All of them back, but for who the session acts as.
+    ResetAll,
+}
+
+/// A setting's name: `search_path`, or `app.tenant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name<'a>(pub(crate) &'a str, pub(crate) Option<&'a str>);
+
+impl Name<'_> {
+    /// As a key: names are the same in either case.
+    pub(crate) fn key(self) -> String {
+        let mut key = self.0.to_ascii_lowercase();
+        if let Some(rest) = self.1 {
+            key.push('.');
+            key.push_str(&rest.to_ascii_lowercase());
+        }
+        key
+    }
+}
+
+/// What a statement has to do with `currval` and `lastval`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sequence {
+    /// Nothing.
+    #[default]
+    None,
+    /// It may draw a number that a later statement asks for.
+    Draws,
+    /// It asks for a number drawn earlier in the session.
+    Asks,
 }
 
 /// What a driver's error means.
@@ -114,7 +163,7 @@ pub trait Driver: sqlx::Database + Sized {
     fn dial(login: &Login) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
 
     /// What `sql` does to its session.
-    fn classify(sql: &str) -> Class;
+    fn classify(sql: &str) -> Class<'_>;
 
     /// What an error means for the connection.
     fn diagnose(error: &sqlx::Error) -> Diagnosis;
@@ -125,6 +174,9 @@ pub trait Driver: sqlx::Database + Sized {
     /// Reads what is still on its way, and so proves that the connection answers. A statement's late error is returned
     /// in `Ok`: it belongs to whoever dropped the statement.
     fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
+
+    /// The text that takes a connection from one set of settings to another; `None` when they are equal.
+    fn replay(applied: &Settings, wanted: &Settings) -> Option<String>;
 
     /// Makes a connection that sessions have left their traces on as good as new.
     fn clean(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

@@ -8,7 +8,7 @@ use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use sqlx::{Database, Either, Error, Execute, SqlStr};
 
-use super::Connection;
+use super::{Connection, Intent};
 use crate::error::Phase;
 
 /// A query, taken apart to see its text, and put together again for the driver.
@@ -60,8 +60,8 @@ macro_rules! executor {
                 let mut parts = parts?;
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
                 parts.persistent &= !self.pool.connector().via_proxy();
-                let pin = self.reason_to_pin(parts.sql.as_str());
-                Ok((self.borrow(Phase::Statement, pin).await?, parts))
+                let intent = self.intent(parts.sql.as_str());
+                Ok((self.borrow(Phase::Statement, intent).await?, parts))
             }
         }
 
@@ -168,7 +168,7 @@ macro_rules! executor {
             {
                 Box::pin(async move {
                     // Preparing runs nothing: no text pins by it.
-                    let mut borrow = self.borrow(Phase::Statement, None).await?;
+                    let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                     match (&mut borrow.wire().driver).prepare_with(sql, parameters).await {
                         Ok(statement) => {
                             borrow.finish();
@@ -185,7 +185,7 @@ macro_rules! executor {
                 'c: 'e,
             {
                 Box::pin(async move {
-                    let mut borrow = self.borrow(Phase::Statement, None).await?;
+                    let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                     match (&mut borrow.wire().driver).describe(sql).await {
                         Ok(description) => {
                             borrow.finish();

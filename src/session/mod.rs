@@ -9,20 +9,21 @@ mod transaction;
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Moment;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Committed, Diagnosis, Engine};
+use crate::engine::{Class, Committed, Diagnosis, Engine, Sequence};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Event;
 use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
 use crate::retry::Deadline;
 
-use self::state::{CommitPlan, State};
+use self::state::{CommitPlan, SettingChange, State};
 
 pub use self::transaction::Transaction;
 
@@ -42,11 +43,38 @@ pub struct Connection<DB: Engine> {
     /// A statement was dropped half way; its answers are still to be read.
     interrupted: bool,
     pinned_at: Option<Moment>,
+    id: u64,
+    /// Where this session last drew a number from a sequence: the connection, and how often it had changed hands.
+    drawn: Option<Possession>,
 }
+
+/// A physical connection in one session's hands, as long as it does not change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Possession {
+    wire: u64,
+    hands: u64,
+}
+
+/// A statement as its session sees it.
+struct Intent {
+    pin: Option<PinReason>,
+    change: Option<SettingChange>,
+    sequence: Sequence,
+}
+
+impl Intent {
+    /// An exchange of the session's own.
+    const NONE: Self = Self { pin: None, change: None, sequence: Sequence::None };
+}
+
+/// Tells sessions apart.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Connection<DB> {
     pub(crate) fn new(pool: Pool<Connector<DB>>) -> Self {
-        Self { pool, lease: None, state: State::default(), interrupted: false, pinned_at: None }
+        let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let state = State::default();
+        Self { pool, lease: None, state, interrupted: false, pinned_at: None, id, drawn: None }
     }
 
     /// Begins a transaction, or a savepoint inside one.
@@ -116,7 +144,8 @@ impl<DB: Engine> Connection<DB> {
     /// A dropped future may leave the session pinned; nothing was sent.
     pub async fn pin(&mut self) -> Result<&mut DB::Connection, Error> {
         let reason = PinReason::new(PinCause::HandedOut, "");
-        self.borrow(Phase::Statement, Some(reason)).await?.finish();
+        let intent = Intent { pin: Some(reason), ..Intent::NONE };
+        self.borrow(Phase::Statement, intent).await?.finish();
         // What the caller leaves unread on it is not for the session's next statement.
         self.interrupted = true;
         match &mut self.lease {
@@ -131,8 +160,8 @@ impl<DB: Engine> Connection<DB> {
     }
 
     async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Begin, None).await?;
-        borrow.wire().open = true;
+        let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
+        borrow.wire().open();
         borrow.run(state::begin(depth)).await?;
         borrow.session.state.begun();
         borrow.finish();
@@ -141,7 +170,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// Commits the transaction or savepoint at `depth`, and everything inside it.
     async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Commit, None).await?;
+        let mut borrow = self.borrow(Phase::Commit, Intent::NONE).await?;
         let why = match borrow.session.state.commit_plan(depth) {
             CommitPlan::Commit => {
                 borrow.run(state::commit(depth)).await?;
@@ -157,15 +186,24 @@ impl<DB: Engine> Connection<DB> {
                 Some(format!("the transaction was aborted by an earlier error, {why}"))
             }
         };
-        borrow.ended(depth);
-        borrow.finish();
-        why.map_or(Ok(()), |why| Err(Error::TransactionAborted { why }))
+        match why {
+            None => {
+                borrow.committed(depth);
+                borrow.finish();
+                Ok(())
+            }
+            Some(why) => {
+                borrow.rolled_back(depth);
+                borrow.finish();
+                Err(Error::TransactionAborted { why })
+            }
+        }
     }
 
     async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Rollback, None).await?;
+        let mut borrow = self.borrow(Phase::Rollback, Intent::NONE).await?;
         borrow.run(state::rollback(depth)).await?;
-        borrow.ended(depth);
+        borrow.rolled_back(depth);
         borrow.finish();
         Ok(())
     }
@@ -181,33 +219,35 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    /// What a statement does to this session, and the pin that follows from it.
-    fn reason_to_pin(&self, sql: &str) -> Option<PinReason> {
-        match DB::classify(sql) {
-            Class::Plain => None,
-            Class::Pins(cause) => Some(PinReason::new(cause, sql)),
-        }
+    /// What a statement does to this session.
+    fn intent(&self, sql: &str) -> Intent {
+        let Class { pins, setting, sequence } = DB::classify(sql);
+        let change = setting.map(SettingChange::from);
+        // On a connection with an `init_query`, what a reset goes back to is not what other sessions expect.
+        let stray = self.pool.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
+        let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
+        Intent { pin: pins.map(|cause| PinReason::new(cause, sql)), change, sequence }
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
-    async fn borrow(&mut self, phase: Phase, pin: Option<PinReason>) -> Result<Borrow<'_, DB>, Error> {
+    async fn borrow(&mut self, phase: Phase, intent: Intent) -> Result<Borrow<'_, DB>, Error> {
         let phase = if phase == Phase::Statement && self.state.depth() > 0 { Phase::InTransaction } else { phase };
         if self.state.is_lost() {
             return Err(self.gone(phase));
         }
         if self.lease.is_none() {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
-            self.lease = Some(self.pool.lease(purpose).await?);
+            let mut lease = self.pool.lease(purpose).await?;
+            lease.conn().come_into(self.id);
+            self.lease = Some(lease);
         }
-        if let Some(reason) = pin {
+        if let Some(reason) = intent.pin {
             self.pin_for(reason);
         }
-        let mut borrow = Borrow { session: self, phase, started: Instant::now(), done: false };
+        let mut borrow = Borrow { session: self, phase, started: Instant::now(), change: None, done: false };
         borrow.settle().await?;
-        borrow.session.interrupted = true;
-        if let Some(lease) = &mut borrow.session.lease {
-            lease.begin();
-        }
+        borrow.remember(intent.sequence)?;
+        borrow.begin(intent.change);
         Ok(borrow)
     }
 
@@ -216,7 +256,7 @@ impl<DB: Engine> Connection<DB> {
             let wire = lease.conn();
             wire.soiled = true;
             // Whatever was sent may have opened a transaction; a rollback without one does nothing.
-            wire.open = true;
+            wire.open();
             lease.note(Purpose::Pin);
         }
         if self.state.pin_reason().is_none() {
@@ -289,6 +329,8 @@ struct Borrow<'s, DB: Engine> {
     session: &'s mut Connection<DB>,
     phase: Phase,
     started: Instant,
+    /// The setting that the statement under way changes.
+    change: Option<SettingChange>,
     done: bool,
 }
 
@@ -310,8 +352,73 @@ impl<DB: Engine> Borrow<'_, DB> {
         if let Some(depth) = self.session.state.abandoned() {
             self.bounded(async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
             self.session.state.rolled_back_abandoned();
+            let settings = self.session.state.settings().clone();
+            self.wire().applied = settings;
+        }
+        self.replay().await
+    }
+
+    /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
+    /// none when equal. A pinned session's settings are where they were made.
+    async fn replay(&mut self) -> Result<(), Error> {
+        if self.session.state.pin_reason().is_some() {
+            return Ok(());
+        }
+        let wanted = self.session.state.settings().clone();
+        let text = match DB::replay(&self.wire().applied, &wanted) {
+            None => return Ok(()),
+            // What a reset goes back to is not what the `init_query` had set.
+            Some(_) if self.session.pool.connector().has_init_query() && !self.wire().applied.is_empty() => {
+                let pool = self.session.pool.clone();
+                self.bounded(async |wire| pool.connector().clean(wire).await).await?;
+                let id = self.session.id;
+                self.wire().come_into(id);
+                match DB::replay(&self.wire().applied, &wanted) {
+                    Some(text) => text,
+                    None => return Ok(()),
+                }
+            }
+            Some(text) => text,
+        };
+        // All or nothing: several statements in one text are one transaction.
+        let refused = self.bounded(async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        if let Some(error) = refused.await? {
+            self.rest();
+            return Err(error.into());
+        }
+        self.wire().applied = wanted;
+        Ok(())
+    }
+
+    /// Refuses a question about an earlier number of a sequence where the answer could be another session's.
+    fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
+        let wire = self.wire();
+        let possession = Possession { wire: wire.id, hands: wire.hands };
+        match sequence {
+            Sequence::None => {}
+            Sequence::Draws => self.session.drawn = Some(possession),
+            // One pair of hands: nobody else has ever drawn on it.
+            Sequence::Asks if possession.hands <= 1 || self.session.drawn == Some(possession) => {}
+            Sequence::Asks => {
+                self.rest();
+                return Err(Error::SessionStateLost { state: "the last number of a sequence (currval, lastval)" });
+            }
         }
         Ok(())
+    }
+
+    /// From here on the server may be working.
+    fn begin(&mut self, change: Option<SettingChange>) {
+        self.session.interrupted = true;
+        if let Some(lease) = &mut self.session.lease {
+            lease.begin();
+            // Whether a dropped `SET` happened is not known: then the connection is cleaned.
+            lease.conn().soiled |= change.is_some();
+        }
+        self.change = change;
     }
 
     /// Something of this session's own that must end within `borrow_timeout`, or the connection is given up.
@@ -344,20 +451,29 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn fail(&mut self, error: sqlx::Error) -> Error {
         match DB::diagnose(&error) {
             Diagnosis::Dead => return self.lose(error),
-            Diagnosis::NotSent => self.rest(),
+            Diagnosis::NotSent => self.give_up_change(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
             _ if self.phase == Phase::Commit && self.session.state.depth() == 1 => {
-                self.ended(1);
+                self.rolled_back(1);
                 self.rest();
             }
             _ => {
                 self.session.state.failed(&summary(&error));
-                self.rest();
+                self.give_up_change();
             }
         }
         Error::from(error)
+    }
+
+    /// The server refused the statement, and the change of a setting with it.
+    fn give_up_change(&mut self) {
+        if self.change.take().is_some() {
+            let pinned = self.session.state.pin_reason().is_some();
+            self.wire().soiled = pinned;
+        }
+        self.rest();
     }
 
     fn lose(&mut self, source: sqlx::Error) -> Error {
@@ -365,14 +481,33 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.lose(self.phase, self.started.elapsed(), source)
     }
 
+    fn committed(&mut self, depth: usize) {
+        self.session.state.committed(depth);
+        self.ended(depth);
+    }
+
+    fn rolled_back(&mut self, depth: usize) {
+        self.session.state.rolled_back(depth);
+        // The server took the settings back as well.
+        let settings = self.session.state.settings().clone();
+        self.wire().applied = settings;
+        self.ended(depth);
+    }
+
     fn ended(&mut self, depth: usize) {
-        self.session.state.ended(depth);
         if depth == 1 && self.session.state.pin_reason().is_none() {
-            self.wire().open = false;
+            self.wire().open = None;
         }
     }
 
     fn finish(mut self) {
+        if let Some(change) = self.change.take() {
+            self.session.state.changed(change);
+            let (pinned, settings) = (self.session.state.pin_reason().is_some(), self.session.state.settings().clone());
+            let wire = self.wire();
+            wire.applied = settings;
+            wire.soiled = pinned;
+        }
         self.rest();
     }
 
@@ -390,9 +525,15 @@ impl<DB: Engine> Borrow<'_, DB> {
 
 impl<DB: Engine> Drop for Borrow<'_, DB> {
     fn drop(&mut self) {
-        if !self.done && self.session.state.is_free() {
+        if self.done {
+            return;
+        }
+        if self.session.state.is_free() {
             self.session.interrupted = false;
             self.session.lease = None;
+        } else if self.change.is_some() {
+            // Inside a transaction it may or may not have been set: from here on only the server knows.
+            self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
 //! noted where it happened, and `commit` asks this account first.
 
+use crate::engine::{Setting, Settings};
 use crate::pin::PinReason;
 
 /// A session's account.
@@ -21,7 +22,38 @@ pub(super) struct State {
     pin: Option<PinReason>,
     /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
     lost: bool,
+    /// What the session has set, each with the statement that sets it again.
+    settings: Settings,
+    /// What it had set when each open transaction or savepoint began: a rollback takes the settings back too.
+    frames: Vec<Settings>,
 }
+
+/// A change of a setting that is under way: noted when the server has agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SettingChange {
+    Set(String, String),
+    Reset(String),
+    ResetAll,
+}
+
+impl SettingChange {
+    pub(super) fn is_reset(&self) -> bool {
+        !matches!(self, Self::Set(..))
+    }
+}
+
+impl From<Setting<'_>> for SettingChange {
+    fn from(setting: Setting<'_>) -> Self {
+        match setting {
+            Setting::Set { name, statement } => Self::Set(name.key(), statement.to_owned()),
+            Setting::Reset(name) => Self::Reset(name.key()),
+            Setting::ResetAll => Self::ResetAll,
+        }
+    }
+}
+
+/// Settings that `RESET ALL` leaves: who the session acts as.
+const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
 #[derive(Debug, Clone)]
 struct Aborted {
@@ -64,10 +96,24 @@ impl State {
     /// Free -> in a transaction -> in a savepoint -> …
     pub(super) fn begun(&mut self) {
         self.depth += 1;
+        self.frames.push(self.settings.clone());
     }
 
-    /// The transaction or savepoint at `depth` has ended, committed or rolled back.
-    pub(super) fn ended(&mut self, depth: usize) {
+    /// The transaction or savepoint at `depth` is committed, and everything inside it.
+    pub(super) fn committed(&mut self, depth: usize) {
+        self.frames.truncate(depth - 1);
+        self.ended(depth);
+    }
+
+    /// The transaction or savepoint at `depth` is rolled back, or will be before anything else happens.
+    pub(super) fn rolled_back(&mut self, depth: usize) {
+        if let Some(settings) = self.frames.drain(depth - 1..).next() {
+            self.settings = settings;
+        }
+        self.ended(depth);
+    }
+
+    fn ended(&mut self, depth: usize) {
         self.depth = depth - 1;
         if self.aborted.as_ref().is_some_and(|aborted| aborted.depth >= depth) {
             self.aborted = None;
@@ -93,7 +139,7 @@ impl State {
 
     /// A transaction was dropped without a word; its rollback is sent before anything else is.
     pub(super) fn abandon(&mut self, depth: usize) {
-        self.ended(depth);
+        self.rolled_back(depth);
         if !self.lost {
             self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
         }
@@ -106,6 +152,28 @@ impl State {
 
     pub(super) fn rolled_back_abandoned(&mut self) {
         self.abandoned = None;
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The server has agreed to a change of a setting.
+    pub(super) fn changed(&mut self, change: SettingChange) {
+        let settings = std::sync::Arc::make_mut(&mut self.settings);
+        match change {
+            SettingChange::Set(name, statement) => {
+                if name == IDENTITY[1] {
+                    // Becoming another session user ends the role: https://www.postgresql.org/docs/current/sql-set-role.html
+                    settings.remove(IDENTITY[0]);
+                }
+                settings.insert(name, statement);
+            }
+            SettingChange::Reset(name) => {
+                settings.remove(&name);
+            }
+            SettingChange::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),
+        }
     }
 
     pub(super) fn pin(&mut self, reason: PinReason) {
@@ -162,7 +230,7 @@ mod tests {
         state.failed("22012");
         state.failed("25P02");
         assert_eq!(state.commit_plan(2), CommitPlan::Refuse("22012".into()), "the first error is the cause");
-        state.ended(2);
+        state.rolled_back(2);
         assert_eq!(state.commit_plan(1), CommitPlan::Commit, "rolled back to the savepoint, the rest is healthy");
     }
 
@@ -191,6 +259,33 @@ mod tests {
     }
 
     #[test]
+    fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
+        let set = |value: &str| SettingChange::Set("x".into(), format!("set x = {value}"));
+        let x = |state: &State| state.settings().get("x").cloned();
+        let mut state = State::default();
+        state.changed(set("1"));
+        state.begun();
+        state.changed(set("2"));
+        state.begun();
+        state.changed(set("3"));
+        state.rolled_back(2);
+        assert_eq!(x(&state).as_deref(), Some("set x = 2"));
+        state.begun();
+        state.changed(SettingChange::Reset("x".into()));
+        state.committed(2);
+        assert_eq!(x(&state), None);
+        state.rolled_back(1);
+        assert_eq!(x(&state).as_deref(), Some("set x = 1"));
+        state.begun();
+        state.changed(set("4"));
+        state.committed(1);
+        assert_eq!(x(&state).as_deref(), Some("set x = 4"));
+        state.changed(SettingChange::Set("role".into(), "set role r".into()));
+        state.changed(SettingChange::ResetAll);
+        assert_eq!(state.settings().keys().collect::<Vec<_>>(), ["role"]);
+    }
+
+    #[test]
     fn a_dropped_transaction_is_rolled_back_from_the_outermost() {
         let mut state = in_transaction(3);
         state.abandon(3);
@@ -205,7 +300,7 @@ mod tests {
         let mut state = in_transaction(1);
         state.lost();
         assert!(state.is_lost());
-        state.ended(1);
+        state.rolled_back(1);
         assert!(!state.is_lost() && state.is_free(), "after it has ended the session is free again");
 
         let mut state = State::default();
@@ -216,7 +311,7 @@ mod tests {
         state.pin(PinReason::new(PinCause::HandedOut, ""));
         state.lost();
         state.begun();
-        state.ended(1);
+        state.rolled_back(1);
         assert!(state.is_lost(), "a pinned session's state does not come back");
     }
 }

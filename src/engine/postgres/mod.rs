@@ -3,13 +3,14 @@
 mod classify;
 mod connect;
 mod diagnose;
+mod settings;
 
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
 
-use super::{Class, Committed, Diagnosis, Driver, Login};
+use super::{Class, Committed, Diagnosis, Driver, Login, Settings};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
@@ -27,7 +28,7 @@ impl Driver for Postgres {
         PgConnection::connect_with(&connect::options(login)).await
     }
 
-    fn classify(sql: &str) -> Class {
+    fn classify(sql: &str) -> Class<'_> {
         classify::classify(sql)
     }
 
@@ -51,6 +52,10 @@ impl Driver for Postgres {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn replay(applied: &Settings, wanted: &Settings) -> Option<String> {
+        settings::replay(applied, wanted)
     }
 
     async fn clean(conn: &mut PgConnection) -> Result<(), Error> {
