@@ -5,10 +5,12 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::{Config, ConfigError, Tls};
@@ -17,14 +19,18 @@ use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek};
+use crate::retry::Deadline;
 use crate::tls;
-use crate::topology::Endpoint;
+use crate::topology::{Endpoint, Place};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
 
 /// After a failed dial the name is looked up again to tell a bad name from a bad host; nobody waits longer for it.
 const LOOKUP_BOUND: Duration = Duration::from_secs(1);
+
+/// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
+const PATIENCE: Duration = Duration::from_millis(30);
 
 /// A physical connection, and what has been done to it.
 pub(crate) struct Wire<DB: Engine> {
@@ -36,6 +42,8 @@ pub(crate) struct Wire<DB: Engine> {
     /// What is set on it that differs from the login, and from what `init_query` set.
     pub(crate) applied: Settings,
     pub(crate) id: u64,
+    /// What the server calls it: `application_name`, and no other connection's.
+    name: String,
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
     session: u64,
@@ -47,13 +55,14 @@ pub(crate) struct Wire<DB: Engine> {
 static WIRES: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Wire<DB> {
-    fn new(driver: DB::Connection, socket: Option<Socket>) -> Self {
+    fn new(driver: DB::Connection, socket: Option<Socket>, name: String) -> Self {
         Self {
             driver,
             socket,
             open: None,
             applied: Settings::default(),
             id: WIRES.fetch_add(1, Ordering::Relaxed),
+            name,
             hands: 0,
             session: 0,
             soiled: false,
@@ -129,18 +138,22 @@ impl<DB: Engine> Connector<DB> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Logs in with the first credentials that the database does not refuse.
-    async fn log_in(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        attempt.enter(Phase::Credentials);
-        let place = self.endpoint.resolve(attempt.deadline).await?;
-        let mut request = CredentialsRequest {
+    fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
+        CredentialsRequest {
             host: place.host,
             port: place.port.or(self.config.port).unwrap_or(DB::PORT),
             user: self.config.user.clone(),
             engine: DB::FAMILY,
             refused: Vec::new(),
-            deadline: attempt.deadline,
-        };
+            deadline,
+        }
+    }
+
+    /// Logs in with the first credentials that the database does not refuse.
+    async fn log_in(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        attempt.enter(Phase::Credentials);
+        let place = self.endpoint.resolve(attempt.deadline).await?;
+        let mut request = self.request(place, attempt.deadline);
         let mut refusal = None;
         loop {
             attempt.enter(Phase::Credentials);
@@ -194,7 +207,8 @@ impl<DB: Engine> Connector<DB> {
             database: self.config.database.clone().or_else(|| credentials.database.clone()),
             tls: self.config.tls(),
             roots: self.roots(&host)?,
-            application_name: self.application_name.clone(),
+            // Told apart on the server, so that one can be cancelled and not another.
+            application_name: format!("{} #{:08x}", self.application_name, fastrand::u32(..)),
             statement_cache_capacity: self.config.statement_cache_capacity,
             orphans: (!self.config.via_proxy).then(|| Orphans {
                 idle: self.config.idle_timeout(),
@@ -227,7 +241,10 @@ impl<DB: Engine> Connector<DB> {
 
     async fn dial(&self, login: &Login, attempt: &Attempt) -> Result<Wire<DB>, Failure> {
         attempt.enter(Phase::Dialling);
-        let deadline = attempt.deadline.within(self.config.connect_timeout());
+        self.dial_within(login, attempt.deadline.within(self.config.connect_timeout())).await
+    }
+
+    async fn dial_within(&self, login: &Login, deadline: Deadline) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let driver = match dialled {
@@ -241,7 +258,7 @@ impl<DB: Engine> Connector<DB> {
             }
             None
         });
-        Ok(Wire::new(driver, socket))
+        Ok(Wire::new(driver, socket, login.application_name.clone()))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -296,6 +313,40 @@ impl<DB: Engine> Connector<DB> {
         (wire.hands, wire.session) = (0, 0);
         wire.soiled = false;
         Ok(())
+    }
+
+    /// Brings a connection on which a statement was dropped to rest: reads what comes, and cancels the statement on the
+    /// server when that takes long. Returns the statement's late error. Bounded by the caller.
+    pub(crate) async fn come_to_rest(&self, wire: &mut Wire<DB>) -> Result<Option<sqlx::Error>, sqlx::Error> {
+        if let Ok(drained) = timeout(PATIENCE, DB::drain(&mut wire.driver)).await {
+            return drained;
+        }
+        // Without an answer the drain goes on; its bound is the caller's.
+        let cancel = Box::pin(self.cancel(&wire.name));
+        let drain = DB::drain(&mut wire.driver);
+        match select(pin!(drain), cancel).await {
+            Either::Left((drained, _)) => drained,
+            Either::Right(((), drain)) => drain.await,
+        }
+    }
+
+    /// Cancels over a connection of its own, which may be one more than `max_connections` for a moment. What fails
+    /// here shows in the drain that waits beside it.
+    async fn cancel(&self, name: &str) {
+        let deadline = Deadline::after(self.config.connect_timeout());
+        let request = match self.endpoint.resolve(deadline).await {
+            // A pooler in between has sessions of its own.
+            Ok(place) if !self.config.via_proxy => self.request(place, deadline),
+            _ => return,
+        };
+        let Ok(credentials) = self.provider.credentials(&request).await else { return };
+        let Ok(login) = self.login(&request, &credentials) else { return };
+        let Ok(mut side) = self.dial_within(&login, deadline).await else { return };
+        let cancelled = DB::cancel(&mut side.driver, name).await;
+        if let Err(error) = cancelled {
+            self.events.emit(&Event::CancelFailed { error: chain(&error) });
+        }
+        self.close(side).await;
     }
 
     /// The one statement of its own that a new connection may need.
@@ -368,7 +419,7 @@ impl<DB: Engine> Connect for Connector<DB> {
     async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
-            let _late: Option<sqlx::Error> = DB::drain(&mut wire.driver).await?;
+            let _late: Option<sqlx::Error> = self.come_to_rest(wire).await?;
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 wire.applied = before;

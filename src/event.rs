@@ -75,6 +75,11 @@ pub enum Event {
         /// How long that took.
         elapsed: Duration,
     },
+    /// A dropped statement could not be cancelled on the server; it is read to its end or its connection closed.
+    CancelFailed {
+        /// The error's text.
+        error: String,
+    },
     /// A connection was closed.
     Discarded {
         /// Why.
@@ -155,6 +160,7 @@ impl Observer for TracingObserver {
             Event::ConnectFailed { .. }
             | Event::CredentialsKept { .. }
             | Event::CredentialsRefused { .. }
+            | Event::CancelFailed { .. }
             | Event::UpkeepCutShort { .. } => tracing::warn!(target: "lambda_rds", ?event),
             Event::Connected { .. }
             | Event::Refused { .. }

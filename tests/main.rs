@@ -5,6 +5,7 @@
 mod support;
 
 mod credentials;
+mod dropped;
 mod function;
 mod refusals;
 mod secrecy;

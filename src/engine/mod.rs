@@ -131,6 +131,8 @@ pub enum Diagnosis {
     UnknownSetting,
     /// The statement failed; the connection is fine.
     Statement,
+    /// The statement that the driver had prepared is gone or fits no longer; nothing was executed.
+    StalePlan,
     /// The driver gave up half way; the connection has to be brought to rest.
     Interrupted,
     /// Nothing was sent.
@@ -177,6 +179,12 @@ pub trait Driver: sqlx::Database + Sized {
 
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings) -> Option<String>;
+
+    /// Forgets the statements that the driver has prepared.
+    fn forget(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Cancels, over another connection of the same user, whatever the session of this application name is doing.
+    fn cancel(side: &mut Self::Connection, name: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Makes a connection that sessions have left their traces on as good as new.
     fn clean(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

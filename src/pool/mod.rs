@@ -177,7 +177,8 @@ impl<C: Connect> Pool<C> {
             return Ok(lease);
         }
         let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout, Phase::Waiting)?;
-        let lease = self.lease_fit(deadline, false).await?;
+        // Boxed: the long road must not make every statement's future as large as itself.
+        let lease = Box::pin(self.lease_fit(deadline, false)).await?;
         lease.note(purpose);
         Ok(lease)
     }

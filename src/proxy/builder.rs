@@ -15,8 +15,8 @@ use crate::pool::{Policy, Pool, Settings};
 use crate::redacted::Redacted;
 use crate::topology::{Endpoint, Place};
 
-/// The longest `application_name` that PostgreSQL keeps.
-const NAME_LIMIT: usize = 63;
+/// The longest `application_name` that PostgreSQL keeps, less the ten characters that tell connections apart.
+const NAME_LIMIT: usize = 63 - 10;
 
 /// Sets up a [`Proxy`]. Every setter takes the builder and gives it back; [`build`](Self::build) validates.
 ///
@@ -262,7 +262,10 @@ impl<DB: Engine> ProxyBuilder<DB> {
                 max_lifetime: config.max_lifetime(),
             },
         };
-        let name = config.application_name.clone().unwrap_or(environment.application_name);
+        let mut name = config.application_name.clone().unwrap_or(environment.application_name);
+        while name.len() > NAME_LIMIT {
+            name.pop();
+        }
         let connector = Connector::new(config, provider, endpoint, environment.region, name, events.clone());
         Ok(Proxy::new(Pool::new(connector, settings, clock, events)))
     }
@@ -345,11 +348,7 @@ impl Environment {
     fn read() -> Self {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let function = read("AWS_LAMBDA_FUNCTION_NAME");
-        let mut application_name =
-            function.map_or_else(|| "lambda-rds".to_owned(), |name| format!("lambda-rds {name}"));
-        while application_name.len() > NAME_LIMIT {
-            application_name.pop();
-        }
+        let application_name = function.map_or_else(|| "lambda-rds".to_owned(), |name| format!("lambda-rds {name}"));
         Self {
             max_concurrency: read("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|n| n.parse().ok()).filter(|n| *n > 1),
             region: read("AWS_REGION").or_else(|| read("AWS_DEFAULT_REGION")),

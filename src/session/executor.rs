@@ -19,6 +19,21 @@ struct Parts<DB: Database> {
     persistent: bool,
 }
 
+impl<DB: Database> Parts<DB>
+where
+    DB::Arguments: Clone,
+{
+    /// A copy, if a second run can be needed: only what the driver prepares can have become stale.
+    fn spare(&self) -> Option<Self> {
+        Some(Self {
+            arguments: Some(self.arguments.clone()?),
+            sql: self.sql.clone(),
+            statement: self.statement.clone(),
+            persistent: self.persistent,
+        })
+    }
+}
+
 impl<DB: Database> Parts<DB> {
     fn take<'q, E: Execute<'q, DB>>(mut query: E) -> Result<Self, Error> {
         // NOTE: the order matters. The arguments are encoded on taking, and `sql` consumes the query.
@@ -79,13 +94,14 @@ macro_rules! executor {
                 let parts = Parts::take(query);
                 Box::pin(async move {
                     let (mut borrow, parts) = self.ready_for(parts).await?;
-                    match (&mut borrow.wire().driver).execute(parts).await {
-                        Ok(done) => {
-                            borrow.finish();
-                            Ok(done)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
+                    let spare = parts.spare();
+                    let mut result = (&mut borrow.wire().driver).execute(parts).await;
+                    if let (Err(error), Some(spare)) = (&result, spare)
+                        && borrow.heal(error).await
+                    {
+                        result = (&mut borrow.wire().driver).execute(spare).await;
                     }
+                    borrow.concluded(result)
                 })
             }
 
@@ -99,16 +115,31 @@ macro_rules! executor {
                 let parts = Parts::take(query);
                 Box::pin(async_stream::try_stream! {
                     let (mut borrow, parts) = self.ready_for(parts).await?;
-                    let failed = {
-                        let mut steps = (&mut borrow.wire().driver).fetch_many(parts);
-                        loop {
-                            match steps.try_next().await {
-                                Ok(Some(step)) => yield step,
-                                Ok(None) => break None,
-                                Err(error) => break Some(error),
+                    let mut next = Some(parts);
+                    let mut failed = None;
+                    let mut healed = false;
+                    while let Some(parts) = next.take() {
+                        let spare = parts.spare();
+                        failed = {
+                            let mut steps = (&mut borrow.wire().driver).fetch_many(parts);
+                            loop {
+                                match steps.try_next().await {
+                                    Ok(Some(step)) => yield step,
+                                    Ok(None) => break None,
+                                    Err(error) => break Some(error),
+                                }
                             }
+                        };
+                        // A stale plan shows before the first row.
+                        if let Some(error) = &failed
+                            && !healed
+                            && spare.is_some()
+                            && borrow.heal(error).await
+                        {
+                            healed = true;
+                            next = spare;
                         }
-                    };
+                    }
                     match failed {
                         None => borrow.finish(),
                         Some(error) => Err(Error::from(borrow.fail(error)))?,
@@ -124,13 +155,14 @@ macro_rules! executor {
                 let parts = Parts::take(query);
                 Box::pin(async move {
                     let (mut borrow, parts) = self.ready_for(parts).await?;
-                    match (&mut borrow.wire().driver).fetch_all(parts).await {
-                        Ok(rows) => {
-                            borrow.finish();
-                            Ok(rows)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
+                    let spare = parts.spare();
+                    let mut result = (&mut borrow.wire().driver).fetch_all(parts).await;
+                    if let (Err(error), Some(spare)) = (&result, spare)
+                        && borrow.heal(error).await
+                    {
+                        result = (&mut borrow.wire().driver).fetch_all(spare).await;
                     }
+                    borrow.concluded(result)
                 })
             }
 
@@ -148,13 +180,14 @@ macro_rules! executor {
                 let parts = Parts::take(query);
                 Box::pin(async move {
                     let (mut borrow, parts) = self.ready_for(parts).await?;
-                    match (&mut borrow.wire().driver).fetch_optional(parts).await {
-                        Ok(row) => {
-                            borrow.finish();
-                            Ok(row)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
+                    let spare = parts.spare();
+                    let mut result = (&mut borrow.wire().driver).fetch_optional(parts).await;
+                    if let (Err(error), Some(spare)) = (&result, spare)
+                        && borrow.heal(error).await
+                    {
+                        result = (&mut borrow.wire().driver).fetch_optional(spare).await;
                     }
+                    borrow.concluded(result)
                 })
             }
 
@@ -169,13 +202,8 @@ macro_rules! executor {
                 Box::pin(async move {
                     // Preparing runs nothing: no text pins by it.
                     let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                    match (&mut borrow.wire().driver).prepare_with(sql, parameters).await {
-                        Ok(statement) => {
-                            borrow.finish();
-                            Ok(statement)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
-                    }
+                    let result = (&mut borrow.wire().driver).prepare_with(sql, parameters).await;
+                    borrow.concluded(result)
                 })
             }
 
@@ -186,13 +214,8 @@ macro_rules! executor {
             {
                 Box::pin(async move {
                     let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                    match (&mut borrow.wire().driver).describe(sql).await {
-                        Ok(description) => {
-                            borrow.finish();
-                            Ok(description)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
-                    }
+                    let result = (&mut borrow.wire().driver).describe(sql).await;
+                    borrow.concluded(result)
                 })
             }
         }

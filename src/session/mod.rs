@@ -340,10 +340,34 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
     }
 
-    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
+    /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
+    /// boxed, so that no statement's future is as large as all of it.
     async fn settle(&mut self) -> Result<(), Error> {
+        if self.session.interrupted || self.session.state.abandoned().is_some() {
+            Box::pin(self.settle_dropped()).await?;
+        }
+        if self.has_other_settings() {
+            Box::pin(self.replay()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
+    fn has_other_settings(&mut self) -> bool {
+        if self.session.state.pin_reason().is_some() {
+            return false;
+        }
+        let wanted = self.session.state.settings().clone();
+        let applied = &self.wire().applied;
+        let equal = std::sync::Arc::ptr_eq(applied, &wanted) || applied.is_empty() && wanted.is_empty();
+        !equal
+    }
+
+    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
+    async fn settle_dropped(&mut self) -> Result<(), Error> {
         if self.session.interrupted {
-            let late = self.bounded(async |wire| DB::drain(&mut wire.driver).await).await?;
+            let pool = self.session.pool.clone();
+            let late = self.bounded(async |wire| pool.connector().come_to_rest(wire).await).await?;
             if let Some(error) = late {
                 self.session.state.failed(&summary(&error));
             }
@@ -355,18 +379,19 @@ impl<DB: Engine> Borrow<'_, DB> {
             let settings = self.session.state.settings().clone();
             self.wire().applied = settings;
         }
-        self.replay().await
+        Ok(())
     }
 
     /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
-    /// none when equal. A pinned session's settings are where they were made.
+    /// none when equal.
     async fn replay(&mut self) -> Result<(), Error> {
-        if self.session.state.pin_reason().is_some() {
-            return Ok(());
-        }
         let wanted = self.session.state.settings().clone();
         let text = match DB::replay(&self.wire().applied, &wanted) {
-            None => return Ok(()),
+            None => {
+                // Equal, and from here on seen at a glance.
+                self.wire().applied = wanted;
+                return Ok(());
+            }
             // What a reset goes back to is not what the `init_query` had set.
             Some(_) if self.session.pool.connector().has_init_query() && !self.wire().applied.is_empty() => {
                 let pool = self.session.pool.clone();
@@ -447,6 +472,15 @@ impl<DB: Engine> Borrow<'_, DB> {
         result.map_err(|error| self.fail(error))
     }
 
+    /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
+    /// run again. Not inside a transaction, which the server has aborted by then.
+    async fn heal(&mut self, error: &sqlx::Error) -> bool {
+        DB::diagnose(error) == Diagnosis::StalePlan
+            && self.session.state.depth() == 0
+            && !self.session.state.is_doubtful()
+            && DB::forget(&mut self.wire().driver).await.is_ok()
+    }
+
     /// Notes a failure, and says what it means.
     fn fail(&mut self, error: sqlx::Error) -> Error {
         match DB::diagnose(&error) {
@@ -465,6 +499,17 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
         }
         Error::from(error)
+    }
+
+    /// The end of a statement, one way or the other.
+    fn concluded<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        match result {
+            Ok(value) => {
+                self.finish();
+                Ok(value)
+            }
+            Err(error) => Err(self.fail(error).into()),
+        }
     }
 
     /// The server refused the statement, and the change of a setting with it.

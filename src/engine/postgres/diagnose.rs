@@ -10,6 +10,7 @@ use crate::engine::Diagnosis;
 pub(super) fn diagnose(error: &Error) -> Diagnosis {
     match error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) if is_stale(error) => Diagnosis::StalePlan,
             Some(error) => by_code(error.code(), error.severity(), error.message()),
             None => Diagnosis::Statement,
         },
@@ -17,6 +18,16 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
         // The driver stopped in the middle of an exchange; where it stopped is not known.
         Error::TypeNotFound { .. } | Error::ColumnDecode { .. } | Error::Decode(_) => Diagnosis::Interrupted,
         _ => Diagnosis::Dead,
+    }
+}
+
+/// 26000: the statement was deallocated behind the driver's back. 0A000 means many things; from this routine of the
+/// server it means that a definition has changed under a prepared statement. Both come before anything is executed.
+fn is_stale(error: &PgDatabaseError) -> bool {
+    match error.code() {
+        "26000" => true,
+        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
+        _ => false,
     }
 }
 

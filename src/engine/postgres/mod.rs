@@ -58,6 +58,17 @@ impl Driver for Postgres {
         settings::replay(applied, wanted)
     }
 
+    async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
+        conn.clear_cached_statements().await
+    }
+
+    async fn cancel(side: &mut PgConnection, name: &str) -> Result<(), Error> {
+        // The protocol's own cancel request needs a key that the driver keeps to itself.
+        let cancel = "select pg_cancel_backend(pid) from pg_stat_activity \
+                      where application_name = $1 and pid <> pg_backend_pid() and usename = current_user";
+        sqlx::query(cancel).bind(name).persistent(false).execute(side).await.map(|_| ())
+    }
+
     async fn clean(conn: &mut PgConnection) -> Result<(), Error> {
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
         conn.clear_cached_statements().await?;
