@@ -26,14 +26,6 @@ impl Moment {
         monotonic.max(self.wall.saturating_sub(earlier.wall))
     }
 
-    /// A later moment by the monotonic clock alone, for a price of one clock and not two.
-    ///
-    /// Its wall time is the least that it can be. After a freeze in between it lags behind, and whoever compares with it
-    /// later sees the freeze then.
-    fn advanced_to(self, monotonic: Duration) -> Self {
-        Self { monotonic, wall: self.wall + monotonic.saturating_sub(self.monotonic) }
-    }
-
     /// How long the environment was frozen between `earlier` and now, as far as the clocks can tell.
     pub(crate) fn frozen_since(self, earlier: Self) -> Option<Duration> {
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
@@ -55,15 +47,6 @@ pub(crate) enum Clock {
 impl Clock {
     pub(crate) fn system() -> Self {
         Self::System(Instant::now())
-    }
-
-    /// Now, for a span that began at `earlier` and had no judgement in between: cheaper than [`now`](Self::now).
-    pub(crate) fn end_of(&self, earlier: Moment) -> Moment {
-        match self {
-            Self::System(origin) => earlier.advanced_to(origin.elapsed()),
-            #[cfg(test)]
-            Self::Virtual(clock) => earlier.advanced_to(clock.origin.elapsed()),
-        }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -122,15 +105,6 @@ mod tests {
         ] {
             assert_eq!(later.since(earlier), Duration::from_millis(span), "{earlier:?} -> {later:?}");
         }
-    }
-
-    #[test]
-    fn a_moment_by_one_clock_shows_a_freeze_to_the_next_that_looks() {
-        let lent = moment(0, 5_000);
-        let home = lent.advanced_to(Duration::from_millis(20));
-        assert_eq!(home, moment(20, 5_020));
-        let next = moment(30, 65_030); // frozen for a minute while it was on loan
-        assert_eq!(next.frozen_since(home), Some(Duration::from_secs(60)));
     }
 
     #[test]

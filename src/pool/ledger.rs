@@ -119,13 +119,14 @@ impl<T, W> Ledger<T, W> {
     }
 
     /// A connection comes home, or arrives for the first time.
-    pub(super) fn home(&mut self, physical: Box<Physical<T>>, now: Moment) -> Home<T, W> {
+    /// The clock is read only for a waiter that takes it over.
+    pub(super) fn home(&mut self, physical: Box<Physical<T>>, now: impl FnOnce() -> Moment) -> Home<T, W> {
         if self.closed {
             self.slots[physical.slot] = Slot::Vacant;
             return Home::Closed { last: physical };
         }
         if let Some((_, waiter)) = self.waiters.pop_front() {
-            self.slots[physical.slot] = Slot::Leased { since: now };
+            self.slots[physical.slot] = Slot::Leased { since: now() };
             return Home::Handed(waiter, physical);
         }
         self.slots[physical.slot] = Slot::Idle;
@@ -224,12 +225,12 @@ mod tests {
         let first = ledger.enqueue("first", false);
         ledger.enqueue("second", false);
         assert_eq!(ledger.approve(), Some(0));
-        let Home::Handed("first", conn) = ledger.home(physical("x", 0, now, false), now) else { panic!() };
+        let Home::Handed("first", conn) = ledger.home(physical("x", 0, now, false), || now) else { panic!() };
         assert!(!ledger.withdraw(first), "served already");
         ledger.enqueue("served something broken", true);
-        let Home::Handed("served something broken", conn) = ledger.home(conn, now) else { panic!() };
-        let Home::Handed("second", conn) = ledger.home(conn, now) else { panic!() };
-        assert!(matches!(ledger.home(conn, now), Home::Kept));
+        let Home::Handed("served something broken", conn) = ledger.home(conn, || now) else { panic!() };
+        let Home::Handed("second", conn) = ledger.home(conn, || now) else { panic!() };
+        assert!(matches!(ledger.home(conn, || now), Home::Kept));
         assert_eq!((ledger.idle(), ledger.waiting(), ledger.leased().count()), (1, 0, 0));
     }
 
@@ -237,7 +238,7 @@ mod tests {
     async fn the_last_used_clean_connection_is_lent_first_and_a_dirty_one_last() {
         let (mut ledger, now) = ledger(3);
         for (slot, name, dirty) in [(0, "old", false), (1, "new", false), (2, "dirty", true)] {
-            ledger.home(physical(name, slot, now, dirty), now);
+            ledger.home(physical(name, slot, now, dirty), || now);
         }
         let order: Vec<_> = std::iter::from_fn(|| ledger.take(now)).map(|p| p.conn).collect();
         assert_eq!(order, ["new", "old", "dirty"]);
@@ -247,11 +248,11 @@ mod tests {
     #[tokio::test]
     async fn a_closed_ledger_keeps_nothing() {
         let (mut ledger, now) = ledger(2);
-        ledger.home(physical("idle", 0, now, false), now);
+        ledger.home(physical("idle", 0, now, false), || now);
         ledger.enqueue("waiter", false);
         let (idle, waiters) = ledger.close();
         assert_eq!((idle.len(), waiters), (1, vec!["waiter"]));
-        assert!(matches!(ledger.home(physical("late", 1, now, false), now), Home::Closed { .. }));
+        assert!(matches!(ledger.home(physical("late", 1, now, false), || now), Home::Closed { .. }));
         ledger.enqueue("too late", false);
         assert_eq!(ledger.approve(), None);
         assert_eq!((ledger.idle(), ledger.leased().count()), (0, 0));

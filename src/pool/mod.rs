@@ -437,8 +437,7 @@ impl<C: Connect> Pool<C> {
         // Whoever gets it checks it first, and says then what for.
         self.note(physical.slot, Purpose::Check);
         loop {
-            let now = physical.past.used;
-            let home = self.lock().home(physical, now);
+            let home = self.lock().home(physical, || self.0.clock.now());
             match home {
                 Home::Kept => return,
                 Home::Closed { .. } => return self.0.events.emit(&discarded(Discard::Closed, None)),
