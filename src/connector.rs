@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{timeout, timeout_at};
 
-use crate::config::{Config, ConfigError, Tls};
+use crate::config::{Config, ConfigError, Isolation, Tls};
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
@@ -296,6 +296,11 @@ impl<DB: Engine> Connector<DB> {
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
+    }
+
+    /// Whether a connection must be as good as new when it passes to another session.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.config.isolation() == Isolation::Strict
     }
 
     pub(crate) fn has_init_query(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Settings belong to the session that made them, wherever its statements run: they are replayed, never lost, never
 //! seen by another, and none of them pins.
 
-use lambda_rds::{Connection, Error, PgProxy, Postgres};
+use lambda_rds::{Connection, Error, Isolation, PgProxy, Postgres};
 use sqlx::AssertSqlSafe;
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
@@ -189,6 +189,25 @@ async fn a_set_that_was_dropped_half_way_leaks_to_nobody() -> Result<(), Error> 
             }
         }
         assert_eq!(show(&mut other, "work_mem").await?, plain, "dropped after {polls} polls");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn strict_isolation_resets_what_a_function_hid() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create function hide() returns void language sql as $$ select set_config('work_mem', '3MB', false) $$; \
+             grant execute on function hide() to app",
+        )
+        .await;
+    for (isolation, seen) in [(Isolation::ByStatement, true), (Isolation::Strict, false)] {
+        let proxy = proxy_to(&server).max_connections(1).isolation(isolation).build()?;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut one, "select hide()").await?;
+        assert_eq!(show(&mut one, "work_mem").await?.as_deref(), Some("3MB"), "its own, with nobody in between");
+        assert_eq!(show(&mut other, "work_mem").await?.as_deref() == Some("3MB"), seen, "{isolation:?}");
     }
     Ok(())
 }

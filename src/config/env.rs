@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Config, ConfigError, url};
+use super::{Config, ConfigError, Isolation, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
 type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
@@ -23,7 +23,7 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 24] = [
+const TABLE: [Variable; 25] = [
     ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
     ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
@@ -38,6 +38,7 @@ const TABLE: [Variable; 24] = [
     ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
     ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
     ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
+    ("LAMBDA_RDS_ISOLATION", "by-statement or strict", |c, v| set(&mut c.isolation, isolation(v)?)),
     ("LAMBDA_RDS_INIT_QUERY", TEXT, |c, v| set(&mut c.init_query, text(v)?)),
     ("LAMBDA_RDS_APPLICATION_NAME", TEXT, |c, v| set(&mut c.application_name, text(v)?)),
     ("LAMBDA_RDS_MAX_CONNECTIONS", "a number from 1", |c, v| {
@@ -114,6 +115,14 @@ fn set<T>(field: &mut Option<T>, value: T) -> Option<()> {
 
 fn text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn isolation(value: &str) -> Option<Isolation> {
+    match value.to_ascii_lowercase().as_str() {
+        "by-statement" => Some(Isolation::ByStatement),
+        "strict" => Some(Isolation::Strict),
+        _ => None,
+    }
 }
 
 fn yes_or_no(value: &str) -> Option<bool> {

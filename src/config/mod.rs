@@ -29,6 +29,18 @@ pub enum Tls {
     Disable,
 }
 
+/// How far sessions are kept apart on the connections they share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// By what their statements say. Default: it costs nothing, and is right for all state that a statement names.
+    #[default]
+    ByStatement,
+    /// A connection is made as good as new whenever it passes from one session to another: for state that hides inside
+    /// functions and procedures, where no text shows it. Costs round trips and the prepared statements at each pass.
+    Strict,
+}
+
 /// Everything that can be set and is a plain value. `None` means "not said"; `resolve` turns it into the default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
@@ -46,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) ca_pem: Vec<u8>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: bool,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) init_query: Option<String>,
     pub(crate) application_name: Option<String>,
     pub(crate) statement_cache_capacity: Option<usize>,
@@ -170,6 +183,10 @@ impl Config {
 
     pub(crate) fn tls(&self) -> Tls {
         self.tls.unwrap_or_default()
+    }
+
+    pub(crate) fn isolation(&self) -> Isolation {
+        self.isolation.unwrap_or_default()
     }
 
     pub(crate) fn max_connections(&self) -> usize {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Proxy;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Tls};
+use crate::config::{Config, ConfigError, Isolation, Tls};
 use crate::connector::Connector;
 use crate::credentials::{CredentialsProvider, Fixed};
 use crate::engine::Engine;
@@ -198,6 +198,12 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// its locks until then. Default: 60 s.
     pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
         self.config.idle_in_transaction_timeout = Some(span);
+        self
+    }
+
+    /// How far sessions are kept apart on the connections they share. Default: [`Isolation::ByStatement`].
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.config.isolation = Some(isolation);
         self
     }
 

@@ -346,6 +346,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         if self.session.interrupted || self.session.state.abandoned().is_some() {
             Box::pin(self.settle_dropped()).await?;
         }
+        if self.session.pool.connector().is_strict() && self.wire().hands > 1 {
+            Box::pin(self.clean()).await?;
+        }
         if self.has_other_settings() {
             Box::pin(self.replay()).await?;
         }
@@ -382,6 +385,15 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
+    /// Takes everything that others left off the connection.
+    async fn clean(&mut self) -> Result<(), Error> {
+        let pool = self.session.pool.clone();
+        self.bounded(async |wire| pool.connector().clean(wire).await).await?;
+        let id = self.session.id;
+        self.wire().come_into(id);
+        Ok(())
+    }
+
     /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
     /// none when equal.
     async fn replay(&mut self) -> Result<(), Error> {
@@ -394,10 +406,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             // What a reset goes back to is not what the `init_query` had set.
             Some(_) if self.session.pool.connector().has_init_query() && !self.wire().applied.is_empty() => {
-                let pool = self.session.pool.clone();
-                self.bounded(async |wire| pool.connector().clean(wire).await).await?;
-                let id = self.session.id;
-                self.wire().come_into(id);
+                self.clean().await?;
                 match DB::replay(&self.wire().applied, &wanted) {
                     Some(text) => text,
                     None => return Ok(()),
