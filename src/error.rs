@@ -397,11 +397,15 @@ pub enum Error {
         source: sqlx::Error,
     },
 
-    /// `commit()` of a transaction that an earlier error had aborted, or that a text of the application had ended.
-    #[error("nothing was committed: {why}")]
+    /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
+    /// ended before.
+    #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
     TransactionAborted {
         /// What had ended it.
         why: String,
+        /// What the database did: [`RolledBack`](Outcome::RolledBack), or [`Unknown`](Outcome::Unknown) where a text of
+        /// the application may have committed.
+        outcome: Outcome,
     },
 
     /// The proxy was closed.
@@ -426,8 +430,7 @@ impl Error {
     /// What the database did with the statement or transaction that this error is about.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::ConnectionLost { outcome, .. } => *outcome,
-            Self::TransactionAborted { .. } => Outcome::RolledBack,
+            Self::ConnectionLost { outcome, .. } | Self::TransactionAborted { outcome, .. } => *outcome,
             Self::Database(error) => outcome_of(error),
             Self::Config(_)
             | Self::Credentials(_)

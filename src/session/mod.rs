@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Moment;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Committed, Diagnosis, Engine};
+use crate::engine::{Class, Diagnosis, End, Engine, Found};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Event;
 use crate::pin::{PinCause, PinReason};
@@ -147,27 +147,49 @@ impl<DB: Engine> Connection<DB> {
                 borrow.run(state::commit(depth)).await?;
                 None
             }
-            CommitPlan::Probe => match borrow.commit_if_healthy().await? {
-                Committed::Yes => None,
-                Committed::No => Some("the transaction had been ended or aborted by a statement of its own".to_owned()),
+            CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
+                Found::Healthy => None,
+                Found::Aborted => {
+                    let outcome = borrow.session.outcome_of_rollback();
+                    Some((String::from("it had been aborted by a statement of its own"), outcome))
+                }
+                Found::Nothing => Some((ended_by_itself(), Outcome::Unknown)),
             },
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
                 borrow.run(state::rollback(depth)).await?;
-                Some(format!("the transaction was aborted by an earlier error, {why}"))
+                Some((format!("it was aborted by an earlier error, {why}"), borrow.session.outcome_of_rollback()))
             }
         };
         borrow.ended(depth);
         borrow.finish();
-        why.map_or(Ok(()), |why| Err(Error::TransactionAborted { why }))
+        why.map_or(Ok(()), |(why, outcome)| Err(Error::TransactionAborted { why, outcome }))
     }
 
     async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Rollback, None).await?;
-        borrow.run(state::rollback(depth)).await?;
+        let found = if depth == 1 && borrow.session.state.is_doubtful() {
+            borrow.end_doubtful(End::Rollback).await?
+        } else {
+            borrow.run(state::rollback(depth)).await?;
+            Found::Healthy
+        };
         borrow.ended(depth);
         borrow.finish();
-        Ok(())
+        match found {
+            Found::Healthy | Found::Aborted => Ok(()),
+            Found::Nothing => Err(Error::TransactionAborted { why: ended_by_itself(), outcome: Outcome::Unknown }),
+        }
+    }
+
+    /// What a rollback has achieved for all that was done since the transaction began.
+    fn outcome_of_rollback(&self) -> Outcome {
+        if self.state.may_have_committed() { Outcome::Unknown } else { Outcome::RolledBack }
+    }
+
+    /// Whether something that was run on this session may have committed without being told to by a guard.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        self.state.may_have_committed()
     }
 
     /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.
@@ -335,8 +357,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         result.map_err(|error| self.fail(error))
     }
 
-    async fn commit_if_healthy(&mut self) -> Result<Committed, Error> {
-        let result = DB::commit_if_healthy(&mut self.wire().driver).await;
+    async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
+        let result = DB::end_doubtful(&mut self.wire().driver, end).await;
         result.map_err(|error| self.fail(error))
     }
 
@@ -395,6 +417,10 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             self.session.lease = None;
         }
     }
+}
+
+fn ended_by_itself() -> String {
+    String::from("a statement of its own had ended it before")
 }
 
 /// An error in a few words, without the server's detail, which may show values.

@@ -4,7 +4,7 @@
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
 //! noted where it happened, and `commit` asks this account first.
 
-use crate::pin::PinReason;
+use crate::pin::{PinCause, PinReason};
 
 /// A session's account.
 #[derive(Debug, Default)]
@@ -16,6 +16,9 @@ pub(super) struct State {
     /// The server's view may differ from this one: transaction control or several statements were sent as text, or the
     /// physical connection was handed out.
     doubtful: bool,
+    /// Something that may have committed by itself went by: transaction control as text, or whatever was done on the
+    /// physical connection.
+    may_have_committed: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,
     pin: Option<PinReason>,
@@ -55,6 +58,10 @@ impl State {
 
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
+    }
+
+    pub(super) fn may_have_committed(&self) -> bool {
+        self.may_have_committed
     }
 
     pub(super) fn pin_reason(&self) -> Option<&PinReason> {
@@ -110,6 +117,8 @@ impl State {
 
     pub(super) fn pin(&mut self, reason: PinReason) {
         self.doubtful = true;
+        // Any other statement is refused by the server where it would end a transaction.
+        self.may_have_committed |= reason.cause() != PinCause::UnknownStatement;
         self.pin.get_or_insert(reason);
     }
 
@@ -148,7 +157,6 @@ pub(super) fn rollback(depth: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pin::PinCause;
 
     fn in_transaction(depth: usize) -> State {
         let mut state = State::default();
