@@ -199,6 +199,7 @@ macro_rules! executor {
 
         /// For code that wants sqlx's own connection or transaction type (migrations, generic libraries). What runs on
         /// it is not seen by the session, so this pins; [`Connection::begin`] and [`Connection::transaction`] do not.
+        /// Inside a transaction of this crate `Acquire::begin` is refused: its [`begin`](Connection::begin) nests.
         impl<'c> sqlx::Acquire<'c> for &'c mut Connection<$engine> {
             type Database = $engine;
             type Connection = &'c mut <$engine as Database>::Connection;
@@ -208,7 +209,22 @@ macro_rules! executor {
             }
 
             fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, $engine>, Error>> {
-                Box::pin(async move { sqlx::Transaction::begin(self.pin().await?, None).await })
+                Box::pin(async move {
+                    if self.state.depth() > 0 {
+                        // The driver knows nothing of our transaction: its commit would end ours.
+                        let message = "a sqlx transaction inside one of lambda-rds would end it; use its begin()";
+                        return Err(Error::InvalidArgument(message.to_owned()));
+                    }
+                    self.pin().await?;
+                    // Dropped from here on, the begin is taken back before the session's next statement: the driver
+                    // forgets it (sqlx 0.9.0).
+                    self.state.abandon(1);
+                    let Connection { lease, state, .. } = self;
+                    let wire = lease.as_mut().ok_or(super::Error::Closed)?.conn();
+                    let transaction = sqlx::Transaction::begin(&mut wire.driver, None).await?;
+                    state.rolled_back_abandoned();
+                    Ok(transaction)
+                })
             }
         }
     };
