@@ -144,7 +144,7 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Commit, None).await?;
         let why = match borrow.session.state.commit_plan(depth) {
             CommitPlan::Commit => {
-                borrow.run(state::commit(depth)).await?;
+                borrow.end(depth, state::commit(depth)).await?;
                 None
             }
             CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
@@ -157,7 +157,7 @@ impl<DB: Engine> Connection<DB> {
             },
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
-                borrow.run(state::rollback(depth)).await?;
+                borrow.end(depth, state::rollback(depth)).await?;
                 Some((format!("it was aborted by an earlier error, {why}"), borrow.session.outcome_of_rollback()))
             }
         };
@@ -171,7 +171,7 @@ impl<DB: Engine> Connection<DB> {
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             borrow.end_doubtful(End::Rollback).await?
         } else {
-            borrow.run(state::rollback(depth)).await?;
+            borrow.end(depth, state::rollback(depth)).await?;
             Found::Healthy
         };
         borrow.ended(depth);
@@ -323,25 +323,37 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
     async fn settle(&mut self) -> Result<(), Error> {
         if self.session.interrupted {
-            let late = self.bounded(async |wire| DB::drain(&mut wire.driver).await).await?;
-            if let Some(error) = late {
+            let deadline = self.deadline()?;
+            let late = self.until(deadline, async |wire| DB::drain(&mut wire.driver).await).await?;
+            // An error in a savepoint goes with it.
+            if let Some(error) = late
+                && self.session.state.abandoned().is_none()
+            {
                 self.session.state.failed(&summary(&error));
             }
             self.session.interrupted = false;
         }
         if let Some(depth) = self.session.state.abandoned() {
-            self.bounded(async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            let deadline = self.deadline()?;
+            // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
+            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            self.session.interrupted = false;
         }
         Ok(())
     }
 
-    /// Something of this session's own that must end within `borrow_timeout`, or the connection is given up.
-    async fn bounded<T>(
+    /// What this session has to do by itself must end within `borrow_timeout`.
+    fn deadline(&self) -> Result<Deadline, Error> {
+        Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)
+    }
+
+    /// An exchange that must end in time, or the connection is given up.
+    async fn until<T>(
         &mut self,
+        deadline: Deadline,
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        let deadline = Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)?;
         self.session.interrupted = true;
         let answered = timeout_at(deadline.instant(), exchange(self.wire())).await;
         let source = match answered {
@@ -355,6 +367,14 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn run(&mut self, sql: String) -> Result<(), Error> {
         let result = DB::run(&mut self.wire().driver, sql).await;
         result.map_err(|error| self.fail(error))
+    }
+
+    /// Sends the end of the transaction or savepoint at `depth`.
+    async fn end(&mut self, depth: usize, sql: String) -> Result<(), Error> {
+        self.session.state.ending(depth);
+        let result = self.run(sql).await;
+        self.session.state.answered();
+        result
     }
 
     async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {

@@ -21,6 +21,8 @@ pub(super) struct State {
     may_have_committed: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,
+    /// The savepoint whose end is on its way: sent, and not answered yet.
+    ending: Option<usize>,
     pin: Option<PinReason>,
     /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
     lost: bool,
@@ -98,10 +100,22 @@ impl State {
         self.lost = self.depth > 0 || self.pin.is_some();
     }
 
+    /// The end of the savepoint at `depth` is sent. Should it be dropped before the answer, it is not sent again: the
+    /// second time it would fail, and abort the transaction around it.
+    pub(super) fn ending(&mut self, depth: usize) {
+        self.ending = (depth > 1).then_some(depth);
+    }
+
+    /// The answer to that is there.
+    pub(super) fn answered(&mut self) {
+        self.ending = None;
+    }
+
     /// A transaction was dropped without a word; its rollback is sent before anything else is.
     pub(super) fn abandon(&mut self, depth: usize) {
         self.ended(depth);
-        if !self.lost {
+        let on_its_way = self.ending.take() == Some(depth);
+        if !self.lost && !on_its_way {
             self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
         }
     }
@@ -206,6 +220,13 @@ mod tests {
         assert_eq!((state.abandoned(), state.depth()), (Some(2), 1));
         state.rolled_back_abandoned();
         assert_eq!(state.commit_plan(1), CommitPlan::Commit);
+
+        let mut state = in_transaction(2);
+        state.ending(2);
+        state.abandon(2);
+        assert_eq!((state.abandoned(), state.depth()), (None, 1), "its end is on its way");
+        state.failed("3B001");
+        assert!(matches!(state.commit_plan(1), CommitPlan::Refuse(_)), "and if it failed, that counts");
     }
 
     #[test]
