@@ -315,6 +315,11 @@ impl<DB: Engine> Connect for Connector<DB> {
                 wire.open = false;
             }
             if wire.soiled {
+                // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
+                // next one's `begin` would be a savepoint in nothing.
+                if sqlx::Connection::is_in_transaction(&wire.driver) {
+                    return Err(sqlx::Error::Protocol("the driver still counts a transaction".to_owned()));
+                }
                 DB::clean(&mut wire.driver).await?;
                 if let Some(query) = &self.config.init_query {
                     DB::run(&mut wire.driver, query.clone()).await?;
