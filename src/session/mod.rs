@@ -385,16 +385,23 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Notes a failure, and says what it means.
     fn fail(&mut self, error: sqlx::Error) -> Error {
         match DB::diagnose(&error) {
-            Diagnosis::Dead => return self.lose(error),
+            // Refusals of a login are a last word too: a pooler says them in the middle of a session.
+            Diagnosis::Dead
+            | Diagnosis::Full
+            | Diagnosis::NotReady
+            | Diagnosis::Authentication
+            | Diagnosis::UnknownDatabase
+            | Diagnosis::TlsDemanded
+            | Diagnosis::UnknownSetting => return self.lose(error),
             Diagnosis::NotSent => self.rest(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            _ if self.phase == Phase::Commit && self.session.state.depth() == 1 => {
+            Diagnosis::Statement if self.phase == Phase::Commit && self.session.state.depth() == 1 => {
                 self.ended(1);
                 self.rest();
             }
-            _ => {
+            Diagnosis::Statement => {
                 self.session.state.failed(&summary(&error));
                 self.rest();
             }
