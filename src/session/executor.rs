@@ -63,6 +63,51 @@ macro_rules! executor {
                 let pin = self.reason_to_pin(parts.sql.as_str());
                 Ok((self.borrow(Phase::Statement, pin).await?, parts))
             }
+
+            /// The driver prepares under a name. A pooler in between keeps the server's connection, and with it the
+            /// name, no longer than a transaction, so that one is needed to take the name away again.
+            fn leaves_names_behind(&self) -> bool {
+                self.pool.connector().via_proxy() && self.state.is_free()
+            }
+
+            /// Preparing runs nothing: no text pins by it.
+            async fn prepare_here(
+                &mut self,
+                sql: SqlStr,
+                parameters: &[<$engine as Database>::TypeInfo],
+            ) -> Result<<$engine as Database>::Statement, Error> {
+                let via_proxy = self.pool.connector().via_proxy();
+                let mut borrow = self.borrow(Phase::Statement, None).await?;
+                let mut prepared = sqlx::Executor::prepare_with(&mut borrow.wire().driver, sql, parameters).await;
+                if via_proxy && prepared.is_ok() {
+                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
+                    prepared = cleared.and(prepared);
+                }
+                match prepared {
+                    Ok(statement) => {
+                        borrow.finish();
+                        Ok(statement)
+                    }
+                    Err(error) => Err(borrow.fail(error).into()),
+                }
+            }
+
+            async fn describe_here(&mut self, sql: SqlStr) -> Result<sqlx::Describe<$engine>, Error> {
+                let via_proxy = self.pool.connector().via_proxy();
+                let mut borrow = self.borrow(Phase::Statement, None).await?;
+                let mut described = sqlx::Executor::describe(&mut borrow.wire().driver, sql).await;
+                if via_proxy && described.is_ok() {
+                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
+                    described = cleared.and(described);
+                }
+                match described {
+                    Ok(description) => {
+                        borrow.finish();
+                        Ok(description)
+                    }
+                    Err(error) => Err(borrow.fail(error).into()),
+                }
+            }
         }
 
         impl<'c> sqlx::Executor<'c> for &'c mut Connection<$engine> {
@@ -167,15 +212,13 @@ macro_rules! executor {
                 'c: 'e,
             {
                 Box::pin(async move {
-                    // Preparing runs nothing: no text pins by it.
-                    let mut borrow = self.borrow(Phase::Statement, None).await?;
-                    match (&mut borrow.wire().driver).prepare_with(sql, parameters).await {
-                        Ok(statement) => {
-                            borrow.finish();
-                            Ok(statement)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
+                    if !self.leaves_names_behind() {
+                        return self.prepare_here(sql, parameters).await;
                     }
+                    let mut transaction = self.begin().await?;
+                    let statement = transaction.prepare_here(sql, parameters).await?;
+                    transaction.commit().await?;
+                    Ok(statement)
                 })
             }
 
@@ -185,14 +228,13 @@ macro_rules! executor {
                 'c: 'e,
             {
                 Box::pin(async move {
-                    let mut borrow = self.borrow(Phase::Statement, None).await?;
-                    match (&mut borrow.wire().driver).describe(sql).await {
-                        Ok(description) => {
-                            borrow.finish();
-                            Ok(description)
-                        }
-                        Err(error) => Err(borrow.fail(error).into()),
+                    if !self.leaves_names_behind() {
+                        return self.describe_here(sql).await;
                     }
+                    let mut transaction = self.begin().await?;
+                    let description = transaction.describe_here(sql).await?;
+                    transaction.commit().await?;
+                    Ok(description)
                 })
             }
         }

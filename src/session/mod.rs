@@ -133,7 +133,8 @@ impl<DB: Engine> Connection<DB> {
     async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Begin, None).await?;
         borrow.wire().open = true;
-        borrow.run(state::begin(depth)).await?;
+        let deadline = borrow.deadline()?;
+        borrow.run_until(deadline, state::begin(depth)).await?;
         borrow.session.state.begun();
         borrow.finish();
         Ok(())
@@ -144,7 +145,11 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Commit, None).await?;
         let why = match borrow.session.state.commit_plan(depth) {
             CommitPlan::Commit => {
-                borrow.end(depth, state::commit(depth)).await?;
+                // Not bounded: a commit may take its time, and nobody would know what became of it.
+                borrow.session.state.ending(depth);
+                let committed = borrow.run(state::commit(depth)).await;
+                borrow.session.state.answered();
+                committed?;
                 None
             }
             CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
@@ -157,7 +162,7 @@ impl<DB: Engine> Connection<DB> {
             },
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
-                borrow.end(depth, state::rollback(depth)).await?;
+                borrow.roll_back(depth).await?;
                 Some((format!("it was aborted by an earlier error, {why}"), borrow.session.outcome_of_rollback()))
             }
         };
@@ -171,7 +176,7 @@ impl<DB: Engine> Connection<DB> {
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             borrow.end_doubtful(End::Rollback).await?
         } else {
-            borrow.end(depth, state::rollback(depth)).await?;
+            borrow.roll_back(depth).await?;
             Found::Healthy
         };
         borrow.ended(depth);
@@ -369,12 +374,19 @@ impl<DB: Engine> Borrow<'_, DB> {
         result.map_err(|error| self.fail(error))
     }
 
-    /// Sends the end of the transaction or savepoint at `depth`.
-    async fn end(&mut self, depth: usize, sql: String) -> Result<(), Error> {
+    /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
+    async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
+        let answered = timeout_at(deadline.instant(), DB::run(&mut self.wire().driver, sql)).await;
+        let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+        answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
+    }
+
+    async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {
+        let deadline = Deadline::after(self.session.pool.borrow_timeout());
         self.session.state.ending(depth);
-        let result = self.run(sql).await;
+        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
         self.session.state.answered();
-        result
+        rolled_back
     }
 
     async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
