@@ -2,6 +2,7 @@
 
 mod support;
 
+mod attacks;
 mod function;
 mod session;
 mod upkeep;
