@@ -427,10 +427,16 @@ impl<DB: Engine> Connect for Connector<DB> {
             let _late: Option<sqlx::Error> = self.come_to_rest(wire).await?;
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
-                wire.applied = before;
+                // A commit may have been on its way: whether the settings are the old ones or the new is not known.
+                wire.soiled |= wire.applied != before;
                 wire.open = None;
             }
             if wire.soiled {
+                // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
+                // next one's `begin` would be a savepoint in nothing.
+                if sqlx::Connection::is_in_transaction(&wire.driver) {
+                    return Err(sqlx::Error::Protocol("the driver still counts a transaction".to_owned()));
+                }
                 self.clean(wire).await?;
             }
             Ok(())

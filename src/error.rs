@@ -21,11 +21,13 @@ pub use crate::credentials::CredentialsError;
 pub enum Outcome {
     /// It was never sent, or the server refused to begin with it.
     NotExecuted,
-    /// It ran, and all of it was taken back.
+    /// It ran, and all of it was taken back. Of a text that commits in its middle (several statements with a `COMMIT`
+    /// among them, a procedure with transactions of its own) this says only that the part that failed was.
     RolledBack,
-    /// It was sent and no answer came: it may or may not have happened. Look before doing it again.
+    /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again.
     Unknown,
-    /// It happened; the error came afterwards (for example a row that was not there, or a value that did not decode).
+    /// The statement happened; the error came afterwards (for example a row that was not there). Inside a transaction it
+    /// is still the transaction that decides.
     Completed,
 }
 
@@ -448,11 +450,15 @@ pub enum Error {
         state: &'static str,
     },
 
-    /// `commit()` of a transaction that an earlier error had aborted, or that a text of the application had ended.
-    #[error("nothing was committed: {why}")]
+    /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
+    /// ended before.
+    #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
     TransactionAborted {
         /// What had ended it.
         why: String,
+        /// What the database did: [`RolledBack`](Outcome::RolledBack), or [`Unknown`](Outcome::Unknown) where a text of
+        /// the application may have committed.
+        outcome: Outcome,
     },
 
     /// The proxy was closed.
@@ -477,8 +483,7 @@ impl Error {
     /// What the database did with the statement or transaction that this error is about.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::ConnectionLost { outcome, .. } => *outcome,
-            Self::TransactionAborted { .. } => Outcome::RolledBack,
+            Self::ConnectionLost { outcome, .. } | Self::TransactionAborted { outcome, .. } => *outcome,
             Self::Database(error) => outcome_of(error),
             Self::Config(_)
             | Self::Credentials(_)
@@ -549,13 +554,15 @@ impl Error {
 /// The outcome of an error that came from a healthy connection.
 fn outcome_of(error: &sqlx::Error) -> Outcome {
     match error {
+        // Somebody in between has lost sight of the database: a connection exception, or an unknown completion.
+        sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
+            Outcome::Unknown
+        }
         // PostgreSQL and MySQL take a failed statement back as a whole.
         sqlx::Error::Database(_) => Outcome::RolledBack,
-        sqlx::Error::RowNotFound
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Decode(_) => Outcome::Completed,
+        // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
+        // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
+        sqlx::Error::RowNotFound => Outcome::Completed,
         sqlx::Error::Encode(_)
         | sqlx::Error::Configuration(_)
         | sqlx::Error::InvalidArgument(_)
@@ -667,6 +674,8 @@ mod tests {
         let error = sqlx::Error::from(Error::from(sqlx::Error::RowNotFound));
         assert!(matches!(error, sqlx::Error::RowNotFound));
         assert_eq!(Error::from(error).outcome(), Outcome::Completed);
+        let undecoded = Error::from(sqlx::Error::Decode("not a number".into()));
+        assert_eq!(undecoded.outcome(), Outcome::Unknown, "its statement may not have ended");
     }
 
     #[test]

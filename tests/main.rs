@@ -4,6 +4,7 @@
 
 mod support;
 
+mod attacks;
 mod credentials;
 mod dropped;
 mod function;

@@ -109,7 +109,7 @@ async fn committing_an_aborted_transaction_is_an_error() -> Result<(), Error> {
     let mut tx = conn.begin().await?;
     sqlx::query("select 1 / 0").execute(&mut *tx).await.unwrap_err();
     let error = tx.commit().await.unwrap_err();
-    assert!(matches!(&error, Error::TransactionAborted { why } if why.contains("22012")), "{error:?}");
+    assert!(matches!(&error, Error::TransactionAborted { why, .. } if why.contains("22012")), "{error:?}");
     assert_eq!(error.outcome(), Outcome::RolledBack);
 
     let mut tx = conn.begin().await?;

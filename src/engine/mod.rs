@@ -139,13 +139,24 @@ pub enum Diagnosis {
     NotSent,
 }
 
-/// What a probe of the transaction found, and did.
+/// How a transaction is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
-    /// The transaction was healthy and is committed.
-    Yes,
-    /// There was no healthy transaction; nothing was committed and none is open.
-    No,
+pub enum End {
+    /// With everything that was done in it.
+    Commit,
+    /// With nothing of it.
+    Rollback,
+}
+
+/// What the end of a transaction of unknown state found. None is open afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It was healthy, and ended as it was told.
+    Healthy,
+    /// It was aborted, and is rolled back.
+    Aborted,
+    /// There was none: something else had ended it before, one way or the other.
+    Nothing,
 }
 
 /// An engine's driver: the part of [`Engine`] that outsiders cannot name.
@@ -189,8 +200,8 @@ pub trait Driver: sqlx::Database + Sized {
     /// Makes a connection that sessions have left their traces on as good as new.
     fn clean(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Commits if, and only if, the server says that the transaction is open and healthy; else rolls back.
-    fn commit_if_healthy(conn: &mut Self::Connection) -> impl Future<Output = Result<Committed, sqlx::Error>> + Send;
+    /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
+    fn end_doubtful(conn: &mut Self::Connection, end: End) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Says goodbye.
     fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;

@@ -69,7 +69,8 @@ impl<DB: Engine> Proxy<DB> {
 
     /// Runs `work` in a transaction of a session of its own, and again, from the start, when the server provably took
     /// back or never began what was done: a serialization failure, a deadlock, a connection lost before the commit was
-    /// sent. Never after [`Outcome::Unknown`](crate::Outcome::Unknown). At most three times.
+    /// sent. Never after [`Outcome::Unknown`](crate::Outcome::Unknown), nor when `work` has sent transaction control as
+    /// text or used the physical connection. At most three times.
     ///
     /// # Errors
     /// What `work` returned at last, or why there was no transaction or no commit.
@@ -81,11 +82,12 @@ impl<DB: Engine> Proxy<DB> {
         F: for<'t> FnMut(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, Error>>,
     {
         const MOST_RUNS: usize = 3;
+        let again = |error: &Error| error.is_retryable() && error.is_about_work();
         let mut runs = 1;
         loop {
             let mut session = self.get_connection().await?;
             match session.transaction(&mut work).await {
-                Err(error) if error.is_retryable() && error.is_about_work() && runs < MOST_RUNS => runs += 1,
+                Err(error) if again(&error) && !session.may_have_committed() && runs < MOST_RUNS => runs += 1,
                 result => return result,
             }
         }

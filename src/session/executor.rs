@@ -78,6 +78,39 @@ macro_rules! executor {
                 let intent = self.intent(parts.sql.as_str());
                 Ok((self.borrow(Phase::Statement, intent).await?, parts))
             }
+
+            /// The driver prepares under a name. A pooler in between keeps the server's connection, and with it the
+            /// name, no longer than a transaction, so that one is needed to take the name away again.
+            fn leaves_names_behind(&self) -> bool {
+                self.pool.connector().via_proxy() && self.state.is_free()
+            }
+
+            /// Preparing runs nothing: no text pins by it.
+            async fn prepare_here(
+                &mut self,
+                sql: SqlStr,
+                parameters: &[<$engine as Database>::TypeInfo],
+            ) -> Result<<$engine as Database>::Statement, Error> {
+                let via_proxy = self.pool.connector().via_proxy();
+                let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+                let mut prepared = sqlx::Executor::prepare_with(&mut borrow.wire().driver, sql, parameters).await;
+                if via_proxy && prepared.is_ok() {
+                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
+                    prepared = cleared.and(prepared);
+                }
+                borrow.concluded(prepared)
+            }
+
+            async fn describe_here(&mut self, sql: SqlStr) -> Result<sqlx::Describe<$engine>, Error> {
+                let via_proxy = self.pool.connector().via_proxy();
+                let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+                let mut described = sqlx::Executor::describe(&mut borrow.wire().driver, sql).await;
+                if via_proxy && described.is_ok() {
+                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
+                    described = cleared.and(described);
+                }
+                borrow.concluded(described)
+            }
         }
 
         impl<'c> sqlx::Executor<'c> for &'c mut Connection<$engine> {
@@ -200,10 +233,13 @@ macro_rules! executor {
                 'c: 'e,
             {
                 Box::pin(async move {
-                    // Preparing runs nothing: no text pins by it.
-                    let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                    let result = (&mut borrow.wire().driver).prepare_with(sql, parameters).await;
-                    borrow.concluded(result)
+                    if !self.leaves_names_behind() {
+                        return self.prepare_here(sql, parameters).await;
+                    }
+                    let mut transaction = self.begin().await?;
+                    let statement = transaction.prepare_here(sql, parameters).await?;
+                    transaction.commit().await?;
+                    Ok(statement)
                 })
             }
 
@@ -213,15 +249,20 @@ macro_rules! executor {
                 'c: 'e,
             {
                 Box::pin(async move {
-                    let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                    let result = (&mut borrow.wire().driver).describe(sql).await;
-                    borrow.concluded(result)
+                    if !self.leaves_names_behind() {
+                        return self.describe_here(sql).await;
+                    }
+                    let mut transaction = self.begin().await?;
+                    let description = transaction.describe_here(sql).await?;
+                    transaction.commit().await?;
+                    Ok(description)
                 })
             }
         }
 
         /// For code that wants sqlx's own connection or transaction type (migrations, generic libraries). What runs on
         /// it is not seen by the session, so this pins; [`Connection::begin`] and [`Connection::transaction`] do not.
+        /// Inside a transaction of this crate `Acquire::begin` is refused: its [`begin`](Connection::begin) nests.
         impl<'c> sqlx::Acquire<'c> for &'c mut Connection<$engine> {
             type Database = $engine;
             type Connection = &'c mut <$engine as Database>::Connection;
@@ -231,7 +272,22 @@ macro_rules! executor {
             }
 
             fn begin(self) -> BoxFuture<'c, Result<sqlx::Transaction<'c, $engine>, Error>> {
-                Box::pin(async move { sqlx::Transaction::begin(self.pin().await?, None).await })
+                Box::pin(async move {
+                    if self.state.depth() > 0 {
+                        // The driver knows nothing of our transaction: its commit would end ours.
+                        let message = "a sqlx transaction inside one of lambda-rds would end it; use its begin()";
+                        return Err(Error::InvalidArgument(message.to_owned()));
+                    }
+                    self.pin().await?;
+                    // Dropped from here on, the begin is taken back before the session's next statement: the driver
+                    // forgets it (sqlx 0.9.0).
+                    self.state.abandon(1);
+                    let Connection { lease, state, .. } = self;
+                    let wire = lease.as_mut().ok_or(super::Error::Closed)?.conn();
+                    let transaction = sqlx::Transaction::begin(&mut wire.driver, None).await?;
+                    state.rolled_back_abandoned();
+                    Ok(transaction)
+                })
             }
         }
     };

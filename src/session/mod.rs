@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Moment;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Committed, Diagnosis, Engine, Sequence};
+use crate::engine::{Class, Diagnosis, End, Engine, Found, Sequence};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Event;
 use crate::pin::{PinCause, PinReason};
@@ -162,7 +162,8 @@ impl<DB: Engine> Connection<DB> {
     async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
         borrow.wire().open();
-        borrow.run(state::begin(depth)).await?;
+        let deadline = borrow.deadline()?;
+        borrow.run_until(deadline, state::begin(depth)).await?;
         borrow.session.state.begun();
         borrow.finish();
         Ok(())
@@ -173,17 +174,25 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Commit, Intent::NONE).await?;
         let why = match borrow.session.state.commit_plan(depth) {
             CommitPlan::Commit => {
-                borrow.run(state::commit(depth)).await?;
+                // Not bounded: a commit may take its time, and nobody would know what became of it.
+                borrow.session.state.ending(depth, true);
+                let committed = borrow.run(state::commit(depth)).await;
+                borrow.session.state.answered();
+                committed?;
                 None
             }
-            CommitPlan::Probe => match borrow.commit_if_healthy().await? {
-                Committed::Yes => None,
-                Committed::No => Some("the transaction had been ended or aborted by a statement of its own".to_owned()),
+            CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
+                Found::Healthy => None,
+                Found::Aborted => {
+                    let outcome = borrow.session.outcome_of_rollback();
+                    Some((String::from("it had been aborted by a statement of its own"), outcome))
+                }
+                Found::Nothing => Some((ended_by_itself(), Outcome::Unknown)),
             },
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
-                borrow.run(state::rollback(depth)).await?;
-                Some(format!("the transaction was aborted by an earlier error, {why}"))
+                borrow.roll_back(depth).await?;
+                Some((format!("it was aborted by an earlier error, {why}"), borrow.session.outcome_of_rollback()))
             }
         };
         match why {
@@ -192,20 +201,38 @@ impl<DB: Engine> Connection<DB> {
                 borrow.finish();
                 Ok(())
             }
-            Some(why) => {
+            Some((why, outcome)) => {
                 borrow.rolled_back(depth);
                 borrow.finish();
-                Err(Error::TransactionAborted { why })
+                Err(Error::TransactionAborted { why, outcome })
             }
         }
     }
 
     async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Rollback, Intent::NONE).await?;
-        borrow.run(state::rollback(depth)).await?;
+        let found = if depth == 1 && borrow.session.state.is_doubtful() {
+            borrow.end_doubtful(End::Rollback).await?
+        } else {
+            borrow.roll_back(depth).await?;
+            Found::Healthy
+        };
         borrow.rolled_back(depth);
         borrow.finish();
-        Ok(())
+        match found {
+            Found::Healthy | Found::Aborted => Ok(()),
+            Found::Nothing => Err(Error::TransactionAborted { why: ended_by_itself(), outcome: Outcome::Unknown }),
+        }
+    }
+
+    /// What a rollback has achieved for all that was done since the transaction began.
+    fn outcome_of_rollback(&self) -> Outcome {
+        if self.state.may_have_committed() { Outcome::Unknown } else { Outcome::RolledBack }
+    }
+
+    /// Whether something that was run on this session may have committed without being told to by a guard.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        self.state.may_have_committed()
     }
 
     /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.
@@ -370,15 +397,22 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn settle_dropped(&mut self) -> Result<(), Error> {
         if self.session.interrupted {
             let pool = self.session.pool.clone();
-            let late = self.bounded(async |wire| pool.connector().come_to_rest(wire).await).await?;
-            if let Some(error) = late {
+            let deadline = self.deadline()?;
+            let late = self.until(deadline, async |wire| pool.connector().come_to_rest(wire).await).await?;
+            // An error in a savepoint goes with it.
+            if let Some(error) = late
+                && self.session.state.abandoned().is_none()
+            {
                 self.session.state.failed(&summary(&error));
             }
             self.session.interrupted = false;
         }
         if let Some(depth) = self.session.state.abandoned() {
-            self.bounded(async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            let deadline = self.deadline()?;
+            // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
+            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            self.session.interrupted = false;
             let settings = self.session.state.settings().clone();
             self.wire().applied = settings;
         }
@@ -388,7 +422,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Takes everything that others left off the connection.
     async fn clean(&mut self) -> Result<(), Error> {
         let pool = self.session.pool.clone();
-        self.bounded(async |wire| pool.connector().clean(wire).await).await?;
+        let deadline = self.deadline()?;
+        self.until(deadline, async |wire| pool.connector().clean(wire).await).await?;
         let id = self.session.id;
         self.wire().come_into(id);
         Ok(())
@@ -415,7 +450,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             Some(text) => text,
         };
         // All or nothing: several statements in one text are one transaction.
-        let refused = self.bounded(async |wire| match DB::run(&mut wire.driver, text).await {
+        let deadline = self.deadline()?;
+        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(Some(error)),
             result => result.map(|()| None),
         });
@@ -455,12 +491,17 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.change = change;
     }
 
-    /// Something of this session's own that must end within `borrow_timeout`, or the connection is given up.
-    async fn bounded<T>(
+    /// What this session has to do by itself must end within `borrow_timeout`.
+    fn deadline(&self) -> Result<Deadline, Error> {
+        Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)
+    }
+
+    /// An exchange that must end in time, or the connection is given up.
+    async fn until<T>(
         &mut self,
+        deadline: Deadline,
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        let deadline = Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)?;
         self.session.interrupted = true;
         let answered = timeout_at(deadline.instant(), exchange(self.wire())).await;
         let source = match answered {
@@ -476,8 +517,23 @@ impl<DB: Engine> Borrow<'_, DB> {
         result.map_err(|error| self.fail(error))
     }
 
-    async fn commit_if_healthy(&mut self) -> Result<Committed, Error> {
-        let result = DB::commit_if_healthy(&mut self.wire().driver).await;
+    /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
+    async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
+        let answered = timeout_at(deadline.instant(), DB::run(&mut self.wire().driver, sql)).await;
+        let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+        answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
+    }
+
+    async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {
+        let deadline = Deadline::after(self.session.pool.borrow_timeout());
+        self.session.state.ending(depth, false);
+        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
+        self.session.state.answered();
+        rolled_back
+    }
+
+    async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
+        let result = DB::end_doubtful(&mut self.wire().driver, end).await;
         result.map_err(|error| self.fail(error))
     }
 
@@ -493,16 +549,25 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Notes a failure, and says what it means.
     fn fail(&mut self, error: sqlx::Error) -> Error {
         match DB::diagnose(&error) {
-            Diagnosis::Dead => return self.lose(error),
+            // Refusals of a login are a last word too: a pooler says them in the middle of a session.
+            Diagnosis::Dead
+            | Diagnosis::Full
+            | Diagnosis::NotReady
+            | Diagnosis::Authentication
+            | Diagnosis::UnknownDatabase
+            | Diagnosis::TlsDemanded
+            | Diagnosis::UnknownSetting => return self.lose(error),
             Diagnosis::NotSent => self.give_up_change(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            _ if self.phase == Phase::Commit && self.session.state.depth() == 1 => {
+            Diagnosis::Statement | Diagnosis::StalePlan
+                if self.phase == Phase::Commit && self.session.state.depth() == 1 =>
+            {
                 self.rolled_back(1);
                 self.rest();
             }
-            _ => {
+            Diagnosis::Statement | Diagnosis::StalePlan => {
                 self.session.state.failed(&summary(&error));
                 self.give_up_change();
             }
@@ -590,6 +655,10 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
         }
     }
+}
+
+fn ended_by_itself() -> String {
+    String::from("a statement of its own had ended it before")
 }
 
 /// An error in a few words, without the server's detail, which may show values.

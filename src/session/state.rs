@@ -5,7 +5,7 @@
 //! noted where it happened, and `commit` asks this account first.
 
 use crate::engine::{Setting, Settings};
-use crate::pin::PinReason;
+use crate::pin::{PinCause, PinReason};
 
 /// A session's account.
 #[derive(Debug, Default)]
@@ -17,8 +17,13 @@ pub(super) struct State {
     /// The server's view may differ from this one: transaction control or several statements were sent as text, or the
     /// physical connection was handed out.
     doubtful: bool,
+    /// Something that may have committed by itself went by: transaction control as text, or whatever was done on the
+    /// physical connection.
+    may_have_committed: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,
+    /// The savepoint whose end is on its way: sent, and not answered yet.
+    ending: Option<Ending>,
     pin: Option<PinReason>,
     /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
     lost: bool,
@@ -55,6 +60,13 @@ impl From<Setting<'_>> for SettingChange {
 /// Settings that `RESET ALL` leaves: who the session acts as.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
+/// The end of a savepoint that is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    depth: usize,
+    commits: bool,
+}
+
 #[derive(Debug, Clone)]
 struct Aborted {
     depth: usize,
@@ -87,6 +99,10 @@ impl State {
 
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
+    }
+
+    pub(super) fn may_have_committed(&self) -> bool {
+        self.may_have_committed
     }
 
     pub(super) fn pin_reason(&self) -> Option<&PinReason> {
@@ -137,11 +153,29 @@ impl State {
         self.lost = self.depth > 0 || self.pin.is_some();
     }
 
+    /// The end of the savepoint at `depth` is sent. Should it be dropped before the answer, it is not sent again: the
+    /// second time it would fail, and abort the transaction around it.
+    pub(super) fn ending(&mut self, depth: usize, commits: bool) {
+        self.ending = (depth > 1).then_some(Ending { depth, commits });
+    }
+
+    /// The answer to that is there.
+    pub(super) fn answered(&mut self) {
+        self.ending = None;
+    }
+
     /// A transaction was dropped without a word; its rollback is sent before anything else is.
     pub(super) fn abandon(&mut self, depth: usize) {
-        self.rolled_back(depth);
-        if !self.lost {
-            self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
+        match self.ending.take() {
+            // Sent already; should it have failed, the next answer says so and counts against the transaction around it.
+            Some(Ending { depth: sent, commits: true }) if sent == depth => self.committed(depth),
+            Some(Ending { depth: sent, .. }) if sent == depth => self.rolled_back(depth),
+            _ => {
+                self.rolled_back(depth);
+                if !self.lost {
+                    self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
+                }
+            }
         }
     }
 
@@ -178,6 +212,9 @@ impl State {
 
     pub(super) fn pin(&mut self, reason: PinReason) {
         self.doubtful = true;
+        // Any other statement is refused by the server where it would end a transaction.
+        self.may_have_committed |=
+            matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
         self.pin.get_or_insert(reason);
     }
 
@@ -216,7 +253,6 @@ pub(super) fn rollback(depth: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pin::PinCause;
 
     fn in_transaction(depth: usize) -> State {
         let mut state = State::default();
@@ -293,6 +329,13 @@ mod tests {
         assert_eq!((state.abandoned(), state.depth()), (Some(2), 1));
         state.rolled_back_abandoned();
         assert_eq!(state.commit_plan(1), CommitPlan::Commit);
+
+        let mut state = in_transaction(2);
+        state.ending(2, true);
+        state.abandon(2);
+        assert_eq!((state.abandoned(), state.depth()), (None, 1), "its end is on its way");
+        state.failed("3B001");
+        assert!(matches!(state.commit_plan(1), CommitPlan::Refuse(_)), "and if it failed, that counts");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     ///
     /// # Errors
     /// [`Error::TransactionAborted`] when an earlier error had aborted the transaction: it is rolled back, and that is
-    /// not a success. [`Error::ConnectionLost`] when no answer came: the outcome of a commit is then
+    /// not a success; likewise when a text of the application had ended it before. [`Error::ConnectionLost`] when no answer came: the outcome of a commit is then
     /// [`Unknown`](crate::Outcome::Unknown). [`Error::Database`] when the server refused (a deferred constraint, a
     /// serialization failure): it has rolled back.
     ///
@@ -44,6 +44,8 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     ///
     /// # Errors
     /// [`Error::ConnectionLost`]: then the server has rolled back, or will when it notices.
+    /// [`Error::TransactionAborted`] when a text of the application had ended the transaction before, so that there was
+    /// nothing left to roll back.
     ///
     /// # Cancel safety
     /// The rollback is made up for before anybody else gets the connection.

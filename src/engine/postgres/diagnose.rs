@@ -34,14 +34,17 @@ fn is_stale(error: &PgDatabaseError) -> bool {
 fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
     let fatal = matches!(severity, PgSeverity::Fatal | PgSeverity::Panic);
     match code {
-        "53300" => Diagnosis::Full,
-        "57P03" => Diagnosis::NotReady,
+        // Without the severity these are a statement's own: a foreign server has refused it.
+        "53300" if fatal => Diagnosis::Full,
+        "57P03" if fatal => Diagnosis::NotReady,
         "3D000" if fatal => Diagnosis::UnknownDatabase,
         // The one text that is looked at: 28000 stands for a wrong user as well as for "no pg_hba.conf entry … no
         // encryption" (before PostgreSQL 14 "… SSL off"), and only the text tells. It is not translated before the login
         // is over.
-        "28000" if message.contains("no encryption") || message.contains("SSL off") => Diagnosis::TlsDemanded,
-        "28P01" | "28000" => Diagnosis::Authentication,
+        "28000" if fatal && (message.contains("no encryption") || message.contains("SSL off")) => {
+            Diagnosis::TlsDemanded
+        }
+        "28P01" | "28000" if fatal => Diagnosis::Authentication,
         "42704" if fatal => Diagnosis::UnknownSetting,
         _ if fatal => Diagnosis::Dead,
         _ => Diagnosis::Statement,
@@ -65,6 +68,8 @@ mod tests {
             ("28000", PgSeverity::Fatal, "no pg_hba.conf entry for host, SSL off", Diagnosis::TlsDemanded),
             ("3D000", PgSeverity::Fatal, "does not exist", Diagnosis::UnknownDatabase),
             ("3D000", PgSeverity::Error, "does not exist", Diagnosis::Statement),
+            ("53300", PgSeverity::Error, "could not connect to server", Diagnosis::Statement),
+            ("28P01", PgSeverity::Error, "could not connect to server", Diagnosis::Statement),
             ("42704", PgSeverity::Error, "type does not exist", Diagnosis::Statement),
         ] {
             assert_eq!(by_code(code, severity, message), diagnosis, "{code}");

@@ -10,7 +10,7 @@ use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
 
-use super::{Class, Committed, Diagnosis, Driver, Login, Settings};
+use super::{Class, Diagnosis, Driver, End, Found, Login, Settings};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
@@ -75,16 +75,19 @@ impl Driver for Postgres {
         Self::run(conn, "DISCARD ALL".to_owned()).await
     }
 
-    async fn commit_if_healthy(conn: &mut PgConnection) -> Result<Committed, Error> {
-        // An empty statement asks the server for its transaction status, and the driver takes a healthy transaction for
-        // its own, so that its commit is the one that counts. In an aborted or ended one it refuses.
-        let committed = match conn.begin_with(";").await {
-            Ok(transaction) => return transaction.commit().await.map(|()| Committed::Yes),
-            Err(error) => Err(error),
+    async fn end_doubtful(conn: &mut PgConnection, end: End) -> Result<Found, Error> {
+        // The server allows a savepoint in a healthy transaction only, and does not go on with the text when it refuses.
+        let text = match end {
+            End::Commit => "SAVEPOINT lambda_rds_probe; COMMIT",
+            End::Rollback => "SAVEPOINT lambda_rds_probe; ROLLBACK",
         };
-        match committed {
-            Err(Error::BeginFailed) => Self::run(conn, "ROLLBACK".to_owned()).await.map(|()| Committed::No),
-            committed => committed,
+        let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
+        match error.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
+            // in_failed_sql_transaction
+            Some("25P02") => Self::run(conn, "ROLLBACK".to_owned()).await.map(|()| Found::Aborted),
+            // no_active_sql_transaction
+            Some("25P01") => Ok(Found::Nothing),
+            _ => Err(error),
         }
     }
 
