@@ -1,8 +1,10 @@
 //! What the application holds: a logical session, public as [`Connection`].
 //!
 //! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
-//! `state` keeps the account of transaction and pin, `executor` speaks sqlx's traits, `transaction` is the guard.
+//! `state` keeps the account of transaction, settings and pin, `borrow` is one exchange with the connection, `executor`
+//! speaks sqlx's traits, `transaction` is the guard.
 
+mod borrow;
 mod executor;
 mod state;
 mod transaction;
@@ -12,17 +14,17 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::clock::Moment;
-use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Diagnosis, End, Engine, Found, Sequence};
+use crate::connector::Connector;
+use crate::engine::{Class, End, Engine, Found, Sequence};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Event;
 use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
-use crate::retry::Deadline;
 
+use self::borrow::Borrow;
 use self::state::{CommitPlan, SettingChange, State};
 
 pub use self::transaction::Transaction;
@@ -350,324 +352,6 @@ impl<DB: Engine> fmt::Debug for Connection<DB> {
     }
 }
 
-/// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
-/// is not at rest: a free session gives it back as it is, one in a transaction settles it at its next use.
-struct Borrow<'s, DB: Engine> {
-    session: &'s mut Connection<DB>,
-    phase: Phase,
-    started: Instant,
-    /// The setting that the statement under way changes.
-    change: Option<SettingChange>,
-    done: bool,
-}
-
-impl<DB: Engine> Borrow<'_, DB> {
-    fn wire(&mut self) -> &mut Wire<DB> {
-        // INVARIANT: `borrow` puts a lease there, and only `lose`, `finish` and `drop` take it, which end the borrow.
-        self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
-    }
-
-    /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
-    /// boxed, so that no statement's future is as large as all of it.
-    async fn settle(&mut self) -> Result<(), Error> {
-        if self.session.interrupted || self.session.state.abandoned().is_some() {
-            Box::pin(self.settle_dropped()).await?;
-        }
-        if self.session.pool.connector().is_strict() && self.wire().hands > 1 {
-            Box::pin(self.clean()).await?;
-        }
-        if self.has_other_settings() {
-            Box::pin(self.replay()).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
-    fn has_other_settings(&mut self) -> bool {
-        if self.session.state.pin_reason().is_some() {
-            return false;
-        }
-        let wanted = self.session.state.settings().clone();
-        let applied = &self.wire().applied;
-        let equal = std::sync::Arc::ptr_eq(applied, &wanted) || applied.is_empty() && wanted.is_empty();
-        !equal
-    }
-
-    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
-    async fn settle_dropped(&mut self) -> Result<(), Error> {
-        if self.session.interrupted {
-            let pool = self.session.pool.clone();
-            let deadline = self.deadline()?;
-            let late = self.until(deadline, async |wire| pool.connector().come_to_rest(wire).await).await?;
-            // An error in a savepoint goes with it.
-            if let Some(error) = late
-                && self.session.state.abandoned().is_none()
-            {
-                self.session.state.failed(&summary(&error));
-            }
-            self.session.interrupted = false;
-        }
-        if let Some(depth) = self.session.state.abandoned() {
-            let deadline = self.deadline()?;
-            // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
-            self.session.state.rolled_back_abandoned();
-            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
-            self.session.interrupted = false;
-            let settings = self.session.state.settings().clone();
-            self.wire().applied = settings;
-        }
-        Ok(())
-    }
-
-    /// Takes everything that others left off the connection.
-    async fn clean(&mut self) -> Result<(), Error> {
-        let pool = self.session.pool.clone();
-        let deadline = self.deadline()?;
-        self.until(deadline, async |wire| pool.connector().clean(wire).await).await?;
-        let id = self.session.id;
-        self.wire().come_into(id);
-        Ok(())
-    }
-
-    /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
-    /// none when equal.
-    async fn replay(&mut self) -> Result<(), Error> {
-        let wanted = self.session.state.settings().clone();
-        let text = match DB::replay(&self.wire().applied, &wanted) {
-            None => {
-                // Equal, and from here on seen at a glance.
-                self.wire().applied = wanted;
-                return Ok(());
-            }
-            // What a reset goes back to is not what the `init_query` had set.
-            Some(_) if self.session.pool.connector().has_init_query() && !self.wire().applied.is_empty() => {
-                self.clean().await?;
-                match DB::replay(&self.wire().applied, &wanted) {
-                    Some(text) => text,
-                    None => return Ok(()),
-                }
-            }
-            Some(text) => text,
-        };
-        // All or nothing: several statements in one text are one transaction.
-        let deadline = self.deadline()?;
-        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
-            Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(Some(error)),
-            result => result.map(|()| None),
-        });
-        if let Some(error) = refused.await? {
-            self.rest();
-            return Err(error.into());
-        }
-        self.wire().applied = wanted;
-        Ok(())
-    }
-
-    /// Refuses a question about an earlier number of a sequence where the answer could be another session's.
-    fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
-        let wire = self.wire();
-        let possession = Possession { wire: wire.id, hands: wire.hands };
-        match sequence {
-            Sequence::None => {}
-            Sequence::Draws => self.session.drawn = Some(possession),
-            // One pair of hands: nobody else has ever drawn on it.
-            Sequence::Asks if possession.hands <= 1 || self.session.drawn == Some(possession) => {}
-            Sequence::Asks => {
-                self.rest();
-                return Err(Error::SessionStateLost { state: "the last number of a sequence (currval, lastval)" });
-            }
-        }
-        Ok(())
-    }
-
-    /// From here on the server may be working.
-    fn begin(&mut self, change: Option<SettingChange>) {
-        self.session.interrupted = true;
-        if let Some(lease) = &mut self.session.lease {
-            lease.begin();
-            // Whether a dropped `SET` happened is not known: then the connection is cleaned.
-            lease.conn().soiled |= change.is_some();
-        }
-        self.change = change;
-    }
-
-    /// What this session has to do by itself must end within `borrow_timeout`.
-    fn deadline(&self) -> Result<Deadline, Error> {
-        Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)
-    }
-
-    /// An exchange that must end in time, or the connection is given up.
-    async fn until<T>(
-        &mut self,
-        deadline: Deadline,
-        exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Error> {
-        self.session.interrupted = true;
-        let answered = timeout_at(deadline.instant(), exchange(self.wire())).await;
-        let source = match answered {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(source)) => source,
-            Err(_) => sqlx::Error::Io(io::ErrorKind::TimedOut.into()),
-        };
-        Err(self.lose(source))
-    }
-
-    async fn run(&mut self, sql: String) -> Result<(), Error> {
-        let result = DB::run(&mut self.wire().driver, sql).await;
-        result.map_err(|error| self.fail(error))
-    }
-
-    /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
-    async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
-        let answered = timeout_at(deadline.instant(), DB::run(&mut self.wire().driver, sql)).await;
-        let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
-        answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
-    }
-
-    async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {
-        let deadline = Deadline::after(self.session.pool.borrow_timeout());
-        self.session.state.ending(depth, false);
-        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
-        self.session.state.answered();
-        rolled_back
-    }
-
-    async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
-        let result = DB::end_doubtful(&mut self.wire().driver, end).await;
-        result.map_err(|error| self.fail(error))
-    }
-
-    /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
-    /// run again. Not inside a transaction, which the server has aborted by then.
-    async fn heal(&mut self, error: &sqlx::Error) -> bool {
-        DB::diagnose(error) == Diagnosis::StalePlan
-            && self.session.state.depth() == 0
-            && !self.session.state.is_doubtful()
-            && DB::forget(&mut self.wire().driver).await.is_ok()
-    }
-
-    /// Notes a failure, and says what it means.
-    fn fail(&mut self, error: sqlx::Error) -> Error {
-        match DB::diagnose(&error) {
-            // Refusals of a login are a last word too: a pooler says them in the middle of a session.
-            Diagnosis::Dead
-            | Diagnosis::Full
-            | Diagnosis::NotReady
-            | Diagnosis::Authentication
-            | Diagnosis::UnknownDatabase
-            | Diagnosis::TlsDemanded
-            | Diagnosis::UnknownSetting => return self.lose(error),
-            Diagnosis::NotSent => self.give_up_change(),
-            // Left as it is: what is still on its way is read before the next use.
-            Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
-            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            Diagnosis::Statement | Diagnosis::StalePlan
-                if self.phase == Phase::Commit && self.session.state.depth() == 1 =>
-            {
-                self.rolled_back(1);
-                self.rest();
-            }
-            Diagnosis::Statement | Diagnosis::StalePlan => {
-                self.session.state.failed(&summary(&error));
-                self.give_up_change();
-            }
-        }
-        Error::from(error)
-    }
-
-    /// The end of a statement, one way or the other.
-    fn concluded<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
-        match result {
-            Ok(value) => {
-                self.finish();
-                Ok(value)
-            }
-            Err(error) => Err(self.fail(error).into()),
-        }
-    }
-
-    /// The server refused the statement, and the change of a setting with it.
-    fn give_up_change(&mut self) {
-        if self.change.take().is_some() {
-            let pinned = self.session.state.pin_reason().is_some();
-            self.wire().soiled = pinned;
-        }
-        self.rest();
-    }
-
-    fn lose(&mut self, source: sqlx::Error) -> Error {
-        self.done = true;
-        self.session.lose(self.phase, self.started.elapsed(), source)
-    }
-
-    fn committed(&mut self, depth: usize) {
-        self.session.state.committed(depth);
-        self.ended(depth);
-    }
-
-    fn rolled_back(&mut self, depth: usize) {
-        self.session.state.rolled_back(depth);
-        // The server took the settings back as well.
-        let settings = self.session.state.settings().clone();
-        self.wire().applied = settings;
-        self.ended(depth);
-    }
-
-    fn ended(&mut self, depth: usize) {
-        if depth == 1 && self.session.state.pin_reason().is_none() {
-            self.wire().open = None;
-        }
-    }
-
-    fn finish(mut self) {
-        if let Some(change) = self.change.take() {
-            self.session.state.changed(change);
-            let (pinned, settings) = (self.session.state.pin_reason().is_some(), self.session.state.settings().clone());
-            let wire = self.wire();
-            wire.applied = settings;
-            wire.soiled = pinned;
-        }
-        self.rest();
-    }
-
-    /// The connection is at rest: it goes home unless the session still needs it.
-    fn rest(&mut self) {
-        self.done = true;
-        self.session.interrupted = false;
-        if self.session.state.is_free()
-            && let Some(mut lease) = self.session.lease.take()
-        {
-            lease.end();
-        }
-    }
-}
-
-impl<DB: Engine> Drop for Borrow<'_, DB> {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        if self.session.state.is_free() {
-            self.session.interrupted = false;
-            self.session.lease = None;
-        } else if self.change.is_some() {
-            // Inside a transaction it may or may not have been set: from here on only the server knows.
-            self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
-        }
-    }
-}
-
 fn ended_by_itself() -> String {
     String::from("a statement of its own had ended it before")
-}
-
-/// An error in a few words, without the server's detail, which may show values.
-fn summary(error: &sqlx::Error) -> String {
-    match error.as_database_error() {
-        Some(database) => match database.code() {
-            Some(code) => format!("{} ({code})", database.message()),
-            None => database.message().to_owned(),
-        },
-        None => error.to_string(),
-    }
 }

@@ -6,12 +6,15 @@
 //! sqlx's traits demand `sqlx::Error`. Errors of ours travel inside it (as the source of `sqlx::Error::Io`,
 //! `Configuration` or `Tls`), and [`From<sqlx::Error>`](Error#impl-From<Error>-for-Error) takes them out again.
 
+mod detail;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::detail::{EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
 pub use crate::config::ConfigError;
 pub use crate::credentials::CredentialsError;
 
@@ -74,178 +77,6 @@ impl fmt::Display for Phase {
             Self::Commit => "committing",
             Self::Rollback => "rolling back",
         })
-    }
-}
-
-/// Why a host could not be talked to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unreachable {
-    /// The port is closed: the host answered with a refusal.
-    Refused,
-    /// The host does not answer at all.
-    NoRoute,
-    /// The socket connected and then nothing was said.
-    Silent,
-    /// The peer hung up during the login.
-    HungUp,
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "nothing listens on that port; check host and port, and that the database is running",
-            Self::NoRoute => {
-                "no answer to the connect; check the function's subnets and that the database's security group lets it in"
-            }
-            Self::Silent => "the port accepts connections and then says nothing; the database is hanging or overloaded",
-            Self::HungUp => "the peer hung up during the login; check that a database of the right kind listens there",
-        })
-    }
-}
-
-/// What is wrong with TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TlsProblem {
-    /// The server speaks plain text only.
-    NotOffered,
-    /// The server accepts TLS only and plain text was asked for.
-    Demanded,
-    /// The certificate was issued by an authority that is not trusted here.
-    UnknownIssuer,
-    /// The certificate is no longer, or not yet, valid.
-    Expired,
-    /// The certificate is for another name.
-    NameMismatch,
-    /// A root certificate that was given could not be read.
-    BadRoot,
-    /// The handshake failed for another reason; the source has it.
-    Handshake,
-}
-
-impl fmt::Display for TlsProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotOffered => {
-                "the server does not offer TLS; enable it there (`rds.force_ssl`, `ssl = on`), or spell out `Tls::Disable` (sslmode=disable)"
-            }
-            Self::Demanded => "the server demands TLS and it is disabled here; leave `Tls::Disable` (sslmode=disable) out",
-            Self::UnknownIssuer => {
-                "its issuer is not trusted; RDS roots are built in, so give the certificate authority with `ca_pem` (LAMBDA_RDS_CA_FILE, sslrootcert), for a newer region <region>-bundle.pem from https://truststore.pki.rds.amazonaws.com/"
-            }
-            Self::Expired => "it is outside its validity period; renew it on the server (or check this machine's clock)",
-            Self::NameMismatch => {
-                "it is for another name; connect by a name the certificate has, or spell out `Tls::VerifyCa` (sslmode=verify-ca)"
-            }
-            Self::BadRoot => "a root certificate given with `ca_pem` is not readable PEM",
-            Self::Handshake => "the handshake failed",
-        })
-    }
-}
-
-/// Why the RDS API did not say where a cluster or an instance is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndpointProblem {
-    /// It knows nobody of that identifier.
-    NotFound,
-    /// It is being created and has no address yet.
-    NoEndpointYet,
-    /// The function's role may not ask.
-    Denied,
-    /// The account has asked too often, for longer than the budget.
-    Throttled,
-    /// The API could not be reached, or did not answer in time.
-    NoAnswer,
-    /// The API answered with another error; the source has it.
-    Failed,
-}
-
-impl fmt::Display for EndpointProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFound => "there is none of that name; check the identifier, the region and the account",
-            Self::NoEndpointYet => "it has no endpoint yet; wait until it is created",
-            Self::Denied => "access was denied; allow that action in the function's role",
-            Self::Throttled => "the account has asked too often; try again later",
-            Self::NoAnswer => {
-                "no answer; a function in a private subnet needs a NAT gateway or the interface endpoint com.amazonaws.<region>.rds"
-            }
-            Self::Failed => "the call failed; see its cause",
-        })
-    }
-}
-
-impl EndpointProblem {
-    fn is_transient(self) -> bool {
-        matches!(self, Self::NoEndpointYet | Self::Throttled | Self::NoAnswer)
-    }
-}
-
-/// Who holds a connection that somebody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// For what.
-    pub purpose: Purpose,
-    /// For how long.
-    pub held: Duration,
-}
-
-/// What a lease is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Purpose {
-    /// A check before it is lent.
-    Check,
-    /// One statement.
-    Statement,
-    /// A transaction.
-    Transaction,
-    /// A pinned session.
-    Pin,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let purpose = match self.purpose {
-            Purpose::Check => "by a check",
-            Purpose::Statement => "by a statement",
-            Purpose::Transaction => "by a session in a transaction",
-            Purpose::Pin => "by a pinned session",
-        };
-        write!(f, "{purpose} for {:.1?}", self.held)
-    }
-}
-
-/// The pool's numbers at one instant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolNumbers {
-    /// `max_connections`.
-    pub limit: usize,
-    /// Connections at rest.
-    pub idle: usize,
-    /// Connections on loan, with who holds them.
-    pub holders: Vec<Holder>,
-    /// Connect attempts under way, with what each is doing.
-    pub connecting: Vec<Phase>,
-    /// Callers that wait, the one that reports included.
-    pub waiting: usize,
-}
-
-impl fmt::Display for PoolNumbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} leased", self.holders.len(), self.limit)?;
-        for (n, holder) in self.holders.iter().enumerate() {
-            write!(f, "{} held {holder}", if n == 0 { ":" } else { "," })?;
-        }
-        write!(f, "; {} idle", self.idle)?;
-        for phase in &self.connecting {
-            write!(f, ", one connect {phase}")?;
-        }
-        write!(f, "; {} waiting", self.waiting)
     }
 }
 
