@@ -117,3 +117,22 @@ async fn a_plan_that_a_migration_made_stale_heals_by_itself() -> Result<(), Erro
     assert_eq!(sqlx::query(all).fetch_all(&mut conn).await?.len(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_session_whose_begin_as_text_was_dropped_does_not_go_on() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    server.execute("create table vanished (n int); grant all on vanished to app").await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    drop_after_a_moment((&mut conn).execute(sqlx::raw_sql("begin; select pg_sleep(20)"))).await;
+    let error = Error::from(sqlx::query("insert into vanished values (1)").execute(&mut conn).await.unwrap_err());
+    assert!(matches!(error, Error::ConnectionLost { .. }), "an insert into a forgotten transaction: {error:?}");
+    drop(conn);
+    let mut next = proxy.get_connection().await?;
+    sqlx::query("insert into vanished values (2)").execute(&mut next).await?;
+    drop(next);
+    let mut admin = server.admin().await;
+    let rows: Vec<i32> = sqlx::query_scalar("select n from vanished").fetch_all(&mut admin).await?;
+    assert_eq!(rows, [2]);
+    Ok(())
+}

@@ -211,3 +211,19 @@ async fn strict_isolation_resets_what_a_function_hid() -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_session_that_is_pinned_later_keeps_what_it_had_set() -> Result<(), Error> {
+    for isolation in [Isolation::ByStatement, Isolation::Strict] {
+        let proxy = proxy_to(server().await).max_connections(1).isolation(isolation).build()?;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut one, "set work_mem = '3MB'").await?;
+        run(&mut other, "set work_mem = '5MB'").await?;
+        run(&mut one, "create temp table kept (n int)").await?;
+        assert_eq!(show(&mut one, "work_mem").await?.as_deref(), Some("3MB"), "{isolation:?}");
+        drop(one);
+        let left: Option<String> = sqlx::query_scalar("select to_regclass('kept')::text").fetch_one(&mut other).await?;
+        assert_eq!((left, show(&mut other, "work_mem").await?.as_deref()), (None, Some("5MB")), "{isolation:?}");
+    }
+    Ok(())
+}

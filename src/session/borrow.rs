@@ -20,10 +20,16 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) started: Instant,
     /// The setting that the statement under way changes.
     pub(super) change: Option<SettingChange>,
+    /// The statement under way may begin or end a transaction by its text.
+    pub(super) controls: bool,
     pub(super) done: bool,
 }
 
-impl<DB: Engine> Borrow<'_, DB> {
+impl<'s, DB: Engine> Borrow<'s, DB> {
+    pub(super) fn new(session: &'s mut Connection<DB>, phase: Phase) -> Self {
+        Self { session, phase, started: Instant::now(), change: None, controls: false, done: false }
+    }
+
     pub(super) fn wire(&mut self) -> &mut Wire<DB> {
         // INVARIANT: `borrow` puts a lease there, and only `lose`, `finish` and `drop` take it, which end the borrow.
         self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
@@ -310,6 +316,11 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             return;
         }
         if self.session.state.is_free() {
+            self.session.interrupted = false;
+            self.session.lease = None;
+        } else if self.controls && self.session.state.depth() == 0 {
+            // Whether a transaction is open now is not known: what the session did next could vanish with it.
+            self.session.state.lost();
             self.session.interrupted = false;
             self.session.lease = None;
         } else if self.change.is_some() {

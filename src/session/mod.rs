@@ -14,8 +14,6 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::clock::Moment;
 use crate::connector::Connector;
 use crate::engine::{Class, End, Engine, Found, Sequence};
@@ -270,12 +268,14 @@ impl<DB: Engine> Connection<DB> {
             lease.conn().come_into(self.id);
             self.lease = Some(lease);
         }
-        if let Some(reason) = intent.pin {
-            self.pin_for(reason);
-        }
-        let mut borrow = Borrow { session: self, phase, started: Instant::now(), change: None, done: false };
+        let mut borrow = Borrow::new(self, phase);
         borrow.settle().await?;
         borrow.remember(intent.sequence)?;
+        // After the settings are there: from here on they are not replayed any more.
+        if let Some(reason) = intent.pin {
+            borrow.controls = matches!(reason.cause(), PinCause::RawTransaction | PinCause::SeveralStatements);
+            borrow.session.pin_for(reason);
+        }
         borrow.begin(intent.change);
         Ok(borrow)
     }
