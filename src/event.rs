@@ -7,6 +7,9 @@
 //! | credentials | | [`CredentialsFetched`](Event::CredentialsFetched) | [`CredentialsKept`](Event::CredentialsKept), [`CredentialsRefused`](Event::CredentialsRefused) |
 //! | validation of an idle connection | | [`Validated`](Event::Validated) | [`Discarded`](Event::Discarded) |
 //! | a statement or transaction that was dropped | | [`Recovered`](Event::Recovered) | [`Discarded`](Event::Discarded) |
+//! | cancel of a dropped statement | | [`Recovered`](Event::Recovered) | [`CancelFailed`](Event::CancelFailed) |
+//! | upkeep | | | [`UpkeepCutShort`](Event::UpkeepCutShort) |
+//! | the driver's socket | | | [`SocketsUnreachable`](Event::SocketsUnreachable) |
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
 //!

@@ -64,6 +64,24 @@ impl<DB: Database> Execute<'_, DB> for Parts<DB> {
 
 type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
+/// A query whose answer is read to the end in one call of the driver's `$method`; a stale plan is run again once.
+macro_rules! whole {
+    ($session:ident, $query:ident, $method:ident) => {{
+        let parts = Parts::take($query);
+        Box::pin(async move {
+            let (mut borrow, parts) = $session.ready_for(parts).await?;
+            let spare = parts.spare();
+            let mut result = (&mut borrow.wire().driver).$method(parts).await;
+            if let (Err(error), Some(spare)) = (&result, spare)
+                && borrow.heal(error).await
+            {
+                result = (&mut borrow.wire().driver).$method(spare).await;
+            }
+            borrow.concluded(result)
+        })
+    }};
+}
+
 macro_rules! executor {
     ($engine:ty) => {
         impl Connection<$engine> {
@@ -124,18 +142,7 @@ macro_rules! executor {
                 'c: 'e,
                 E: 'q + Execute<'q, $engine>,
             {
-                let parts = Parts::take(query);
-                Box::pin(async move {
-                    let (mut borrow, parts) = self.ready_for(parts).await?;
-                    let spare = parts.spare();
-                    let mut result = (&mut borrow.wire().driver).execute(parts).await;
-                    if let (Err(error), Some(spare)) = (&result, spare)
-                        && borrow.heal(error).await
-                    {
-                        result = (&mut borrow.wire().driver).execute(spare).await;
-                    }
-                    borrow.concluded(result)
-                })
+                whole!(self, query, execute)
             }
 
             fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Step<$engine>, Error>>
@@ -150,26 +157,28 @@ macro_rules! executor {
                     let (mut borrow, parts) = self.ready_for(parts).await?;
                     let mut next = Some(parts);
                     let mut failed = None;
-                    let mut healed = false;
+                    // Nothing was handed on yet: only then can the statement be run again unnoticed.
+                    let mut fresh = true;
                     while let Some(parts) = next.take() {
                         let spare = parts.spare();
                         failed = {
                             let mut steps = (&mut borrow.wire().driver).fetch_many(parts);
                             loop {
                                 match steps.try_next().await {
-                                    Ok(Some(step)) => yield step,
+                                    Ok(Some(step)) => {
+                                        fresh = false;
+                                        yield step;
+                                    }
                                     Ok(None) => break None,
                                     Err(error) => break Some(error),
                                 }
                             }
                         };
-                        // A stale plan shows before the first row.
                         if let Some(error) = &failed
-                            && !healed
+                            && std::mem::take(&mut fresh)
                             && spare.is_some()
                             && borrow.heal(error).await
                         {
-                            healed = true;
                             next = spare;
                         }
                     }
@@ -185,18 +194,7 @@ macro_rules! executor {
                 'c: 'e,
                 E: 'q + Execute<'q, $engine>,
             {
-                let parts = Parts::take(query);
-                Box::pin(async move {
-                    let (mut borrow, parts) = self.ready_for(parts).await?;
-                    let spare = parts.spare();
-                    let mut result = (&mut borrow.wire().driver).fetch_all(parts).await;
-                    if let (Err(error), Some(spare)) = (&result, spare)
-                        && borrow.heal(error).await
-                    {
-                        result = (&mut borrow.wire().driver).fetch_all(spare).await;
-                    }
-                    borrow.concluded(result)
-                })
+                whole!(self, query, fetch_all)
             }
 
             /// Reads all rows to the end and returns the first: a deferred error may come after it.
@@ -210,18 +208,7 @@ macro_rules! executor {
                 'q: 'e,
                 E: 'q,
             {
-                let parts = Parts::take(query);
-                Box::pin(async move {
-                    let (mut borrow, parts) = self.ready_for(parts).await?;
-                    let spare = parts.spare();
-                    let mut result = (&mut borrow.wire().driver).fetch_optional(parts).await;
-                    if let (Err(error), Some(spare)) = (&result, spare)
-                        && borrow.heal(error).await
-                    {
-                        result = (&mut borrow.wire().driver).fetch_optional(spare).await;
-                    }
-                    borrow.concluded(result)
-                })
+                whole!(self, query, fetch_optional)
             }
 
             fn prepare_with<'e>(
