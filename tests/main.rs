@@ -13,4 +13,5 @@ mod secrecy;
 mod session;
 mod settings;
 mod tls;
+mod truth_table;
 mod upkeep;
