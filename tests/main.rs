@@ -8,6 +8,7 @@ mod attacks;
 mod credentials;
 mod dropped;
 mod function;
+mod model;
 mod refusals;
 mod secrecy;
 mod session;
