@@ -30,11 +30,6 @@ pub(crate) struct Lease<C: Connect> {
 impl<C: Connect> Lease<C> {
     /// Something begins on this connection; until [`end`](Self::end) it is not at rest.
     pub(crate) fn begin(&mut self) {
-        self.soil();
-    }
-
-    /// The same, for the duration of the lease: it will be restored whatever happens.
-    pub(crate) fn soil(&mut self) {
         if self.fate == Fate::Clean {
             self.fate = Fate::Dirty;
         }

@@ -131,7 +131,7 @@ async fn work_that_began_and_ended_leaves_a_lease_clean_and_broken_stays_broken(
     let mut lease = rig.lend().await;
     assert!(rig.server.restored().is_empty());
     lease.broke();
-    lease.soil();
+    lease.begin();
     lease.end();
     drop(lease);
     assert_eq!(rig.discards(), [Discard::Broken]);
