@@ -81,7 +81,7 @@ mod pin;
 mod redacted;
 mod retry;
 
-pub use config::{ConfigError, Isolation, Tls, VARIABLES};
+pub use config::{ConfigError, Isolation, PinningFilter, Tls, VARIABLES};
 pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use engine::Engine;
 pub use error::{Error, Outcome};

@@ -38,6 +38,25 @@ pub enum PinCause {
     HoldableCursor,
     /// A library loaded into the server process.
     Library,
+    /// A procedure or a block of code, which may do anything to the session.
+    Procedure,
+    /// A setting whose name or value the text does not tell, or that cannot be moved to another connection.
+    Setting,
+}
+
+impl PinCause {
+    /// Whether a transaction may be open or over by what it stands for, unseen.
+    pub(crate) fn may_control(self) -> bool {
+        matches!(self, Self::HandedOut | Self::UnknownStatement | Self::RawTransaction | Self::SeveralStatements)
+    }
+
+    /// Whether a statement can take away all that it stands for.
+    pub(crate) fn can_end(self) -> bool {
+        matches!(
+            self,
+            Self::TemporaryObject | Self::AdvisoryLock | Self::Listen | Self::PreparedStatement | Self::HoldableCursor
+        )
+    }
 }
 
 impl PinReason {
@@ -69,6 +88,8 @@ impl fmt::Display for PinReason {
             PinCause::PreparedStatement => "a statement prepared by SQL",
             PinCause::HoldableCursor => "a cursor that outlives its transaction",
             PinCause::Library => "a library loaded",
+            PinCause::Procedure => "a procedure or a block of code",
+            PinCause::Setting => "a setting that cannot be followed",
         };
         write!(f, "{cause}: {}", self.statement)
     }

@@ -172,21 +172,6 @@ async fn the_physical_connection_and_sqlx_transactions_can_be_had() -> Result<()
 }
 
 #[tokio::test]
-async fn raw_transaction_control_pins_and_is_rolled_back_in_the_end() -> Result<(), Error> {
-    let server = server().await;
-    server.execute("create table if not exists raw (n int); grant all on raw to app").await;
-    let proxy = proxy_to(server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    sqlx::query("begin").execute(&mut conn).await?;
-    assert_eq!(conn.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::RawTransaction));
-    sqlx::query("insert into raw values (1)").execute(&mut conn).await?;
-    drop(conn);
-    let mut conn = proxy.get_connection().await?;
-    assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from raw").fetch_one(&mut conn).await?, 0);
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_dropped_statement_harms_nobody() -> Result<(), Error> {
     let proxy = proxy_to(server().await).max_connections(1).build()?;
     let mut conn = proxy.get_connection().await?;

@@ -11,12 +11,13 @@ use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
 
 /// Everything of a server session that a statement may leave behind and that the server shows. A dotted setting appears
-/// with the library that defines it, and with the first procedural statement that loads it.
+/// with the library that defines it, and with the first procedural statement that loads it. The name differs from
+/// connection to connection.
 const WITNESS: &str = "
     select concat_ws(' | ',
         current_user, session_user,
         (select string_agg(name || '=' || setting, ',' order by name) from pg_settings
-         where context <> 'internal' and name not like '%.%'),
+         where context <> 'internal' and name not like '%.%' and name <> 'application_name'),
         (select string_agg(c, ',') from pg_listening_channels() c),
         (select string_agg(name, ',') from pg_prepared_statements where from_sql),
         (select string_agg(name, ',') from pg_cursors where name <> ''),
@@ -63,16 +64,26 @@ async fn every_row_is_shared_or_pinned_as_claimed_and_leaks_nothing() -> Result<
         "comment on table plain is 'x'",
         "alter table plain add column m int",
         "drop table plain",
+        "select set_config('app.tenant', '7', true), set_config('work_mem', '9MB', true)",
+        "unlisten *",
+        "close all",
+        "deallocate all",
+        "discard plans",
+        "discard temp",
+        "discard sequences",
+        "discard all",
+        "select pg_advisory_unlock_all()",
+        "begin; select 1; commit",
+        "begin; select 1; rollback",
+        "commit",
+        "rollback",
     ];
     let pinned: &[(&str, PinCause)] = &[
-        ("set session characteristics as transaction read only", PinCause::UnknownStatement),
-        ("set client_encoding = 'LATIN1'", PinCause::UnknownStatement),
-        ("set names 'UTF8'", PinCause::UnknownStatement),
-        ("select set_config('work_mem', n::text || 'MB', false) from (values (9)) v (n)", PinCause::UnknownStatement),
+        ("set session characteristics as transaction read only", PinCause::Setting),
+        ("set client_encoding = 'LATIN1'", PinCause::Setting),
+        ("set names 'UTF8'", PinCause::Setting),
+        ("select set_config('work_mem', n::text || 'MB', false) from (values (9)) v (n)", PinCause::Setting),
         ("prepare p as select 1", PinCause::PreparedStatement),
-        ("discard plans", PinCause::UnknownStatement),
-        ("discard temp", PinCause::UnknownStatement),
-        ("discard sequences", PinCause::UnknownStatement),
         ("create temp table t (n int)", PinCause::TemporaryObject),
         ("create temporary sequence s", PinCause::TemporaryObject),
         ("create temp view v as select 1", PinCause::TemporaryObject),
@@ -86,10 +97,9 @@ async fn every_row_is_shared_or_pinned_as_claimed_and_leaks_nothing() -> Result<
         ("select pg_advisory_lock_shared(1)", PinCause::AdvisoryLock),
         (
             "do $$ begin perform set_config('work_mem', '9MB', false); perform pg_advisory_lock(4); end $$",
-            PinCause::UnknownStatement,
+            PinCause::Procedure,
         ),
         ("select setseed(0.5)", PinCause::UnknownStatement),
-        ("begin", PinCause::RawTransaction),
         ("select 1; set work_mem = '9MB'; create temp table t (n int)", PinCause::SeveralStatements),
     ];
 

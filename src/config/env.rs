@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Config, ConfigError, Isolation, url};
+use super::{Config, ConfigError, Isolation, PinningFilter, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
 type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
@@ -23,7 +23,7 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 25] = [
+const TABLE: [Variable; 26] = [
     ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
     ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
@@ -38,6 +38,9 @@ const TABLE: [Variable; 25] = [
     ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
     ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
     ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
+    ("LAMBDA_RDS_SESSION_PINNING", "none or exclude-variable-sets", |c, v| {
+        set(&mut c.session_pinning, pinning_filter(v)?)
+    }),
     ("LAMBDA_RDS_ISOLATION", "by-statement or strict", |c, v| set(&mut c.isolation, isolation(v)?)),
     ("LAMBDA_RDS_INIT_QUERY", TEXT, |c, v| set(&mut c.init_query, text(v)?)),
     ("LAMBDA_RDS_APPLICATION_NAME", TEXT, |c, v| set(&mut c.application_name, text(v)?)),
@@ -121,6 +124,15 @@ fn isolation(value: &str) -> Option<Isolation> {
     match value.to_ascii_lowercase().as_str() {
         "by-statement" => Some(Isolation::ByStatement),
         "strict" => Some(Isolation::Strict),
+        _ => None,
+    }
+}
+
+fn pinning_filter(value: &str) -> Option<PinningFilter> {
+    match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "none" => Some(PinningFilter::None),
+        // RDS Proxy writes it with underscores.
+        "exclude-variable-sets" => Some(PinningFilter::ExcludeVariableSets),
         _ => None,
     }
 }

@@ -41,6 +41,20 @@ pub enum Isolation {
     Strict,
 }
 
+/// Which statements do not pin although what they leave behind cannot be followed. Named after RDS Proxy's setting:
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy-pinning.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PinningFilter {
+    /// None: whatever cannot be followed pins. Default, because a session then keeps all that it has set.
+    #[default]
+    None,
+    /// Statements that set a variable whose name or value their text does not tell, as `set_config($1, $2, false)` or
+    /// `SET NAMES`. The variable holds until the end of the transaction or statement; then the connection is cleaned, so
+    /// that no other session sees it, and the session has lost it. Settings whose text tells all are kept either way.
+    ExcludeVariableSets,
+}
+
 /// Everything that can be set and is a plain value. `None` means "not said"; `resolve` turns it into the default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
@@ -59,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: bool,
     pub(crate) isolation: Option<Isolation>,
+    pub(crate) session_pinning: Option<PinningFilter>,
     pub(crate) init_query: Option<String>,
     pub(crate) application_name: Option<String>,
     pub(crate) statement_cache_capacity: Option<usize>,
@@ -183,6 +198,10 @@ impl Config {
 
     pub(crate) fn tls(&self) -> Tls {
         self.tls.unwrap_or_default()
+    }
+
+    pub(crate) fn pinning_filter(&self) -> PinningFilter {
+        self.session_pinning.unwrap_or_default()
     }
 
     pub(crate) fn isolation(&self) -> Isolation {

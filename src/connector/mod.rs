@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{timeout, timeout_at};
 
-use crate::config::{Config, ConfigError, Isolation, Tls};
+use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
@@ -24,7 +24,7 @@ use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Endpoint, Place};
 
-pub(crate) use self::wire::Wire;
+pub(crate) use self::wire::{Soil, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -247,20 +247,27 @@ impl<DB: Engine> Connector<DB> {
         self.config.isolation() == Isolation::Strict
     }
 
+    pub(crate) fn pinning_filter(&self) -> PinningFilter {
+        self.config.pinning_filter()
+    }
+
     pub(crate) fn has_init_query(&self) -> bool {
         self.config.init_query.is_some()
     }
 
     /// Makes a connection at rest as good as new.
     pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
-        wire.soiled = true;
-        DB::clean(&mut wire.driver).await?;
+        // Strict isolation asks for all of it, and a clean that is dropped half way for no less than it was.
+        let soil = wire.soil;
+        wire.soil = soil.max(Soil::Unknown);
+        DB::clean(&mut wire.driver, soil == Soil::Traces && !wire.forgetful).await?;
+        wire.forgetful = false;
         if let Some(query) = &self.config.init_query {
             DB::run(&mut wire.driver, query.clone()).await?;
         }
         wire.applied = Settings::default();
         (wire.hands, wire.session) = (0, 0);
-        wire.soiled = false;
+        wire.soil = Soil::None;
         Ok(())
     }
 
@@ -372,10 +379,15 @@ impl<DB: Engine> Connect for Connector<DB> {
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
-                wire.soiled |= wire.applied != before;
+                if wire.applied != before {
+                    wire.soil = wire.soil.max(Soil::Traces);
+                }
                 wire.open = None;
             }
-            if wire.soiled {
+            if wire.soil == Soil::Indelible {
+                return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
+            }
+            if wire.soil != Soil::None {
                 // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
                 // next one's `begin` would be a savepoint in nothing.
                 if sqlx::Connection::is_in_transaction(&wire.driver) {

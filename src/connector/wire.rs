@@ -5,6 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::{Engine, Settings, Socket};
 
+/// What sessions may have left on a connection, from nothing to anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Soil {
+    /// Nothing.
+    #[default]
+    None,
+    /// What the server can take away, and what the driver has prepared stays good.
+    Traces,
+    /// What the server can take away.
+    Unknown,
+    /// What nothing takes away.
+    Indelible,
+}
+
 /// A physical connection, and what has been done to it.
 pub(crate) struct Wire<DB: Engine> {
     pub(crate) driver: DB::Connection,
@@ -20,8 +34,9 @@ pub(crate) struct Wire<DB: Engine> {
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
     pub(super) session: u64,
-    /// A session may have left traces on it.
-    pub(crate) soiled: bool,
+    pub(crate) soil: Soil,
+    /// The server may have forgotten what the driver believes to be prepared.
+    pub(crate) forgetful: bool,
 }
 
 /// Tells physical connections apart.
@@ -38,7 +53,8 @@ impl<DB: Engine> Wire<DB> {
             name,
             hands: 0,
             session: 0,
-            soiled: false,
+            soil: Soil::None,
+            forgetful: false,
         }
     }
 
@@ -60,6 +76,6 @@ impl<DB: Engine> Wire<DB> {
 
 impl<DB: Engine> fmt::Debug for Wire<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("open", &self.open.is_some()).field("soiled", &self.soiled).finish_non_exhaustive()
+        f.debug_struct("Wire").field("open", &self.open.is_some()).field("soil", &self.soil).finish_non_exhaustive()
     }
 }

@@ -66,6 +66,65 @@ pub struct Class<'a> {
     pub(crate) setting: Option<Setting<'a>>,
     /// What it has to do with the session's memory of sequences.
     pub(crate) sequence: Sequence,
+    /// It begins or ends a transaction or a savepoint.
+    pub(crate) control: Option<Control<'a>>,
+    /// It takes something away that pins.
+    pub(crate) ends: Option<PinEnd>,
+}
+
+/// Transaction control as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control<'a> {
+    /// A transaction begins; inside one this does nothing.
+    Begin,
+    /// The transaction ends, or is handed over to be decided elsewhere; `chain`: the next one begins at once.
+    Commit {
+        /// `AND CHAIN`
+        chain: bool,
+    },
+    /// The transaction is taken back.
+    Rollback {
+        /// `AND CHAIN`
+        chain: bool,
+    },
+    /// A savepoint is set.
+    Savepoint(Label<'a>),
+    /// Everything since the savepoint is taken back; it stays.
+    RollbackTo(Label<'a>),
+    /// The savepoint is given up; what was done since stays.
+    Release(Label<'a>),
+    /// A text of several statements: a transaction from its begin to its end, with plain statements in between.
+    Whole,
+    /// Among several statements, or not understood.
+    Unclear {
+        /// The transaction that it is sent in may end by it.
+        ends: bool,
+    },
+}
+
+/// A savepoint's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label<'a> {
+    pub(crate) name: &'a str,
+    /// Written without quotes: upper and lower case are one.
+    pub(crate) folds: bool,
+}
+
+impl Label<'_> {
+    pub(crate) fn key(self) -> String {
+        if self.folds { self.name.to_ascii_lowercase() } else { self.name.replace("\"\"", "\"") }
+    }
+}
+
+/// What a statement takes away of what pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinEnd {
+    /// What this cause left behind, all of it.
+    Of(PinCause),
+    /// Everything that a statement can take away, the settings too.
+    Everything,
+    /// Nothing that pins, but what the driver had prepared or a sequence had drawn.
+    Other,
 }
 
 /// A change of a session's settings.
@@ -197,8 +256,15 @@ pub trait Driver: sqlx::Database + Sized {
     /// Cancels, over another connection of the same user, whatever the session of this application name is doing.
     fn cancel(side: &mut Self::Connection, name: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Makes a connection that sessions have left their traces on as good as new.
-    fn clean(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Makes a connection that sessions have left their traces on as good as new. `keep`: what the driver has prepared
+    /// is known to be whole, and stays.
+    fn clean(conn: &mut Self::Connection, keep: bool) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Makes the server look up anew what the names in prepared statements stand for.
+    fn replan(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Asks whether a transaction is open, and whether it is aborted. Changes nothing.
+    fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
     fn end_doubtful(conn: &mut Self::Connection, end: End) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;

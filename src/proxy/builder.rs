@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Proxy;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Isolation, Tls};
+use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
 use crate::connector::Connector;
 use crate::credentials::{CredentialsProvider, Fixed};
 use crate::engine::Engine;
@@ -198,6 +198,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// its locks until then. Default: 60 s.
     pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
         self.config.idle_in_transaction_timeout = Some(span);
+        self
+    }
+
+    /// Which statements do not pin although they leave behind what cannot be followed; RDS Proxy's
+    /// `SessionPinningFilters`. Default: [`PinningFilter::None`].
+    pub fn session_pinning(mut self, filter: PinningFilter) -> Self {
+        self.config.session_pinning = Some(filter);
         self
     }
 

@@ -4,11 +4,11 @@ use std::io;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::state::{self, SettingChange};
-use super::{Connection, Possession};
-use crate::connector::Wire;
-use crate::engine::{Diagnosis, End, Engine, Found, Sequence};
-use crate::error::{Error, Phase};
+use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
+use super::{Connection, Intent, Possession};
+use crate::connector::{Soil, Wire};
+use crate::engine::{Diagnosis, End, Engine, Found, PinEnd, Sequence};
+use crate::error::{Error, Outcome, Phase};
 use crate::pin::{PinCause, PinReason};
 use crate::retry::Deadline;
 
@@ -20,14 +20,30 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) started: Instant,
     /// The setting that the statement under way changes.
     pub(super) change: Option<SettingChange>,
-    /// The statement under way may begin or end a transaction by its text.
-    pub(super) controls: bool,
+    /// The transaction control that is under way as text.
+    pub(super) turn: Option<Turn>,
+    /// The text under way may begin or end a transaction, and is not understood.
+    pub(super) unclear: bool,
+    /// What the statement under way takes away of the session's pins.
+    pub(super) ends: Option<PinEnd>,
+    /// How soiled the connection was before the statement.
+    pub(super) before: Soil,
     pub(super) done: bool,
 }
 
 impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) fn new(session: &'s mut Connection<DB>, phase: Phase) -> Self {
-        Self { session, phase, started: Instant::now(), change: None, controls: false, done: false }
+        Self {
+            session,
+            phase,
+            started: Instant::now(),
+            change: None,
+            turn: None,
+            unclear: false,
+            ends: None,
+            before: Soil::None,
+            done: false,
+        }
     }
 
     pub(super) fn wire(&mut self) -> &mut Wire<DB> {
@@ -40,6 +56,12 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
         if self.session.interrupted || self.session.state.abandoned().is_some() {
             Box::pin(self.settle_dropped()).await?;
+        }
+        if self.session.state.is_half_done() {
+            Box::pin(self.settle_half_done()).await?;
+        }
+        if self.wire().forgetful {
+            Box::pin(self.forget()).await?;
         }
         if self.session.pool.connector().is_strict() && self.wire().hands > 1 {
             Box::pin(self.clean()).await?;
@@ -84,6 +106,27 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             let settings = self.session.state.settings().clone();
             self.wire().applied = settings;
         }
+        Ok(())
+    }
+
+    /// Asks the server what became of a text that goes from begin to end and failed in between.
+    async fn settle_half_done(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        self.session.state.found_half_done(found != Found::Nothing);
+        if found == Found::Nothing {
+            self.ended();
+        }
+        Ok(())
+    }
+
+    /// Makes the driver forget what the server has forgotten.
+    async fn forget(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        self.wire().forgetful = false;
         Ok(())
     }
 
@@ -148,15 +191,91 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         Ok(())
     }
 
+    /// What a statement does to transaction and pins, before it is sent.
+    pub(super) async fn enter(&mut self, intent: &mut Intent<'_>) -> Result<(), Error> {
+        if let Some(control) = intent.control {
+            match self.session.state.read(control) {
+                Reading::Nothing => {}
+                Reading::Turn(turn) => self.turn_to(turn).await?,
+                Reading::Unclear { ends } => {
+                    self.unclear = true;
+                    if ends {
+                        self.session.state.taken_from_guard();
+                    }
+                    let pin = || PinReason::new(PinCause::RawTransaction, intent.sql);
+                    intent.pin = Some(intent.pin.take().unwrap_or_else(pin));
+                }
+            }
+        }
+        if self.phase == Phase::Statement && self.session.state.depth() > 0 {
+            self.phase = Phase::InTransaction;
+        }
+        // After the settings are there: from here on they are not replayed any more.
+        if let Some(reason) = intent.pin.take() {
+            if reason.cause() == PinCause::TemporaryObject && self.wire().hands > 1 {
+                Box::pin(self.replan()).await?;
+            }
+            self.session.pin_for(reason);
+        }
+        Ok(())
+    }
+
+    /// Transaction control as text that the session's account follows.
+    async fn turn_to(&mut self, turn: Turn) -> Result<(), Error> {
+        self.phase = match &turn {
+            Turn::Begin => Phase::Begin,
+            Turn::Commit { .. } => Phase::Commit,
+            Turn::Rollback { .. } => Phase::Rollback,
+            Turn::Whole => Phase::Statement,
+            Turn::Savepoint(_) | Turn::RollbackTo(_) | Turn::Release(_) => Phase::InTransaction,
+        };
+        if let Turn::Commit { .. } = turn
+            && let CommitPlan::Refuse(why) = self.session.state.commit_plan(1)
+        {
+            // The server would roll back as well, and call it a success.
+            self.phase = Phase::Rollback;
+            self.roll_back(1).await?;
+            self.rolled_back(1);
+            self.rest();
+            return Err(Error::TransactionAborted { why: state::aborted_by(&why), outcome: Outcome::RolledBack });
+        }
+        if let Turn::Begin | Turn::Whole = turn {
+            self.wire().open();
+        }
+        self.turn = Some(turn);
+        Ok(())
+    }
+
+    /// Makes the server look at all names again: a temporary object may stand before what others' plans mean by one.
+    async fn replan(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        let refused = self.until(deadline, async |wire| match DB::replan(&mut wire.driver).await {
+            // In an aborted transaction; then the statement is refused too.
+            Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(()),
+            result => result,
+        });
+        refused.await
+    }
+
     /// From here on the server may be working.
-    pub(super) fn begin(&mut self, change: Option<SettingChange>) {
+    pub(super) fn begin(&mut self, intent: Intent<'_>) {
         self.session.interrupted = true;
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
+            let wire = lease.conn();
+            self.before = wire.soil;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
-            lease.conn().soiled |= change.is_some();
+            if intent.change.is_some() {
+                wire.soil = wire.soil.max(Soil::Traces);
+            }
+            if intent.soils {
+                wire.soil = wire.soil.max(Soil::Traces);
+                self.before = wire.soil;
+            }
+            wire.forgetful |= intent.ends.is_some();
         }
-        self.change = change;
+        self.change = intent.change;
+        self.ends = intent.ends;
     }
 
     /// What this session has to do by itself must end within `borrow_timeout`.
@@ -229,14 +348,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            Diagnosis::Statement | Diagnosis::StalePlan
-                if self.phase == Phase::Commit && self.session.state.depth() == 1 =>
-            {
+            Diagnosis::Statement | Diagnosis::StalePlan if self.phase == Phase::Commit => {
+                self.turn = None;
                 self.rolled_back(1);
                 self.rest();
             }
             Diagnosis::Statement | Diagnosis::StalePlan => {
-                self.session.state.failed(&summary(&error));
+                if let Some(Turn::Whole) = self.turn.take() {
+                    self.session.state.failed_half_way(&summary(&error));
+                } else {
+                    self.session.state.failed(&summary(&error));
+                }
                 self.give_up_change();
             }
         }
@@ -257,20 +379,25 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// The server refused the statement, and the change of a setting with it.
     pub(super) fn give_up_change(&mut self) {
         if self.change.take().is_some() {
-            let pinned = self.session.state.pin_reason().is_some();
-            self.wire().soiled = pinned;
+            let before = self.before;
+            self.wire().soil = before;
         }
         self.rest();
     }
 
     pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
         self.done = true;
-        self.session.lose(self.phase, self.started.elapsed(), source)
+        let error = self.session.lose(self.phase, self.started.elapsed(), source);
+        if self.turn.take().is_some_and(|turn| turn.is_of_transaction()) {
+            // Whatever became of it, it is over.
+            self.session.state.rolled_back(1);
+        }
+        error
     }
 
     pub(super) fn committed(&mut self, depth: usize) {
         self.session.state.committed(depth);
-        self.ended(depth);
+        self.ended();
     }
 
     pub(super) fn rolled_back(&mut self, depth: usize) {
@@ -278,22 +405,50 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         // The server took the settings back as well.
         let settings = self.session.state.settings().clone();
         self.wire().applied = settings;
-        self.ended(depth);
+        self.ended();
     }
 
-    pub(super) fn ended(&mut self, depth: usize) {
-        if depth == 1 && self.session.state.pin_reason().is_none() {
+    fn ended(&mut self) {
+        if self.session.state.depth() == 0 && self.session.state.pin_reason().is_none() {
             self.wire().open = None;
+        }
+    }
+
+    /// The server has agreed to transaction control.
+    fn turned(&mut self, turn: Turn) {
+        let ends = matches!(turn, Turn::Commit { .. } | Turn::Rollback { .. });
+        let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
+        self.session.state.turned(turn);
+        if takes_back {
+            let settings = self.session.state.settings().clone();
+            self.wire().applied = settings;
+        }
+        self.ended();
+        if ends && self.session.state.depth() > 0 {
+            // The next one has begun with it.
+            let wire = self.wire();
+            wire.open = None;
+            wire.open();
         }
     }
 
     pub(super) fn finish(mut self) {
         if let Some(change) = self.change.take() {
             self.session.state.changed(change);
-            let (pinned, settings) = (self.session.state.pin_reason().is_some(), self.session.state.settings().clone());
+            let (before, settings) = (self.before, self.session.state.settings().clone());
             let wire = self.wire();
             wire.applied = settings;
-            wire.soiled = pinned;
+            wire.soil = before;
+        }
+        if let Some(turn) = self.turn.take() {
+            self.turned(turn);
+        }
+        if let Some(end) = self.ends.take()
+            && self.session.state.pins_ended(end)
+        {
+            // Still to be cleaned: what the pin covered is gone as far as statements tell.
+            self.wire().open = None;
+            self.session.unpinned();
         }
         self.rest();
     }
@@ -304,6 +459,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.session.interrupted = false;
         if self.session.state.is_free()
             && let Some(mut lease) = self.session.lease.take()
+            && lease.conn().soil == Soil::None
         {
             lease.end();
         }
@@ -315,10 +471,16 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
         if self.done {
             return;
         }
+        match self.turn.take() {
+            // Whatever of it has happened, no transaction goes on by it.
+            Some(turn) if turn.is_of_transaction() => return self.session.abandon(1),
+            Some(_) => self.session.state.aborted_beyond_repair("a savepoint's text was dropped half way"),
+            None => {}
+        }
         if self.session.state.is_free() {
             self.session.interrupted = false;
             self.session.lease = None;
-        } else if self.controls && self.session.state.depth() == 0 {
+        } else if self.unclear && self.session.state.depth() == 0 {
             // Whether a transaction is open now is not known: what the session did next could vanish with it.
             self.session.state.lost();
             self.session.interrupted = false;

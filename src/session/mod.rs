@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::connector::Connector;
-use crate::engine::{Class, End, Engine, Found, Sequence};
+use crate::config::PinningFilter;
+use crate::connector::{Connector, Soil};
+use crate::engine::{Class, Control, End, Engine, Found, PinEnd, Sequence};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Event;
 use crate::pin::{PinCause, PinReason};
@@ -56,15 +57,21 @@ struct Possession {
 }
 
 /// A statement as its session sees it.
-struct Intent {
+struct Intent<'a> {
+    sql: &'a str,
     pin: Option<PinReason>,
     change: Option<SettingChange>,
     sequence: Sequence,
+    control: Option<Control<'a>>,
+    ends: Option<PinEnd>,
+    /// It leaves something behind that the session has been told not to be pinned for.
+    soils: bool,
 }
 
-impl Intent {
+impl Intent<'_> {
     /// An exchange of the session's own.
-    const NONE: Self = Self { pin: None, change: None, sequence: Sequence::None };
+    const NONE: Self =
+        Self { sql: "", pin: None, change: None, sequence: Sequence::None, control: None, ends: None, soils: false };
 }
 
 /// Tells sessions apart.
@@ -171,7 +178,9 @@ impl<DB: Engine> Connection<DB> {
 
     /// Commits the transaction or savepoint at `depth`, and everything inside it.
     async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Commit, Intent::NONE).await?;
+        // A savepoint that is released commits nothing yet.
+        let phase = if depth == 1 { Phase::Commit } else { Phase::InTransaction };
+        let mut borrow = self.borrow(phase, Intent::NONE).await?;
         let why = match borrow.session.state.commit_plan(depth) {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
@@ -192,7 +201,11 @@ impl<DB: Engine> Connection<DB> {
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
                 borrow.roll_back(depth).await?;
-                Some((format!("it was aborted by an earlier error, {why}"), borrow.session.outcome_of_rollback()))
+                Some((state::aborted_by(&why), borrow.session.outcome_of_rollback()))
+            }
+            CommitPlan::Disown => {
+                borrow.end_doubtful(End::Rollback).await?;
+                Some((ended_by_itself(), Outcome::Unknown))
             }
         };
         match why {
@@ -247,20 +260,36 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// What a statement does to this session.
-    fn intent(&self, sql: &str) -> Intent {
-        let Class { pins, setting, sequence } = DB::classify(sql);
-        let change = setting.map(SettingChange::from);
+    fn intent<'a>(&self, sql: &'a str) -> Intent<'a> {
+        let Class { pins, setting, sequence, control, ends } = DB::classify(sql);
+        let mut change = setting.map(SettingChange::from);
+        if ends == Some(PinEnd::Everything) {
+            change = Some(SettingChange::Discard);
+        }
+        let filtered = pins == Some(PinCause::Setting)
+            && self.pool.connector().pinning_filter() == PinningFilter::ExcludeVariableSets;
+        let pins = pins.filter(|_| !filtered);
         // On a connection with an `init_query`, what a reset goes back to is not what other sessions expect.
         let stray = self.pool.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
-        Intent { pin: pins.map(|cause| PinReason::new(cause, sql)), change, sequence }
+        let pin = pins.map(|cause| PinReason::new(cause, sql));
+        Intent { sql, pin, change, sequence, control, ends, soils: filtered }
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
-    async fn borrow(&mut self, phase: Phase, intent: Intent) -> Result<Borrow<'_, DB>, Error> {
-        let phase = if phase == Phase::Statement && self.state.depth() > 0 { Phase::InTransaction } else { phase };
-        if self.state.is_lost() {
-            return Err(self.gone(phase));
+    async fn borrow(&mut self, phase: Phase, mut intent: Intent<'_>) -> Result<Borrow<'_, DB>, Error> {
+        if self.state.is_lost() && !self.begins_anew(intent.control) {
+            let phase = match intent.control {
+                Some(Control::Commit { .. }) => Phase::Commit,
+                _ if phase == Phase::Statement && self.state.depth() > 0 => Phase::InTransaction,
+                _ => phase,
+            };
+            let error = self.gone(phase);
+            if phase == Phase::Commit && self.state.is_begun_by_text() {
+                // That was its last word.
+                self.state.rolled_back(1);
+            }
+            return Err(error);
         }
         if self.lease.is_none() {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
@@ -271,19 +300,25 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = Borrow::new(self, phase);
         borrow.settle().await?;
         borrow.remember(intent.sequence)?;
-        // After the settings are there: from here on they are not replayed any more.
-        if let Some(reason) = intent.pin {
-            borrow.controls = matches!(reason.cause(), PinCause::RawTransaction | PinCause::SeveralStatements);
-            borrow.session.pin_for(reason);
-        }
-        borrow.begin(intent.change);
+        borrow.enter(&mut intent).await?;
+        borrow.begin(intent);
         Ok(borrow)
+    }
+
+    /// Whether a text puts an end to a lost transaction that a text had begun.
+    fn begins_anew(&mut self, control: Option<Control<'_>>) -> bool {
+        let anew = self.state.is_begun_by_text()
+            && matches!(control, Some(Control::Begin | Control::Rollback { .. } | Control::Whole));
+        if anew {
+            self.state.rolled_back(1);
+        }
+        anew && !self.state.is_lost()
     }
 
     fn pin_for(&mut self, reason: PinReason) {
         if let Some(lease) = &mut self.lease {
             let wire = lease.conn();
-            wire.soiled = true;
+            wire.soil = wire.soil.max(soil_of(reason.cause()));
             // Whatever was sent may have opened a transaction; a rollback without one does nothing.
             wire.open();
             lease.note(Purpose::Pin);
@@ -293,6 +328,14 @@ impl<DB: Engine> Connection<DB> {
             self.pool.events().emit(&Event::Pinned { reason: reason.clone() });
         }
         self.state.pin(reason);
+    }
+
+    /// What pinned the session is gone.
+    fn unpinned(&mut self) {
+        if let Some(since) = self.pinned_at.take() {
+            let held = self.pool.clock().now().since(since);
+            self.pool.events().emit(&Event::Unpinned { held });
+        }
     }
 
     /// The connection is broken: closes it, and says what that means for the work in hand.
@@ -330,11 +373,8 @@ impl<DB: Engine> Connection<DB> {
 
 impl<DB: Engine> Drop for Connection<DB> {
     fn drop(&mut self) {
-        if self.state.unpin().is_some()
-            && let Some(since) = self.pinned_at
-        {
-            let held = self.pool.clock().now().since(since);
-            self.pool.events().emit(&Event::Unpinned { held });
+        if self.state.unpin() {
+            self.unpinned();
         }
         if let Some(lease) = &mut self.lease {
             lease.begin();
@@ -349,6 +389,23 @@ impl<DB: Engine> fmt::Debug for Connection<DB> {
             .field("state", &self.state)
             .field("borrowing", &self.lease.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// What is left of a cause when its session has ended.
+fn soil_of(cause: PinCause) -> Soil {
+    match cause {
+        PinCause::TemporaryObject
+        | PinCause::AdvisoryLock
+        | PinCause::Listen
+        | PinCause::HoldableCursor
+        | PinCause::Setting
+        | PinCause::RawTransaction => Soil::Traces,
+        PinCause::PreparedStatement | PinCause::HandedOut | PinCause::SeveralStatements | PinCause::Procedure => {
+            Soil::Unknown
+        }
+        // A library stays in its process, and so may what is not known.
+        PinCause::Library | PinCause::UnknownStatement => Soil::Indelible,
     }
 }
 

@@ -4,19 +4,23 @@
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
 //! noted where it happened, and `commit` asks this account first.
 
-use crate::engine::{Setting, Settings};
+use crate::engine::{Control, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
 
 /// A session's account.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// 0 outside a transaction, 1 in one, more in savepoints.
-    depth: usize,
+    /// The open transaction, and the savepoints in it.
+    levels: Vec<Level>,
     /// What aborted the transaction, and how deep.
     aborted: Option<Aborted>,
-    /// The server's view may differ from this one: transaction control or several statements were sent as text, or the
-    /// physical connection was handed out.
+    /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
+    /// or the physical connection was handed out.
     doubtful: bool,
+    /// A text has ended, or may have ended, the transaction of a guard behind its back.
+    ended_by_text: bool,
+    /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
+    half_done: Option<String>,
     /// Something that may have committed by itself went by: transaction control as text, or whatever was done on the
     /// physical connection.
     may_have_committed: bool,
@@ -24,13 +28,29 @@ pub(super) struct State {
     abandoned: Option<usize>,
     /// The savepoint whose end is on its way: sent, and not answered yet.
     ending: Option<Ending>,
-    pin: Option<PinReason>,
+    /// Why the session is pinned, the oldest reason first; one of each cause.
+    pins: Vec<PinReason>,
     /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
     lost: bool,
     /// What the session has set, each with the statement that sets it again.
     settings: Settings,
-    /// What it had set when each open transaction or savepoint began: a rollback takes the settings back too.
-    frames: Vec<Settings>,
+}
+
+/// A transaction or savepoint.
+#[derive(Debug)]
+struct Level {
+    kind: Kind,
+    /// What was set when it began: a rollback takes the settings back too.
+    settings: Settings,
+}
+
+/// How a level came to be, and so who ends it.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// [`begin`](super::Connection::begin): its guard ends it.
+    Guard,
+    /// `BEGIN` as text, or `SAVEPOINT` with a name: another text ends it.
+    Text(Option<String>),
 }
 
 /// A change of a setting that is under way: noted when the server has agreed.
@@ -39,6 +59,8 @@ pub(super) enum SettingChange {
     Set(String, String),
     Reset(String),
     ResetAll,
+    /// `RESET ALL`, and who the session acts as.
+    Discard,
 }
 
 impl SettingChange {
@@ -55,6 +77,41 @@ impl From<Setting<'_>> for SettingChange {
             Setting::ResetAll => Self::ResetAll,
         }
     }
+}
+
+/// Transaction control as text, under way: noted when the server has agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Turn {
+    Begin,
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+    /// From begin to end in one text.
+    Whole,
+}
+
+impl Turn {
+    /// It is about the transaction as a whole.
+    pub(super) fn is_of_transaction(&self) -> bool {
+        !matches!(self, Self::Savepoint(_) | Self::RollbackTo(_) | Self::Release(_))
+    }
+}
+
+/// What to make of transaction control as text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It turns the session's account as it says.
+    Turn(Turn),
+    /// It changes nothing: a `BEGIN` inside a transaction, a `COMMIT` outside.
+    Nothing,
+    /// It cannot be followed, or would take a guard's transaction from it.
+    Unclear { ends: bool },
 }
 
 /// Settings that `RESET ALL` leaves: who the session acts as.
@@ -82,15 +139,18 @@ pub(super) enum CommitPlan {
     Probe,
     /// Roll back: an error has aborted the transaction.
     Refuse(String),
+    /// Roll back: what is open now is not what the guard had begun.
+    Disown,
 }
 
 impl State {
+    /// 0 outside a transaction, 1 in one, more in savepoints.
     pub(super) fn depth(&self) -> usize {
-        self.depth
+        self.levels.len()
     }
 
     pub(super) fn is_free(&self) -> bool {
-        self.depth == 0 && self.pin.is_none() && self.abandoned.is_none()
+        self.levels.is_empty() && self.pins.is_empty() && self.abandoned.is_none() && self.half_done.is_none()
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -106,51 +166,162 @@ impl State {
     }
 
     pub(super) fn pin_reason(&self) -> Option<&PinReason> {
-        self.pin.as_ref()
+        self.pins.first()
+    }
+
+    /// Whether the open transaction was begun by a text, so that a text ends it.
+    pub(super) fn is_begun_by_text(&self) -> bool {
+        matches!(self.levels.first(), Some(Level { kind: Kind::Text(_), .. }))
+    }
+
+    fn has_guards(&self) -> bool {
+        self.levels.iter().any(|level| level.kind == Kind::Guard)
     }
 
     /// Free -> in a transaction -> in a savepoint -> …
     pub(super) fn begun(&mut self) {
-        self.depth += 1;
-        self.frames.push(self.settings.clone());
+        self.push(Kind::Guard);
+    }
+
+    fn push(&mut self, kind: Kind) {
+        self.levels.push(Level { kind, settings: self.settings.clone() });
     }
 
     /// The transaction or savepoint at `depth` is committed, and everything inside it.
     pub(super) fn committed(&mut self, depth: usize) {
-        self.frames.truncate(depth - 1);
-        self.ended(depth);
+        self.levels.truncate(depth - 1);
+        self.ended();
     }
 
     /// The transaction or savepoint at `depth` is rolled back, or will be before anything else happens.
     pub(super) fn rolled_back(&mut self, depth: usize) {
-        if let Some(settings) = self.frames.drain(depth - 1..).next() {
-            self.settings = settings;
+        if let Some(level) = self.levels.get(depth - 1) {
+            self.settings = level.settings.clone();
         }
-        self.ended(depth);
+        self.levels.truncate(depth - 1);
+        self.ended();
     }
 
-    fn ended(&mut self, depth: usize) {
-        self.depth = depth - 1;
-        if self.aborted.as_ref().is_some_and(|aborted| aborted.depth >= depth) {
+    fn ended(&mut self) {
+        if self.aborted.as_ref().is_some_and(|aborted| aborted.depth > self.levels.len()) {
             self.aborted = None;
         }
-        if self.depth == 0 {
-            self.lost = self.lost && self.pin.is_some();
-            self.doubtful = self.pin.is_some();
+        if self.levels.is_empty() {
+            self.lost = self.lost && !self.pins.is_empty();
+            self.doubtful = self.pins.iter().any(|pin| pin.cause().may_control());
+            self.ended_by_text = false;
         }
+    }
+
+    /// What transaction control as text means here.
+    pub(super) fn read(&self, control: Control<'_>) -> Reading {
+        let turn = match control {
+            Control::Unclear { ends } => return Reading::Unclear { ends },
+            _ if self.doubtful => return Reading::Unclear { ends: true },
+            Control::Begin if self.depth() > 0 => return Reading::Nothing,
+            Control::Begin => Turn::Begin,
+            Control::Whole if self.depth() > 0 => return Reading::Unclear { ends: true },
+            Control::Whole => Turn::Whole,
+            // The server says no, or warns.
+            _ if self.depth() == 0 => return Reading::Nothing,
+            Control::Commit { .. } | Control::Rollback { .. } if self.has_guards() => {
+                return Reading::Unclear { ends: true };
+            }
+            Control::Commit { chain } => Turn::Commit { chain },
+            Control::Rollback { chain } => Turn::Rollback { chain },
+            Control::Savepoint(label) => Turn::Savepoint(label.key()),
+            Control::RollbackTo(label) => Turn::RollbackTo(label.key()),
+            Control::Release(label) => Turn::Release(label.key()),
+        };
+        match &turn {
+            Turn::RollbackTo(name) | Turn::Release(name) if self.find(name).is_none() => {
+                // Not one of a text: the server does not know it either, or it is a guard's or lies outside of one.
+                Reading::Unclear { ends: false }
+            }
+            _ => Reading::Turn(turn),
+        }
+    }
+
+    /// The innermost savepoint of this name, if no guard's lies in it.
+    fn find(&self, name: &str) -> Option<usize> {
+        let innermost = self.levels.iter().rposition(|level| level.kind == Kind::Guard).map_or(0, |guard| guard + 1);
+        let named = |level: &Level| matches!(&level.kind, Kind::Text(Some(known)) if known == name);
+        self.levels.iter().rposition(named).filter(|found| *found >= innermost)
+    }
+
+    /// The server has agreed to transaction control.
+    pub(super) fn turned(&mut self, turn: Turn) {
+        match turn {
+            Turn::Begin => self.push(Kind::Text(None)),
+            Turn::Whole => {}
+            Turn::Commit { chain } => {
+                self.committed(1);
+                if chain {
+                    self.push(Kind::Text(None));
+                }
+            }
+            Turn::Rollback { chain } => {
+                self.rolled_back(1);
+                if chain {
+                    self.push(Kind::Text(None));
+                }
+            }
+            Turn::Savepoint(name) => self.push(Kind::Text(Some(name))),
+            Turn::RollbackTo(name) => {
+                if let Some(found) = self.find(&name) {
+                    self.rolled_back(found + 1);
+                    self.push(Kind::Text(Some(name)));
+                }
+            }
+            Turn::Release(name) => {
+                if let Some(found) = self.find(&name) {
+                    self.committed(found + 1);
+                }
+            }
+        }
+    }
+
+    /// A text that goes from begin to end has failed: the server knows where.
+    pub(super) fn failed_half_way(&mut self, why: &str) {
+        self.half_done = Some(why.to_owned());
+    }
+
+    pub(super) fn is_half_done(&self) -> bool {
+        self.half_done.is_some()
+    }
+
+    /// What the server said to that: whether a transaction is open, which then is aborted.
+    pub(super) fn found_half_done(&mut self, open: bool) {
+        if let Some(why) = self.half_done.take()
+            && open
+        {
+            self.push(Kind::Text(None));
+            self.failed(&why);
+        }
+    }
+
+    /// Nothing but the end of the transaction makes good what happened.
+    pub(super) fn aborted_beyond_repair(&mut self, why: &str) {
+        self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
+    }
+
+    /// A text may have ended the transaction of a guard.
+    pub(super) fn taken_from_guard(&mut self) {
+        self.ended_by_text |= self.has_guards();
     }
 
     /// A statement has failed on a connection that is fine. The innermost savepoint can still be rolled back to.
     pub(super) fn failed(&mut self, why: &str) {
-        if self.depth > 0 && self.aborted.is_none() {
-            self.aborted = Some(Aborted { depth: self.depth, why: why.to_owned() });
+        if !self.levels.is_empty() && self.aborted.is_none() {
+            self.aborted = Some(Aborted { depth: self.levels.len(), why: why.to_owned() });
         }
     }
 
     /// The connection is gone. A free session just takes another; one that had state must not.
     pub(super) fn lost(&mut self) {
         self.abandoned = None;
-        self.lost = self.depth > 0 || self.pin.is_some();
+        self.half_done = None;
+        self.lost = !self.levels.is_empty() || !self.pins.is_empty();
     }
 
     /// The end of the savepoint at `depth` is sent. Should it be dropped before the answer, it is not sent again: the
@@ -207,28 +378,51 @@ impl State {
                 settings.remove(&name);
             }
             SettingChange::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),
+            SettingChange::Discard => settings.clear(),
         }
     }
 
     pub(super) fn pin(&mut self, reason: PinReason) {
-        self.doubtful = true;
+        self.doubtful |= reason.cause().may_control();
         // Any other statement is refused by the server where it would end a transaction.
         self.may_have_committed |=
             matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
-        self.pin.get_or_insert(reason);
+        if self.pins.iter().all(|pin| pin.cause() != reason.cause()) {
+            self.pins.push(reason);
+        }
     }
 
-    pub(super) fn unpin(&mut self) -> Option<PinReason> {
-        self.pin.take()
+    /// A statement has taken away what these causes had left behind. Not inside a transaction: a rollback would bring
+    /// some of it back, so there the pin stays. Returns whether the session is free of pins by it.
+    pub(super) fn pins_ended(&mut self, end: PinEnd) -> bool {
+        if self.pins.is_empty() || !self.levels.is_empty() || self.doubtful {
+            return false;
+        }
+        self.pins.retain(|pin| match end {
+            PinEnd::Of(cause) => pin.cause() != cause,
+            PinEnd::Everything => !pin.cause().can_end(),
+            PinEnd::Other => true,
+        });
+        self.pins.is_empty()
+    }
+
+    pub(super) fn unpin(&mut self) -> bool {
+        !std::mem::take(&mut self.pins).is_empty()
     }
 
     pub(super) fn commit_plan(&self, depth: usize) -> CommitPlan {
         match &self.aborted {
+            _ if self.ended_by_text && depth == 1 => CommitPlan::Disown,
             Some(aborted) if aborted.depth >= depth => CommitPlan::Refuse(aborted.why.clone()),
             _ if self.doubtful && depth == 1 => CommitPlan::Probe,
             _ => CommitPlan::Commit,
         }
     }
+}
+
+/// Why a transaction did not commit.
+pub(super) fn aborted_by(why: &str) -> String {
+    format!("it was aborted by an earlier error, {why}")
 }
 
 /// The text that begins at this depth.

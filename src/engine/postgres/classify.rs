@@ -3,9 +3,10 @@
 //! Only what is known is plain; whatever is not understood pins. State that hides inside functions, procedures and `DO`
 //! blocks is not seen: `CALL` and `DO` pin, a function called from a query does not.
 
+use super::control;
 use super::settings::{self, Change};
 use crate::engine::lexer::{Lexer, Token};
-use crate::engine::{Class, Sequence};
+use crate::engine::{Class, Control, PinEnd, Sequence};
 use crate::pin::PinCause;
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
@@ -47,11 +48,9 @@ const PLAIN: [&str; 34] = [
     "copy",
 ];
 
-const TRANSACTION: [&str; 8] = ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];
-
 /// Functions that leave something behind in the session that calls them.
 const PINNING: [(&str, PinCause); 10] = [
-    ("set_config", PinCause::UnknownStatement),
+    ("set_config", PinCause::Setting),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
     ("pg_advisory_lock_shared", PinCause::AdvisoryLock),
@@ -67,23 +66,111 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
     let mut lexer = Lexer::new(sql);
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
-    let mut several = false;
+    let mut sequence = Series::default();
     while let Some(statement) = Statement::scan(&mut lexer) {
-        several |= found.is_some();
+        let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
+        sequence.add(control, found.is_some());
         all.sequence = all.sequence.max(statement.sequence);
         all.pins = all.pins.or_else(|| statement.pins());
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
-    if several {
+    if sequence.several {
         // A setting among several statements is not taken apart from them.
-        return Class { pins: all.pins.map(|_| PinCause::SeveralStatements), ..all };
+        all.control = sequence.control();
+        let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
+        return Class { pins: pins.then_some(PinCause::SeveralStatements), ..all };
     }
-    match settings::change(&sql[statement.start..statement.end]) {
+    let text = &sql[statement.start..statement.end];
+    if let Some(control) = sequence.first {
+        let pins = control.is_none().then_some(PinCause::RawTransaction);
+        return Class { pins, control: control.or(Some(Control::Unclear { ends: true })), ..all };
+    }
+    if let Some(ends) = pin_end(statement.first, text) {
+        return Class { pins: None, ends: Some(ends), ..all };
+    }
+    match settings::change(text) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
         Some(Change::Passing) => Class { pins: None, ..all },
         None => all,
     }
+}
+
+/// The transaction control in a text of one or more statements.
+#[derive(Default)]
+struct Series<'a> {
+    several: bool,
+    /// Of the first statement: whether it is control, and which if it is understood.
+    first: Option<Option<Control<'a>>>,
+    last: Option<Option<Control<'a>>>,
+    /// Something that neither begins nor ends a transaction stands in the middle.
+    any: bool,
+    /// Control where a transaction from begin to end has none.
+    astray: bool,
+    ends: bool,
+}
+
+impl<'a> Series<'a> {
+    fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool) {
+        if follows {
+            self.several = true;
+            // What was the last until now stands in the middle.
+            self.astray |= self.any && self.last.is_some();
+            self.any = true;
+        } else {
+            self.first = control;
+        }
+        self.last = control;
+        self.ends |= match control {
+            None | Some(Some(Control::Begin | Control::Savepoint(_) | Control::Release(_))) => false,
+            Some(_) => true,
+        };
+    }
+
+    /// What several statements are together.
+    fn control(&self) -> Option<Control<'a>> {
+        let ended =
+            matches!(self.last, Some(Some(Control::Commit { chain: false } | Control::Rollback { chain: false })));
+        if self.first == Some(Some(Control::Begin)) && ended && !self.astray {
+            return Some(Control::Whole);
+        }
+        let none = self.first.is_none() && self.last.is_none() && !self.astray;
+        (!none).then_some(Control::Unclear { ends: self.ends })
+    }
+}
+
+/// Statements that take away what earlier ones left behind in the session.
+fn pin_end(first: Token<'_>, statement: &str) -> Option<PinEnd> {
+    let mut tokens = Lexer::new(statement).skip(1);
+    let mut next = || tokens.next();
+    let end = match first {
+        first if is(first, "unlisten") => (next()? == Token::Symbol(b'*')).then_some(PinEnd::Of(PinCause::Listen))?,
+        first if is(first, "close") => is(next()?, "all").then_some(PinEnd::Of(PinCause::HoldableCursor))?,
+        first if is(first, "deallocate") => {
+            let mut what = next()?;
+            if is(what, "prepare") {
+                what = next()?;
+            }
+            if is(what, "all") { PinEnd::Of(PinCause::PreparedStatement) } else { PinEnd::Other }
+        }
+        first if is(first, "discard") => match next()? {
+            what if is(what, "all") => PinEnd::Everything,
+            what if is(what, "temp") || is(what, "temporary") => PinEnd::Of(PinCause::TemporaryObject),
+            what if is(what, "plans") || is(what, "sequences") => PinEnd::Other,
+            _ => return None,
+        },
+        first if is(first, "select") => {
+            let mut name = next()?;
+            if is(name, "pg_catalog") && next()? == Token::Symbol(b'.') {
+                name = next()?;
+            }
+            let call = is(name, "pg_advisory_unlock_all") && next()? == Token::Symbol(b'(');
+            (call && next()? == Token::Symbol(b')')).then_some(PinEnd::Of(PinCause::AdvisoryLock))?
+        }
+        _ => return None,
+    };
+    // Anything after it may keep it from running.
+    tokens.next().is_none().then_some(end)
 }
 
 /// One statement, as far as its words tell.
@@ -95,6 +182,8 @@ struct Statement<'a> {
     /// What pins whatever the statement is: a function, a temporary object, a cursor that is held.
     cause: Option<PinCause>,
     sequence: Sequence,
+    /// It names a setting that changes how texts are read, or one that no reset takes back.
+    changes_reading: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -108,7 +197,8 @@ impl<'a> Statement<'a> {
         };
         let draws = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
         let sequence = if draws { Sequence::Draws } else { Sequence::None };
-        let mut statement = Self { start, end: lexer.at(), first, second: None, cause: None, sequence };
+        let mut statement =
+            Self { start, end: lexer.at(), first, second: None, cause: None, sequence, changes_reading: false };
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
@@ -148,6 +238,9 @@ impl<'a> Statement<'a> {
     /// A word or identifier anywhere in the statement, and the two tokens before it.
     fn named(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>) {
         let (Token::Word(name) | Token::Identifier(name)) = token else { return };
+        self.changes_reading |= ["standard_conforming_strings", "backslash_quote", "seed"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known));
         let cause = if name.len() >= 7 && name.as_bytes()[..7].eq_ignore_ascii_case(b"pg_temp") {
             PinCause::TemporaryObject
         } else if is(token, "temp") || is(token, "temporary") {
@@ -167,6 +260,10 @@ impl<'a> Statement<'a> {
         self.cause = self.cause.or(Some(cause));
     }
 
+    fn is_control(&self) -> bool {
+        control::is_control(self.first, self.second)
+    }
+
     fn pins(&self) -> Option<PinCause> {
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
@@ -174,14 +271,19 @@ impl<'a> Statement<'a> {
         if among(&PLAIN) {
             return self.cause;
         }
-        Some(if among(&TRANSACTION) || among(&["prepare"]) && second("transaction") {
-            PinCause::RawTransaction
-        } else if among(&["listen"]) {
+        if self.is_control() || among(&["commit", "rollback"]) && second("prepared") {
+            return self.cause;
+        }
+        Some(if among(&["listen"]) {
             PinCause::Listen
         } else if among(&["prepare"]) {
             PinCause::PreparedStatement
         } else if among(&["load"]) {
             PinCause::Library
+        } else if among(&["call", "do"]) {
+            PinCause::Procedure
+        } else if among(&["set", "reset"]) && !self.changes_reading {
+            PinCause::Setting
         } else {
             PinCause::UnknownStatement
         })
@@ -235,9 +337,7 @@ mod tests {
     #[test]
     fn what_leaves_something_behind_pins_and_says_why() {
         for (sql, cause) in [
-            ("begin", PinCause::RawTransaction),
-            ("start transaction", PinCause::RawTransaction),
-            ("prepare transaction 'x'", PinCause::RawTransaction),
+            ("commit nonsense", PinCause::RawTransaction),
             ("commit; select 1", PinCause::SeveralStatements),
             ("select 1; set x = 1", PinCause::SeveralStatements),
             ("create temp table t ()", PinCause::TemporaryObject),
@@ -251,23 +351,56 @@ mod tests {
             ("select pg_catalog . pg_try_advisory_lock /* x */ (1)", PinCause::AdvisoryLock),
             ("select \"pg_advisory_lock\"(1)", PinCause::AdvisoryLock),
             ("select u&\"\\0070g_advisory_lock\"(1)", PinCause::UnknownStatement),
-            ("insert into t select set_config('a', v, false) from s", PinCause::UnknownStatement),
+            ("insert into t select set_config('a', v, false) from s", PinCause::Setting),
             ("listen orders", PinCause::Listen),
             ("prepare p as select 1", PinCause::PreparedStatement),
             ("declare c cursor with hold for select 1", PinCause::HoldableCursor),
             ("load 'auto_explain'", PinCause::Library),
-            ("do $$ begin end $$", PinCause::UnknownStatement),
-            ("call p()", PinCause::UnknownStatement),
-            ("discard all", PinCause::UnknownStatement),
-            ("deallocate all", PinCause::UnknownStatement),
+            ("do $$ begin end $$", PinCause::Procedure),
+            ("call p()", PinCause::Procedure),
+            ("discard nothing", PinCause::UnknownStatement),
             ("selectx", PinCause::UnknownStatement),
             ("\"select\"", PinCause::UnknownStatement),
             ("$$select$$", PinCause::UnknownStatement),
-            ("set session characteristics as transaction read only", PinCause::UnknownStatement),
+            ("set session characteristics as transaction read only", PinCause::Setting),
             ("set standard_conforming_strings = off", PinCause::UnknownStatement),
             ("set seed to 0.5", PinCause::UnknownStatement),
+            ("begin; set x = 1; commit", PinCause::SeveralStatements),
+            ("begin; select 1", PinCause::SeveralStatements),
+            ("begin; commit; begin; commit", PinCause::SeveralStatements),
         ] {
             assert_eq!(pins(sql), Some(cause), "{sql}");
+        }
+    }
+
+    #[test]
+    fn transaction_control_and_the_ends_of_pins_do_not_pin() {
+        let end = |sql| (classify(sql).pins, classify(sql).ends);
+        for (sql, ends) in [
+            ("unlisten *", PinEnd::Of(PinCause::Listen)),
+            ("close all", PinEnd::Of(PinCause::HoldableCursor)),
+            ("deallocate prepare all", PinEnd::Of(PinCause::PreparedStatement)),
+            ("deallocate p", PinEnd::Other),
+            ("discard all;", PinEnd::Everything),
+            ("DISCARD TEMPORARY", PinEnd::Of(PinCause::TemporaryObject)),
+            ("select pg_catalog.pg_advisory_unlock_all()", PinEnd::Of(PinCause::AdvisoryLock)),
+        ] {
+            assert_eq!(end(sql), (None, Some(ends)), "{sql}");
+        }
+        for sql in ["unlisten orders", "close c", "select pg_advisory_unlock_all() where false"] {
+            assert_eq!(end(sql), (None, None), "{sql}");
+        }
+        assert_eq!(classify("commit prepared 'x'"), Class::default());
+        for (sql, control) in [
+            ("begin", Some(Control::Begin)),
+            ("begin; insert into t values (1); select 1; commit", Some(Control::Whole)),
+            ("begin; rollback", Some(Control::Whole)),
+            ("select 1; select 2", None),
+        ] {
+            assert_eq!((classify(sql).pins, classify(sql).control), (None, control), "{sql}");
+        }
+        for (sql, ends) in [("begin; select 1", false), ("select 1; commit", true), ("rollback; begin", true)] {
+            assert_eq!(classify(sql).control, Some(Control::Unclear { ends }), "{sql}");
         }
     }
 
@@ -317,6 +450,8 @@ mod tests {
             "set transaction isolation level serializable",
             "set constraints all deferred",
             "select set_config('search_path', 'x', true)",
+            "select set_config('app.tenant', $1, true)",
+            "select set_config('app.tenant', $1::text, true), pg_catalog.set_config('role', 'x', true)",
         ] {
             assert_eq!(classify(sql), Class::default(), "{sql}");
         }

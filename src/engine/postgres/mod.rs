@@ -2,6 +2,7 @@
 
 mod classify;
 mod connect;
+mod control;
 mod diagnose;
 mod settings;
 
@@ -14,6 +15,21 @@ use super::{Class, Diagnosis, Driver, End, Found, Login, Settings};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
+
+/// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
+const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP";
+
+/// What the refusal of a savepoint says of the transaction.
+fn found(refusal: Error) -> Result<Found, Error> {
+    match refusal.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
+        // in_failed_sql_transaction
+        Some("25P02") => Ok(Found::Aborted),
+        // no_active_sql_transaction
+        Some("25P01") => Ok(Found::Nothing),
+        _ => Err(refusal),
+    }
+}
 
 impl Driver for Postgres {
     const FAMILY: &'static str = "postgres";
@@ -69,10 +85,25 @@ impl Driver for Postgres {
         sqlx::query(cancel).bind(name).persistent(false).execute(side).await.map(|_| ())
     }
 
-    async fn clean(conn: &mut PgConnection) -> Result<(), Error> {
+    async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
+        if keep {
+            return Self::run(conn, DISCARD_ALL_BUT_PLANS.to_owned()).await;
+        }
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
         conn.clear_cached_statements().await?;
         Self::run(conn, "DISCARD ALL".to_owned()).await
+    }
+
+    async fn replan(conn: &mut PgConnection) -> Result<(), Error> {
+        // The server looks anew when an object changes, not when another comes to stand before it:
+        // https://www.postgresql.org/docs/current/sql-prepare.html
+        Self::run(conn, "DISCARD PLANS".to_owned()).await
+    }
+
+    async fn probe(conn: &mut PgConnection) -> Result<Found, Error> {
+        let text = "SAVEPOINT lambda_rds_probe; RELEASE SAVEPOINT lambda_rds_probe";
+        let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
+        found(error)
     }
 
     async fn end_doubtful(conn: &mut PgConnection, end: End) -> Result<Found, Error> {
@@ -82,13 +113,11 @@ impl Driver for Postgres {
             End::Rollback => "SAVEPOINT lambda_rds_probe; ROLLBACK",
         };
         let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
-        match error.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
-            // in_failed_sql_transaction
-            Some("25P02") => Self::run(conn, "ROLLBACK".to_owned()).await.map(|()| Found::Aborted),
-            // no_active_sql_transaction
-            Some("25P01") => Ok(Found::Nothing),
-            _ => Err(error),
+        let found = found(error)?;
+        if found == Found::Aborted {
+            Self::run(conn, "ROLLBACK".to_owned()).await?;
         }
+        Ok(found)
     }
 
     async fn close(conn: PgConnection) {

@@ -145,8 +145,31 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     Some(Change::Lasting(Setting::Reset(name)))
 }
 
-/// `select [pg_catalog.]set_config('name', 'value', true|false)` and nothing else: only then is it known to run once.
+/// `select [pg_catalog.]set_config('name', 'value', true|false), …` and nothing else: only then is it known to run once.
+/// Any number that end with the transaction, whatever their values; or one that lasts, with a value that the text tells.
 fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
+    let mut lasting = None;
+    let mut count = 0;
+    loop {
+        let (name, value_is_known, local) = call(&mut tokens)?;
+        count += 1;
+        if !local {
+            if !value_is_known {
+                return None;
+            }
+            lasting = Some(Setting::Set { name: Name(name, None), statement });
+        }
+        match (tokens.next(), lasting) {
+            (None, None) => return Some(Change::Passing),
+            (None, Some(setting)) if count == 1 => return Some(Change::Lasting(setting)),
+            (Some(Token::Symbol(b',')), _) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// One call: the name, whether the text tells the value, and whether it ends with the transaction.
+fn call<'a>(tokens: &mut Lexer<'a>) -> Option<(&'a str, bool, bool)> {
     let mut name = tokens.next()?;
     if is(name, "pg_catalog") {
         if tokens.next()? != Token::Symbol(b'.') {
@@ -158,12 +181,24 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
         return None;
     }
     let Token::String(setting) = tokens.next()? else { return None };
-    let comma = Token::Symbol(b',');
-    if tokens.next()? != comma || !matches!(tokens.next()?, Token::String(_)) || tokens.next()? != comma {
+    if tokens.next()? != Token::Symbol(b',') {
+        return None;
+    }
+    let value_is_known = match tokens.next()? {
+        Token::String(_) => true,
+        Token::Word(parameter) if parameter.starts_with('$') => false,
+        _ => return None,
+    };
+    let mut comma = tokens.next()?;
+    if comma == Token::Symbol(b':') && tokens.next()? == Token::Symbol(b':') && matches!(tokens.next()?, Token::Word(_))
+    {
+        comma = tokens.next()?;
+    }
+    if comma != Token::Symbol(b',') {
         return None;
     }
     let local = tokens.next()?;
-    if tokens.next()? != Token::Symbol(b')') || tokens.next().is_some() {
+    if tokens.next()? != Token::Symbol(b')') || !is(local, "true") && !is(local, "false") {
         return None;
     }
     let plain_name =
@@ -171,13 +206,7 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
     if !plain_name || NOT_MOVED.iter().any(|known| setting.eq_ignore_ascii_case(known)) {
         return None;
     }
-    if is(local, "true") {
-        Some(Change::Passing)
-    } else if is(local, "false") {
-        Some(Change::Lasting(Setting::Set { name: Name(setting, None), statement }))
-    } else {
-        None
-    }
+    Some((setting, value_is_known, is(local, "true")))
 }
 
 /// The statements, in one text, that take a connection from `applied` to `wanted`.
@@ -257,6 +286,8 @@ mod tests {
             "select set_config('x', $1, false)",
             "select set_config('x', 'y', $1)",
             "select set_config('x', 'y', false), 1",
+            "select set_config('x', 'y', false), set_config('z', 'y', true)",
+            "select set_config('x', lower('Y'), true)",
             "select set_config('x', 'y', false) from t",
             "select set_config('we\"ird', 'y', false)",
             "select 1",

@@ -1,0 +1,364 @@
+//! Transactions that the application writes as text: `BEGIN`, `COMMIT`, `ROLLBACK TO`, whole ones in one text.
+
+use futures_util::FutureExt;
+use lambda_rds::{Connection, Error, Outcome, PinCause, PinReason, PinningFilter, Postgres};
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::proxy_to;
+
+async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+async fn text(conn: &mut Connection<Postgres>, sql: &str) -> Result<String, Error> {
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(conn).await?)
+}
+
+async fn rows(conn: &mut Connection<Postgres>) -> Result<String, Error> {
+    text(conn, "select coalesce(string_agg(n::text, ',' order by n), '') from raw").await
+}
+
+fn cause(conn: &Connection<Postgres>) -> Option<PinCause> {
+    conn.pin_reason().map(PinReason::cause)
+}
+
+async fn stage() -> Server {
+    let options =
+        PostgresOptions { settings: vec![("max_prepared_transactions", "5".into())], ..PostgresOptions::default() };
+    let server = Server::start(options).await;
+    server.execute("create table raw (n int primary key deferrable initially deferred); grant all on raw to app").await;
+    server
+}
+
+#[tokio::test]
+async fn a_transaction_as_text_holds_its_connection_until_it_ends_and_pins_nothing() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(2).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for (begin, end, kept) in [
+        ("begin", "commit", true),
+        ("start transaction isolation level serializable", "end", true),
+        ("BEGIN work", "abort", false),
+        ("begin", "rollback and no chain", false),
+    ] {
+        run(&mut conn, begin).await?;
+        run(&mut conn, "insert into raw values (1)").await?;
+        run(&mut conn, "set work_mem = '7MB'").await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 1), "{begin}");
+        // Nobody else is in it.
+        assert_eq!(rows(&mut proxy.get_connection().await?).await?, "", "{begin}");
+        run(&mut conn, end).await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
+        assert_eq!(rows(&mut conn).await?, if kept { "1" } else { "" }, "{end}");
+        assert_eq!(text(&mut conn, "show work_mem").await?, if kept { "7MB" } else { "4MB" }, "{end}");
+        run(&mut conn, "delete from raw").await?;
+        run(&mut conn, "reset work_mem").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn savepoints_as_text_take_settings_and_errors_back() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    run(&mut conn, "set work_mem = '5MB'").await?;
+    run(&mut conn, "savepoint \"A\"").await?;
+    run(&mut conn, "savepoint a").await?;
+    run(&mut conn, "set work_mem = '6MB'").await?;
+    assert!(run(&mut conn, "select 1 / 0").await.is_err());
+    run(&mut conn, "rollback to savepoint A").await?;
+    assert_eq!(text(&mut conn, "show work_mem").await?, "5MB");
+    run(&mut conn, "insert into raw values (2)").await?;
+    run(&mut conn, "release \"A\"").await?;
+    run(&mut conn, "commit").await?;
+    assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2"));
+    assert_eq!(text(&mut conn, "show work_mem").await?, "5MB");
+    // What the session believes is what a connection gets that has had others.
+    run(&mut proxy.get_connection().await?, "set work_mem = '8MB'").await?;
+    assert_eq!(text(&mut conn, "show work_mem").await?, "5MB");
+
+    // Savepoints of texts and of guards, one in the other.
+    run(&mut conn, "begin").await?;
+    let mut guard = conn.begin().await?;
+    run(&mut guard, "savepoint within").await?;
+    assert!(run(&mut guard, "select 1 / 0").await.is_err());
+    run(&mut guard, "rollback to within").await?;
+    run(&mut guard, "insert into raw values (3)").await?;
+    guard.commit().await?;
+    let guard = conn.begin().await?;
+    guard.rollback().await?;
+    run(&mut conn, "commit").await?;
+    assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2,3"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn committing_what_was_aborted_is_an_error_as_text_too() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for commit in ["commit", "end work", "prepare transaction 'x'", "commit and chain"] {
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into raw values (1)").await?;
+        assert!(run(&mut conn, "select 1 / 0").await.is_err());
+        let error = run(&mut conn, commit).await.unwrap_err();
+        assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::RolledBack, .. }), "{commit}: {error:?}");
+        assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("", 0), "{commit}");
+    }
+    // Refused at the commit itself: the server has rolled back.
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1), (1)").await?;
+    assert!(matches!(run(&mut conn, "commit").await.unwrap_err(), Error::Database(_)));
+    assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("", 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chained_transaction_goes_on() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    run(&mut conn, "set work_mem = '5MB'").await?;
+    run(&mut conn, "commit and chain").await?;
+    run(&mut conn, "insert into raw values (2)").await?;
+    run(&mut conn, "set work_mem = '6MB'").await?;
+    assert_eq!(proxy.status().leased, 1);
+    drop(conn);
+    let mut conn = proxy.get_connection().await?;
+    assert_eq!(rows(&mut conn).await?, "1", "the second one was rolled back with its session");
+    assert_eq!(text(&mut conn, "show work_mem").await?, "4MB");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_this_sessions_no_longer() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    run(&mut conn, "prepare transaction 'later'").await?;
+    assert_eq!((cause(&conn), proxy.status().leased, rows(&mut conn).await?.as_str()), (None, 0, ""));
+    run(&mut conn, "commit prepared 'later'").await?;
+    assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_whole_transaction_in_one_text_pins_nothing_whether_it_succeeds_or_fails() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin; insert into raw values (1); commit").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    // Fails in between: the transaction stays open, aborted, as on a connection of one's own.
+    assert!(run(&mut conn, "begin; insert into raw values (2); select 1 / 0; commit").await.is_err());
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 1));
+    let refused = run(&mut conn, "select 1").await.unwrap_err();
+    assert_eq!(refused.sqlstate().as_deref(), Some("25P02"));
+    run(&mut conn, "rollback").await?;
+    assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("1", 0));
+    // Refused as a whole: nothing was begun.
+    assert!(run(&mut conn, "begin; select nonsense from; commit").await.is_err());
+    assert_eq!(rows(&mut conn).await?, "1");
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    // And with the session gone in between.
+    assert!(run(&mut conn, "begin; insert into raw values (2); select 1 / 0; commit").await.is_err());
+    drop(conn);
+    assert_eq!(rows(&mut proxy.get_connection().await?).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guards_transaction_that_a_text_has_ended_never_commits_with_ok() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for ended in [
+        "commit",
+        "rollback",
+        "commit and chain",
+        "rollback and chain",
+        "rollback; begin",
+        "commit; begin; select 1",
+        "begin; commit",
+        "prepare transaction 'x'",
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "insert into raw values (1)").await?;
+        run(&mut tx, ended).await?;
+        run(&mut tx, "select 1").await?;
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::Unknown, .. }), "{ended}: {error:?}");
+        drop(conn);
+        server.execute("delete from raw").await;
+        server
+            .execute("do $$ begin if exists (select from pg_prepared_xacts) then raise notice 'x'; end if; end $$")
+            .await;
+    }
+    server.execute("rollback prepared 'x'").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropped_transaction_control_leaves_no_transaction_behind() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for polls in 1..4 {
+        for dropped in ["begin", "commit", "rollback", "begin; select pg_sleep(0.01); commit", "commit and chain"] {
+            if !dropped.starts_with("begin") {
+                run(&mut conn, "begin").await?;
+                run(&mut conn, "set work_mem = '5MB'").await?;
+            }
+            let mut answered = false;
+            {
+                let mut future = Box::pin(run(&mut conn, dropped));
+                for _ in 0..polls {
+                    if !answered {
+                        answered = future.as_mut().now_or_never().is_some();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            if answered {
+                // The server was quicker.
+                run(&mut conn, "rollback").await?;
+                run(&mut conn, "reset work_mem").await?;
+                continue;
+            }
+            // Neither this session's next statement nor another's is in a transaction.
+            for session in [&mut conn, &mut proxy.get_connection().await?] {
+                // Outside a transaction the two are the same moment.
+                let stamps = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(&mut *session).await?;
+                assert!(stamps.try_get::<bool, _>(0)?, "{dropped} after {polls} polls: {session:?}");
+            }
+            run(&mut conn, "reset work_mem").await?;
+            let other = text(&mut proxy.get_connection().await?, "show work_mem").await?;
+            assert_eq!(other, "4MB", "{dropped} after {polls} polls");
+        }
+    }
+    // A savepoint whose text was dropped: the transaction must not commit as if nothing had happened.
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    if run(&mut conn, "savepoint a").now_or_never().is_some() {
+        return Ok(());
+    }
+    let error = run(&mut conn, "commit").await.unwrap_err();
+    assert!(matches!(error, Error::TransactionAborted { .. }), "{error:?}");
+    assert_eq!(rows(&mut conn).await?, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_transaction_as_text_is_over_when_the_application_ends_it() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for end in ["rollback", "commit", "begin; select 1; commit"] {
+        run(&mut conn, "begin").await?;
+        let pid = text(&mut conn, "select pg_backend_pid()::text").await?;
+        server.execute(&format!("select pg_terminate_backend({pid})")).await;
+        let lost = run(&mut conn, "insert into raw values (1)").await.unwrap_err();
+        assert_eq!(lost.outcome(), Outcome::RolledBack, "{lost:?}");
+        assert!(matches!(run(&mut conn, "select 1").await, Err(Error::ConnectionLost { .. })));
+        match end {
+            "commit" => {
+                let refused = run(&mut conn, end).await.unwrap_err();
+                assert!(matches!(refused, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{refused:?}");
+            }
+            end => run(&mut conn, end).await?,
+        }
+        assert_eq!(rows(&mut conn).await?, "", "after {end}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "set work_mem = '5MB'").await?;
+    for (pinned, pin, end) in [
+        ("listen a", PinCause::Listen, "unlisten *"),
+        ("select pg_advisory_lock(1)", PinCause::AdvisoryLock, "select pg_advisory_unlock_all()"),
+        ("prepare p as select 1", PinCause::PreparedStatement, "deallocate all"),
+        ("create temp table t (n int)", PinCause::TemporaryObject, "discard temp"),
+        ("declare c cursor with hold for select 1", PinCause::HoldableCursor, "close all"),
+    ] {
+        run(&mut conn, pinned).await?;
+        assert_eq!(cause(&conn), Some(pin), "{pinned}");
+        run(&mut conn, "set lock_timeout = '3s'").await?;
+        // Inside a transaction it could come back.
+        run(&mut conn, "begin").await?;
+        run(&mut conn, end).await?;
+        run(&mut conn, "rollback").await?;
+        assert_eq!(cause(&conn), Some(pin), "{pinned}");
+        run(&mut conn, end).await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
+        assert_eq!(
+            text(&mut conn, "select current_setting('work_mem') || current_setting('lock_timeout')").await?,
+            "5MB3s"
+        );
+        let mut other = proxy.get_connection().await?;
+        assert_eq!(
+            text(&mut other, "select current_setting('work_mem') || current_setting('lock_timeout')").await?,
+            "4MB0"
+        );
+        run(&mut conn, "reset lock_timeout").await?;
+    }
+    // Two causes, two ends.
+    run(&mut conn, "listen a").await?;
+    run(&mut conn, "create temp table t (n int)").await?;
+    run(&mut conn, "unlisten *").await?;
+    assert!(conn.pin_reason().is_some());
+    run(&mut conn, "discard all").await?;
+    assert_eq!(cause(&conn), None);
+    assert_eq!(text(&mut conn, "show work_mem").await?, "4MB", "and the settings are gone with it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_temporary_table_stands_before_what_others_prepared() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut one, "insert into raw values (1)").await?;
+    assert_eq!(rows(&mut one).await?, "1");
+    run(&mut other, "create temp table raw (n int)").await?;
+    assert_eq!(rows(&mut other).await?, "", "its own table, whatever the connection has prepared");
+    drop(other);
+    assert_eq!(rows(&mut one).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn variable_sets_that_are_excluded_from_pinning_are_seen_by_nobody_else() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).session_pinning(PinningFilter::ExcludeVariableSets).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let set = "select set_config('work_mem', $1, false)";
+    sqlx::query(set).bind("9MB").execute(&mut conn).await?;
+    assert_eq!(cause(&conn), None);
+    assert_eq!(text(&mut proxy.get_connection().await?, "show work_mem").await?, "4MB");
+    let mut tx = conn.begin().await?;
+    sqlx::query(set).bind("9MB").execute(&mut *tx).await?;
+    assert_eq!(text(&mut tx, "show work_mem").await?, "9MB");
+    tx.commit().await?;
+    assert_eq!(
+        (cause(&conn), text(&mut proxy.get_connection().await?, "show work_mem").await?.as_str()),
+        (None, "4MB")
+    );
+    // What still pins.
+    run(&mut conn, "listen a").await?;
+    assert_eq!(cause(&conn), Some(PinCause::Listen));
+    Ok(())
+}
