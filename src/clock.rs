@@ -20,6 +20,12 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
+    /// A moment without a freeze behind it.
+    #[cfg(test)]
+    pub(crate) fn at(elapsed: Duration) -> Self {
+        Self { monotonic: elapsed, wall: elapsed }
+    }
+
     /// How long ago `earlier` was: the longer of what the two clocks say.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);

@@ -10,6 +10,7 @@
 //! | cancel of a dropped statement | | [`Recovered`](Event::Recovered) | [`CancelFailed`](Event::CancelFailed) |
 //! | upkeep | | | [`UpkeepCutShort`](Event::UpkeepCutShort) |
 //! | the driver's socket | | | [`SocketsUnreachable`](Event::SocketsUnreachable) |
+//! | members, from the RDS API | | | [`WatchGivenUp`](Event::WatchGivenUp) |
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
 //!
@@ -18,6 +19,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::error::EndpointProblem;
 use crate::pin::PinReason;
 
 /// Something that happened inside a proxy.
@@ -110,6 +112,16 @@ pub enum Event {
         /// The system's answer.
         error: String,
     },
+    /// The RDS API cannot be asked who the members are, and is left alone for an hour. Everything else works without it:
+    /// members and writer are learnt from the servers themselves.
+    WatchGivenUp {
+        /// The cluster's identifier.
+        cluster: String,
+        /// Why, and what would help.
+        problem: EndpointProblem,
+        /// The error's text.
+        error: String,
+    },
     /// Upkeep could not finish within its bound.
     UpkeepCutShort {
         /// The bound.
@@ -170,7 +182,8 @@ impl Observer for TracingObserver {
             | Event::CredentialsFetched { .. }
             | Event::Discarded { .. }
             | Event::Pinned { .. }
-            | Event::SocketsUnreachable { .. } => tracing::info!(target: "lambda_rds", ?event),
+            | Event::SocketsUnreachable { .. }
+            | Event::WatchGivenUp { .. } => tracing::info!(target: "lambda_rds", ?event),
             Event::Validated { .. } | Event::Recovered { .. } | Event::Thawed { .. } | Event::Unpinned { .. } => {
                 tracing::debug!(target: "lambda_rds", ?event);
             }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Config, ConfigError, Isolation, PinningFilter, url};
+use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
 type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
@@ -23,7 +23,7 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 26] = [
+const TABLE: [Variable; 30] = [
     ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
     ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
@@ -34,6 +34,14 @@ const TABLE: [Variable; 26] = [
     ("LAMBDA_RDS_IAM", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.iam = yes)),
     ("LAMBDA_RDS_CLUSTER", "a cluster's identifier", |c, v| set(&mut c.cluster, text(v)?)),
     ("LAMBDA_RDS_INSTANCE", "an instance's identifier", |c, v| set(&mut c.instance, text(v)?)),
+    ("LAMBDA_RDS_INSTANCES", "id=host:port, several of them with commas in between", |c, v| {
+        instances(v).map(|list| c.instances = list)
+    }),
+    (
+        "LAMBDA_RDS_INSTANCE_HOST_PATTERN",
+        "a host name with one '?', and perhaps a port: ?.db.example.com:5432",
+        |c, v| HostPattern::parse(v).and_then(|_| set(&mut c.instance_host_pattern, text(v)?)),
+    ),
     ("LAMBDA_RDS_TLS", "verify-full, verify-ca, require or disable", |c, v| set(&mut c.tls, url::tls_mode(v)?)),
     ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
     ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
@@ -54,6 +62,8 @@ const TABLE: [Variable; 26] = [
     ("LAMBDA_RDS_VALIDATE_AFTER", SPAN, |c, v| set(&mut c.validate_after, span(v)?)),
     ("LAMBDA_RDS_VALIDATE_TIMEOUT", SPAN, |c, v| set(&mut c.validate_timeout, span(v)?)),
     ("LAMBDA_RDS_IDLE_IN_TRANSACTION_TIMEOUT", SPAN, |c, v| set(&mut c.idle_in_transaction_timeout, span(v)?)),
+    ("LAMBDA_RDS_WATCH_INTERVAL", SPAN, |c, v| set(&mut c.watch_interval, span(v)?)),
+    ("LAMBDA_RDS_FAILOVER_TIMEOUT", SPAN, |c, v| set(&mut c.failover_timeout, span(v)?)),
 ];
 
 /// Values that may be, or may hold, a secret and are not shown.
@@ -118,6 +128,22 @@ fn set<T>(field: &mut Option<T>, value: T) -> Option<()> {
 
 fn text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// `writer-1=10.0.0.1:5432, reader-1=[fd00::1]:5432`.
+fn instances(value: &str) -> Option<Vec<Instance>> {
+    let instance = |text: &str| {
+        let (id, place) = text.split_once('=')?;
+        let (host, port) = place.rsplit_once(':')?;
+        let bare = host.trim().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let port = port.trim().parse().ok().filter(|port| *port != 0)?;
+        Some((text_of(id)?, text_of(bare.unwrap_or(host))?, port))
+    };
+    value.split(',').map(instance).collect()
+}
+
+fn text_of(value: &str) -> Option<String> {
+    text(value.trim())
 }
 
 fn isolation(value: &str) -> Option<Isolation> {
@@ -189,9 +215,24 @@ mod tests {
             ("LAMBDA_RDS_MAX_CONNECTIONS", "0"),
             ("LAMBDA_RDS_BORROW_TIMEOUT", "5"),
             ("LAMBDA_RDS_HOST", " "),
+            ("LAMBDA_RDS_INSTANCES", "db-a:5432"),
+            ("LAMBDA_RDS_INSTANCES", "a=db-a"),
+            ("LAMBDA_RDS_INSTANCES", "a=db-a:0"),
+            ("LAMBDA_RDS_INSTANCES", "a=db-a:5432,"),
+            ("LAMBDA_RDS_INSTANCES", ""),
+            ("LAMBDA_RDS_INSTANCE_HOST_PATTERN", "db.example.com"),
+            ("LAMBDA_RDS_WATCH_INTERVAL", "30"),
+            ("LAMBDA_RDS_FAILOVER_TIMEOUT", "soon"),
         ] {
             assert!(matches!(read(&[(name, value)]), Err(ConfigError::Variable { .. })), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn members_are_listed_with_their_addresses() {
+        let config = read(&[("LAMBDA_RDS_INSTANCES", "a=10.0.0.1:5432, b = [fd00::1]:6000")]).unwrap();
+        let owned = |id: &str, host: &str, port| (id.to_owned(), host.to_owned(), port);
+        assert_eq!(config.instances, [owned("a", "10.0.0.1", 5432), owned("b", "fd00::1", 6000)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! contradiction is an error that names both sides.
 
 mod env;
+mod pattern;
 mod url;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::redacted::Redacted;
 
 pub use env::VARIABLES;
+pub(crate) use pattern::HostPattern;
 
 /// How a connection is protected, from strongest to none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) iam: bool,
     pub(crate) cluster: Option<String>,
     pub(crate) instance: Option<String>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) instance_host_pattern: Option<String>,
     pub(crate) tls: Option<Tls>,
     pub(crate) ca_pem: Vec<u8>,
     pub(crate) ca_file: Option<PathBuf>,
@@ -85,7 +89,12 @@ pub(crate) struct Config {
     pub(crate) validate_after: Option<Duration>,
     pub(crate) validate_timeout: Option<Duration>,
     pub(crate) idle_in_transaction_timeout: Option<Duration>,
+    pub(crate) watch_interval: Option<Duration>,
+    pub(crate) failover_timeout: Option<Duration>,
 }
+
+/// A member that the user vouches for: identifier, host, port.
+pub(crate) type Instance = (String, String, u16);
 
 /// Two on classic Lambda, where an environment serves one invocation at a time: one for the handler, and one so that a
 /// second session beside an open transaction (an audit write, a `join!`) does not wait for itself.
@@ -106,6 +115,12 @@ const VALIDATE_AFTER: Duration = Duration::from_secs(1);
 const VALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
 /// A transaction of a killed environment holds its locks until the server gives up on it.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// As often as AWS's own drivers look (`clusterTopologyRefreshRateMs`); what matters is learnt from the server in
+/// between, and a large fleet looks less often (`topology::economy`).
+const WATCH_INTERVAL: Duration = Duration::from_secs(30);
+/// Aurora with a reader promises "under 60 seconds, often under 30", a Multi-AZ DB cluster under 35:
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>.
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Config {
     /// The one validation: takes the URL in, looks for contradictions. `scheme` is the engine's, as in its URLs.
@@ -116,6 +131,7 @@ impl Config {
         }
         self.check_target(host_may_follow || self.secret.is_some())?;
         self.check_credentials()?;
+        self.check_members()?;
         self.check_values()?;
         Ok(self)
     }
@@ -129,11 +145,13 @@ impl Config {
         let mut named = named.into_iter().flatten();
         match (named.next(), named.next()) {
             (Some(first), Some(second)) => Err(ConfigError::Conflict { first, second }),
-            (None, _) if !host_may_follow => Err(if self.iam || self.user.is_some() || self.password.is_some() {
-                ConfigError::NoHost
-            } else {
-                ConfigError::NothingConfigured
-            }),
+            (None, _) if !host_may_follow && self.instances.is_empty() => {
+                Err(if self.iam || self.user.is_some() || self.password.is_some() {
+                    ConfigError::NoHost
+                } else {
+                    ConfigError::NothingConfigured
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -172,6 +190,33 @@ impl Config {
         Ok(())
     }
 
+    fn check_members(&self) -> Result<(), ConfigError> {
+        let pattern = self.instance_host_pattern.as_deref();
+        let members = [pattern.map(|_| "instance_host_pattern"), (!self.instances.is_empty()).then_some("instances")];
+        if self.via_proxy
+            && let Some(second) = members.into_iter().flatten().next()
+        {
+            // Behind a pooler there is one endpoint, and which member it leads to is the pooler's affair.
+            return Err(ConfigError::Conflict { first: "via_proxy", second });
+        }
+        if pattern.is_some_and(|text| HostPattern::parse(text).is_none()) {
+            let problem = "must be a host name with one '?' in the identifier's place, and perhaps a port";
+            return Err(ConfigError::Value { option: "instance_host_pattern", problem });
+        }
+        for (n, (id, host, port)) in self.instances.iter().enumerate() {
+            if id.trim().is_empty() || host.trim().is_empty() || *port == 0 {
+                return Err(ConfigError::Value {
+                    option: "instances",
+                    problem: "need an identifier, a host and a port",
+                });
+            }
+            if self.instances[..n].iter().any(|(other, ..)| other.eq_ignore_ascii_case(id)) {
+                return Err(ConfigError::Value { option: "instances", problem: "must have different identifiers" });
+            }
+        }
+        Ok(())
+    }
+
     fn check_values(&self) -> Result<(), ConfigError> {
         let spans = [
             ("borrow_timeout", self.borrow_timeout),
@@ -180,6 +225,8 @@ impl Config {
             ("max_lifetime", self.max_lifetime),
             ("validate_timeout", self.validate_timeout),
             ("idle_in_transaction_timeout", self.idle_in_transaction_timeout),
+            ("watch_interval", self.watch_interval),
+            ("failover_timeout", self.failover_timeout),
         ];
         for (option, span) in spans {
             if span.is_some_and(|span| span.is_zero()) {
@@ -239,6 +286,15 @@ impl Config {
     pub(crate) fn idle_in_transaction_timeout(&self) -> Duration {
         self.idle_in_transaction_timeout.unwrap_or(IDLE_IN_TRANSACTION_TIMEOUT)
     }
+
+    pub(crate) fn watch_interval(&self) -> Duration {
+        self.watch_interval.unwrap_or(WATCH_INTERVAL)
+    }
+
+    #[allow(dead_code, reason = "for the hunt")]
+    pub(crate) fn failover_timeout(&self) -> Duration {
+        self.failover_timeout.unwrap_or(FAILOVER_TIMEOUT)
+    }
 }
 
 /// What is wrong with a configuration. Texts name the variable or option and the form expected; values are shown only
@@ -254,7 +310,7 @@ pub enum ConfigError {
 
     /// There is a user or there are credentials, and no host.
     #[error(
-        "no host is configured: set LAMBDA_RDS_HOST, a URL, LAMBDA_RDS_CLUSTER or LAMBDA_RDS_INSTANCE, or use a secret that holds one"
+        "no host is configured: set LAMBDA_RDS_HOST, a URL, LAMBDA_RDS_CLUSTER, LAMBDA_RDS_INSTANCE or LAMBDA_RDS_INSTANCES, or use a secret that holds one"
     )]
     NoHost,
 
@@ -356,6 +412,24 @@ mod tests {
     }
 
     #[test]
+    fn members_may_be_the_target() {
+        let two = vec![("a".to_owned(), "db-a".to_owned(), 5432), ("b".to_owned(), "db-b".to_owned(), 5432)];
+        let members = Config { instances: two, user: Some("app".into()), ..Config::default() };
+        assert!(members.resolve(&["postgres"], false).is_ok());
+        let wrong = |change: fn(&mut Config)| match with(change) {
+            Err(ConfigError::Value { option, .. }) => option,
+            result => panic!("{result:?}"),
+        };
+        assert_eq!(wrong(|c| c.instances = vec![("a".into(), String::new(), 5432)]), "instances");
+        assert_eq!(wrong(|c| c.instances = vec![("a".into(), "db".into(), 0)]), "instances");
+        let twice = |c: &mut Config| c.instances = vec![("a".into(), "x".into(), 1), ("A".into(), "y".into(), 1)];
+        assert_eq!(wrong(twice), "instances");
+        assert_eq!(wrong(|c| c.instance_host_pattern = Some("db.example.com".into())), "instance_host_pattern");
+        let proxied = with(|c| (c.via_proxy, c.instances) = (true, vec![("a".into(), "x".into(), 1)]));
+        assert!(matches!(proxied, Err(ConfigError::Conflict { first: "via_proxy", second: "instances" })));
+    }
+
+    #[test]
     fn contradictions_name_both_sides() {
         type Case = (fn(&mut Config), &'static str, &'static str);
         let cases: [Case; 5] = [
@@ -379,6 +453,8 @@ mod tests {
             (|c| c.max_connections = Some(0)) as fn(&mut Config),
             |c| c.borrow_timeout = Some(Duration::ZERO),
             |c| c.connect_timeout = Some(Duration::ZERO),
+            |c| c.watch_interval = Some(Duration::ZERO),
+            |c| c.failover_timeout = Some(Duration::ZERO),
         ] {
             assert!(matches!(with(change), Err(ConfigError::Value { .. })));
         }

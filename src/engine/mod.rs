@@ -8,6 +8,7 @@ mod lexer;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod socket;
+mod survey;
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::redacted::Redacted;
 pub type Settings = std::sync::Arc<std::collections::BTreeMap<String, String>>;
 
 pub(crate) use socket::{Reached, Socket, Tap};
+pub use survey::{Flavour, Sighting, Survey};
 
 /// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres).
 ///
@@ -268,6 +270,20 @@ pub trait Driver: sqlx::Database + Sized {
 
     /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
     fn end_doubtful(conn: &mut Self::Connection, end: End) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
+
+    /// One look at the server, and at what it knows of its neighbours: one round trip where the flavour is known, two at
+    /// the most where it is not. On a connection at rest. What may not be looked at is left out, and is no error.
+    fn survey(
+        conn: &mut Self::Connection,
+        flavour: Flavour,
+    ) -> impl Future<Output = Result<Survey, sqlx::Error>> + Send;
+
+    /// Lets a reader's server wait until it is promoted, for at most `bound` and never for more than a second, in one
+    /// round trip. True when it is the writer.
+    fn await_promotion(
+        conn: &mut Self::Connection,
+        bound: Duration,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Says goodbye.
     fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;

@@ -126,6 +126,38 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
+    /// Members of the cluster, by identifier, host and port: they are candidates at once when the writer is lost, whatever
+    /// else is known. With them the host may be left out.
+    pub fn instances(
+        mut self,
+        instances: impl IntoIterator<Item = (impl Into<String>, impl Into<String>, u16)>,
+    ) -> Self {
+        let owned = instances.into_iter().map(|(id, host, port)| (id.into(), host.into(), port));
+        self.config.instances.extend(owned);
+        self
+    }
+
+    /// How the members' hosts are called, with a `?` for the identifier, and perhaps a port: `?.db.example.com:5432`.
+    /// Needed only for an Aurora cluster behind names of one's own. Default: as the cluster's endpoint implies.
+    pub fn instance_host_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.config.instance_host_pattern = Some(pattern.into());
+        self
+    }
+
+    /// How often the RDS API may be asked who the members are; a large fleet asks less often by itself, and a server's own
+    /// news do not wait for it. Default: 30 s, as AWS's own drivers.
+    pub fn watch_interval(mut self, span: Duration) -> Self {
+        self.config.watch_interval = Some(span);
+        self
+    }
+
+    /// How long the search for a new writer may take. Default: 60 s, within which Aurora with a reader and a Multi-AZ DB
+    /// cluster promise one; and never past the invocation's deadline.
+    pub fn failover_timeout(mut self, span: Duration) -> Self {
+        self.config.failover_timeout = Some(span);
+        self
+    }
+
     /// The target is RDS Proxy, PgBouncer or another pooler: statements are sent unnamed, and nothing is set at login
     /// that a pooler would refuse or pin on. Default: no.
     pub fn via_proxy(mut self) -> Self {
@@ -328,7 +360,7 @@ fn endpoint(config: &Config, aws: &crate::aws::Aws) -> Endpoint {
     match (&config.cluster, &config.instance) {
         (Some(id), _) => Endpoint::Lookup(crate::topology::Lookup::cluster(id.clone(), aws.clone(), budget)),
         (None, Some(id)) => Endpoint::Lookup(crate::topology::Lookup::instance(id.clone(), aws.clone(), budget)),
-        (None, None) => Endpoint::Given(Place { host: config.host.clone(), port: config.port }),
+        (None, None) => Endpoint::Given(given(config)),
     }
 }
 
@@ -337,7 +369,15 @@ fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
     if config.cluster.is_some() || config.instance.is_some() {
         return Err(ConfigError::Value { option: "cluster and instance", problem: "need the crate's feature rds-api" });
     }
-    Ok(Endpoint::Given(Place { host: config.host.clone(), port: config.port }))
+    Ok(Endpoint::Given(given(config)))
+}
+
+/// The host that is configured, or else the first member.
+fn given(config: &Config) -> Place {
+    match (&config.host, config.instances.first()) {
+        (None, Some((_, host, port))) => Place { host: Some(host.clone()), port: config.port.or(Some(*port)) },
+        (host, _) => Place { host: host.clone(), port: config.port },
+    }
 }
 
 impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {

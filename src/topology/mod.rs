@@ -1,13 +1,34 @@
-//! Where the database is. Today: a host that is configured or that a secret brings, or one lookup at the RDS API.
+//! Where the database is, and who of its members is the writer.
+//!
+//! `member`, `view` and `snapshot` are what is known and how sources are merged; `names` is what a host name implies,
+//! `order` whom a hunt asks first, `economy` when the RDS API may be asked. All of these are pure. [`Topology`] holds the
+//! one snapshot of a proxy; [`Endpoint`] is the first place to dial.
 
+#![allow(dead_code, unused_imports, reason = "for the hunt")]
+
+mod economy;
+mod member;
+mod names;
+mod order;
 #[cfg(feature = "rds-api")]
 mod rds_api;
+mod snapshot;
+mod state;
+mod view;
+#[cfg(feature = "rds-api")]
+mod watch;
 
 use crate::error::Error;
 use crate::retry::Deadline;
 
+pub(crate) use member::{Address, Member, Role};
+pub(crate) use order::{Candidate, Candidates};
 #[cfg(feature = "rds-api")]
 pub(crate) use rds_api::Lookup;
+pub(crate) use snapshot::{Change, Writer};
+#[cfg(feature = "rds-api")]
+pub(crate) use state::Watched;
+pub(crate) use state::{Target, Topology};
 
 /// A host and port, as far as they are known before the credentials are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -83,7 +83,7 @@ impl Lookup {
     }
 }
 
-fn problem_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> EndpointProblem {
+pub(super) fn problem_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> EndpointProblem {
     match error {
         SdkError::TimeoutError(_) => return EndpointProblem::NoAnswer,
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {

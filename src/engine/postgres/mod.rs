@@ -5,13 +5,16 @@ mod connect;
 mod control;
 mod diagnose;
 mod settings;
+mod survey;
+
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
 
-use super::{Class, Diagnosis, Driver, End, Found, Login, Settings};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
@@ -118,6 +121,14 @@ impl Driver for Postgres {
             Self::run(conn, "ROLLBACK".to_owned()).await?;
         }
         Ok(found)
+    }
+
+    async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<Survey, Error> {
+        survey::survey(conn, flavour).await
+    }
+
+    async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, Error> {
+        survey::await_promotion(conn, bound).await
     }
 
     async fn close(conn: PgConnection) {

@@ -1,0 +1,57 @@
+//! How the hosts of a cluster's members are called.
+
+/// A text with one `?` where the identifier goes, and perhaps a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPattern {
+    before: String,
+    after: String,
+    port: Option<u16>,
+}
+
+impl HostPattern {
+    pub(crate) fn new(before: &str, after: &str) -> Self {
+        Self { before: before.to_owned(), after: after.to_owned(), port: None }
+    }
+
+    /// `?.db.example.com`, `?.db.example.com:6000`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port != 0)?)),
+            None => (text, None),
+        };
+        let (before, after) = host.split_once('?')?;
+        let is_plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+        (is_plain(before) && is_plain(after)).then(|| Self { port, ..Self::new(before, after) })
+    }
+
+    /// The host and port of the member `id`.
+    pub(crate) fn host_of(&self, id: &str) -> (String, Option<u16>) {
+        (format!("{}{id}{}", self.before, self.after), self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_one_place_for_the_identifier() {
+        for (text, expected) in [
+            ("?.db.example.com", Some(("a.db.example.com", None))),
+            ("?.db.example.com:6000", Some(("a.db.example.com", Some(6000)))),
+            ("db-?.internal", Some(("db-a.internal", None))),
+            ("?", Some(("a", None))),
+            ("db.example.com", None),
+            ("?.?.example.com", None),
+            ("?.example.com:", None),
+            ("?.example.com:0", None),
+            ("?.example.com:70000", None),
+            ("?.exam ple.com", None),
+            ("http://?.example.com", None),
+            ("", None),
+        ] {
+            let hosts = HostPattern::parse(text).map(|pattern| pattern.host_of("a"));
+            assert_eq!(hosts, expected.map(|(host, port)| (host.to_owned(), port)), "{text}");
+        }
+    }
+}

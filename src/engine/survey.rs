@@ -1,0 +1,45 @@
+//! What one look at one server says about it and its neighbours.
+
+use std::time::Duration;
+
+/// What kind of deployment a server belongs to, as far as its way of telling about the others goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "sealed in with the trait that speaks of it")]
+pub enum Flavour {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// It tells about nobody but itself: a single instance, a Multi-AZ instance, or one that may not be asked.
+    Plain,
+    /// An Aurora cluster: members are known by identifier.
+    Aurora,
+    /// A Multi-AZ DB cluster: members are known by address too.
+    MultiAzCluster,
+}
+
+/// What one server said in one round trip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// False on the connection that asked is the one proof that its server is the writer.
+    pub(crate) in_recovery: bool,
+    /// What was found, or that what was expected was right.
+    pub(crate) flavour: Flavour,
+    /// The server's own identifier, among those of `sightings`.
+    pub(crate) me: Option<String>,
+    /// Everybody it sees, itself included. On a reader this may be old or partial.
+    pub(crate) sightings: Vec<Sighting>,
+    /// How many sessions this user has on the server: a measure of the fleet.
+    pub(crate) sessions: Option<u32>,
+}
+
+/// A member as another one, or it itself, sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// Aurora's instance identifier, or a Multi-AZ cluster's resource id.
+    pub(crate) id: String,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    /// The viewer takes it for the writer.
+    pub(crate) writer: bool,
+    pub(crate) lag: Option<Duration>,
+}

@@ -1,0 +1,235 @@
+use std::time::Duration;
+
+use super::*;
+use crate::topology::view::Listed;
+
+const PORT: u16 = 5432;
+
+fn rules() -> Rules {
+    let cluster = "shop.cluster-abc.eu-central-1.rds.amazonaws.com";
+    Rules { port: PORT, pattern: names::implied_pattern(cluster) }
+}
+
+fn host(id: &str) -> String {
+    format!("{id}.abc.eu-central-1.rds.amazonaws.com")
+}
+
+fn at(id: &str) -> Address {
+    Address::new(host(id), PORT)
+}
+
+fn endpoint() -> Address {
+    Address::new("shop.cluster-abc.eu-central-1.rds.amazonaws.com", PORT)
+}
+
+/// What an Aurora member says: `*` marks whom it takes for the writer.
+fn says(me: &str, in_recovery: bool, members: &[&str]) -> Survey {
+    let sighting = |text: &&str| Sighting {
+        id: text.trim_start_matches('*').to_owned(),
+        writer: text.starts_with('*'),
+        lag: Some(Duration::from_millis(12)),
+        ..Sighting::default()
+    };
+    Survey {
+        in_recovery,
+        flavour: Flavour::Aurora,
+        me: Some(me.to_owned()),
+        sightings: members.iter().map(sighting).collect(),
+        sessions: None,
+    }
+}
+
+fn api(members: &[&str]) -> View {
+    let listed = |(n, text): (usize, &&str)| {
+        let id = text.trim_start_matches('*').to_owned();
+        let address = Some(at(&id));
+        Listed { id, address, writer: text.starts_with('*'), tier: u8::try_from(n).ok() }
+    };
+    View { flavour: Flavour::Aurora, members: members.iter().enumerate().map(listed).collect(), ..View::default() }
+}
+
+fn ids(snapshot: &Snapshot) -> Vec<&str> {
+    let mut ids: Vec<&str> = snapshot.members().iter().map(|member| member.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn writer(snapshot: &Snapshot) -> Option<(String, bool)> {
+    snapshot.writer(PORT).map(|writer| (writer.id.unwrap_or_else(|| writer.address.to_string()), writer.proven))
+}
+
+fn proven(id: &str) -> Option<(String, bool)> {
+    Some((id.to_owned(), true))
+}
+
+fn claimed(id: &str) -> Option<(String, bool)> {
+    Some((id.to_owned(), false))
+}
+
+/// The writer `a`, with `b` and `c`.
+fn settled() -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    assert_eq!(snapshot.learn(&endpoint(), &says("a", false, &["*a", "b", "c"]), &rules()), Change::Found);
+    snapshot
+}
+
+#[test]
+fn the_first_connection_of_any_kind_teaches_members_and_writer() {
+    let snapshot = settled();
+    assert_eq!((ids(&snapshot), writer(&snapshot), snapshot.epoch()), (vec!["a", "b", "c"], proven("a"), 0));
+    assert_eq!(snapshot.member("b").unwrap().address(PORT), at("b"));
+
+    let mut from_reader = Snapshot::default();
+    assert_eq!(from_reader.learn(&at("b"), &says("b", true, &["*a", "b"]), &rules()), Change::Members);
+    assert_eq!((ids(&from_reader), writer(&from_reader)), (vec!["a", "b"], claimed("a")));
+}
+
+#[test]
+fn a_stale_view_never_overrides_proof() {
+    let mut snapshot = settled();
+    snapshot.learn(&at("b"), &says("b", false, &["a", "*b", "c"]), &rules());
+    assert_eq!((writer(&snapshot), snapshot.epoch()), (proven("b"), 1));
+    assert_eq!(snapshot.learn(&at("c"), &says("c", true, &["*a", "b", "c"]), &rules()), Change::Doubt);
+    assert_eq!(snapshot.hear(&api(&["*a", "b", "c"]), &rules()), Change::Doubt);
+    assert_eq!((writer(&snapshot), snapshot.epoch()), (proven("b"), 1), "claims are worth a look, no more");
+}
+
+#[test]
+fn the_writers_own_proof_beats_its_own_view() {
+    let mut snapshot = Snapshot::default();
+    snapshot.learn(&at("b"), &says("b", false, &["*a", "b"]), &rules());
+    assert_eq!(writer(&snapshot), proven("b"));
+}
+
+#[test]
+fn of_two_claimed_writers_neither_is_believed() {
+    let mut snapshot = Snapshot::default();
+    snapshot.learn(&at("c"), &says("c", true, &["*a", "*b", "c"]), &rules());
+    assert_eq!(writer(&snapshot), None);
+    assert_eq!(snapshot.claimed().collect::<Vec<_>>(), ["a", "b"]);
+
+    let mut by_two = Snapshot::default();
+    by_two.learn(&at("c"), &says("c", true, &["*a", "b", "c"]), &rules());
+    assert_eq!(writer(&by_two), claimed("a"));
+    by_two.hear(&api(&["a", "*b", "c"]), &rules());
+    assert_eq!(writer(&by_two), None);
+    by_two.learn(&at("c"), &says("c", true, &["a", "*b", "c"]), &rules());
+    assert_eq!(writer(&by_two), claimed("b"), "a viewer's new claim replaces its old one");
+}
+
+#[test]
+fn a_writer_that_denies_it_is_none_whoever_claims_it() {
+    let mut snapshot = settled();
+    assert_eq!(snapshot.learn(&at("a"), &says("a", true, &["*a", "b", "c"]), &rules()), Change::Demoted);
+    assert_eq!(writer(&snapshot), None);
+    assert_eq!(snapshot.epoch(), 0, "nobody else is proven");
+}
+
+#[test]
+fn the_epoch_moves_only_when_another_place_is_proven() {
+    let mut snapshot = settled();
+    let again = says("a", false, &["*a", "b", "c"]);
+    assert_eq!(snapshot.learn(&endpoint(), &again, &rules()), Change::None);
+    assert_eq!(snapshot.learn(&at("a"), &again, &rules()), Change::None, "one server, two names");
+    snapshot.suspect();
+    assert_eq!(writer(&snapshot), None);
+    assert_eq!(snapshot.learn(&at("a"), &again, &rules()), Change::Found, "it came back");
+    assert_eq!(snapshot.epoch(), 0);
+    let other = says("b", false, &["a", "*b", "c"]);
+    assert_eq!(snapshot.learn(&endpoint(), &other, &rules()), Change::Moved, "the same name, another server");
+    assert_eq!(snapshot.epoch(), 1);
+}
+
+#[test]
+fn who_is_not_in_the_writers_view_is_gone_unless_given() {
+    let mut snapshot = Snapshot::given(vec![("B".to_owned(), "10.0.0.2".to_owned(), 6000)]);
+    snapshot.learn(&endpoint(), &says("a", false, &["*a", "b", "c"]), &rules());
+    assert_eq!(snapshot.member("b").unwrap().address(PORT), Address::new("10.0.0.2", 6000), "as it was given");
+    assert_eq!(snapshot.learn(&endpoint(), &says("a", false, &["*a"]), &rules()), Change::Members);
+    assert_eq!(ids(&snapshot), ["a", "b"]);
+    assert_eq!(snapshot.learn(&at("b"), &says("b", true, &["*a", "b"]), &rules()), Change::None);
+    snapshot.learn(&at("a"), &says("a", false, &["*a", "c"]), &rules());
+    snapshot.learn(&Address::new("10.0.0.2", 6000), &says("b", true, &["b"]), &rules());
+    assert_eq!(ids(&snapshot), ["a", "b", "c"], "a reader's partial view drops nobody");
+}
+
+#[test]
+fn a_server_that_tells_of_nobody_drops_nobody() {
+    let mut snapshot = Snapshot::default();
+    snapshot.hear(&api(&["*a", "b"]), &rules());
+    let alone = Survey { in_recovery: false, flavour: Flavour::Plain, ..Survey::default() };
+    assert_eq!(snapshot.learn(&at("a"), &alone, &rules()), Change::Found);
+    assert_eq!((ids(&snapshot), writer(&snapshot)), (vec!["a", "b"], proven("a")), "known by its address");
+    snapshot.hear(&api(&["*a"]), &rules());
+    assert_eq!(ids(&snapshot), ["a"], "whom only the API vouched for goes with it");
+}
+
+#[test]
+fn a_plain_server_is_its_address() {
+    let mut snapshot = Snapshot::default();
+    let alone = |in_recovery| Survey { in_recovery, flavour: Flavour::Plain, ..Survey::default() };
+    let at = Address::new("db.example.com", PORT);
+    snapshot.learn(&at, &alone(false), &rules());
+    assert_eq!(writer(&snapshot), proven("db.example.com:5432"));
+    assert_eq!(snapshot.learn(&at, &alone(true), &rules()), Change::Demoted);
+    assert_eq!(snapshot.learn(&at, &alone(false), &rules()), Change::Found);
+    assert_eq!((snapshot.epoch(), ids(&snapshot).len()), (0, 0));
+}
+
+#[test]
+fn a_multi_az_clusters_resource_ids_are_translated() {
+    let sighting = |id: &str, instance: &str, writer| Sighting {
+        id: id.to_owned(),
+        host: Some(host(instance)),
+        port: Some(6000),
+        writer,
+        lag: None,
+    };
+    let survey = Survey {
+        in_recovery: false,
+        flavour: Flavour::MultiAzCluster,
+        me: Some("db-AAA".to_owned()),
+        sightings: vec![sighting("db-AAA", "a", true), sighting("db-BBB", "b", false)],
+        sessions: None,
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.hear(&api(&["a", "*b"]), &rules());
+    assert_eq!(snapshot.learn(&endpoint(), &survey, &rules()), Change::Found);
+    assert_eq!((ids(&snapshot), writer(&snapshot)), (vec!["a", "b"], proven("a")), "nobody is there twice");
+    assert_eq!(snapshot.member("b").unwrap().port, Some(6000));
+    assert_eq!(snapshot.member("b").unwrap().tier, Some(1), "what only the API knows stays");
+}
+
+#[test]
+fn whom_nobody_can_dial_is_no_member_until_an_address_is_known() {
+    let bare = Rules { port: PORT, pattern: None };
+    let mut snapshot = Snapshot::default();
+    let by_name = Address::new("db.example.com", PORT);
+    snapshot.learn(&by_name, &says("a", false, &["*a", "b"]), &bare);
+    assert_eq!((ids(&snapshot).len(), writer(&snapshot)), (0, proven("a")));
+    assert_eq!(snapshot.hear(&api(&["*a", "b"]), &bare), Change::Members);
+    assert_eq!(ids(&snapshot), ["a", "b"]);
+}
+
+#[test]
+fn any_order_of_news_ends_with_the_proof() {
+    let news: [fn(&mut Snapshot) -> Change; 4] = [
+        |snapshot| snapshot.hear(&api(&["*a", "b", "c"]), &rules()),
+        |snapshot| snapshot.learn(&at("c"), &says("c", true, &["*a", "b", "c"]), &rules()),
+        |snapshot| snapshot.learn(&at("a"), &says("a", true, &["*a", "b", "c"]), &rules()),
+        |snapshot| snapshot.learn(&at("b"), &says("b", false, &["a", "*b", "c"]), &rules()),
+    ];
+    for n in 0..256_usize {
+        let order = [n % 4, n / 4 % 4, n / 16 % 4, n / 64];
+        let mut snapshot = Snapshot::default();
+        for step in order {
+            news[step](&mut snapshot);
+        }
+        if order.contains(&3) {
+            assert_eq!((writer(&snapshot), ids(&snapshot)), (proven("b"), vec!["a", "b", "c"]), "{order:?}");
+        } else {
+            assert_ne!(snapshot.writer(PORT).map(|writer| writer.proven), Some(true), "{order:?}");
+        }
+        assert_eq!(snapshot.epoch(), 0, "one place was proven: {order:?}");
+    }
+}

@@ -1,0 +1,271 @@
+//! What a proxy knows of its target, shared by all who dial.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::economy::Economy;
+use super::member::{Address, Member};
+use super::names::{self, Kind};
+use super::order::{self, Candidates};
+use super::snapshot::{Change, Rules, Snapshot, Writer};
+use super::view::View;
+use crate::clock::Clock;
+use crate::config::{Config, HostPattern, Instance};
+use crate::engine::{Flavour, Survey};
+use crate::event::Events;
+
+/// What the configuration says of the target.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Target {
+    pub(crate) host: Option<String>,
+    pub(crate) port: u16,
+    /// The cluster's or instance's identifier is configured in the host's place.
+    pub(crate) by_id: bool,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) pattern: Option<HostPattern>,
+    pub(crate) via_proxy: bool,
+    pub(crate) watch_interval: Duration,
+}
+
+impl Target {
+    /// `port` is the engine's.
+    pub(crate) fn new(config: &Config, port: u16) -> Self {
+        Self {
+            host: config.host.clone(),
+            port: config.port.unwrap_or(port),
+            by_id: config.cluster.is_some() || config.instance.is_some(),
+            instances: config.instances.clone(),
+            pattern: config.instance_host_pattern.as_deref().and_then(HostPattern::parse),
+            via_proxy: config.via_proxy,
+            watch_interval: config.watch_interval(),
+        }
+    }
+}
+
+/// The one picture of a proxy's target. Never locked across an await.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    by_id: bool,
+    has_members: bool,
+    pattern: Option<HostPattern>,
+    via_proxy: bool,
+    state: Mutex<State>,
+    clock: Clock,
+    events: Events,
+    #[cfg(feature = "rds-api")]
+    watch: Option<super::watch::Watch>,
+}
+
+#[derive(Debug)]
+struct State {
+    snapshot: Snapshot,
+    economy: Economy,
+    /// Where the configuration, the secret or the API says that the target is.
+    target: Option<Address>,
+    rules: Rules,
+}
+
+impl Topology {
+    pub(crate) fn new(target: Target, clock: Clock, events: Events) -> Self {
+        let economy = Economy::new(target.watch_interval, clock.now(), fastrand::Rng::new());
+        let has_members = !target.instances.is_empty();
+        let rules = Rules { port: target.port, pattern: None };
+        let snapshot = Snapshot::given(target.instances);
+        let this = Self {
+            by_id: target.by_id,
+            has_members,
+            pattern: target.pattern,
+            via_proxy: target.via_proxy,
+            state: Mutex::new(State { snapshot, economy, target: None, rules }),
+            clock,
+            events,
+            #[cfg(feature = "rds-api")]
+            watch: None,
+        };
+        if let Some(host) = target.host {
+            this.aim(&Address::new(host, target.port));
+        }
+        this
+    }
+
+    /// The target's own address, when it becomes known late: from the secret, or from the API.
+    pub(crate) fn aim(&self, target: &Address) {
+        let mut state = self.state();
+        if state.target.as_ref().is_some_and(|known| known.is(target)) {
+            return;
+        }
+        let pattern = self.pattern.clone().or_else(|| names::implied_pattern(&target.host));
+        state.rules = Rules { port: target.port, pattern };
+        state.target = Some(target.clone());
+    }
+
+    /// What the server that was dialled at `at` said.
+    pub(crate) fn learn(&self, at: &Address, survey: &Survey) -> Change {
+        let now = self.clock.now();
+        let State { snapshot, economy, rules, .. } = &mut *self.state();
+        let change = snapshot.learn(at, survey, rules);
+        if !survey.in_recovery {
+            economy.settle();
+            if let Some(sessions) = survey.sessions {
+                economy.count(sessions, now);
+            }
+        }
+        change
+    }
+
+    /// The writer is in doubt: its proof no longer counts, and the API may be asked a little earlier.
+    pub(crate) fn suspect(&self) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.snapshot.suspect();
+        state.economy.suspect(now);
+    }
+
+    /// The proven writer, or the one that all claims agree on.
+    pub(crate) fn writer(&self) -> Option<Writer> {
+        let state = self.state();
+        state.snapshot.writer(state.rules.port)
+    }
+
+    /// All members but the writer, where to dial them.
+    pub(crate) fn readers(&self) -> Vec<Address> {
+        let state = self.state();
+        let port = state.rules.port;
+        let writer = state.snapshot.writer(port);
+        let is_writer = |member: &Member| {
+            writer.as_ref().is_some_and(|writer| match &writer.id {
+                Some(id) => *id == member.id,
+                None => writer.address.is(&member.address(port)),
+            })
+        };
+        let readers = state.snapshot.members().iter().filter(|member| !is_writer(member));
+        readers.map(|member| member.address(port)).collect()
+    }
+
+    /// Whom to ask for the writer, the likeliest first.
+    pub(crate) fn candidates(&self) -> Candidates {
+        let state = self.state();
+        let endpoint = state.target.as_ref().map(|target| {
+            // The readers' name does not lead to the writer; its sibling does.
+            let host = names::writer_endpoint(&target.host).unwrap_or_else(|| target.host.clone());
+            Address::new(host, target.port)
+        });
+        order::candidates(&state.snapshot, endpoint.as_ref(), state.rules.port)
+    }
+
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.state().snapshot.members().to_vec()
+    }
+
+    /// How often another writer was proven.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state().snapshot.epoch()
+    }
+
+    pub(crate) fn flavour(&self) -> Flavour {
+        self.state().snapshot.flavour()
+    }
+
+    /// Whether the target may be a cluster, so that a survey at connect is worth a round trip.
+    pub(crate) fn is_cluster_like(&self) -> bool {
+        if self.via_proxy {
+            return false;
+        }
+        if self.has_members || self.pattern.is_some() {
+            return true;
+        }
+        let state = self.state();
+        match (state.snapshot.flavour(), &state.target) {
+            (Flavour::Aurora | Flavour::MultiAzCluster, _) => true,
+            (Flavour::Plain, _) => false,
+            (Flavour::Unknown, None) => self.by_id,
+            (Flavour::Unknown, Some(target)) => match names::kind(&target.host) {
+                Kind::ClusterWriter | Kind::ClusterReader | Kind::Custom | Kind::Instance => true,
+                Kind::Proxy => false,
+                Kind::Other => self.by_id,
+            },
+        }
+    }
+
+    /// What the RDS API said.
+    pub(crate) fn hear(&self, view: &View) -> Change {
+        let is_aimed = self.state().target.is_some();
+        if let (Some(endpoint), false) = (&view.endpoint, is_aimed) {
+            self.aim(endpoint);
+        }
+        let State { snapshot, rules, .. } = &mut *self.state();
+        snapshot.hear(view, rules)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "rds-api")]
+mod watching {
+    use super::Topology;
+    use crate::aws::Aws;
+    use crate::event::Event;
+    use crate::retry::Deadline;
+    use crate::topology::economy::Advice;
+    use crate::topology::names;
+    use crate::topology::snapshot::Change;
+    use crate::topology::watch::{Blind, Watch};
+
+    /// What became of a look at the RDS API.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Watched {
+        /// There is no cluster to ask for, or it is not this environment's turn.
+        NotNow,
+        /// A survey on the writer first: the fleet has to be counted again.
+        CountFirst,
+        /// It was asked, and did not say.
+        Blind,
+        /// It was asked.
+        Heard(Change),
+    }
+
+    impl Topology {
+        /// With the RDS API as a source: for the configured cluster, or the one that the target's name tells.
+        pub(crate) fn watched(mut self, cluster: Option<&str>, aws: &Aws) -> Self {
+            let by_name = self.state().target.as_ref().and_then(|at| names::cluster_id(&at.host).map(str::to_owned));
+            let cluster = cluster.map(str::to_owned).or(by_name).filter(|_| !self.via_proxy);
+            self.watch = cluster.map(|cluster| Watch::new(cluster, aws.clone()));
+            self
+        }
+
+        /// Asks the RDS API when it is this environment's turn, within `deadline`. `can_count`: there is a connection to
+        /// the writer that can be surveyed.
+        ///
+        /// # Cancel safety
+        /// The turn is spent.
+        pub(crate) async fn watch(&self, can_count: bool, deadline: Deadline) -> Watched {
+            let Some(watch) = &self.watch else { return Watched::NotNow };
+            let advice = self.state().economy.advise(can_count, self.clock.now());
+            match advice {
+                Advice::Wait => return Watched::NotNow,
+                Advice::Count => return Watched::CountFirst,
+                Advice::Ask => {}
+            }
+            let looked = watch.look(|id| self.state().snapshot.member(id).is_some(), deadline).await;
+            match looked {
+                Ok(view) => {
+                    self.state().economy.answered();
+                    Watched::Heard(self.hear(&view))
+                }
+                Err(Blind { problem, error }) => {
+                    let given_up = self.state().economy.failed(problem, self.clock.now());
+                    if given_up {
+                        let cluster = watch.cluster().to_owned();
+                        self.events.emit(&Event::WatchGivenUp { cluster, problem, error });
+                    }
+                    Watched::Blind
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "rds-api")]
+pub(crate) use watching::Watched;

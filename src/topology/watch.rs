@@ -1,0 +1,128 @@
+//! The RDS API as a source: who the members are, who among them is the writer, in which order they are promoted.
+//!
+//! Never on the critical path. Two calls at the most: `DescribeDBClusters` names the members, `DescribeDBInstances` has
+//! their addresses and is left out while all of them are known.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_rds::Client;
+use aws_sdk_rds::config::retry::RetryConfig;
+use aws_sdk_rds::error::SdkError;
+use aws_sdk_rds::types::{DbCluster, DbInstance, Filter};
+use tokio::sync::OnceCell;
+use tokio::time::timeout_at;
+
+use super::member::Address;
+use super::rds_api::problem_of;
+use super::view::{Listed, View};
+use crate::aws::Aws;
+use crate::engine::Flavour;
+use crate::error::EndpointProblem;
+use crate::retry::Deadline;
+
+/// Why a look came to nothing.
+#[derive(Debug)]
+pub(crate) struct Blind {
+    pub(crate) problem: EndpointProblem,
+    pub(crate) error: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    cluster: String,
+    aws: Aws,
+    client: OnceCell<Client>,
+    /// Addresses are not for this role; identifiers and the writer's mark still are.
+    no_addresses: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(cluster: String, aws: Aws) -> Self {
+        Self { cluster, aws, client: OnceCell::new(), no_addresses: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Looks once. `is_known` says whether a member's address is.
+    pub(crate) async fn look(&self, is_known: impl Fn(&str) -> bool, deadline: Deadline) -> Result<View, Blind> {
+        let looked = timeout_at(deadline.instant(), async {
+            let client = self.client().await;
+            let answer = client.describe_db_clusters().db_cluster_identifier(&self.cluster).send().await;
+            let answer = answer.map_err(blind)?;
+            let Some(cluster) = answer.db_clusters().first() else {
+                return Err(Blind { problem: EndpointProblem::NotFound, error: "no such cluster".to_owned() });
+            };
+            let mut view = read(cluster);
+            if view.members.iter().any(|listed| !is_known(&listed.id)) && !self.no_addresses.load(Ordering::Relaxed) {
+                let filter = Filter::builder().name("db-cluster-id").values(&self.cluster).build();
+                match client.describe_db_instances().filters(filter).send().await.map_err(blind) {
+                    Ok(answer) => add_addresses(&mut view, answer.db_instances()),
+                    Err(Blind { problem: EndpointProblem::Denied, .. }) => {
+                        // Names imply the addresses of most clusters.
+                        self.no_addresses.store(true, Ordering::Relaxed);
+                    }
+                    Err(blind) => return Err(blind),
+                }
+            }
+            Ok(view)
+        });
+        looked.await.unwrap_or_else(|_| {
+            Err(Blind { problem: EndpointProblem::NoAnswer, error: "no answer in time".to_owned() })
+        })
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(async || {
+                // A repetition would be one more call out of everybody's budget; the next turn is the repetition.
+                let config = aws_sdk_rds::config::Builder::from(self.aws.config().await);
+                Client::from_conf(config.retry_config(RetryConfig::disabled()).build())
+            })
+            .await
+    }
+}
+
+fn blind<E, R>(error: SdkError<E, R>) -> Blind
+where
+    E: aws_sdk_rds::error::ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    Blind { problem: problem_of(&error), error: crate::error::chain(&error) }
+}
+
+fn read(cluster: &DbCluster) -> View {
+    let port = cluster.port().and_then(|port| u16::try_from(port).ok());
+    let address = |host: Option<&str>| Some(Address::new(host?, port?));
+    let members = cluster.db_cluster_members().iter().filter_map(|member| {
+        Some(Listed {
+            id: member.db_instance_identifier()?.to_ascii_lowercase(),
+            address: None,
+            writer: member.is_cluster_writer().unwrap_or(false),
+            tier: member.promotion_tier().and_then(|tier| u8::try_from(tier).ok()),
+        })
+    });
+    View {
+        flavour: match cluster.engine() {
+            Some(engine) if engine.starts_with("aurora") => Flavour::Aurora,
+            Some("postgres" | "mysql") => Flavour::MultiAzCluster,
+            _ => Flavour::Unknown,
+        },
+        status: cluster.status().map(str::to_owned),
+        endpoint: address(cluster.endpoint()),
+        reader_endpoint: address(cluster.reader_endpoint()),
+        members: members.collect(),
+    }
+}
+
+fn add_addresses(view: &mut View, instances: &[DbInstance]) {
+    for listed in &mut view.members {
+        let is_it =
+            |one: &&DbInstance| one.db_instance_identifier().is_some_and(|id| id.eq_ignore_ascii_case(&listed.id));
+        // Missing while the instance is created.
+        let endpoint = instances.iter().find(is_it).and_then(DbInstance::endpoint);
+        let place = endpoint.and_then(|endpoint| Some((endpoint.address()?, u16::try_from(endpoint.port()?).ok()?)));
+        listed.address = place.map(|(host, port)| Address::new(host, port));
+    }
+}
