@@ -37,7 +37,7 @@
 //! | `postgres` | yes | PostgreSQL and Aurora PostgreSQL |
 //! | `secrets-manager` | yes | credentials from AWS Secrets Manager |
 //! | `iam` | yes | IAM database authentication |
-//! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier |
+//! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier, and its members |
 //! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
 
@@ -66,6 +66,10 @@ mod session;
 mod connector;
 pub mod credentials;
 mod engine;
+#[cfg(all(feature = "_inner", feature = "postgres"))]
+#[doc(hidden)]
+#[allow(clippy::missing_errors_doc, reason = "no part of the interface")]
+pub mod inner;
 mod pool;
 mod tls;
 mod topology;

@@ -15,5 +15,7 @@ mod secrecy;
 mod session;
 mod settings;
 mod tls;
+#[cfg(feature = "_inner")]
+mod topology;
 mod truth_table;
 mod upkeep;

@@ -187,6 +187,12 @@ impl Keeper {
         status.is_some()
     }
 
+    /// Whether the server's process is stopped by a signal, to be continued.
+    pub fn is_stopped(&self) -> bool {
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        process::waitid(WaitId::Pid(self.pid()), look).is_ok_and(|status| status.is_some())
+    }
+
     /// Sends `signal` to the server; nothing happens when it has exited.
     pub fn signal(&self, signal: Signal) {
         process::kill_process(self.pid(), signal).expect("we may signal our own server");

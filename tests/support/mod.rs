@@ -5,6 +5,7 @@
 pub mod aws;
 pub mod certificates;
 pub mod child;
+pub mod cluster;
 pub mod directory;
 pub mod fault_proxy;
 pub mod http;

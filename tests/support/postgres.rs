@@ -106,13 +106,28 @@ impl Postgres {
 
     /// A streaming replica of this server, with the same options, that accepts (read-only) connections.
     pub async fn replica(&self) -> Self {
-        let replica = Self::prepare(self.installation.clone(), self.options.clone(), Arc::clone(&self.authority));
-        let mut backup = self.installation.command("pg_basebackup");
-        let source = format!("host=127.0.0.1 port={} user={SUPERUSER} sslmode=disable", self.port);
-        backup.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
-        backup.arg("--dbname").arg(source).arg("--pgdata").arg(replica.data());
-        run(backup).await;
+        self.replica_with(&[]).await
+    }
+
+    /// A replica with settings of its own; they win over this server's.
+    pub async fn replica_with(&self, settings: &[(&'static str, String)]) -> Self {
+        let mut options = self.options.clone();
+        options.settings.extend_from_slice(settings);
+        let replica = Self::prepare(self.installation.clone(), options, Arc::clone(&self.authority));
+        replica.copy_from(self).await;
         replica.launch().await
+    }
+
+    async fn copy_from(&self, primary: &Self) {
+        let mut backup = self.installation.command("pg_basebackup");
+        backup.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
+        backup.arg("--dbname").arg(primary.source()).arg("--pgdata").arg(self.data());
+        run(backup).await;
+    }
+
+    /// Where replicas of this server stream from.
+    fn source(&self) -> String {
+        format!("host=127.0.0.1 port={} user={SUPERUSER} sslmode=disable", self.port)
     }
 
     /// The name the certificate is for.
@@ -250,6 +265,11 @@ impl Postgres {
         self.keeper().signal_family(Signal::STOP);
     }
 
+    /// Whether the process that accepts connections is frozen.
+    pub fn is_suspended(&self) -> bool {
+        self.keeper().is_stopped()
+    }
+
     /// Ends [`suspend`](Self::suspend).
     pub fn resume(&self) {
         self.keeper().signal_family(Signal::CONT);
@@ -272,6 +292,27 @@ impl Postgres {
             .await
             .unwrap_or_else(|error| panic!("{self} cannot be promoted: {error}"));
         assert!(promoted, "{self} was not promoted within 30 s");
+    }
+
+    /// Makes a running replica stream from another server.
+    pub async fn repoint(&self, primary: &Self) {
+        let source = primary.source();
+        let mut admin = self.admin().await;
+        // Not in a transaction, as a text of two statements would be.
+        for sql in [format!("alter system set primary_conninfo = '{source}'"), "select pg_reload_conf()".to_owned()] {
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await;
+            done.unwrap_or_else(|error| panic!("{self} cannot follow {primary}: {error}"));
+        }
+    }
+
+    /// Starts a server that was killed or stopped as a replica of another one, on the same port, with the other's data.
+    pub async fn start_again_as_replica_of(&self, primary: &Self) {
+        assert!(!self.is_running(), "{self} is still running");
+        fs::remove_dir_all(self.data()).unwrap_or_else(|error| panic!("the data of {self} stays: {error}"));
+        self.copy_from(primary).await;
+        self.installation.write(&self.data().join("pg_hba.conf"), &self.host_rules());
+        self.installation.write(&self.data().join("postgresql.conf"), &self.configuration());
+        self.start_again().await;
     }
 
     async fn end(&self, signal: Signal) {
