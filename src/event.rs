@@ -10,6 +10,7 @@
 //! | cancel of a dropped statement | | [`Recovered`](Event::Recovered) | [`CancelFailed`](Event::CancelFailed) |
 //! | upkeep | | | [`UpkeepCutShort`](Event::UpkeepCutShort) |
 //! | the driver's socket | | | [`SocketsUnreachable`](Event::SocketsUnreachable) |
+//! | writer | [`Suspected`](Event::Suspected) | [`WriterFound`](Event::WriterFound) | [`ConnectFailed`](Event::ConnectFailed) |
 //! | members, from the RDS API | | | [`WatchGivenUp`](Event::WatchGivenUp) |
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
@@ -112,6 +113,24 @@ pub enum Event {
         /// The system's answer.
         error: String,
     },
+    /// Something speaks against the writer: every connection is asked for its server's role before it is lent again.
+    Suspected {
+        /// `host:port` of the server in doubt.
+        host: String,
+        /// What happened.
+        error: String,
+    },
+    /// A search for the writer has ended.
+    WriterFound {
+        /// `host:port` of the server that proved to be the writer.
+        host: String,
+        /// It is another than before; connections to the old one are closed.
+        moved: bool,
+        /// How often that has happened.
+        epoch: u64,
+        /// How long the search took.
+        elapsed: Duration,
+    },
     /// The RDS API cannot be asked who the members are, and is left alone for an hour. Everything else works without it:
     /// members and writer are learnt from the servers themselves.
     WatchGivenUp {
@@ -145,6 +164,8 @@ pub enum Discard {
     Idle,
     /// Older than `max_lifetime`.
     Old,
+    /// Its server is not the one to talk to any more.
+    Obsolete,
     /// The pool was closed.
     Closed,
 }
@@ -178,6 +199,8 @@ impl Observer for TracingObserver {
             | Event::CancelFailed { .. }
             | Event::UpkeepCutShort { .. } => tracing::warn!(target: "lambda_rds", ?event),
             Event::Connected { .. }
+            | Event::Suspected { .. }
+            | Event::WriterFound { .. }
             | Event::Refused { .. }
             | Event::CredentialsFetched { .. }
             | Event::Discarded { .. }

@@ -81,6 +81,7 @@ mod clock;
 mod config;
 pub mod error;
 pub mod event;
+mod failover;
 mod pin;
 mod redacted;
 mod retry;

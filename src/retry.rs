@@ -47,6 +47,12 @@ impl Deadline {
         Self { ends: inner.ends.min(self.ends), ..inner }
     }
 
+    /// `budget` from its beginning, but not past the end of the invocation.
+    pub(crate) fn extended(self, budget: Duration) -> Self {
+        let ends = self.ends.max(self.started + budget);
+        Self { ends: INVOCATION.try_with(|end| ends.min(*end)).unwrap_or(ends), ..self }
+    }
+
     pub(crate) fn instant(self) -> Instant {
         self.ends
     }

@@ -121,6 +121,10 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(30);
 /// Aurora with a reader promises "under 60 seconds, often under 30", a Multi-AZ DB cluster under 35:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// An engine restarts in a few seconds, and that is waited for. The standby of a Multi-AZ instance takes one to two
+/// minutes, and an invocation that waits for it is only billed for that:
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZ.Failover.html>.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Config {
     /// The one validation: takes the URL in, looks for contradictions. `scheme` is the engine's, as in its URLs.
@@ -291,9 +295,13 @@ impl Config {
         self.watch_interval.unwrap_or(WATCH_INTERVAL)
     }
 
-    #[allow(dead_code, reason = "for the hunt")]
     pub(crate) fn failover_timeout(&self) -> Duration {
         self.failover_timeout.unwrap_or(FAILOVER_TIMEOUT)
+    }
+
+    /// As [`failover_timeout`](Self::failover_timeout), where there is nobody to fail over to.
+    pub(crate) fn restart_timeout(&self) -> Duration {
+        self.failover_timeout.unwrap_or(RESTART_TIMEOUT)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opens physical connections: credentials, then TLS and login, then set-up, under one deadline.
 //!
-//! Implements [`pool::Connect`](crate::pool::Connect), and turns what the driver says into errors that name cause and cure.
+//! Turns what the driver says into errors that name cause and cure.
 
 mod wire;
 
@@ -19,12 +19,12 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, Cre
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
-use crate::pool::{Attempt, Connect, Peek};
+use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
-use crate::topology::{Endpoint, Place};
+use crate::topology::{Address, Endpoint, Place};
 
-pub(crate) use self::wire::{Soil, Wire};
+pub(crate) use self::wire::{Proof, Soil, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -45,8 +45,7 @@ pub(crate) struct Connector<DB: Engine> {
     events: Events,
     idle_timeout_unknown: AtomicBool,
     sockets_unreachable: AtomicBool,
-    /// Where the last login was.
-    writer: Mutex<Option<String>>,
+    last_login: Mutex<Option<String>>,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -68,7 +67,7 @@ impl<DB: Engine> Connector<DB> {
             events,
             idle_timeout_unknown: AtomicBool::new(false),
             sockets_unreachable: AtomicBool::new(false),
-            writer: Mutex::default(),
+            last_login: Mutex::default(),
             engine: PhantomData,
         }
     }
@@ -78,8 +77,8 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// `host:port` of the last login.
-    pub(crate) fn writer(&self) -> Option<String> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn last_login(&self) -> Option<String> {
+        self.last_login.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
@@ -94,9 +93,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Logs in with the first credentials that the database does not refuse.
-    async fn log_in(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        attempt.enter(Phase::Credentials);
-        let place = self.endpoint.resolve(attempt.deadline).await?;
+    async fn log_in(&self, place: Place, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let mut request = self.request(place, attempt.deadline);
         let mut refusal = None;
         loop {
@@ -111,7 +108,7 @@ impl<DB: Engine> Connector<DB> {
             let failure = match self.dial(&login, attempt).await {
                 Ok(wire) => {
                     let host = format!("{}:{}", login.host, login.port);
-                    *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
+                    *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
                     self.events.emit(&Event::Connected { host, elapsed: attempt.deadline.spent() });
                     return Ok(wire);
                 }
@@ -202,7 +199,7 @@ impl<DB: Engine> Connector<DB> {
             }
             None
         });
-        Ok(Wire::new(driver, socket, login.application_name.clone()))
+        Ok(Wire::new(driver, socket, login.application_name.clone(), Address::new(login.host.clone(), login.port)))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -278,7 +275,7 @@ impl<DB: Engine> Connector<DB> {
             return drained;
         }
         // Without an answer the drain goes on; its bound is the caller's.
-        let cancel = Box::pin(self.cancel(&wire.name));
+        let cancel = Box::pin(self.cancel(wire.at.clone(), wire.name.clone()));
         let drain = DB::drain(&mut wire.driver);
         match select(pin!(drain), cancel).await {
             Either::Left((drained, _)) => drained,
@@ -288,17 +285,17 @@ impl<DB: Engine> Connector<DB> {
 
     /// Cancels over a connection of its own, which may be one more than `max_connections` for a moment. What fails
     /// here shows in the drain that waits beside it.
-    async fn cancel(&self, name: &str) {
-        let deadline = Deadline::after(self.config.connect_timeout());
-        let request = match self.endpoint.resolve(deadline).await {
+    async fn cancel(&self, at: Address, name: String) {
+        if self.config.via_proxy {
             // A pooler in between has sessions of its own.
-            Ok(place) if !self.config.via_proxy => self.request(place, deadline),
-            _ => return,
-        };
+            return;
+        }
+        let deadline = Deadline::after(self.config.connect_timeout());
+        let request = self.request(Place { host: Some(at.host), port: Some(at.port) }, deadline);
         let Ok(credentials) = self.provider.credentials(&request).await else { return };
         let Ok(login) = self.login(&request, &credentials) else { return };
         let Ok(mut side) = self.dial_within(&login, deadline).await else { return };
-        let cancelled = DB::cancel(&mut side.driver, name).await;
+        let cancelled = DB::cancel(&mut side.driver, &name).await;
         if let Err(error) = cancelled {
             self.events.emit(&Event::CancelFailed { error: chain(&error) });
         }
@@ -316,7 +313,7 @@ impl<DB: Engine> Connector<DB> {
             Ok(Err(source)) => source,
             Err(_) => sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "init_query did not end in time")),
         };
-        let host = self.config.host.clone().unwrap_or_default();
+        let host = wire.at.host.clone();
         Err(Error::Connect { host, phase: Phase::Setup, elapsed: attempt.deadline.spent(), source })
     }
 }
@@ -350,17 +347,21 @@ async fn is_found(host: &str, port: u16) -> bool {
     matches!(timeout(LOOKUP_BOUND, tokio::net::lookup_host((host, port))).await, Ok(Ok(_)))
 }
 
-impl<DB: Engine> Connect for Connector<DB> {
-    type Conn = Wire<DB>;
+impl<DB: Engine> Connector<DB> {
+    /// Where the target is said to be.
+    pub(crate) async fn home(&self, deadline: Deadline) -> Result<Place, Error> {
+        self.endpoint.resolve(deadline).await
+    }
 
-    async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let mut wire = match self.log_in(attempt).await {
+    /// A connection to the server at this place, logged in and set up.
+    pub(crate) async fn reach(&self, place: Place, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let mut wire = match self.log_in(place.clone(), attempt).await {
             Err(Error::Connect { source, .. })
                 if DB::diagnose(&source) == Diagnosis::UnknownSetting
                     && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
             {
                 // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.
-                self.log_in(attempt).await?
+                self.log_in(place, attempt).await?
             }
             result => result?,
         };
@@ -368,11 +369,12 @@ impl<DB: Engine> Connect for Connector<DB> {
         Ok(wire)
     }
 
-    fn peek(&self, wire: &Wire<DB>) -> Peek {
+    pub(crate) fn peek(&self, wire: &Wire<DB>) -> Peek {
         wire.socket.as_ref().map_or(Peek::Quiet, Socket::peek)
     }
 
-    async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
+    /// Brings a connection to rest and takes off what sessions have left on it.
+    pub(crate) async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
             let _late: Option<sqlx::Error> = self.come_to_rest(wire).await?;
@@ -400,7 +402,7 @@ impl<DB: Engine> Connect for Connector<DB> {
         restored.await.map_err(Error::Database)
     }
 
-    async fn close(&self, wire: Wire<DB>) {
+    pub(crate) async fn close(&self, wire: Wire<DB>) {
         let Wire { driver, socket, .. } = wire;
         // The duplicate first: the server sees the end only when both are gone.
         drop(socket);

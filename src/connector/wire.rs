@@ -1,9 +1,12 @@
 //! A physical connection, and what sessions have done to it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock::Moment;
 use crate::engine::{Engine, Settings, Socket};
+use crate::topology::Address;
 
 /// What sessions may have left on a connection, from nothing to anything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +22,23 @@ pub(crate) enum Soil {
     Indelible,
 }
 
+/// When its server was proven to be the one to talk to: in which epoch, and after how many suspicions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) epoch: u64,
+    pub(crate) doubt: u64,
+}
+
 /// A physical connection, and what has been done to it.
 pub(crate) struct Wire<DB: Engine> {
     pub(crate) driver: DB::Connection,
+    /// Where it was dialled.
+    pub(crate) at: Address,
+    /// Where that was, of all places that the name may lead to.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) proof: Proof,
+    /// When its server was last asked for its role.
+    pub(crate) looked: Option<Moment>,
     /// Declared after the driver: the duplicate must not outlive it by more than this drop.
     pub(super) socket: Option<Socket>,
     /// A transaction may be open on it; a rollback takes the settings back to these.
@@ -43,8 +60,13 @@ pub(crate) struct Wire<DB: Engine> {
 static WIRES: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Wire<DB> {
-    pub(super) fn new(driver: DB::Connection, socket: Option<Socket>, name: String) -> Self {
+    pub(super) fn new(driver: DB::Connection, socket: Option<Socket>, name: String, at: Address) -> Self {
+        let peer = socket.as_ref().and_then(Socket::peer);
         Self {
+            at,
+            peer,
+            proof: Proof::default(),
+            looked: None,
             driver,
             socket,
             open: None,

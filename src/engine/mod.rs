@@ -190,6 +190,8 @@ pub enum Diagnosis {
     TlsDemanded,
     /// A setting sent at login is not known to this server.
     UnknownSetting,
+    /// The server, or the transaction, is read-only.
+    ReadOnly,
     /// The statement failed; the connection is fine.
     Statement,
     /// The statement that the driver had prepared is gone or fits no longer; nothing was executed.
@@ -284,6 +286,9 @@ pub trait Driver: sqlx::Database + Sized {
         conn: &mut Self::Connection,
         bound: Duration,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Asks a host, on a fresh socket and without a login, whether it is there.
+    fn knock(at: std::net::SocketAddr) -> impl Future<Output = std::io::Result<()>> + Send;
 
     /// Says goodbye.
     fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;

@@ -83,9 +83,10 @@ mod linux {
             let _ = sockopt::set_tcp_user_timeout(&self.0, USER_TIMEOUT_MS);
         }
 
-        fn peer_port(&self) -> Option<u16> {
+        /// Whom it is connected to.
+        pub(crate) fn peer(&self) -> Option<SocketAddr> {
             let peer = getpeername(&self.0).ok()??;
-            SocketAddr::try_from(peer).ok().map(|peer| peer.port())
+            SocketAddr::try_from(peer).ok()
         }
     }
 
@@ -152,7 +153,8 @@ mod linux {
                     }
                 }
             }
-            let connected: Vec<_> = self.candidates.iter().map(|c| c.peer_port() == Some(self.port)).collect();
+            let connected: Vec<_> =
+                self.candidates.iter().map(|c| c.peer().map(|peer| peer.port()) == Some(self.port)).collect();
             match connected.iter().filter(|connected| **connected).count() {
                 0 => {}
                 1 => {
@@ -195,6 +197,10 @@ mod other {
 
     impl Socket {
         pub(crate) fn peek(&self) -> Peek {
+            match *self {}
+        }
+
+        pub(crate) fn peer(&self) -> Option<std::net::SocketAddr> {
             match *self {}
         }
     }

@@ -176,3 +176,28 @@ impl fmt::Display for PoolNumbers {
         write!(f, "; {} waiting", self.waiting)
     }
 }
+
+/// What somebody who might have been the writer answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// `host:port`
+    pub host: String,
+    /// The last answer, or what stood in its place.
+    pub answer: String,
+}
+
+/// Several of them in a message.
+pub(super) struct Answers<'a>(pub(super) &'a [Answer]);
+
+impl fmt::Display for Answers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("there was nobody to ask");
+        }
+        for (n, Answer { host, answer }) in self.0.iter().enumerate() {
+            write!(f, "{}{host} said \"{answer}\"", if n == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}

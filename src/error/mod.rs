@@ -14,7 +14,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::detail::{EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
+use self::detail::Answers;
+pub use self::detail::{Answer, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
 pub use crate::config::ConfigError;
 pub use crate::credentials::CredentialsError;
 
@@ -48,6 +49,8 @@ pub enum Phase {
     Handshake,
     /// Running `init_query` on a new connection.
     Setup,
+    /// Searching for the writer after it was lost.
+    Searching,
     /// Checking an idle connection.
     Validating,
     /// Beginning a transaction.
@@ -70,6 +73,7 @@ impl fmt::Display for Phase {
             Self::Dialling => "dialling",
             Self::Handshake => "logging in",
             Self::Setup => "setting up a new connection",
+            Self::Searching => "searching for the writer",
             Self::Validating => "validating",
             Self::Begin => "beginning a transaction",
             Self::Statement => "running a statement",
@@ -226,6 +230,18 @@ pub enum Error {
         source: sqlx::Error,
     },
 
+    /// Nobody proved to be the writer in time.
+    #[error(
+        "no writer was found in {elapsed:.1?}: {}; look at the cluster's events, and raise failover_timeout if it was still failing over",
+        Answers(answers)
+    )]
+    NoWriter {
+        /// Time spent searching.
+        elapsed: Duration,
+        /// Who was asked, and what each answered last.
+        answers: Vec<Answer>,
+    },
+
     /// No connection became free in time.
     #[error(
         "no connection after {waited:.1?} of {phase} ({numbers}); end transactions and pins sooner, never wait for a second session while holding one, or raise max_connections or borrow_timeout"
@@ -327,6 +343,7 @@ impl Error {
             | Self::TooManyConnections { .. }
             | Self::NotReady { .. }
             | Self::Connect { .. }
+            | Self::NoWriter { .. }
             | Self::PoolExhausted { .. }
             | Self::DeadlineTooClose { .. }
             | Self::ReadOnly { .. }
@@ -346,6 +363,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::TooManyConnections { .. }
             | Self::NotReady { .. }
+            | Self::NoWriter { .. }
             | Self::PoolExhausted { .. } => true,
             Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
             // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -373,7 +391,7 @@ impl Error {
 
     /// Whether it came from a transaction that had begun, and not from getting a connection for one.
     pub(crate) fn is_about_work(&self) -> bool {
-        matches!(self, Self::ConnectionLost { .. } | Self::Database(_))
+        matches!(self, Self::ConnectionLost { .. } | Self::ReadOnly { .. } | Self::Database(_))
     }
 
     /// Whether the server turned the connection away for now: worth another attempt within the same wait.
@@ -445,9 +463,10 @@ fn io_kind(error: &Error) -> io::ErrorKind {
     match error {
         Error::Dns { .. } => io::ErrorKind::NotFound,
         Error::Unreachable { reason: Unreachable::Refused, .. } => io::ErrorKind::ConnectionRefused,
-        Error::Unreachable { .. } | Error::PoolExhausted { .. } | Error::DeadlineTooClose { .. } => {
-            io::ErrorKind::TimedOut
-        }
+        Error::Unreachable { .. }
+        | Error::NoWriter { .. }
+        | Error::PoolExhausted { .. }
+        | Error::DeadlineTooClose { .. } => io::ErrorKind::TimedOut,
         Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
         Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
         _ => io::ErrorKind::Other,

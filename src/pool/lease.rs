@@ -5,7 +5,7 @@ use std::fmt;
 use tokio::time::timeout;
 
 use super::ledger::Physical;
-use super::{CLOSE_BOUND, Connect, Pool, discarded};
+use super::{CLOSE_BOUND, Connect, Pool, Standing, discarded};
 use crate::clock::Moment;
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
@@ -50,6 +50,10 @@ impl<C: Connect> Lease<C> {
     /// Says what this lease is for, for the errors of those who wait.
     pub(crate) fn note(&self, purpose: Purpose) {
         self.pool.note(self.physical().slot, purpose);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.pool.0.connector.standing(&self.physical().conn)
     }
 
     pub(crate) fn conn(&mut self) -> &mut C::Conn {
@@ -105,8 +109,10 @@ impl<C: Connect> Drop for Vacating<'_, C> {
 impl<C: Connect> Drop for Lease<C> {
     fn drop(&mut self) {
         let Some(mut physical) = self.physical.take() else { return };
-        if self.fate == Fate::Broken {
-            self.pool.0.events.emit(&discarded(Discard::Broken, None));
+        let obsolete = self.pool.0.connector.standing(&physical.conn) == Standing::Obsolete;
+        if self.fate == Fate::Broken || obsolete {
+            let why = if self.fate == Fate::Broken { Discard::Broken } else { Discard::Obsolete };
+            self.pool.0.events.emit(&discarded(why, None));
             let slot = physical.slot;
             drop(physical);
             return self.pool.vacate(slot);

@@ -188,7 +188,8 @@ impl<T, W> Ledger<T, W> {
 }
 
 /// Phases fit an atomic, so that a dial can say where it is without the ledger's lock.
-pub(super) const PHASES: [Phase; 4] = [Phase::Credentials, Phase::Dialling, Phase::Handshake, Phase::Setup];
+pub(super) const PHASES: [Phase; 5] =
+    [Phase::Credentials, Phase::Dialling, Phase::Handshake, Phase::Setup, Phase::Searching];
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,17 @@ pub(crate) enum Peek {
     Closed,
 }
 
+/// What is known of a connection's server without asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Good,
+    /// Something has happened since it was proven: it is asked before it is lent.
+    Doubtful,
+    /// It is not the one to talk to any more: closed where it lies, or when it comes home.
+    Obsolete,
+}
+
 /// The seam to the database: what the pool needs of a connection.
 pub(crate) trait Connect: Send + Sync + 'static {
     /// A physical connection.
@@ -70,6 +81,15 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// A look without a round trip.
     fn peek(&self, conn: &Self::Conn) -> Peek;
 
+    /// What is known of its server. Costs nothing: asked at every lease.
+    fn standing(&self, conn: &Self::Conn) -> Standing;
+
+    /// How long callers may wait in all while the way to the database is being searched for; `None` when it is not.
+    fn patience(&self) -> Option<Duration>;
+
+    /// What stands in the way of a caller who has waited so long in vain, if it is the way to the database.
+    fn obstacle(&self, waited: Duration) -> Option<Error>;
+
     /// Brings a connection to rest whatever was going on, and so proves that it answers. Bounded by the caller; when the
     /// future is dropped the connection may be restored again or closed.
     fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
@@ -79,7 +99,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
 }
 
 /// A connect attempt: its budget, and how far it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) deadline: Deadline,
     phase: Arc<[AtomicU8]>,
@@ -87,6 +107,11 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// The same with another budget.
+    pub(crate) fn within(&self, deadline: Deadline) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
     /// Says what is going on, for the error of somebody who waits in vain.
     pub(crate) fn enter(&self, phase: Phase) {
         let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
@@ -193,6 +218,7 @@ impl<C: Connect> Pool<C> {
             let ledger = self.lock();
             let fresh = ledger.next().is_some_and(|next| {
                 matches!(self.0.settings.policy.judge(next.past, now), Fitness::Fresh | Fitness::Look)
+                    && self.0.connector.standing(&next.conn) == Standing::Good
                     && self.0.connector.peek(&next.conn) == Peek::Quiet
             });
             // With all connections on loan the target is answering others; the first statement waits for its turn.
@@ -223,7 +249,8 @@ impl<C: Connect> Pool<C> {
             let policy = self.0.settings.policy;
             let unfit = |physical: &Physical<C::Conn>| {
                 let fitness = policy.judge(physical.past, now);
-                physical.past.dirty || matches!(fitness, Fitness::Idle | Fitness::Old)
+                let obsolete = self.0.connector.standing(&physical.conn) == Standing::Obsolete;
+                physical.past.dirty || obsolete || matches!(fitness, Fitness::Idle | Fitness::Old)
             };
             let taken: Vec<_> = self.lock().take_where(now, unfit).into_iter().map(|p| self.lend(p, now)).collect();
             join_all(taken.into_iter().map(|lease| async move {
@@ -231,6 +258,7 @@ impl<C: Connect> Pool<C> {
                 match self.0.settings.policy.judge(lease.physical().past, now) {
                     Fitness::Idle => lease.close(Discard::Idle).await,
                     Fitness::Old => lease.close(Discard::Old).await,
+                    _ if lease.standing() == Standing::Obsolete => lease.close(Discard::Obsolete).await,
                     _ => drop(self.check(lease).await),
                 }
             }))
@@ -289,11 +317,19 @@ impl<C: Connect> Pool<C> {
         }
     }
 
+    /// The connection used last, if it is at rest and nothing needs to happen before it is lent.
+    pub(crate) fn lease_idle(&self, purpose: Purpose) -> Option<Lease<C>> {
+        self.lease_fresh(purpose)
+    }
+
     /// The fast road: the clean connection used last, if nothing needs to happen before it is lent.
     fn lease_fresh(&self, purpose: Purpose) -> Option<Lease<C>> {
         let now = self.0.clock.now();
         let mut ledger = self.lock();
         let next = ledger.next()?;
+        if self.0.connector.standing(&next.conn) != Standing::Good {
+            return None;
+        }
         match self.0.settings.policy.judge(next.past, now) {
             Fitness::Fresh => {}
             Fitness::Look if self.0.connector.peek(&next.conn) == Peek::Quiet => {}
@@ -350,15 +386,17 @@ impl<C: Connect> Pool<C> {
             self.thawed();
         }
         let fitness = self.0.settings.policy.judge(past, now);
+        let standing = lease.standing();
         match fitness {
-            Fitness::Fresh => return Ok(Some(lease)),
+            _ if standing == Standing::Obsolete => return Ok(lease.discard(Discard::Obsolete, None)),
+            Fitness::Fresh if standing == Standing::Good => return Ok(Some(lease)),
             Fitness::Idle => return Ok(lease.discard(Discard::Idle, None)),
             Fitness::Old => return Ok(lease.discard(Discard::Old, None)),
-            Fitness::Look | Fitness::Doubtful => {}
+            Fitness::Fresh | Fitness::Look | Fitness::Doubtful => {}
         }
         match self.0.connector.peek(&lease.physical().conn) {
             Peek::Closed => Ok(lease.discard(Discard::ClosedByPeer, None)),
-            Peek::Quiet if fitness == Fitness::Look => Ok(Some(lease)),
+            Peek::Quiet if fitness == Fitness::Look && standing == Standing::Good => Ok(Some(lease)),
             Peek::Quiet | Peek::Talking => self.check_hedged(lease, deadline).await,
         }
     }
@@ -464,6 +502,11 @@ impl<C: Connect> Pool<C> {
             _ => Phase::Waiting,
         };
         let waited = deadline.spent();
+        if phase == Phase::Searching
+            && let Some(error) = self.0.connector.obstacle(waited)
+        {
+            return error;
+        }
         let refusal = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let last = refusal.filter(|(at, _)| at.elapsed() <= waited).map(|(_, error)| error);
         Error::PoolExhausted { waited, phase, numbers, last }

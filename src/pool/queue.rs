@@ -1,10 +1,14 @@
 //! A caller's place in the queue.
 
+use tokio::sync::oneshot::error::RecvError;
 use tokio::time::timeout_at;
 
+use super::ledger::Physical;
 use super::{Connect, Lease, Pool, Receiver};
 use crate::error::Error;
 use crate::retry::Deadline;
+
+type Handed<C> = Result<Box<Physical<<C as Connect>::Conn>>, Error>;
 
 /// A place in the queue. Dropped, it is given up, and what had been handed over already goes to the next.
 pub(super) struct Waiter<C: Connect> {
@@ -16,18 +20,15 @@ pub(super) struct Waiter<C: Connect> {
 impl<C: Connect> Waiter<C> {
     /// Waits for a connection, and dials where a slot has become vacant meanwhile.
     pub(super) async fn served(mut self, deadline: Deadline) -> Result<Lease<C>, Error> {
-        let Some(receiver) = &mut self.receiver else { return Err(Error::Closed) };
-        let pool = &self.pool;
-        let hand_over = async {
-            loop {
-                tokio::select! {
-                    biased;
-                    handed = &mut *receiver => return handed,
-                    () = pool.0.vacancy.notified() => pool.dial_for_waiters(),
-                }
+        let mut deadline = deadline;
+        let served = loop {
+            let served = timeout_at(deadline.instant(), self.handed_over()).await;
+            // While the writer is being searched for, nothing is gained by giving up early.
+            match self.pool.0.connector.patience().map(|patience| deadline.extended(patience)) {
+                Some(extended) if served.is_err() && !extended.remaining().is_zero() => deadline = extended,
+                _ => break served,
             }
         };
-        let served = timeout_at(deadline.instant(), hand_over).await;
         match served {
             Ok(Ok(Ok(physical))) => {
                 self.receiver = None;
@@ -38,6 +39,19 @@ impl<C: Connect> Waiter<C> {
             Ok(Err(_)) => Err(Error::Closed),
             // Told before the place is given up, so that the numbers count the one who reports.
             Err(_) => Err(self.pool.exhausted(deadline)),
+        }
+    }
+}
+
+impl<C: Connect> Waiter<C> {
+    async fn handed_over(&mut self) -> Result<Handed<C>, RecvError> {
+        let Some(receiver) = &mut self.receiver else { return Ok(Err(Error::Closed)) };
+        loop {
+            tokio::select! {
+                biased;
+                handed = &mut *receiver => return handed,
+                () = self.pool.0.vacancy.notified() => self.pool.dial_for_waiters(),
+            }
         }
     }
 }

@@ -11,9 +11,10 @@ use crate::connector::Connector;
 use crate::credentials::{CredentialsProvider, Fixed};
 use crate::engine::Engine;
 use crate::event::{Events, Observer, TracingObserver};
+use crate::failover::{Failover, Spans};
 use crate::pool::{Policy, Pool, Settings};
 use crate::redacted::Redacted;
-use crate::topology::{Endpoint, Place};
+use crate::topology::{Endpoint, Place, Target, Topology};
 
 /// The longest `application_name` that PostgreSQL keeps, less the ten characters that tell connections apart.
 const NAME_LIMIT: usize = 63 - 10;
@@ -151,8 +152,9 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// How long the search for a new writer may take. Default: 60 s, within which Aurora with a reader and a Multi-AZ DB
-    /// cluster promise one; and never past the invocation's deadline.
+    /// How long the search for a new writer may take; those who wait for it wait so long too, and not only for
+    /// `borrow_timeout`. Never past the invocation's deadline. Default: 60 s, within which Aurora with a reader and a
+    /// Multi-AZ DB cluster promise one; where there is nobody to fail over to, 3 s for a restart.
     pub fn failover_timeout(mut self, span: Duration) -> Self {
         self.config.failover_timeout = Some(span);
         self
@@ -311,8 +313,18 @@ impl<DB: Engine> ProxyBuilder<DB> {
         while name.len() > NAME_LIMIT {
             name.pop();
         }
+        let topology = Topology::new(Target::new(&config, DB::PORT), clock.clone(), events.clone());
+        #[cfg(feature = "rds-api")]
+        let topology = topology.watched(config.cluster.as_deref(), &self.aws);
+        let spans = Spans {
+            failover: config.failover_timeout(),
+            restart: config.restart_timeout(),
+            watch: config.watch_interval(),
+        };
         let connector = Connector::new(config, provider, endpoint, environment.region, name, events.clone());
-        Ok(Proxy::new(Pool::new(connector, settings, clock, events)))
+        let (connector, topology) = (Arc::new(connector), Arc::new(topology));
+        let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
+        Ok(Proxy::new(Pool::new(failover, settings, clock, events)))
     }
 }
 

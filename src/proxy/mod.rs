@@ -7,11 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout_at;
+
 use crate::config::{Config, ConfigError};
-use crate::connector::Connector;
 use crate::engine::Engine;
 use crate::error::{Error, PoolNumbers, Purpose};
-use crate::pool::Pool;
+use crate::failover::Failover;
+use crate::pool::{Lease, Pool};
+use crate::retry::Deadline;
 use crate::session::{Connection, Transaction};
 
 pub use builder::ProxyBuilder;
@@ -28,7 +31,7 @@ const UPKEEP_BOUND: Duration = Duration::from_millis(500);
 pub struct Proxy<DB: Engine>(Arc<Inner<DB>>);
 
 struct Inner<DB: Engine> {
-    pool: Pool<Connector<DB>>,
+    pool: Pool<Failover<DB>>,
 }
 
 /// A [`Proxy`] for PostgreSQL.
@@ -49,7 +52,7 @@ impl<DB: Engine> Proxy<DB> {
         ProxyBuilder::new(Config::from_vars(std::env::vars_os())?).build()
     }
 
-    fn new(pool: Pool<Connector<DB>>) -> Self {
+    fn new(pool: Pool<Failover<DB>>) -> Self {
         Self(Arc::new(Inner { pool }))
     }
 
@@ -82,7 +85,8 @@ impl<DB: Engine> Proxy<DB> {
         F: for<'t> FnMut(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, Error>>,
     {
         const MOST_RUNS: usize = 3;
-        let again = |error: &Error| error.is_retryable() && error.is_about_work();
+        let again =
+            |error: &Error| error.is_about_work() && (error.is_retryable() || matches!(error, Error::ReadOnly { .. }));
         let mut runs = 1;
         loop {
             let mut session = self.get_connection().await?;
@@ -104,7 +108,7 @@ impl<DB: Engine> Proxy<DB> {
             leased,
             pinned: holders.iter().filter(|holder| holder.purpose == Purpose::Pin).count(),
             waiting,
-            epoch: 0,
+            epoch: self.0.pool.connector().epoch(),
             writer: self.0.pool.connector().writer(),
         }
     }
@@ -117,7 +121,13 @@ impl<DB: Engine> Proxy<DB> {
     /// # Cancel safety
     /// What was not done is done at the next moment.
     pub async fn upkeep(&self) {
+        let deadline = Deadline::after(UPKEEP_BOUND);
         self.0.pool.upkeep(UPKEEP_BOUND).await;
+        let failover = self.0.pool.connector();
+        let mut lease = self.0.pool.lease_idle(Purpose::Check);
+        let watch = failover.watch(lease.as_mut().map(Lease::conn), deadline);
+        // What was not looked at is looked at next time.
+        let _ = timeout_at(deadline.instant(), watch).await;
     }
 
     /// A lease and its return, for the benches.
@@ -173,6 +183,6 @@ pub struct Status {
     pub waiting: usize,
     /// How often the writer has changed, as far as this proxy has noticed.
     pub epoch: u64,
-    /// `host:port` of the last login.
+    /// `host:port` of the proven writer, or else of the last login.
     pub writer: Option<String>,
 }

@@ -9,6 +9,7 @@ use super::{Connection, Intent, Possession};
 use crate::connector::{Soil, Wire};
 use crate::engine::{Diagnosis, End, Engine, Found, PinEnd, Sequence};
 use crate::error::{Error, Outcome, Phase};
+use crate::failover::{self, Failover, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
 use crate::retry::Deadline;
 
@@ -51,6 +52,13 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
     }
 
+    /// The way to the writer, and the connection.
+    pub(super) fn apart(&mut self) -> (&Failover<DB>, &mut Wire<DB>) {
+        let Connection { pool, lease, .. } = &mut *self.session;
+        // INVARIANT: as in `wire`.
+        (pool.connector(), lease.as_mut().expect("BUG: a borrow without a lease").conn())
+    }
+
     /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
     /// boxed, so that no statement's future is as large as all of it.
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
@@ -63,13 +71,31 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if self.wire().forgetful {
             Box::pin(self.forget()).await?;
         }
-        if self.session.pool.connector().is_strict() && self.wire().hands > 1 {
+        if self.session.connector().is_strict() && self.wire().hands > 1 {
             Box::pin(self.clean()).await?;
+        }
+        let (failover, wire) = self.apart();
+        if failover.wants_a_look(wire) && self.session.state.is_free() {
+            Box::pin(self.look()).await?;
         }
         if self.has_other_settings() {
             Box::pin(self.replay()).await?;
         }
         Ok(())
+    }
+
+    /// Who the server is, and who its neighbours are: once, where nobody has looked at connect.
+    async fn look(&mut self) -> Result<(), Error> {
+        self.session.interrupted = true;
+        let (failover, wire) = self.apart();
+        match failover.look(wire).await {
+            Ok(_) => {
+                self.session.interrupted = false;
+                Ok(())
+            }
+            Err(Error::Database(source)) => Err(self.lose(source)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
@@ -88,7 +114,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if self.session.interrupted {
             let pool = self.session.pool.clone();
             let deadline = self.deadline()?;
-            let late = self.until(deadline, async |wire| pool.connector().come_to_rest(wire).await).await?;
+            let late = self.until(deadline, async |wire| pool.connector().connector().come_to_rest(wire).await).await?;
             // An error in a savepoint goes with it.
             if let Some(error) = late
                 && self.session.state.abandoned().is_none()
@@ -134,7 +160,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) async fn clean(&mut self) -> Result<(), Error> {
         let pool = self.session.pool.clone();
         let deadline = self.deadline()?;
-        self.until(deadline, async |wire| pool.connector().clean(wire).await).await?;
+        self.until(deadline, async |wire| pool.connector().connector().clean(wire).await).await?;
         let id = self.session.id;
         self.wire().come_into(id);
         Ok(())
@@ -151,7 +177,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 return Ok(());
             }
             // What a reset goes back to is not what the `init_query` had set.
-            Some(_) if self.session.pool.connector().has_init_query() && !self.wire().applied.is_empty() => {
+            Some(_) if self.session.connector().has_init_query() && !self.wire().applied.is_empty() => {
                 self.clean().await?;
                 match DB::replay(&self.wire().applied, &wanted) {
                     Some(text) => text,
@@ -290,7 +316,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
         self.session.interrupted = true;
-        let answered = timeout_at(deadline.instant(), exchange(self.wire())).await;
+        let (failover, wire) = self.apart();
+        let peer = wire.peer;
+        let answered = timeout_at(deadline.instant(), failover.attend(peer, exchange(wire))).await;
         let source = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(source)) => source,
@@ -300,13 +328,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     pub(super) async fn run(&mut self, sql: String) -> Result<(), Error> {
-        let result = DB::run(&mut self.wire().driver, sql).await;
+        let (failover, wire) = self.apart();
+        let result = failover.attend(wire.peer, DB::run(&mut wire.driver, sql)).await;
         result.map_err(|error| self.fail(error))
     }
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
     pub(super) async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
-        let answered = timeout_at(deadline.instant(), DB::run(&mut self.wire().driver, sql)).await;
+        let (failover, wire) = self.apart();
+        let run = failover.attend(wire.peer, DB::run(&mut wire.driver, sql));
+        let answered = timeout_at(deadline.instant(), run).await;
         let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
         answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
     }
@@ -320,7 +351,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
-        let result = DB::end_doubtful(&mut self.wire().driver, end).await;
+        let (failover, wire) = self.apart();
+        let result = failover.attend(wire.peer, DB::end_doubtful(&mut wire.driver, end)).await;
         result.map_err(|error| self.fail(error))
     }
 
@@ -348,12 +380,12 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            Diagnosis::Statement | Diagnosis::StalePlan if self.phase == Phase::Commit => {
+            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly if self.phase == Phase::Commit => {
                 self.turn = None;
                 self.rolled_back(1);
                 self.rest();
             }
-            Diagnosis::Statement | Diagnosis::StalePlan => {
+            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly => {
                 if let Some(Turn::Whole) = self.turn.take() {
                     self.session.state.failed_half_way(&summary(&error));
                 } else {
@@ -363,6 +395,38 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             }
         }
         Error::from(error)
+    }
+
+    /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
+    pub(super) async fn judged(mut self, error: sqlx::Error, handed_on: bool) -> (Verdict, Error) {
+        let diagnosis = DB::diagnose(&error);
+        let mut work = self.session.work(self.phase, handed_on);
+        // A text that goes from begin to end may have come half way.
+        work.bound |= self.turn == Some(Turn::Whole);
+        let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
+        let verdict = failover::judge(diagnosis, work, reader);
+        let error = self.fail(error);
+        if reader {
+            self.session.leave();
+        }
+        (verdict, error)
+    }
+
+    /// Whether the server that refused to write is none that writes: the application's own read-only transaction gets
+    /// the same refusal.
+    async fn is_on_reader(&mut self, work: Work) -> bool {
+        let (failover, wire) = self.apart();
+        if work.bound {
+            // It cannot be asked now: its connection is, and all others are, before they are lent again.
+            failover.suspect(wire.proof, &wire.at, "it refused to write");
+            return false;
+        }
+        let told = failover.look(wire).await;
+        let reader = matches!(told, Ok(Told::Reader));
+        if reader {
+            failover.suspect(wire.proof, &wire.at, "it refused to write, and is a reader");
+        }
+        reader
     }
 
     /// The end of a statement, one way or the other.

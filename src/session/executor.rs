@@ -10,6 +10,7 @@ use sqlx::{Database, Either, Error, Execute, SqlStr};
 
 use super::{Connection, Intent};
 use crate::error::Phase;
+use crate::failover::Verdict;
 
 /// A query, taken apart to see its text, and put together again for the driver.
 struct Parts<DB: Database> {
@@ -23,14 +24,19 @@ impl<DB: Database> Parts<DB>
 where
     DB::Arguments: Clone,
 {
-    /// A copy, if a second run can be needed: only what the driver prepares can have become stale.
-    fn spare(&self) -> Option<Self> {
-        Some(Self {
-            arguments: Some(self.arguments.clone()?),
+    /// A copy for a second run.
+    fn spare(&self) -> Self {
+        Self {
+            arguments: self.arguments.clone(),
             sql: self.sql.clone(),
             statement: self.statement.clone(),
             persistent: self.persistent,
-        })
+        }
+    }
+
+    /// Only what the driver prepares can have become stale.
+    fn is_prepared(&self) -> bool {
+        self.arguments.is_some()
     }
 }
 
@@ -64,20 +70,46 @@ impl<DB: Database> Execute<'_, DB> for Parts<DB> {
 
 type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
-/// A query whose answer is read to the end in one call of the driver's `$method`; a stale plan is run again once.
+/// A statement is run as often at the most: two failovers in a row are rare, and three runs were none to believe in.
+const MOST_RUNS: usize = 3;
+
+/// A query whose answer is read to the end in one call of the driver's `$method`. A stale plan is run again once, and
+/// what the server provably did not execute on another connection.
 macro_rules! whole {
     ($session:ident, $query:ident, $method:ident) => {{
         let parts = Parts::take($query);
         Box::pin(async move {
-            let (mut borrow, parts) = $session.ready_for(parts).await?;
-            let spare = parts.spare();
-            let mut result = (&mut borrow.wire().driver).$method(parts).await;
-            if let (Err(error), Some(spare)) = (&result, spare)
-                && borrow.heal(error).await
-            {
-                result = (&mut borrow.wire().driver).$method(spare).await;
+            let mut parts = parts?;
+            for run in 1.. {
+                let (mut borrow, ready) = $session.ready_for(parts).await?;
+                let mut spare = ready.spare();
+                let mut result = {
+                    let (failover, wire) = borrow.apart();
+                    failover.attend(wire.peer, (&mut wire.driver).$method(ready)).await
+                };
+                if let Err(error) = &result
+                    && spare.is_prepared()
+                    && borrow.heal(error).await
+                {
+                    let again = spare.spare();
+                    let (failover, wire) = borrow.apart();
+                    result = failover
+                        .attend(wire.peer, (&mut wire.driver).$method(std::mem::replace(&mut spare, again)))
+                        .await;
+                }
+                let error = match result {
+                    Ok(value) => {
+                        borrow.finish();
+                        return Ok(value);
+                    }
+                    Err(error) => error,
+                };
+                match borrow.judged(error, false).await {
+                    (Verdict::Again, _) if run < MOST_RUNS => parts = spare,
+                    (_, error) => return Err(error.into()),
+                }
             }
-            borrow.concluded(result)
+            Err(Error::WorkerCrashed)
         })
     }};
 }
@@ -88,11 +120,10 @@ macro_rules! executor {
             /// A borrowed connection for this query, and the query as it will be sent.
             async fn ready_for(
                 &mut self,
-                parts: Result<Parts<$engine>, Error>,
+                mut parts: Parts<$engine>,
             ) -> Result<(super::Borrow<'_, $engine>, Parts<$engine>), Error> {
-                let mut parts = parts?;
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
-                parts.persistent &= !self.pool.connector().via_proxy();
+                parts.persistent &= !self.connector().via_proxy();
                 let intent = self.intent(parts.sql.as_str());
                 Ok((self.borrow(Phase::Statement, intent).await?, parts))
             }
@@ -100,7 +131,7 @@ macro_rules! executor {
             /// The driver prepares under a name. A pooler in between keeps the server's connection, and with it the
             /// name, no longer than a transaction, so that one is needed to take the name away again.
             fn leaves_names_behind(&self) -> bool {
-                self.pool.connector().via_proxy() && self.state.is_free()
+                self.connector().via_proxy() && self.state.is_free()
             }
 
             /// Preparing runs nothing: no text pins by it.
@@ -109,7 +140,7 @@ macro_rules! executor {
                 sql: SqlStr,
                 parameters: &[<$engine as Database>::TypeInfo],
             ) -> Result<<$engine as Database>::Statement, Error> {
-                let via_proxy = self.pool.connector().via_proxy();
+                let via_proxy = self.connector().via_proxy();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                 let mut prepared = sqlx::Executor::prepare_with(&mut borrow.wire().driver, sql, parameters).await;
                 if via_proxy && prepared.is_ok() {
@@ -120,7 +151,7 @@ macro_rules! executor {
             }
 
             async fn describe_here(&mut self, sql: SqlStr) -> Result<sqlx::Describe<$engine>, Error> {
-                let via_proxy = self.pool.connector().via_proxy();
+                let via_proxy = self.connector().via_proxy();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                 let mut described = sqlx::Executor::describe(&mut borrow.wire().driver, sql).await;
                 if via_proxy && described.is_ok() {
@@ -154,37 +185,53 @@ macro_rules! executor {
             {
                 let parts = Parts::take(query);
                 Box::pin(async_stream::try_stream! {
-                    let (mut borrow, parts) = self.ready_for(parts).await?;
-                    let mut next = Some(parts);
-                    let mut failed = None;
-                    // Nothing was handed on yet: only then can the statement be run again unnoticed.
-                    let mut fresh = true;
-                    while let Some(parts) = next.take() {
-                        let spare = parts.spare();
-                        failed = {
-                            let mut steps = (&mut borrow.wire().driver).fetch_many(parts);
-                            loop {
-                                match steps.try_next().await {
-                                    Ok(Some(step)) => {
-                                        fresh = false;
-                                        yield step;
+                    let mut parts = parts?;
+                    let mut run = 1;
+                    let mut healed = false;
+                    loop {
+                        let (mut borrow, ready) = self.ready_for(parts).await?;
+                        let mut spare = ready.spare();
+                        let mut next = ready;
+                        let failed = loop {
+                            // Nothing was handed on yet: only then can the statement be run again unnoticed.
+                            let mut fresh = true;
+                            let failed = {
+                                let (failover, wire) = borrow.apart();
+                                let peer = wire.peer;
+                                let mut steps = (&mut wire.driver).fetch_many(next);
+                                loop {
+                                    match failover.attend(peer, steps.try_next()).await {
+                                        Ok(Some(step)) => {
+                                            fresh = false;
+                                            yield step;
+                                        }
+                                        Ok(None) => break None,
+                                        Err(error) => break Some(error),
                                     }
-                                    Ok(None) => break None,
-                                    Err(error) => break Some(error),
                                 }
+                            };
+                            match failed {
+                                Some(error) if fresh && !healed && spare.is_prepared() && borrow.heal(&error).await => {
+                                    healed = true;
+                                    let again = spare.spare();
+                                    next = std::mem::replace(&mut spare, again);
+                                }
+                                failed => break failed.map(|error| (error, !fresh)),
                             }
                         };
-                        if let Some(error) = &failed
-                            && std::mem::take(&mut fresh)
-                            && spare.is_some()
-                            && borrow.heal(error).await
-                        {
-                            next = spare;
+                        let Some((error, handed_on)) = failed else {
+                            borrow.finish();
+                            break;
+                        };
+                        match borrow.judged(error, handed_on).await {
+                            (Verdict::Again, _) if run < MOST_RUNS => {
+                                run += 1;
+                                parts = spare;
+                                continue;
+                            }
+                            (_, error) => Err(Error::from(error))?,
                         }
-                    }
-                    match failed {
-                        None => borrow.finish(),
-                        Some(error) => Err(Error::from(borrow.fail(error)))?,
+                        break;
                     }
                 })
             }

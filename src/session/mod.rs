@@ -18,8 +18,9 @@ use crate::clock::Moment;
 use crate::config::PinningFilter;
 use crate::connector::{Connector, Soil};
 use crate::engine::{Class, Control, End, Engine, Found, PinEnd, Sequence};
-use crate::error::{Error, Outcome, Phase, Purpose};
+use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::Event;
+use crate::failover::{self, Failover, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
 
@@ -38,8 +39,8 @@ pub use self::transaction::Transaction;
 /// `'static` and [`Send`]: it can move into a task or a response stream. Dropping it never blocks. What was going on is
 /// brought to rest (a transaction rolled back, rows read to the end) before anybody else gets the physical connection.
 pub struct Connection<DB: Engine> {
-    pool: Pool<Connector<DB>>,
-    lease: Option<Lease<Connector<DB>>>,
+    pool: Pool<Failover<DB>>,
+    lease: Option<Lease<Failover<DB>>>,
     state: State,
     /// A statement was dropped half way; its answers are still to be read.
     interrupted: bool,
@@ -78,7 +79,7 @@ impl Intent<'_> {
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Connection<DB> {
-    pub(crate) fn new(pool: Pool<Connector<DB>>) -> Self {
+    pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let state = State::default();
         Self { pool, lease: None, state, interrupted: false, pinned_at: None, id, drawn: None }
@@ -164,6 +165,10 @@ impl<DB: Engine> Connection<DB> {
     /// Why this session is pinned, if it is.
     pub fn pin_reason(&self) -> Option<&PinReason> {
         self.state.pin_reason()
+    }
+
+    fn connector(&self) -> &Connector<DB> {
+        self.pool.connector().connector()
     }
 
     async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
@@ -266,11 +271,11 @@ impl<DB: Engine> Connection<DB> {
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
         }
-        let filtered = pins == Some(PinCause::Setting)
-            && self.pool.connector().pinning_filter() == PinningFilter::ExcludeVariableSets;
+        let filtered =
+            pins == Some(PinCause::Setting) && self.connector().pinning_filter() == PinningFilter::ExcludeVariableSets;
         let pins = pins.filter(|_| !filtered);
         // On a connection with an `init_query`, what a reset goes back to is not what other sessions expect.
-        let stray = self.pool.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
+        let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
         let pin = pins.map(|cause| PinReason::new(cause, sql));
         Intent { sql, pin, change, sequence, control, ends, soils: filtered }
@@ -340,19 +345,32 @@ impl<DB: Engine> Connection<DB> {
 
     /// The connection is broken: closes it, and says what that means for the work in hand.
     fn lose(&mut self, phase: Phase, elapsed: Duration, source: sqlx::Error) -> Error {
-        let outcome = match phase {
-            Phase::Begin => Outcome::NotExecuted,
-            Phase::InTransaction | Phase::Rollback if !self.state.is_doubtful() => Outcome::RolledBack,
-            // A savepoint's release commits nothing; the transaction around it is rolled back with the connection.
-            Phase::Commit if self.state.depth() > 1 && !self.state.is_doubtful() => Outcome::RolledBack,
-            _ => Outcome::Unknown,
+        let work = self.work(phase, false);
+        let outcome = match failover::judge(DB::diagnose(&source), work, false) {
+            Verdict::Again => Outcome::NotExecuted,
+            Verdict::Tell(outcome) => outcome,
         };
         if let Some(mut lease) = self.lease.take() {
+            let wire = lease.conn();
+            self.pool.connector().suspect(wire.proof, &wire.at, &chain(&source));
             lease.broke();
         }
         self.interrupted = false;
         self.state.lost();
         Error::ConnectionLost { phase, elapsed, outcome, source }
+    }
+
+    /// What is under way, for a verdict.
+    fn work(&self, phase: Phase, handed_on: bool) -> Work {
+        let bound = self.state.depth() > 0 || self.state.pin_reason().is_some();
+        Work { phase, handed_on, bound, doubtful: self.state.is_doubtful() }
+    }
+
+    /// The connection leads to a server that is not the one to talk to.
+    fn leave(&mut self) {
+        if let Some(mut lease) = self.lease.take() {
+            lease.broke();
+        }
     }
 
     fn gone(&self, phase: Phase) -> Error {

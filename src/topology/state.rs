@@ -99,6 +99,18 @@ impl Topology {
         state.target = Some(target.clone());
     }
 
+    /// The first login was here: that is the target, where nothing else has said so.
+    pub(crate) fn aim_first(&self, at: &Address) {
+        if self.state().target.is_none() {
+            self.aim(at);
+        }
+    }
+
+    /// Whether there is anybody to ask but the target.
+    pub(crate) fn has_others(&self) -> bool {
+        !self.state().snapshot.members().is_empty()
+    }
+
     /// What the server that was dialled at `at` said.
     pub(crate) fn learn(&self, at: &Address, survey: &Survey) -> Change {
         let now = self.clock.now();

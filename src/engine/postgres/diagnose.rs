@@ -47,6 +47,7 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
         "28P01" | "28000" if fatal => Diagnosis::Authentication,
         "42704" if fatal => Diagnosis::UnknownSetting,
         _ if fatal => Diagnosis::Dead,
+        "25006" => Diagnosis::ReadOnly,
         _ => Diagnosis::Statement,
     }
 }
@@ -59,6 +60,7 @@ mod tests {
     fn fatal_is_dead_and_the_known_refusals_have_names() {
         for (code, severity, message, diagnosis) in [
             ("57P01", PgSeverity::Fatal, "terminating connection", Diagnosis::Dead),
+            ("25006", PgSeverity::Error, "cannot execute INSERT in a read-only transaction", Diagnosis::ReadOnly),
             ("22012", PgSeverity::Error, "division by zero", Diagnosis::Statement),
             ("57014", PgSeverity::Error, "canceling statement", Diagnosis::Statement),
             ("53300", PgSeverity::Fatal, "too many clients", Diagnosis::Full),

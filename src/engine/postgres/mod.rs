@@ -4,6 +4,7 @@ mod classify;
 mod connect;
 mod control;
 mod diagnose;
+mod knock;
 mod settings;
 mod survey;
 
@@ -129,6 +130,10 @@ impl Driver for Postgres {
 
     async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, Error> {
         survey::await_promotion(conn, bound).await
+    }
+
+    async fn knock(at: std::net::SocketAddr) -> std::io::Result<()> {
+        knock::knock(at).await
     }
 
     async fn close(conn: PgConnection) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout_at};
 
 use crate::error::{Error, Phase, Unreachable};
-use crate::pool::{Attempt, Connect, Peek};
+use crate::pool::{Attempt, Connect, Peek, Standing};
 
 /// How one operation goes.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,8 @@ pub(super) struct Double(Arc<Mutex<Stage>>);
 struct Stage {
     scripts: [Script; STEPS],
     peeks: HashMap<u32, Peek>,
+    standings: HashMap<u32, Standing>,
+    patience: Option<Duration>,
     connects: usize,
     opened: u32,
     open: usize,
@@ -134,6 +136,16 @@ impl Double {
         self.stage().peeks.insert(id, Peek::Talking);
     }
 
+    /// What is known of this connection's server; a restore settles a doubt.
+    pub(super) fn stands(&self, id: u32, standing: Standing) {
+        self.stage().standings.insert(id, standing);
+    }
+
+    /// The way to it is searched for, and callers may wait for so long.
+    pub(super) fn searches(&self, patience: Option<Duration>) {
+        self.stage().patience = patience;
+    }
+
     /// Whatever begins from now on goes well.
     pub(super) fn recover(&self) {
         self.stage().scripts = Default::default();
@@ -205,6 +217,18 @@ impl Connect for Double {
         }
     }
 
+    fn standing(&self, conn: &Conn) -> Standing {
+        self.stage().standings.get(&conn.id).copied().unwrap_or(Standing::Good)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.stage().patience
+    }
+
+    fn obstacle(&self, _: Duration) -> Option<Error> {
+        None
+    }
+
     fn peek(&self, conn: &Conn) -> Peek {
         self.stage().peeks.get(&conn.id).copied().unwrap_or(Peek::Quiet)
     }
@@ -212,6 +236,7 @@ impl Connect for Double {
     async fn restore(&self, conn: &mut Conn) -> Result<(), Error> {
         self.stage().restored.push(conn.id);
         self.pass(Step::Restore).await?;
+        self.stage().standings.retain(|id, standing| *id != conn.id || *standing == Standing::Obsolete);
         conn.at_rest = true;
         Ok(())
     }

@@ -5,6 +5,7 @@ mod checking;
 mod double;
 mod lending;
 mod queueing;
+mod standing;
 mod upkeep;
 
 use std::future::poll_fn;

@@ -1,0 +1,448 @@
+//! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
+//!
+//! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
+//! writer. `verdict` judges a failed statement, `hunt` searches for the new writer, `pulse` tells a silent host from a busy
+//! one. The first is pure, the others are generic over who goes and asks.
+//!
+//! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
+//! connection has to be dialled is there a search, one for all who wait.
+
+mod hunt;
+mod pulse;
+mod verdict;
+
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock::{Clock, Moment};
+use crate::connector::{Connector, Proof, Wire};
+use crate::engine::{Engine, Flavour};
+use crate::error::{Answer, Error, Phase, chain};
+use crate::event::{Event, Events};
+use crate::pool::{Attempt, Connect, Peek, Standing};
+use crate::retry::{Backoff, Deadline};
+use crate::topology::{Address, Candidates, Change, Place, Topology};
+
+use self::hunt::Scout;
+use self::pulse::Pulse;
+
+pub(crate) use self::hunt::Told;
+pub(crate) use self::verdict::{Verdict, Work, judge};
+
+/// A look is one round trip, two the first time.
+const LOOK_BOUND: Duration = Duration::from_millis(500);
+
+/// How long things may take, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spans {
+    /// The search for a new writer.
+    pub(crate) failover: Duration,
+    /// The restart of a server that is alone.
+    pub(crate) restart: Duration,
+    /// Between two looks at the neighbours.
+    pub(crate) watch: Duration,
+}
+
+/// Pauses between attempts at a server that is alone.
+const RESTART_BASE: Duration = Duration::from_millis(20);
+const RESTART_CAP: Duration = Duration::from_millis(250);
+
+/// The way to the writer.
+pub(crate) struct Failover<DB: Engine> {
+    connector: Arc<Connector<DB>>,
+    topology: Arc<Topology>,
+    pulse: Arc<Pulse>,
+    spans: Spans,
+    clock: Clock,
+    events: Events,
+    /// How many suspicions there were. A connection that was proven before the last one is doubtful.
+    doubts: AtomicU64,
+    /// As the topology's; read at every lease.
+    epoch: AtomicU64,
+    /// The writer is not known for sure: what is dialled now is searched for.
+    in_doubt: AtomicBool,
+    /// A connection to the target has succeeded before: when that fails, something has happened.
+    established: AtomicBool,
+    /// The target is a reader, and tells of nobody else: whoever configured it means it.
+    solitary: AtomicBool,
+    searching: AtomicUsize,
+    /// Held by the one who searches: when the last search failed, and what everybody said.
+    turn: tokio::sync::Mutex<Option<(Instant, Vec<Answer>)>>,
+    /// What the search under way has heard so far, for those who cannot wait for its end.
+    heard: Mutex<Vec<Answer>>,
+}
+
+impl<DB: Engine> Failover<DB> {
+    pub(crate) fn new(
+        connector: Arc<Connector<DB>>,
+        topology: Arc<Topology>,
+        spans: Spans,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
+        Self {
+            connector,
+            topology,
+            pulse: Arc::default(),
+            spans,
+            clock,
+            events,
+            doubts: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            in_doubt: AtomicBool::new(false),
+            established: AtomicBool::new(false),
+            solitary: AtomicBool::new(false),
+            searching: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
+            heard: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn connector(&self) -> &Connector<DB> {
+        &self.connector
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// `host:port` of the proven writer, or else of the last login.
+    pub(crate) fn writer(&self) -> Option<String> {
+        let proven = self.topology.writer().filter(|writer| writer.proven);
+        proven.map(|writer| writer.address.to_string()).or_else(|| self.connector.last_login())
+    }
+
+    /// `work` on a connection to `host`, unless that turns out to be gone.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    pub(crate) async fn attend<T>(
+        &self,
+        host: Option<SocketAddr>,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        self.pulse.attend::<Knock<DB>, T>(host, work).await
+    }
+
+    /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven
+    /// before the last suspicion says nothing about what was proven since.
+    pub(crate) fn suspect(&self, proof: Proof, host: &Address, error: &str) {
+        let current = Proof { epoch: self.epoch(), doubt: self.doubts.load(Ordering::Acquire) };
+        if proof != current || !self.has_roles() {
+            return;
+        }
+        self.doubt(host, error);
+    }
+
+    fn doubt(&self, host: &Address, error: &str) {
+        self.topology.suspect();
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+        self.in_doubt.store(true, Ordering::Release);
+        self.events.emit(&Event::Suspected { host: host.to_string(), error: error.to_owned() });
+    }
+
+    /// Behind a pooler, and where the target is a reader on its own, there is no writer to look for.
+    fn has_roles(&self) -> bool {
+        !self.connector.via_proxy() && !self.solitary.load(Ordering::Relaxed)
+    }
+
+    /// Asks a server at rest for its role and its neighbours.
+    pub(crate) async fn look(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
+        let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
+        let survey = looked
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+            .map_err(Error::Database)?;
+        wire.looked = Some(self.clock.now());
+        match self.topology.learn(&wire.at, &survey) {
+            // Who is, is not known; or somebody says that it is another.
+            Change::Demoted | Change::Doubt if !self.in_doubt.load(Ordering::Acquire) => {
+                self.doubt(&wire.at, "the cluster shows another writer");
+            }
+            _ => {}
+        }
+        Ok(if survey.in_recovery { Told::Reader } else { Told::Writer })
+    }
+
+    /// The connection leads to the writer.
+    fn proven(&self, wire: &mut Wire<DB>) {
+        let epoch = self.topology.epoch();
+        self.epoch.store(epoch, Ordering::Release);
+        self.established.store(true, Ordering::Relaxed);
+        self.in_doubt.store(false, Ordering::Release);
+        wire.proof = Proof { epoch, doubt: self.doubts.load(Ordering::Acquire) };
+    }
+
+    /// What was not worth a round trip at connect: looks once, when a second session uses the connection.
+    pub(crate) fn wants_a_look(&self, wire: &Wire<DB>) -> bool {
+        wire.looked.is_none() && wire.hands > 1 && self.topology.flavour() == Flavour::Unknown && self.has_roles()
+    }
+
+    /// Whether it is time to look at the neighbours again, on a connection that is asked anyway.
+    fn is_due(&self, looked: Option<Moment>) -> bool {
+        let now = self.clock.now();
+        self.topology.is_cluster_like() && looked.is_none_or(|looked| now.since(looked) >= self.spans.watch)
+    }
+
+    /// To the writer that is known, or to where the target is said to be.
+    async fn straight(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let known = self.topology.writer();
+        let place = match known {
+            Some(writer) => Place { host: Some(writer.address.host), port: Some(writer.address.port) },
+            None => self.connector.home(attempt.deadline).await?,
+        };
+        let mut wire = self.connector.reach(place, attempt).await?;
+        self.topology.aim_first(&wire.at);
+        if !self.has_roles() || !self.topology.is_cluster_like() {
+            self.proven(&mut wire);
+            return Ok(wire);
+        }
+        attempt.enter(Phase::Setup);
+        match self.look(&mut wire).await? {
+            Told::Writer => {}
+            Told::Reader if self.is_alone(&wire.at) => self.solitary.store(true, Ordering::Relaxed),
+            Told::Reader => return Err(not_writer(&wire.at)),
+        }
+        self.proven(&mut wire);
+        Ok(wire)
+    }
+
+    /// Nobody else is known, and the target has never been a writer.
+    fn is_alone(&self, at: &Address) -> bool {
+        let Candidates { members, endpoint } = self.topology.candidates();
+        let others = members.iter().map(|member| &member.address).chain(&endpoint).any(|other| !other.is(at));
+        !others && !self.established.load(Ordering::Relaxed) && self.topology.flavour() == Flavour::Plain
+    }
+
+    /// Whether an attempt that failed so may have met a failover.
+    fn is_worth_a_search(&self, error: &Error) -> bool {
+        let may_pass = matches!(
+            error,
+            Error::Unreachable { .. }
+                | Error::Dns { .. }
+                | Error::NotReady { .. }
+                | Error::Connect { .. }
+                | Error::ReadOnly { .. }
+                | Error::Database(_)
+        );
+        let somebody = self.established.load(Ordering::Relaxed) || self.topology.has_others();
+        may_pass && somebody && self.has_roles()
+    }
+
+    /// A server that is alone may be restarting, and its name may lead elsewhere in a moment.
+    async fn persist(&self, mut error: Error, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let attempt = attempt.within(attempt.deadline.within(self.spans.restart));
+        let mut pauses = Backoff::new(RESTART_BASE, RESTART_CAP, fastrand::Rng::new());
+        while self.is_worth_a_search(&error) {
+            let pause = pauses.next().unwrap_or(RESTART_CAP);
+            if pause >= attempt.deadline.remaining() {
+                break;
+            }
+            sleep(pause).await;
+            error = match self.straight(&attempt).await {
+                Ok(wire) => return Ok(wire),
+                Err(error) => error,
+            };
+        }
+        Err(error)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Searches, while nobody else does.
+    async fn search(&self, attempt: &Attempt) -> Result<Wire<DB>, Vec<Answer>> {
+        let _searching = Searching::new(&self.searching);
+        attempt.enter(Phase::Searching);
+        let deadline = Deadline::after(self.spans.failover);
+        let before = self.epoch();
+        self.heard().clear();
+        let mut wire = hunt::hunt(&Search { failover: self, attempt }, deadline).await?;
+        self.proven(&mut wire);
+        let (host, elapsed) = (wire.at.to_string(), deadline.spent());
+        self.events.emit(&Event::WriterFound { host, moved: self.epoch() != before, epoch: self.epoch(), elapsed });
+        Ok(wire)
+    }
+
+    /// Offers the RDS API its turn, and counts the fleet for it where there is a connection to count on.
+    pub(crate) async fn watch(&self, wire: Option<&mut Wire<DB>>, deadline: Deadline) {
+        let Some(wire) = wire.filter(|wire| self.is_due(wire.looked)) else {
+            return self.consult(deadline).await;
+        };
+        // What a look finds shows in the topology; that it failed, in the connection's next check.
+        let _ = self.look(wire).await;
+        self.consult(deadline).await;
+    }
+
+    #[cfg(feature = "rds-api")]
+    async fn consult(&self, deadline: Deadline) {
+        use crate::topology::Watched;
+        let heard = self.topology.watch(false, deadline).await;
+        if matches!(heard, Watched::Heard(Change::Doubt)) && !self.in_doubt.load(Ordering::Acquire) {
+            let at = self.topology.writer().map(|writer| writer.address);
+            let unknown = || Address::new("the writer", 0);
+            self.doubt(&at.unwrap_or_else(unknown), "the RDS API names another writer");
+        }
+    }
+
+    #[cfg(not(feature = "rds-api"))]
+    #[expect(clippy::unused_async, reason = "there is nobody to ask without the API")]
+    async fn consult(&self, _: Deadline) {}
+}
+
+impl<DB: Engine> Connect for Failover<DB> {
+    type Conn = Wire<DB>;
+
+    async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let begun = Instant::now();
+        loop {
+            if !self.in_doubt.load(Ordering::Acquire) || !self.topology.has_others() {
+                match self.straight(attempt).await {
+                    Ok(wire) => return Ok(wire),
+                    Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
+                        if !self.topology.has_others() {
+                            return self.persist(error, attempt).await;
+                        }
+                        let at = self.topology.writer().map(|writer| writer.address);
+                        let unknown = || Address::new("the target", 0);
+                        self.doubt(&at.unwrap_or_else(unknown), &chain(&error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            attempt.enter(Phase::Searching);
+            let waiting = Searching::new(&self.searching);
+            let mut turn = self.turn.lock().await;
+            drop(waiting);
+            if !self.in_doubt.load(Ordering::Acquire) {
+                // Somebody else has found it meanwhile.
+                continue;
+            }
+            let answers = match &*turn {
+                // Somebody else has searched in vain since this attempt began.
+                Some((failed, answers)) if *failed >= begun => answers.clone(),
+                _ => match self.search(attempt).await {
+                    Ok(wire) => return Ok(wire),
+                    Err(answers) => {
+                        *turn = Some((Instant::now(), answers.clone()));
+                        answers
+                    }
+                },
+            };
+            return Err(Error::NoWriter { elapsed: begun.elapsed(), answers });
+        }
+    }
+
+    fn standing(&self, wire: &Wire<DB>) -> Standing {
+        if wire.proof.epoch != self.epoch.load(Ordering::Relaxed) {
+            Standing::Obsolete
+        } else if wire.proof.doubt != self.doubts.load(Ordering::Relaxed) {
+            Standing::Doubtful
+        } else {
+            Standing::Good
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        (self.searching.load(Ordering::Relaxed) > 0).then_some(self.spans.failover)
+    }
+
+    fn obstacle(&self, waited: Duration) -> Option<Error> {
+        let searches = self.searching.load(Ordering::Relaxed) > 0;
+        searches.then(|| Error::NoWriter { elapsed: waited, answers: self.heard().clone() })
+    }
+
+    fn peek(&self, wire: &Wire<DB>) -> Peek {
+        self.connector.peek(wire)
+    }
+
+    async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
+        self.connector.restore(wire).await?;
+        let doubtful = wire.proof.doubt != self.doubts.load(Ordering::Acquire);
+        if self.has_roles() && (doubtful || self.is_due(wire.looked)) {
+            match self.look(wire).await? {
+                Told::Writer => self.proven(wire),
+                Told::Reader => return Err(not_writer(&wire.at)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&self, wire: Wire<DB>) {
+        self.connector.close(wire).await;
+    }
+}
+
+/// One search's way of asking.
+struct Search<'a, DB: Engine> {
+    failover: &'a Failover<DB>,
+    attempt: &'a Attempt,
+}
+
+impl<DB: Engine> Scout for Search<'_, DB> {
+    type Conn = Wire<DB>;
+
+    fn candidates(&self) -> Candidates {
+        self.failover.topology.candidates()
+    }
+
+    async fn dial(&self, at: &Address, deadline: Deadline) -> Result<(Wire<DB>, Told), Error> {
+        let place = Place { host: Some(at.host.clone()), port: Some(at.port) };
+        let mut wire = self.failover.connector.reach(place, &self.attempt.within(deadline)).await?;
+        let told = self.failover.look(&mut wire).await?;
+        Ok((wire, told))
+    }
+
+    async fn wait(&self, wire: &mut Wire<DB>, bound: Duration) -> Result<Told, Error> {
+        match DB::await_promotion(&mut wire.driver, bound).await {
+            Ok(true) => self.failover.look(wire).await,
+            Ok(false) => Ok(Told::Reader),
+            Err(error) => Err(Error::Database(error)),
+        }
+    }
+
+    async fn consult(&self, deadline: Deadline) {
+        self.failover.consult(deadline).await;
+    }
+
+    fn heard(&self, answer: Answer) {
+        let mut heard = self.failover.heard();
+        heard.retain(|known| known.host != answer.host);
+        heard.push(answer);
+    }
+}
+
+fn not_writer(at: &Address) -> Error {
+    let message = format!("{at} is a reader");
+    Error::Database(sqlx::Error::Protocol(message))
+}
+
+/// Counts those who search, or wait for one who does.
+struct Searching<'a>(&'a AtomicUsize);
+
+impl<'a> Searching<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Searching<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The engine's question to a host.
+struct Knock<DB>(PhantomData<DB>);
+
+impl<DB: Engine> pulse::Ask for Knock<DB> {
+    async fn ask(at: SocketAddr) -> std::io::Result<()> {
+        DB::knock(at).await
+    }
+}

@@ -1,0 +1,173 @@
+//! Whether a host that owes an answer is still there.
+//!
+//! A host that has gone silent looks like one that is busy: TCP finds out after minutes, and a long statement must not be
+//! killed for being long. So the host is asked something else meanwhile, on a fresh socket, that a living server answers
+//! at once and without a login. One question at a time a host, whoever waits for it.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+/// Nobody asks before: almost every statement is answered by then.
+const FIRST: Duration = Duration::from_millis(250);
+/// Between two questions while the statement goes on.
+const EVERY: Duration = Duration::from_millis(400);
+/// Far above any round trip within a region, and above what a loaded server takes for a new socket.
+const BOUND: Duration = Duration::from_millis(300);
+/// Two unanswered questions in a row, so that one lost packet is no verdict.
+const MOST_MISSED: u32 = 2;
+
+/// A question that a living server answers at once.
+pub(crate) trait Ask {
+    fn ask(at: SocketAddr) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// What is known of hosts that are being asked.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    hosts: Mutex<HashMap<SocketAddr, Arc<tokio::sync::Mutex<Beat>>>>,
+}
+
+/// The last questions to one host.
+#[derive(Debug, Default)]
+struct Beat {
+    missed: u32,
+    last: Option<Instant>,
+}
+
+impl Pulse {
+    /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    pub(crate) async fn attend<A: Ask, T>(
+        &self,
+        host: Option<SocketAddr>,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        let Some(host) = host else { return work.await };
+        let mut work = pin!(work);
+        // Made when the first poll finds nothing: an answer that is there costs no timer.
+        let mut watch = None;
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            let watch = watch.get_or_insert_with(|| Box::pin(self.watch::<A>(host)));
+            watch.as_mut().poll(context).map(|silence| Err(silent(silence)))
+        })
+        .await
+    }
+
+    /// Ends when the host is gone; with how long it has been watched.
+    async fn watch<A: Ask>(&self, host: SocketAddr) -> Duration {
+        let started = Instant::now();
+        sleep(FIRST).await;
+        while self.beats::<A>(host).await {
+            sleep(EVERY).await;
+        }
+        started.elapsed()
+    }
+
+    /// Whether the host has answered just now, to this caller or to another.
+    async fn beats<A: Ask>(&self, host: SocketAddr) -> bool {
+        let asked = Instant::now();
+        let beat = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever is not asked any more is forgotten: addresses come and go with failovers.
+            hosts.retain(|known, beat| *known == host || Arc::strong_count(beat) > 1);
+            Arc::clone(hosts.entry(host).or_default())
+        };
+        let mut beat = beat.lock().await;
+        if beat.last.is_some_and(|last| last >= asked) {
+            return beat.missed < MOST_MISSED;
+        }
+        beat.missed = 0;
+        while beat.missed < MOST_MISSED {
+            let began = Instant::now();
+            match timeout(BOUND, A::ask(host)).await {
+                Ok(Ok(())) => {
+                    beat.missed = 0;
+                    break;
+                }
+                Ok(Err(_)) => {
+                    beat.missed += 1;
+                    // A refusal comes at once; a server that is restarting gets the time that a silent one gets.
+                    sleep(BOUND.saturating_sub(began.elapsed())).await;
+                }
+                Err(_) => beat.missed += 1,
+            }
+        }
+        beat.last = Some(Instant::now());
+        beat.missed < MOST_MISSED
+    }
+}
+
+fn silent(silence: Duration) -> sqlx::Error {
+    let message = format!("the host has gone silent: no answer for {silence:.1?}, and none on a new socket either");
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::HostUnreachable, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    static ALIVE: AtomicBool = AtomicBool::new(true);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+    struct Host;
+
+    impl Ask for Host {
+        async fn ask(_: SocketAddr) -> io::Result<()> {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            if !ALIVE.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    }
+
+    fn host() -> Option<SocketAddr> {
+        Some(SocketAddr::from(([127, 0, 0, 1], 5432)))
+    }
+
+    async fn after(span: Duration) -> Result<(), sqlx::Error> {
+        sleep(span).await;
+        Ok(())
+    }
+
+    /// One test, for the host is one.
+    #[tokio::test(start_paused = true)]
+    async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
+        let pulse = Pulse::default();
+        assert!(pulse.attend::<Host, _>(host(), after(Duration::from_millis(200))).await.is_ok());
+        assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
+        assert!(pulse.attend::<Host, _>(host(), after(Duration::from_secs(30))).await.is_ok());
+        let asked = ASKED.swap(0, Ordering::Relaxed);
+        assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
+
+        // Many wait, one asks.
+        let crowd: Vec<_> = (0..64).map(|_| pulse.attend::<Host, _>(host(), after(Duration::from_secs(5)))).collect();
+        assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
+        let asked = ASKED.swap(0, Ordering::Relaxed);
+        assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
+
+        ALIVE.store(false, Ordering::Relaxed);
+        let started = Instant::now();
+        let error = pulse.attend::<Host, ()>(host(), std::future::pending()).await.unwrap_err();
+        assert!(matches!(&error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::HostUnreachable), "{error}");
+        assert!(started.elapsed() <= Duration::from_millis(900), "{:?}", started.elapsed());
+        advance(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! What to do about a statement that failed: run it again, or say what became of it. Pure.
+//!
+//! Again only where the server provably did not execute it. Everything else is for the application, with an
+//! [`Outcome`] that is never better than what is known.
+
+use crate::engine::Diagnosis;
+use crate::error::{Outcome, Phase};
+
+/// What was under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) phase: Phase,
+    /// A part of its answer was given to the application.
+    pub(crate) handed_on: bool,
+    /// The session has something on this connection that no other has: a transaction, a pin.
+    pub(crate) bound: bool,
+    /// The session does not know for sure whether a transaction is open, or what in it has been committed.
+    pub(crate) doubtful: bool,
+}
+
+/// What is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Run it again, on another connection.
+    Again,
+    /// Tell the application.
+    Tell(Outcome),
+}
+
+/// `reader`: the server was asked after a refusal to write, and says that it is none that writes.
+pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
+    let free = !work.bound && !work.handed_on && !work.doubtful;
+    match (diagnosis, work.phase) {
+        // Nothing was begun: https://www.postgresql.org/docs/current/hot-standby.html
+        (Diagnosis::ReadOnly, Phase::Statement | Phase::Begin) if reader && free => Verdict::Again,
+        (Diagnosis::ReadOnly | Diagnosis::NotSent, _) => Verdict::Tell(Outcome::NotExecuted),
+        // A last word in the place of an answer, of a server or a pooler that takes no statements at all.
+        (Diagnosis::NotReady | Diagnosis::Full | Diagnosis::Authentication, Phase::Statement | Phase::Begin)
+            if free =>
+        {
+            Verdict::Again
+        }
+        (Diagnosis::Dead, Phase::Begin) if free => Verdict::Again,
+        (Diagnosis::Statement | Diagnosis::StalePlan, _) => Verdict::Tell(Outcome::RolledBack),
+        (_, Phase::Begin) => Verdict::Tell(Outcome::NotExecuted),
+        // What was done in the transaction went with the connection, unless something in it may have committed.
+        (_, Phase::InTransaction | Phase::Rollback) if !work.doubtful => Verdict::Tell(Outcome::RolledBack),
+        // Sent, and no answer: a commit without an answer always is.
+        _ => Verdict::Tell(Outcome::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Work = Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false };
+
+    #[test]
+    fn only_what_was_provably_not_executed_is_run_again() {
+        use Diagnosis::{Dead, Full, Interrupted, NotReady, NotSent, ReadOnly, StalePlan, Statement};
+        use Outcome::{NotExecuted, RolledBack, Unknown};
+        use Verdict::{Again, Tell};
+        let begin = Work { phase: Phase::Begin, ..FREE };
+        let inside = Work { phase: Phase::InTransaction, bound: true, ..FREE };
+        let commit = Work { phase: Phase::Commit, bound: true, ..FREE };
+        let rollback = Work { phase: Phase::Rollback, bound: true, ..FREE };
+        let streaming = Work { handed_on: true, ..FREE };
+        let pinned = Work { bound: true, ..FREE };
+        let unsure = |work: Work| Work { doubtful: true, ..work };
+        for (diagnosis, work, reader, verdict) in [
+            (ReadOnly, FREE, true, Again),
+            (ReadOnly, begin, true, Again),
+            (ReadOnly, FREE, false, Tell(NotExecuted)), // the application's own read-only transaction
+            (ReadOnly, streaming, true, Tell(NotExecuted)),
+            (ReadOnly, pinned, true, Tell(NotExecuted)),
+            (ReadOnly, inside, true, Tell(NotExecuted)),
+            (NotReady, FREE, false, Again),
+            (Full, FREE, false, Again),
+            (NotReady, inside, false, Tell(RolledBack)),
+            (NotReady, streaming, false, Tell(Unknown)),
+            (Dead, FREE, false, Tell(Unknown)),
+            (Dead, begin, false, Again),
+            (Dead, unsure(begin), false, Tell(NotExecuted)),
+            (Dead, inside, false, Tell(RolledBack)),
+            (Dead, unsure(inside), false, Tell(Unknown)),
+            (Dead, commit, false, Tell(Unknown)),
+            (Dead, rollback, false, Tell(RolledBack)),
+            (Dead, pinned, false, Tell(Unknown)),
+            (Statement, FREE, false, Tell(RolledBack)),
+            (Statement, commit, false, Tell(RolledBack)),
+            (StalePlan, inside, false, Tell(RolledBack)),
+            (NotSent, FREE, false, Tell(NotExecuted)),
+            (Interrupted, FREE, false, Tell(Unknown)),
+        ] {
+            assert_eq!(judge(diagnosis, work, reader), verdict, "{diagnosis:?} in {work:?}, reader: {reader}");
+        }
+    }
+}
