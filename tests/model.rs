@@ -175,9 +175,9 @@ fn pinning_statement() -> impl Strategy<Value = Step> {
         prop::sample::select(vec![
             "create temp table mine (n int)".to_owned(),
             "create temp table mine (n int) on commit drop".to_owned(),
-            format!("insert into pg_temp.mine values ({n})"),
-            "select n::text from pg_temp.mine order by n".to_owned(),
-            "drop table pg_temp.mine".to_owned(),
+            format!("insert into mine values ({n})"),
+            "select n::text from mine order by n".to_owned(),
+            "drop table mine".to_owned(),
             "select pg_try_advisory_lock({s})::text".to_owned(),
             "select pg_advisory_lock({s})".to_owned(),
             "select pg_try_advisory_lock_shared(1000)::text".to_owned(),
