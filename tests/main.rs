@@ -5,6 +5,7 @@
 mod support;
 
 mod attacks;
+mod concurrency;
 mod credentials;
 mod dropped;
 mod function;

@@ -128,7 +128,6 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             "set role clerk".to_owned(),
             "reset role".to_owned(),
             "set role none".to_owned(),
-            "set session authorization default".to_owned(),
             "set transaction read only".to_owned(),
             "set work_mem = 'much'".to_owned(),
             "set role nobody_of_that_name".to_owned(),
