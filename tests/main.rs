@@ -7,6 +7,7 @@ mod support;
 mod attacks;
 mod concurrency;
 mod credentials;
+mod driver;
 mod dropped;
 mod function;
 mod model;

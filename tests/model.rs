@@ -10,6 +10,9 @@
 //!
 //! What a dropped statement does may happen, not happen, or happen later. So it writes where nobody looks; a dropped `SET`
 //! is followed by one that is not dropped; and inside a transaction it runs in a savepoint that is rolled back.
+//!
+//! A transaction that is dropped keeps its locks until its connection is taken up again, and its session may go on upon
+//! another one. So the upkeep that follows each response is called after it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -323,6 +326,7 @@ impl Session<'_> {
     /// The steps through this crate.
     fn shared<'a>(
         &'a mut self,
+        proxy: &'a PgProxy,
         conn: &'a mut Connection<Postgres>,
         steps: &'a [Step],
         depth: usize,
@@ -366,12 +370,15 @@ impl Session<'_> {
                                 continue;
                             }
                         };
-                        self.shared(&mut transaction, steps, depth + 1).await;
+                        self.shared(proxy, &mut transaction, steps, depth + 1).await;
                         let ended = match end {
                             End::Commit => transaction.commit().await,
                             End::Rollback => transaction.rollback().await,
                             End::Drop => {
                                 drop(transaction);
+                                if depth == 0 {
+                                    proxy.upkeep().await;
+                                }
                                 Ok(())
                             }
                         };
@@ -490,7 +497,7 @@ impl Stage {
         let together = join_all(program.iter().enumerate().map(async |(number, steps)| {
             let mut log = String::new();
             let mut conn = self.shared.get_connection().await.expect("connects");
-            Session { number, log: &mut log }.shared(&mut conn, steps, 0).await;
+            Session { number, log: &mut log }.shared(&self.shared, &mut conn, steps, 0).await;
             log
         }))
         .await;
