@@ -546,8 +546,8 @@ fn sessions_that_share_connections_see_what_they_would_see_alone() {
         ..Config::default()
     };
     let result = TestRunner::new(config).run(&program(), |program| {
+        let stage: &mut Stage = &mut stage.borrow_mut();
         runtime.block_on(async {
-            let stage = &mut *stage.borrow_mut();
             let result = stage.play(&program).await;
             if result.is_err() {
                 stage.renew().await;
