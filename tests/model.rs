@@ -5,8 +5,8 @@
 //! `MODEL_SEED=7` others. A program is a value and holds all that happens but the interleaving, so a failing one shrinks.
 //!
 //! Many sessions may pin, with two connections for all. That is no deadlock: whoever holds a connection waits for nothing
-//! but the server (locks are on keys of the session's own, or shared), never needs a second one, and is dropped, which
-//! ends its pin, as soon as its steps are done. The others wait in the queue until then.
+//! but the server (locks are only tried, on keys of the session's own or shared), never needs a second one, and is
+//! dropped, which ends its pin, as soon as its steps are done. The others wait in the queue until then.
 //!
 //! What a dropped statement does may happen, not happen, or happen later. So it writes where nobody looks; a dropped `SET`
 //! is followed by one that is not dropped; and inside a transaction it runs in a savepoint that is rolled back.
@@ -181,7 +181,7 @@ fn pinning_statement() -> impl Strategy<Value = Step> {
             "select n::text from mine order by n".to_owned(),
             "drop table mine".to_owned(),
             "select pg_try_advisory_lock({s})::text".to_owned(),
-            "select pg_advisory_lock({s})".to_owned(),
+            "select pg_try_advisory_lock_shared({s})::text".to_owned(),
             "select pg_try_advisory_lock_shared(1000)::text".to_owned(),
             "select pg_advisory_unlock({s})::text".to_owned(),
             "select pg_advisory_unlock_all()".to_owned(),
