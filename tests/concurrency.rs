@@ -1,5 +1,5 @@
-//! Many things at a time in one environment: sessions under one `join!`, and the runtime's concurrent invocations. Every
-//! answer is right, the server sees no more connections than allowed, and everybody gets a turn.
+//! Many things at a time in one environment: sessions under one `join!`, and the runtime's concurrent invocations.
+//! Every answer is right, the server sees no more connections than allowed, and everybody gets a turn.
 
 use std::sync::Mutex;
 

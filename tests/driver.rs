@@ -1,5 +1,5 @@
-//! What the driver gets wrong about sessions: each test shows it on bare sqlx 0.9.0, and that it does not happen through
-//! this crate. The rest of them are in `dropped` (late errors, stale plans) and `attacks`.
+//! What the driver gets wrong about sessions: each test shows it on bare sqlx 0.9.0, and that it does not happen
+//! through this crate. The rest of them are in `dropped` (late errors, stale plans) and `attacks`.
 
 use lambda_rds::{Error, PinCause, PinReason};
 use sqlx::postgres::PgPoolOptions;

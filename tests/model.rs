@@ -1,15 +1,16 @@
-//! Random programs of several sessions at a time on two shared connections, and each session alone on a connection of its
-//! own: every visible result, every setting and every committed row must be equal.
+//! Random programs of several sessions at a time on two shared connections, and each session alone on a connection of
+//! its own: every visible result, every setting and every committed row must be equal.
 //!
 //! `MODEL_PROGRAMS=10000 cargo test --all-features --test behaviour model` runs more of them than the default, and
-//! `MODEL_SEED=7` others. A program is a value and holds all that happens but the interleaving, so a failing one shrinks.
+//! `MODEL_SEED=7` others. A program is a value and holds all that happens but the interleaving, so a failing one
+//! shrinks.
 //!
-//! Many sessions may pin, with two connections for all. That is no deadlock: whoever holds a connection waits for nothing
-//! but the server (locks are only tried, on keys of the session's own or shared), never needs a second one, and is
-//! dropped, which ends its pin, as soon as its steps are done. The others wait in the queue until then.
+//! Many sessions may pin, with two connections for all. That is no deadlock: whoever holds a connection waits for
+//! nothing but the server (locks are only tried, on keys of the session's own or shared), never needs a second one,
+//! and is dropped, which ends its pin, as soon as its steps are done. The others wait in the queue until then.
 //!
-//! What a dropped statement does may happen, not happen, or happen later. So it writes where nobody looks; a dropped `SET`
-//! is followed by one that is not dropped; and inside a transaction it runs in a savepoint that is rolled back.
+//! What a dropped statement does may happen, not happen, or happen later. So it writes where nobody looks; a dropped
+//! `SET` is followed by one that is not dropped; and inside a transaction it runs in a savepoint that is rolled back.
 //!
 //! A transaction that is dropped keeps its locks until its connection is taken up again, and its session may go on upon
 //! another one. So the upkeep that follows each response is called after it.
@@ -226,8 +227,8 @@ fn steps(pins: bool) -> impl Strategy<Value = Vec<Step>> {
     vec(nested.prop_map(sheltered), 1..8)
 }
 
-/// Outside a transaction a dropped statement may cut short the replay of settings before it, which is a case for a test of
-/// its own: here it runs in a transaction.
+/// Outside a transaction a dropped statement may cut short the replay of settings before it, which is a case for a
+/// test of its own: here it runs in a transaction.
 fn sheltered(step: Step) -> Step {
     if matches!(step, Step::Dropped(..)) { Step::Nested(vec![step], End::Drop) } else { step }
 }
@@ -401,8 +402,8 @@ impl Session<'_> {
         })
     }
 
-    /// The same on a connection of its own, with the texts that the guards stand for. Whether the last error has aborted
-    /// the transaction that the steps run in.
+    /// The same on a connection of its own, with the texts that the guards stand for. Whether the last error has
+    /// aborted the transaction that the steps run in.
     fn alone<'a>(&'a mut self, conn: &'a mut PgConnection, steps: &'a [Step], depth: usize) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let mut aborted = false;

@@ -312,14 +312,15 @@ impl Pair {
     }
 }
 
-/// Each of these on a session with a neighbour on the same connection, and on a bare connection: the server must show the
-/// same after every word.
+/// Each of these on a session with a neighbour on the same connection, and on a bare connection: the server must show
+/// the same after every word.
 async fn agree(scripts: &[&'static [&'static str]]) -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;
     let password = crate::support::postgres::APP_PASSWORD;
     server
         .execute(&format!(
-            "create role boss superuser login password '{password}'; create role clerk; create role temp; grant temp to clerk"
+            "create role boss superuser login password '{password}'; \
+             create role clerk; create role temp; grant temp to clerk"
         ))
         .await;
     for script in scripts {
