@@ -5,7 +5,9 @@
 mod support;
 
 mod attacks;
+mod concurrency;
 mod credentials;
+mod driver;
 mod dropped;
 mod function;
 mod model;

@@ -227,3 +227,295 @@ async fn a_session_that_is_pinned_later_keeps_what_it_had_set() -> Result<(), Er
     }
     Ok(())
 }
+
+/// Everything that the texts below change, as the server has it.
+const WITNESS: &str = "
+    select concat_ws(' | ', session_user, current_user,
+        (select string_agg(name || '=' || setting, ', ' order by name) from pg_settings
+         where name in ('work_mem', 'search_path', 'TimeZone', 'DateStyle', 'lock_timeout', 'statement_timeout',
+                        'random_page_cost', 'enable_seqscan', 'bytea_output', 'IntervalStyle')),
+        coalesce(current_setting('app.tenant', true), ''), coalesce(current_setting('app.Tenant_X', true), ''))";
+
+/// A session that shares its connection with a neighbour, and a bare connection that is the measure.
+struct Pair {
+    neighbour: Connection<Postgres>,
+    clean: String,
+    bare: sqlx::PgConnection,
+}
+
+impl Pair {
+    /// The session to be tried, and what it is tried against. On this server `boss` is a superuser.
+    async fn on(server: &Server) -> Result<(Connection<Postgres>, Self), Error> {
+        let url = server.url_for("boss", crate::support::postgres::APP_PASSWORD, "app");
+        let proxy = proxy_to(server).url(&url).max_connections(1).build()?;
+        let mut neighbour = proxy.get_connection().await?;
+        let clean = sqlx::query_scalar(WITNESS).fetch_one(&mut neighbour).await?;
+        let bare = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{url}?sslmode=require")).await?;
+        Ok((proxy.get_connection().await?, Self { neighbour, clean, bare }))
+    }
+
+    /// Runs the script, up to the end of the guard that it is in, here and there. `(` begins a transaction or a
+    /// savepoint, `) commit` and `) rollback` end it, `) drop` leaves it to the guard.
+    fn play<'a>(
+        &'a mut self,
+        conn: &'a mut Connection<Postgres>,
+        script: &'a mut std::slice::Iter<'static, &'static str>,
+        depth: usize,
+    ) -> futures_core::future::BoxFuture<'a, &'static str> {
+        Box::pin(async move {
+            while let Some(sql) = script.next() {
+                match *sql {
+                    "(" => {
+                        let mut guard = conn.begin().await.expect("begun");
+                        let begin = if depth == 0 { "begin" } else { &format!("savepoint s{depth}") };
+                        self.plainly(begin).await;
+                        let end = self.play(&mut guard, script, depth + 1).await;
+                        let kept = match end {
+                            ") commit" => guard.commit().await.is_ok(),
+                            ") rollback" => guard.rollback().await.is_err(),
+                            _ => {
+                                drop(guard);
+                                false
+                            }
+                        };
+                        self.plainly(&match (depth, kept) {
+                            (0, true) => "commit".to_owned(),
+                            (0, false) => "rollback".to_owned(),
+                            (_, true) => format!("release s{depth}"),
+                            (_, false) => format!("rollback to s{depth}; release s{depth}"),
+                        })
+                        .await;
+                    }
+                    end if end.starts_with(')') => return end,
+                    sql => {
+                        let here = run(conn, sql).await.err().and_then(|error| error.sqlstate().map(String::from));
+                        let there = sqlx::query(sql).execute(&mut self.bare).await.err();
+                        let code = there.and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
+                        assert_eq!(here, code, "{sql}");
+                    }
+                }
+                if depth == 0 {
+                    let seen: String =
+                        sqlx::query_scalar(WITNESS).fetch_one(&mut self.neighbour).await.expect("an answer");
+                    assert_eq!(seen, self.clean, "after {sql}, next door");
+                }
+                let here: Option<String> = sqlx::query_scalar(WITNESS).fetch_one(&mut *conn).await.ok();
+                let there: Option<String> = sqlx::query_scalar(WITNESS).fetch_one(&mut self.bare).await.ok();
+                assert_eq!(here, there, "after {sql}");
+            }
+            ""
+        })
+    }
+
+    async fn plainly(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.bare).await.expect("agreed");
+    }
+}
+
+/// Each of these on a session with a neighbour on the same connection, and on a bare connection: the server must show
+/// the same after every word.
+async fn agree(scripts: &[&'static [&'static str]]) -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let password = crate::support::postgres::APP_PASSWORD;
+    server
+        .execute(&format!(
+            "create role boss superuser login password '{password}'; \
+             create role clerk; create role temp; grant temp to clerk"
+        ))
+        .await;
+    for script in scripts {
+        let (mut conn, mut pair) = Pair::on(&server).await?;
+        pair.play(&mut conn, &mut script.iter(), 0).await;
+        assert_eq!(conn.pin_reason(), None, "{script:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_authorization_is_put_on_and_off() -> Result<(), Error> {
+    agree(&[
+        &["set session authorization clerk", "set role temp", "reset role", "reset session authorization"],
+        &["set session authorization 'clerk'", "select 1", "set session authorization default", "reset work_mem"],
+        &["set role clerk", "set session authorization temp", "reset role", "set session authorization default"],
+        &[
+            "set session authorization nobody_there",
+            "set session authorization clerk",
+            "set session authorization boss",
+        ],
+        &["(", "set session authorization clerk", ") rollback", "(", "set session authorization clerk", ") commit"],
+        &["(", "set local session authorization clerk", ") commit", "select 1"],
+        &["set session_authorization = temp", "reset session_authorization", "set session_authorization to 'clerk'"],
+        &["set session authorization clerk", "reset all", "select set_config('role', 'temp', false)", "set role none"],
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn values_are_kept_in_every_spelling() -> Result<(), Error> {
+    agree(&[
+        &["set search_path = a, \"B c\"", "set search_path to 'it''s', public, \"$user\"", "set schema 'x y'"],
+        &["set search_path = \"a;b\", pg_catalog -- and; more", "set search_path = ''", "SET SEARCH_PATH TO PUBLIC;"],
+        &[
+            "set \"work_mem\" = '3MB'",
+            "set work_mem to 4096",
+            "set WORK_MEM = '5MB' /* ; */",
+            "set \"WORK_MEM\" = '6MB'",
+        ],
+        &["set datestyle to iso, dmy", "set datestyle = 'German', ymd", "set intervalstyle = iso_8601"],
+        &["set time zone -7", "set time zone interval '-03:00' hour to minute", "set timezone = 'Asia/Tokyo'"],
+        &[
+            "set random_page_cost = 1.5",
+            "set enable_seqscan = off",
+            "set enable_seqscan to true",
+            "set bytea_output = escape",
+        ],
+        &["set app.tenant = E'tab\\there'", "set app.tenant = U&'d\\0061t'", "set app.tenant = $x$a;b$x$"],
+        &["set app.tenant = ''", "set app.tenant = 'a', 'b'", "set app.\"Tenant_X\" = 7", "set \"app\".tenant to on"],
+        &["select set_config('App.Tenant', 'x', false)", "select set_config('search_path', 'a, \"B c\"', false);"],
+        &["set lock_timeout = '1min'", "set local lock_timeout = '2min'", "set statement_timeout = 90000"],
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn a_reset_takes_back_in_every_spelling() -> Result<(), Error> {
+    agree(&[
+        &["set work_mem = '2MB'", "reset work_mem", "set work_mem = '2MB'", "set work_mem to default"],
+        &["set work_mem = '2MB'", "set session work_mem = default", "set work_mem = '2MB'", "reset \"work_mem\";"],
+        &["set time zone 3", "reset time zone", "set time zone 3", "set time zone local", "set time zone 3"],
+        &["set time zone default", "set timezone = 'Asia/Tokyo'", "reset timezone", "set time zone 4", "reset all"],
+        &["set search_path = a", "set search_path = default", "set schema 'b'", "reset search_path", "reset no_such"],
+        &[
+            "set app.tenant = 1",
+            "reset app.tenant",
+            "set app.tenant = 2",
+            "set app.tenant to default",
+            "reset app.\"tenant\"",
+        ],
+        &["set work_mem = '2MB'", "(", "reset work_mem", ") rollback", "(", "reset all", ") commit", "select 1"],
+        &[
+            "set work_mem = '2MB'",
+            "(",
+            "set local work_mem to default",
+            ") commit",
+            "(",
+            "set local role clerk",
+            ") drop",
+        ],
+        &[
+            "set role clerk",
+            "reset all",
+            "reset role",
+            "set role clerk",
+            "set role to none",
+            "set role = clerk",
+            "reset role",
+        ],
+        &["set role 'clerk'", "set role 'none'", "set role \"temp\"", "select set_config('role', 'none', false)"],
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn what_fails_or_is_rolled_back_leaves_what_was_before() -> Result<(), Error> {
+    agree(&[
+        &[
+            "set work_mem = '2MB'",
+            "set work_mem = 'much'",
+            "reset no_such_thing",
+            "set nothing.of = 'x'",
+            "set role nobody",
+        ],
+        &["(", "set work_mem = '2MB'", "set work_mem = 'much'", "set work_mem = '3MB'", ") commit", "select 1"],
+        &["(", "set work_mem = '2MB'", "(", "set work_mem = 'much'", ") rollback", "set lock_timeout = 7", ") commit"],
+        &["(", "set work_mem = '2MB'", "(", "set work_mem = '3MB'", ") rollback", "set lock_timeout = 7", ") commit"],
+        &[
+            "(",
+            "(",
+            "set work_mem = '3MB'",
+            ") commit",
+            "(",
+            "reset work_mem",
+            ") drop",
+            "set app.tenant = 1",
+            ") commit",
+        ],
+        &[
+            "(",
+            "(",
+            "set work_mem = '3MB'",
+            ") commit",
+            ") rollback",
+            "(",
+            "(",
+            "set role clerk",
+            ") commit",
+            ") commit",
+        ],
+        &[
+            "set role clerk",
+            "(",
+            "reset role",
+            "(",
+            "set role temp",
+            "select 1 / 0",
+            ") commit",
+            ") commit",
+            "select 1",
+        ],
+        &["(", "set local work_mem = '2MB'", "(", "set work_mem = '3MB'", ") commit", ") commit", "select 1"],
+        &["(", "set work_mem = '2MB'", "set local work_mem = '3MB'", "(", "reset work_mem", ") rollback", ") commit"],
+        &[
+            "(",
+            "select set_config('work_mem', '2MB', true)",
+            "(",
+            "select set_config('work_mem', '3MB', false)",
+            ") drop",
+            ") commit",
+        ],
+        &[
+            "(",
+            "set local work_mem = '2MB'",
+            "set lock_timeout = 3",
+            "(",
+            "(",
+            "reset all",
+            ") drop",
+            ") commit",
+            ") commit",
+        ],
+        &[
+            "set app.tenant = 1",
+            "(",
+            "set app.tenant = 2",
+            "(",
+            "set app.tenant = 3",
+            ") rollback",
+            ") rollback",
+            "select 1",
+        ],
+        &["set local work_mem = '2MB'", "select set_config('work_mem', 'much', false)", "set search_path = a b"],
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn a_set_config_whose_arguments_are_not_in_the_text_pins() -> Result<(), Error> {
+    let proxy = one_connection().await;
+    let mut other = proxy.get_connection().await?;
+    let plain = show(&mut other, "lock_timeout").await?;
+    for (sql, value) in [
+        ("select set_config('lock_timeout', $1, false)", "7s"),
+        ("select set_config('lock_timeout', $1 || '', true), set_config('lock_timeout', $1, false)", "8s"),
+    ] {
+        let mut one = proxy.get_connection().await?;
+        run(&mut one, "set work_mem = '3MB'").await?;
+        sqlx::query(sql).bind(value).execute(&mut one).await?;
+        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(lambda_rds::PinCause::UnknownStatement));
+        let kept = (show(&mut one, "lock_timeout").await?, show(&mut one, "work_mem").await?);
+        assert_eq!(kept, (Some(value.to_owned()), Some("3MB".to_owned())));
+        drop(one);
+        assert_eq!(show(&mut other, "lock_timeout").await?, plain);
+    }
+    Ok(())
+}

@@ -33,9 +33,16 @@ const ABSURD: Duration = Duration::from_secs(24 * 3600);
 ///     Runtime::new(handler).layer(RdsLayer::new(proxy)).run().await
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RdsLayer<DB: Engine> {
     proxy: Proxy<DB>,
+}
+
+// By hand: a derived one asks for `DB: Clone`, which no engine is, and `run_concurrent` for a service that can be cloned.
+impl<DB: Engine> Clone for RdsLayer<DB> {
+    fn clone(&self) -> Self {
+        Self { proxy: self.proxy.clone() }
+    }
 }
 
 impl<DB: Engine> RdsLayer<DB> {
@@ -54,10 +61,16 @@ impl<DB: Engine, S> Layer<S> for RdsLayer<DB> {
 }
 
 /// The service that [`RdsLayer`] makes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RdsService<DB: Engine, S> {
     proxy: Proxy<DB>,
     inner: S,
+}
+
+impl<DB: Engine, S: Clone> Clone for RdsService<DB, S> {
+    fn clone(&self) -> Self {
+        Self { proxy: self.proxy.clone(), inner: self.inner.clone() }
+    }
 }
 
 impl<DB: Engine, S> Service<LambdaInvocation> for RdsService<DB, S>
