@@ -1,7 +1,7 @@
 //! What the driver gets wrong about sessions: each test shows it on bare sqlx 0.9.0, and that it does not happen
 //! through this crate. The rest of them are in `dropped` (late errors, stale plans) and `attacks`.
 
-use lambda_rds::{Error, PinCause, PinReason};
+use lambda_rds::Error;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor, PgConnection};
 
@@ -123,7 +123,7 @@ async fn a_transaction_begun_as_text_is_known_and_ends_with_its_session() -> Res
     let proxy = proxy_to(&server).max_connections(1).build()?;
     let mut one = proxy.get_connection().await?;
     sqlx::query("begin").execute(&mut one).await?;
-    assert_eq!(one.pin_reason().map(PinReason::cause), Some(PinCause::RawTransaction));
+    assert_eq!((one.pin_reason(), proxy.status().leased), (None, 1), "it is held, and not pinned");
     drop(one);
     let mut next = proxy.get_connection().await?;
     sqlx::query("insert into t values (2)").execute(&mut next).await?;

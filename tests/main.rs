@@ -10,6 +10,7 @@ mod credentials;
 mod driver;
 mod dropped;
 mod function;
+mod leaks;
 mod model;
 mod raw;
 mod refusals;

@@ -511,7 +511,7 @@ async fn a_set_config_whose_arguments_are_not_in_the_text_pins() -> Result<(), E
         let mut one = proxy.get_connection().await?;
         run(&mut one, "set work_mem = '3MB'").await?;
         sqlx::query(sql).bind(value).execute(&mut one).await?;
-        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(lambda_rds::PinCause::UnknownStatement));
+        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(lambda_rds::PinCause::Setting));
         let kept = (show(&mut one, "lock_timeout").await?, show(&mut one, "work_mem").await?);
         assert_eq!(kept, (Some(value.to_owned()), Some("3MB".to_owned())));
         drop(one);

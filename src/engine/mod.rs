@@ -72,6 +72,8 @@ pub struct Class<'a> {
     pub(crate) control: Option<Control<'a>>,
     /// It takes something away that pins.
     pub(crate) ends: Option<PinEnd>,
+    /// The same text may have another shape of answer in another session: it is not kept prepared.
+    pub(crate) shifting: bool,
 }
 
 /// Transaction control as text.

@@ -208,6 +208,22 @@ impl<C: Connect> Pool<C> {
         Ok(lease)
     }
 
+    /// As [`lease`](Self::lease), but this one and no other: `None` when it is not at rest any more, or unfit.
+    ///
+    /// # Cancel safety
+    /// As [`lease`](Self::lease).
+    pub(crate) async fn reclaim(&self, purpose: Purpose, is_it: impl Fn(&C::Conn) -> bool) -> Option<Lease<C>> {
+        let now = self.0.clock.now();
+        let taken = self.lock().take_where(now, |physical| is_it(&physical.conn)).pop();
+        // Nothing beside it: another connection is no cure for what this one holds.
+        let lease = self.check(self.lend(taken?, now)).await?;
+        if lease.standing() != Standing::Good {
+            return lease.discard(Discard::Obsolete, None);
+        }
+        lease.note(purpose);
+        Some(lease)
+    }
+
     /// Makes sure that the target answers, without keeping a connection: no I/O when it answered a moment ago.
     ///
     /// # Cancel safety

@@ -86,7 +86,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// Who the server is, and who its neighbours are: once, where nobody has looked at connect.
     async fn look(&mut self) -> Result<(), Error> {
-        self.session.interrupted = true;
+        self.unrest();
         let (failover, wire) = self.apart();
         match failover.look(wire).await {
             Ok(_) => {
@@ -188,11 +188,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         };
         // All or nothing: several statements in one text are one transaction.
         let deadline = self.deadline()?;
+        // Cut short, it may be there or not: then the connection is cleaned.
+        let wire = self.wire();
+        let soil = wire.soil;
+        wire.soil = soil.max(Soil::Traces);
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(Some(error)),
             result => result.map(|()| None),
         });
-        if let Some(error) = refused.await? {
+        let refused = refused.await?;
+        self.wire().soil = soil;
+        if let Some(error) = refused {
             self.rest();
             return Err(error.into());
         }
@@ -283,6 +289,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         refused.await
     }
 
+    /// Dropped from here on, the connection is not at rest.
+    fn unrest(&mut self) {
+        self.session.interrupted = true;
+        if let Some(lease) = &mut self.session.lease {
+            lease.begin();
+        }
+    }
+
     /// From here on the server may be working.
     pub(super) fn begin(&mut self, intent: Intent<'_>) {
         self.session.interrupted = true;
@@ -315,7 +329,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         deadline: Deadline,
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        self.session.interrupted = true;
+        self.unrest();
         let (failover, wire) = self.apart();
         let peer = wire.peer;
         let answered = timeout_at(deadline.instant(), failover.attend(peer, exchange(wire))).await;
@@ -542,8 +556,7 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             None => {}
         }
         if self.session.state.is_free() {
-            self.session.interrupted = false;
-            self.session.lease = None;
+            self.session.part();
         } else if self.unclear && self.session.state.depth() == 0 {
             // Whether a transaction is open now is not known: what the session did next could vanish with it.
             self.session.state.lost();

@@ -125,6 +125,7 @@ macro_rules! executor {
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
                 parts.persistent &= !self.connector().via_proxy();
                 let intent = self.intent(parts.sql.as_str());
+                parts.persistent &= !intent.shifting;
                 Ok((self.borrow(Phase::Statement, intent).await?, parts))
             }
 

@@ -46,6 +46,9 @@ pub struct Connection<DB: Engine> {
     interrupted: bool,
     pinned_at: Option<Moment>,
     id: u64,
+    /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
+    /// in this session's way.
+    parted: Option<u64>,
     /// Where this session last drew a number from a sequence: the connection, and how often it had changed hands.
     drawn: Option<Possession>,
 }
@@ -65,14 +68,23 @@ struct Intent<'a> {
     sequence: Sequence,
     control: Option<Control<'a>>,
     ends: Option<PinEnd>,
+    shifting: bool,
     /// It leaves something behind that the session has been told not to be pinned for.
     soils: bool,
 }
 
 impl Intent<'_> {
     /// An exchange of the session's own.
-    const NONE: Self =
-        Self { sql: "", pin: None, change: None, sequence: Sequence::None, control: None, ends: None, soils: false };
+    const NONE: Self = Self {
+        sql: "",
+        pin: None,
+        change: None,
+        sequence: Sequence::None,
+        control: None,
+        ends: None,
+        shifting: false,
+        soils: false,
+    };
 }
 
 /// Tells sessions apart.
@@ -82,7 +94,7 @@ impl<DB: Engine> Connection<DB> {
     pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let state = State::default();
-        Self { pool, lease: None, state, interrupted: false, pinned_at: None, id, drawn: None }
+        Self { pool, lease: None, state, interrupted: false, pinned_at: None, id, parted: None, drawn: None }
     }
 
     /// Begins a transaction, or a savepoint inside one.
@@ -259,14 +271,19 @@ impl<DB: Engine> Connection<DB> {
         if self.state.depth() == 0 && self.state.pin_reason().is_none() {
             self.state.rolled_back_abandoned();
             // Goes home dirty, with its transaction open; nobody gets it before it is rolled back.
-            self.lease = None;
-            self.interrupted = false;
+            self.part();
         }
+    }
+
+    /// Gives the connection back as it is, in the middle of something.
+    fn part(&mut self) {
+        self.interrupted = false;
+        self.parted = self.lease.take().map(|mut lease| lease.conn().id);
     }
 
     /// What a statement does to this session.
     fn intent<'a>(&self, sql: &'a str) -> Intent<'a> {
-        let Class { pins, setting, sequence, control, ends } = DB::classify(sql);
+        let Class { pins, setting, sequence, control, ends, shifting } = DB::classify(sql);
         let mut change = setting.map(SettingChange::from);
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -278,7 +295,7 @@ impl<DB: Engine> Connection<DB> {
         let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
         let pin = pins.map(|cause| PinReason::new(cause, sql));
-        Intent { sql, pin, change, sequence, control, ends, soils: filtered }
+        Intent { sql, pin, change, sequence, control, ends, shifting, soils: filtered }
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
@@ -298,7 +315,14 @@ impl<DB: Engine> Connection<DB> {
         }
         if self.lease.is_none() {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
-            let mut lease = self.pool.lease(purpose).await?;
+            let reclaimed = match self.parted.take() {
+                Some(id) => Box::pin(self.pool.reclaim(purpose, |wire| wire.id == id)).await,
+                None => None,
+            };
+            let mut lease = match reclaimed {
+                Some(lease) => lease,
+                None => self.pool.lease(purpose).await?,
+            };
             lease.conn().come_into(self.id);
             self.lease = Some(lease);
         }

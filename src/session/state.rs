@@ -375,6 +375,9 @@ impl State {
                 settings.insert(name, statement);
             }
             SettingChange::Reset(name) => {
+                if name == IDENTITY[1] {
+                    settings.remove(IDENTITY[0]);
+                }
                 settings.remove(&name);
             }
             SettingChange::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),

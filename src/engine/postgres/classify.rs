@@ -72,6 +72,8 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
         sequence.add(control, found.is_some());
         all.sequence = all.sequence.max(statement.sequence);
         all.pins = all.pins.or_else(|| statement.pins());
+        // The columns are those of the cursor, or of the statement that SQL prepared under the name.
+        all.shifting |= is(statement.first, "fetch") || is(statement.first, "execute");
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
