@@ -9,6 +9,7 @@ mod credentials;
 mod dropped;
 mod function;
 mod model;
+mod oracle;
 mod refusals;
 mod secrecy;
 mod session;

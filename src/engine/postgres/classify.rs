@@ -10,47 +10,26 @@ use crate::pin::PinCause;
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
 /// and what ends with its transaction. The functions they call and the temporary objects they make show in their words.
-const PLAIN: [&str; 34] = [
-    "select",
-    "insert",
-    "update",
-    "delete",
-    "merge",
-    "with",
-    "values",
-    "table",
-    "create",
-    "alter",
-    "drop",
-    "truncate",
-    "comment",
-    "grant",
-    "revoke",
-    "analyze",
-    "analyse",
-    "vacuum",
-    "reindex",
-    "cluster",
-    "refresh",
-    "explain",
-    "show",
-    "lock",
-    "notify",
-    "declare",
-    "fetch",
-    "move",
-    "close",
-    "unlisten",
-    "checkpoint",
-    "reassign",
-    "security",
-    "copy",
-];
+fn is_plain(first: &str) -> bool {
+    let known: &[&str] = match first.len() {
+        4 => &["with", "copy", "drop", "lock", "move", "show"],
+        5 => &["alter", "close", "fetch", "grant", "merge", "table"],
+        6 => &["select", "insert", "update", "delete", "create", "values", "notify", "revoke", "vacuum"],
+        7 => &["analyse", "analyze", "cluster", "comment", "declare", "explain", "refresh", "reindex"],
+        8 => &["reassign", "security", "truncate", "unlisten"],
+        10 => &["checkpoint"],
+        _ => &[],
+    };
+    known.iter().any(|known| first.eq_ignore_ascii_case(known))
+}
+
+/// The session's temporary schema, by its alias and by its own name.
+pub(super) const TEMPORARY: &str = "pg_temp";
 
 const TRANSACTION: [&str; 8] = ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];
 
-/// Functions that leave something behind in the session that calls them.
-const PINNING: [(&str, PinCause); 10] = [
+/// Functions that leave something behind in the session that calls them, or run a text that may.
+const PINNING: [(&str, PinCause); 24] = [
     ("set_config", PinCause::UnknownStatement),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -61,6 +40,23 @@ const PINNING: [(&str, PinCause); 10] = [
     ("dblink_connect_u", PinCause::UnknownStatement),
     ("dblink_open", PinCause::UnknownStatement),
     ("pg_replication_origin_session_setup", PinCause::UnknownStatement),
+    // A temporary slot belongs to the session.
+    ("pg_create_physical_replication_slot", PinCause::UnknownStatement),
+    ("pg_create_logical_replication_slot", PinCause::UnknownStatement),
+    ("pg_copy_physical_replication_slot", PinCause::UnknownStatement),
+    ("pg_copy_logical_replication_slot", PinCause::UnknownStatement),
+    // A backup ends with the session that began it.
+    ("pg_backup_start", PinCause::UnknownStatement),
+    ("pg_start_backup", PinCause::UnknownStatement),
+    ("query_to_xml", PinCause::UnknownStatement),
+    ("query_to_xmlschema", PinCause::UnknownStatement),
+    ("query_to_xml_and_xmlschema", PinCause::UnknownStatement),
+    ("ts_stat", PinCause::UnknownStatement),
+    ("ts_rewrite", PinCause::UnknownStatement),
+    // pg_trgm, hypopg.
+    ("set_limit", PinCause::UnknownStatement),
+    ("hypopg_create_index", PinCause::UnknownStatement),
+    ("hypopg_hide_index", PinCause::UnknownStatement),
 ];
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
@@ -82,8 +78,16 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
     match settings::change(&sql[statement.start..statement.end]) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
         Some(Change::Passing) => Class { pins: None, ..all },
+        Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
     }
+}
+
+/// How many statements there are, the empty ones left out.
+#[cfg(any(test, feature = "_bench"))]
+pub(super) fn statements(sql: &str) -> usize {
+    let mut lexer = Lexer::new(sql);
+    std::iter::from_fn(|| Statement::scan(&mut lexer)).count()
 }
 
 /// One statement, as far as its words tell.
@@ -95,6 +99,8 @@ struct Statement<'a> {
     /// What pins whatever the statement is: a function, a temporary object, a cursor that is held.
     cause: Option<PinCause>,
     sequence: Sequence,
+    /// `UPDATE` was among its words.
+    updates: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -108,13 +114,15 @@ impl<'a> Statement<'a> {
         };
         let draws = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
         let sequence = if draws { Sequence::Draws } else { Sequence::None };
-        let mut statement = Self { start, end: lexer.at(), first, second: None, cause: None, sequence };
+        let updates = is(first, "update");
+        let mut statement = Self { start, end: lexer.at(), first, second: None, cause: None, sequence, updates };
+        let mut body = Body::of(first);
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
             match token {
-                // The one statement with semicolons inside is a rule's list of commands, in parentheses.
-                Token::End if depth == 0 => return Some(statement),
+                // Semicolons inside a statement: a rule's commands, in parentheses, and the body of a routine.
+                Token::End if depth == 0 && !body.is_open() => return Some(statement),
                 Token::Symbol(b'(') => {
                     depth += 1;
                     statement.called(last);
@@ -122,6 +130,9 @@ impl<'a> Statement<'a> {
                 Token::Symbol(b')') => depth = depth.saturating_sub(1),
                 Token::Word(_) | Token::Identifier(_) => statement.named(last_but_one, last, token),
                 _ => {}
+            }
+            if depth == 0 {
+                body.see(last, token);
             }
             statement.second = statement.second.or(Some(token));
             statement.end = lexer.at();
@@ -133,45 +144,72 @@ impl<'a> Statement<'a> {
     /// `name (`
     fn called(&mut self, name: Token<'a>) {
         let (Token::Word(name) | Token::Identifier(name)) = name else { return };
-        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.cause = self.cause.or(Some(*cause));
-        }
-        let drawn = match name.len() {
-            7 if name.eq_ignore_ascii_case("nextval") => Sequence::Draws,
-            6 if name.eq_ignore_ascii_case("setval") => Sequence::Draws,
-            7 if name.eq_ignore_ascii_case("currval") || name.eq_ignore_ascii_case("lastval") => Sequence::Asks,
+        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
+        let drawn = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'd' | b'h' | b'p' | b'q' | b't') => Sequence::None,
+            Some(b's') if same("setval") => Sequence::Draws,
+            Some(b's') => Sequence::None,
+            Some(b'n') if same("nextval") => Sequence::Draws,
+            Some(b'c') if same("currval") => Sequence::Asks,
+            Some(b'l') if same("lastval") => Sequence::Asks,
+            // No other letter begins one of those that pin.
             _ => return,
         };
         self.sequence = self.sequence.max(drawn);
+        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
+            self.cause = self.cause.or(Some(*cause));
+        }
     }
 
     /// A word or identifier anywhere in the statement, and the two tokens before it.
     fn named(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>) {
-        let (Token::Word(name) | Token::Identifier(name)) = token else { return };
-        let cause = if name.len() >= 7 && name.as_bytes()[..7].eq_ignore_ascii_case(b"pg_temp") {
-            PinCause::TemporaryObject
-        } else if is(token, "temp") || is(token, "temporary") {
-            // A column may be called so; an object is temporary only after these.
-            if !["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word)) {
-                return;
-            }
-            PinCause::TemporaryObject
-        } else if is(token, "hold") && is(last, "with") && is(self.first, "declare") {
-            PinCause::HoldableCursor
-        } else if matches!(token, Token::Identifier(_)) && last == Token::Symbol(b'&') && is(last_but_one, "u") {
-            // U&"…" spells any name by escapes.
-            PinCause::UnknownStatement
-        } else {
-            return;
+        let (name, quoted) = match token {
+            Token::Word(name) => (name.as_bytes(), false),
+            Token::Identifier(name) => (name.as_bytes(), true),
+            _ => return,
         };
-        self.cause = self.cause.or(Some(cause));
+        if quoted && last == Token::Symbol(b'&') && is(last_but_one, "u") {
+            // U&"…" spells any name by escapes.
+            self.cause = self.cause.or(Some(PinCause::UnknownStatement));
+        }
+        let same = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let cause = match name.len() {
+            // A column may be called so; an object is temporary only after these.
+            4 | 9 if !quoted && (same("temp") || same("temporary")) => {
+                let made = ["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word));
+                made.then_some(PinCause::TemporaryObject)
+            }
+            4 if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
+                Some(PinCause::HoldableCursor)
+            }
+            5 | 6 if !quoted && (same("insert") || same("update") || same("merge")) => {
+                self.changes_rows(last, token);
+                None
+            }
+            // An update of that view is a `SET`.
+            11 if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
+            7.. if name[0] | 0x20 == b'p' && name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => {
+                Some(PinCause::TemporaryObject)
+            }
+            _ => None,
+        };
+        self.cause = self.cause.or(cause);
+    }
+
+    /// `INSERT`, `UPDATE` or `MERGE` somewhere in the statement.
+    fn changes_rows(&mut self, last: Token<'a>, token: Token<'a>) {
+        self.updates |= is(token, "update");
+        // `FOR UPDATE` and `FOR NO KEY UPDATE` lock.
+        if (is(self.first, "with") || is(self.first, "explain")) && !is(last, "for") && !is(last, "key") {
+            self.sequence = self.sequence.max(Sequence::Draws);
+        }
     }
 
     fn pins(&self) -> Option<PinCause> {
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let second = |word| self.second.is_some_and(|token| is(token, word));
-        if among(&PLAIN) {
+        if is_plain(first) {
             return self.cause;
         }
         Some(if among(&TRANSACTION) || among(&["prepare"]) && second("transaction") {
@@ -185,6 +223,42 @@ impl<'a> Statement<'a> {
         } else {
             PinCause::UnknownStatement
         })
+    }
+}
+
+/// `BEGIN ATOMIC … END`, the body of a routine, with its semicolons.
+///
+/// `begin atomic` is a body in a routine's definition only: elsewhere it may be a column and its alias. The `END` of a body
+/// comes right after `ATOMIC` or a semicolon, and no other `end` does.
+enum Body {
+    /// So many words of `CREATE [OR REPLACE] FUNCTION | PROCEDURE` were seen.
+    Heading(u8),
+    Closed,
+    Open,
+    /// This statement has none, or had it.
+    None,
+}
+
+impl Body {
+    fn of(first: Token<'_>) -> Self {
+        if is(first, "create") { Self::Heading(1) } else { Self::None }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// The next token outside parentheses, and the one before it.
+    fn see(&mut self, last: Token<'_>, token: Token<'_>) {
+        *self = match self {
+            Self::Heading(1 | 3) if is(token, "function") || is(token, "procedure") => Self::Closed,
+            Self::Heading(1) if is(token, "or") => Self::Heading(2),
+            Self::Heading(2) if is(token, "replace") => Self::Heading(3),
+            Self::Closed if is(token, "atomic") && is(last, "begin") => Self::Open,
+            Self::Open if is(token, "end") && (last == Token::End || is(last, "atomic")) => Self::None,
+            Self::Heading(_) => Self::None,
+            _ => return,
+        };
     }
 }
 

@@ -3,6 +3,8 @@
 mod classify;
 mod connect;
 mod diagnose;
+#[cfg(feature = "_bench")]
+pub mod inspect;
 mod settings;
 
 use futures_util::TryStreamExt;

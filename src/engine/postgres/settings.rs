@@ -4,15 +4,29 @@
 //! Grammar: <https://www.postgresql.org/docs/current/sql-set.html>, `sql-reset`, `sql-set-role`,
 //! `sql-set-session-authorization`.
 
-use super::classify::is;
+use super::classify::{TEMPORARY, is};
 use crate::engine::lexer::{Lexer, Token};
 use crate::engine::{Name, Setting, Settings};
+use crate::pin::PinCause;
 
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-/// Settings that are not moved: two change how a text is read, one what the driver reads, and a seed is used up.
-const NOT_MOVED: [&str; 5] = ["standard_conforming_strings", "backslash_quote", "client_encoding", "seed", "names"];
+/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, and some are
+/// other names of a setting, which would be replayed in the wrong order.
+const NOT_MOVED: [&str; 8] = [
+    "standard_conforming_strings",
+    "backslash_quote",
+    "client_encoding",
+    "names",
+    "seed",
+    "sort_mem",
+    "vacuum_mem",
+    "force_parallel_mode",
+];
+
+/// Settings of the transaction, whatever they are set with.
+const OF_TRANSACTION: [&str; 3] = ["transaction_isolation", "transaction_read_only", "transaction_deferrable"];
 
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +35,8 @@ pub(super) enum Change<'a> {
     Lasting(Setting<'a>),
     /// It ends with the transaction.
     Passing,
+    /// It cannot be moved.
+    Pins(PinCause),
 }
 
 /// `None` when the statement is something else, or a change that is not understood.
@@ -36,52 +52,118 @@ pub(super) fn change(statement: &str) -> Option<Change<'_>> {
 
 fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let mut token = tokens.next()?;
-    if is(token, "transaction") || is(token, "constraints") {
+    if begins(token, "transaction", &tokens) || begins(token, "constraints", &tokens) {
         return Some(Change::Passing);
     }
-    let local = is(token, "local");
+    let local = begins(token, "local", &tokens);
     if local {
         token = tokens.next()?;
     }
-    if is(token, "session") {
+    if begins(token, "session", &tokens) {
         token = tokens.next()?;
         // Forms of their own, and no settings of that name.
         if is(token, "authorization") {
             return identity(statement, AUTHORIZATION, "default", local, tokens);
         }
     }
-    if is(token, "characteristics") || is(token, "xml") || is(token, "catalog") {
+    if ["characteristics", "xml", "catalog"].iter().any(|word| begins(token, word, &tokens)) {
         return None;
     }
-    if is(token, "role") {
+    if begins(token, "role", &tokens) {
         return identity(statement, ROLE, "none", local, tokens);
     }
-    let name = match token {
-        Token::Word(word) | Token::Identifier(word)
-            if NOT_MOVED.iter().any(|known| word.eq_ignore_ascii_case(known)) =>
-        {
+    let zone = begins(token, "time", &tokens);
+    let schema = begins(token, "schema", &tokens);
+    let name = if zone {
+        if !is(tokens.next()?, "zone") {
             return None;
         }
-        token if is(token, "time") => {
-            let zone = tokens.next()?;
-            if !is(zone, "zone") {
-                return None;
-            }
-            Name("timezone", None)
-        }
-        token if is(token, "schema") => Name("search_path", None),
-        token => dotted(token, &mut tokens)?,
+        Name("timezone", None)
+    } else if schema {
+        Name("search_path", None)
+    } else {
+        dotted(token, &mut tokens)?
     };
-    let value = value(name, &mut tokens)?;
-    if local {
+    if is_among(name, &NOT_MOVED) {
+        return None;
+    }
+    // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
+    let first = tokens.clone().next()?;
+    if first == Token::Symbol(b'=') || is(first, "to") {
+        tokens.next();
+    } else if !zone && !schema {
+        return None;
+    }
+    if let Some(cause) = unmoved_value(name, tokens.clone()) {
+        return Some(Change::Pins(cause));
+    }
+    let value = tokens.next()?;
+    if local || is_among(name, &OF_TRANSACTION) {
         return Some(Change::Passing);
     }
-    let to_default = is(value, "default") || name.0 == "timezone" && is(value, "local");
+    let to_default = is(value, "default") || zone && is(value, "local");
     Some(Change::Lasting(if to_default && tokens.next().is_none() {
         Setting::Reset(name)
     } else {
         Setting::Set { name, statement }
     }))
+}
+
+/// Whether a word of the grammar stands here: before a dot it is the first part of a custom setting's name.
+fn begins(token: Token<'_>, word: &str, rest: &Lexer<'_>) -> bool {
+    is(token, word) && rest.clone().next() != Some(Token::Symbol(b'.'))
+}
+
+fn is_among(name: Name<'_>, names: &[&str]) -> bool {
+    name.1.is_none() && names.iter().any(|known| name.0.eq_ignore_ascii_case(known))
+}
+
+/// Why a value cannot be set again elsewhere with the same effect.
+fn unmoved_value(name: Name<'_>, value: Lexer<'_>) -> Option<PinCause> {
+    if is_among(name, &["search_path"]) {
+        unmoved_path(value)
+    } else if is_among(name, &["datestyle"]) && !is_whole_date_style(value) {
+        Some(PinCause::UnknownStatement)
+    } else {
+        None
+    }
+}
+
+/// What is created where the path leads to `pg_temp` is temporary, and nothing in its statement says so.
+fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
+    let mut cause = None;
+    for token in value {
+        match token {
+            // U&'…' and U&"…" spell any name by escapes; so does E'…', and `$$…$$` is not looked into.
+            Token::Symbol(b'&') => cause = cause.or(Some(PinCause::UnknownStatement)),
+            Token::String(text) if text.is_empty() || text.contains('\\') => {
+                cause = cause.or(Some(PinCause::UnknownStatement));
+            }
+            Token::Word(text) | Token::Identifier(text) | Token::String(text) if mentions_temporary(text) => {
+                return Some(PinCause::TemporaryObject);
+            }
+            _ => {}
+        }
+    }
+    cause
+}
+
+fn mentions_temporary(text: &str) -> bool {
+    text.as_bytes().windows(TEMPORARY.len()).any(|part| part.eq_ignore_ascii_case(TEMPORARY.as_bytes()))
+}
+
+/// Half a date style, the format or the order of the parts, leaves the other half as it was.
+fn is_whole_date_style(value: Lexer<'_>) -> bool {
+    let (mut format, mut order) = (false, false);
+    for token in value {
+        let (Token::Word(text) | Token::Identifier(text) | Token::String(text)) = token else { continue };
+        for part in text.split(|c: char| !c.is_ascii_alphabetic()) {
+            let is = |known: &[&str]| known.iter().any(|known| part.eq_ignore_ascii_case(known));
+            format |= is(&["iso", "sql", "postgres", "postgresql", "german", "default"]);
+            order |= is(&["ymd", "dmy", "mdy", "us", "european", "noneuropean", "german", "default"]);
+        }
+    }
+    format && order
 }
 
 /// `ROLE x` and `SESSION AUTHORIZATION x`.
@@ -115,33 +197,25 @@ fn dotted<'a>(first: Token<'a>, tokens: &mut Lexer<'a>) -> Option<Name<'a>> {
     Some(Name(first, Some(second)))
 }
 
-/// The first token of the value, past `TO` or `=` where the form has one.
-fn value<'a>(name: Name<'_>, tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
-    let token = tokens.next()?;
-    if token == Token::Symbol(b'=') || is(token, "to") {
-        return tokens.next();
-    }
-    // `SET TIME ZONE x` and `SET SCHEMA 'x'` have none; anything else without is not understood.
-    (name == Name("timezone", None) || name == Name("search_path", None)).then_some(token)
-}
-
 fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let token = tokens.next()?;
     let name = if is(token, "all") {
         return Some(Change::Lasting(Setting::ResetAll));
-    } else if is(token, "time") {
+    } else if begins(token, "time", &tokens) {
         Name("timezone", None)
-    } else if is(token, "session") {
+    } else if begins(token, "session", &tokens) {
         Name(AUTHORIZATION, None)
-    } else if is(token, "transaction") {
+    } else if begins(token, "transaction", &tokens) {
         return Some(Change::Passing);
     } else {
-        let name = dotted(token, &mut tokens)?;
-        if NOT_MOVED.iter().any(|known| name.0.eq_ignore_ascii_case(known)) {
-            return None;
-        }
-        name
+        dotted(token, &mut tokens)?
     };
+    if is_among(name, &NOT_MOVED) {
+        return None;
+    }
+    if is_among(name, &OF_TRANSACTION) {
+        return Some(Change::Passing);
+    }
     Some(Change::Lasting(Setting::Reset(name)))
 }
 
@@ -159,7 +233,15 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
     }
     let Token::String(setting) = tokens.next()? else { return None };
     let comma = Token::Symbol(b',');
-    if tokens.next()? != comma || !matches!(tokens.next()?, Token::String(_)) || tokens.next()? != comma {
+    if tokens.next()? != comma {
+        return None;
+    }
+    let start = tokens.at();
+    if !matches!(tokens.next()?, Token::String(_)) {
+        return None;
+    }
+    let value = Lexer::new(&statement[start..tokens.at()]);
+    if tokens.next()? != comma {
         return None;
     }
     let local = tokens.next()?;
@@ -168,13 +250,17 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
     }
     let plain_name =
         !setting.is_empty() && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-    if !plain_name || NOT_MOVED.iter().any(|known| setting.eq_ignore_ascii_case(known)) {
+    let name = Name(setting, None);
+    if !plain_name || is_among(name, &NOT_MOVED) {
         return None;
     }
-    if is(local, "true") {
+    if let Some(cause) = unmoved_value(name, value) {
+        return Some(Change::Pins(cause));
+    }
+    if is(local, "true") || is(local, "false") && is_among(name, &OF_TRANSACTION) {
         Some(Change::Passing)
     } else if is(local, "false") {
-        Some(Change::Lasting(Setting::Set { name: Name(setting, None), statement }))
+        Some(Change::Lasting(Setting::Set { name, statement }))
     } else {
         None
     }

@@ -1,0 +1,26 @@
+//! The classifier, opened to the tests and benches of this crate.
+
+use super::classify;
+use crate::engine::{Class, Setting};
+
+/// `plain`, `setting:name`, `reset:name`, `reset:*`, or `pin:Cause`.
+pub fn verdict(sql: &str) -> String {
+    match classify::classify(sql) {
+        Class { pins: Some(cause), .. } => format!("pin:{cause:?}"),
+        Class { setting: Some(Setting::Set { name, .. }), .. } => format!("setting:{}", name.key()),
+        Class { setting: Some(Setting::Reset(name)), .. } => format!("reset:{}", name.key()),
+        Class { setting: Some(Setting::ResetAll), .. } => "reset:*".to_owned(),
+        _ => "plain".to_owned(),
+    }
+}
+
+/// How many statements the text holds that are not empty.
+pub fn statements(sql: &str) -> usize {
+    classify::statements(sql)
+}
+
+/// Whether the text leaves nothing in its session; read word by word.
+pub fn is_plain(sql: &str) -> bool {
+    let class = classify::classify(sql);
+    class.pins.is_none() && class.setting.is_none()
+}
