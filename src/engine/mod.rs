@@ -7,6 +7,7 @@
 mod lexer;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod repeat;
 mod socket;
 
 use std::future::Future;

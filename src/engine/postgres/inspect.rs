@@ -1,7 +1,7 @@
 //! The classifier, opened to the tests and benches of this crate.
 
 use super::classify;
-use crate::engine::{Class, Setting};
+use crate::engine::{Class, Driver, Setting};
 
 /// `plain`, `setting:name`, `reset:name`, `reset:*`, or `pin:Cause`.
 pub fn verdict(sql: &str) -> String {
@@ -22,5 +22,11 @@ pub fn statements(sql: &str) -> usize {
 /// Whether the text leaves nothing in its session; read word by word.
 pub fn is_plain(sql: &str) -> bool {
     let class = classify::classify(sql);
+    class.pins.is_none() && class.setting.is_none()
+}
+
+/// As `is_plain`, the way a session asks: a text seen before is known.
+pub fn is_plain_again(sql: &str) -> bool {
+    let class = sqlx::Postgres::classify(sql);
     class.pins.is_none() && class.setting.is_none()
 }

@@ -7,15 +7,23 @@ mod diagnose;
 pub mod inspect;
 mod settings;
 
+use std::cell::RefCell;
+
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
 
+use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Found, Login, Settings};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
+
+thread_local! {
+    /// An engine's own: the same text may mean something else to another one.
+    static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
+}
 
 impl Driver for Postgres {
     const FAMILY: &'static str = "postgres";
@@ -31,7 +39,7 @@ impl Driver for Postgres {
     }
 
     fn classify(sql: &str) -> Class<'_> {
-        classify::classify(sql)
+        repeat::classify(&SEEN, sql, classify::classify)
     }
 
     fn diagnose(error: &Error) -> Diagnosis {
