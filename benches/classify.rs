@@ -1,4 +1,4 @@
-//! What it costs to know what a statement does to its session: read for the first time, and known from before.
+//! What it costs to know what a statement does to its session: new, and known from before.
 //!
 //! `cargo bench --features _bench --bench classify`. Neither way allocates, by design: a class borrows from its text, and
 //! the memory of known texts is used again.
@@ -43,7 +43,7 @@ const STATEMENTS: &[(&str, &str)] = &[
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2));
     for (title, classify) in
-        [("read", inspect::is_plain as fn(&str) -> bool), ("known", inspect::is_plain_again as fn(&str) -> bool)]
+        [("new", inspect::is_plain as fn(&str) -> bool), ("known", inspect::is_plain_again as fn(&str) -> bool)]
     {
         let mut group = criterion.benchmark_group(title);
         for (name, sql) in STATEMENTS {

@@ -3,6 +3,7 @@
 //! Only what is known is plain; whatever is not understood pins. State that hides inside functions, procedures and `DO`
 //! blocks is not seen: `CALL` and `DO` pin, a function called from a query does not.
 
+use super::glance;
 use super::settings::{self, Change};
 use crate::engine::lexer::{Lexer, Token};
 use crate::engine::{Class, Sequence};
@@ -29,7 +30,7 @@ pub(super) const TEMPORARY: &str = "pg_temp";
 const TRANSACTION: [&str; 8] = ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];
 
 /// Functions that leave something behind in the session that calls them, or run a text that may.
-const PINNING: [(&str, PinCause); 24] = [
+pub(super) const PINNING: [(&str, PinCause); 24] = [
     ("set_config", PinCause::UnknownStatement),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -60,6 +61,11 @@ const PINNING: [(&str, PinCause); 24] = [
 ];
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
+    glance::classify(sql).unwrap_or_else(|| read(sql))
+}
+
+/// As `classify`, word by word.
+pub(super) fn read(sql: &str) -> Class<'_> {
     let mut lexer = Lexer::new(sql);
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
@@ -75,7 +81,7 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
         // A setting among several statements is not taken apart from them.
         return Class { pins: all.pins.map(|_| PinCause::SeveralStatements), ..all };
     }
-    match settings::change(&sql[statement.start..statement.end]) {
+    match settings::change(sql[statement.start..statement.end].trim_ascii_end()) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
         Some(Change::Passing) => Class { pins: None, ..all },
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
@@ -115,29 +121,32 @@ impl<'a> Statement<'a> {
         let draws = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
         let sequence = if draws { Sequence::Draws } else { Sequence::None };
         let updates = is(first, "update");
-        let mut statement = Self { start, end: lexer.at(), first, second: None, cause: None, sequence, updates };
+        let mut statement = Self { start, end: start, first, second: None, cause: None, sequence, updates };
         let mut body = Body::of(first);
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
-            match token {
+            if matches!(token, Token::Word(_) | Token::Identifier(_)) {
+                statement.named(last_but_one, last, token);
+            } else if token == Token::Symbol(b'(') {
+                depth += 1;
+                statement.called(last);
+            } else if token == Token::Symbol(b')') {
+                depth = depth.saturating_sub(1);
+            } else if token == Token::End && depth == 0 && !body.is_open() {
                 // Semicolons inside a statement: a rule's commands, in parentheses, and the body of a routine.
-                Token::End if depth == 0 && !body.is_open() => return Some(statement),
-                Token::Symbol(b'(') => {
-                    depth += 1;
-                    statement.called(last);
-                }
-                Token::Symbol(b')') => depth = depth.saturating_sub(1),
-                Token::Word(_) | Token::Identifier(_) => statement.named(last_but_one, last, token),
-                _ => {}
+                statement.end = lexer.at() - 1;
+                return Some(statement);
             }
-            if depth == 0 {
+            if depth == 0 && body.matters() {
                 body.see(last, token);
             }
-            statement.second = statement.second.or(Some(token));
-            statement.end = lexer.at();
+            if statement.second.is_none() {
+                statement.second = Some(token);
+            }
             (last_but_one, last) = (last, token);
         }
+        statement.end = lexer.at();
         Some(statement)
     }
 
@@ -172,26 +181,25 @@ impl<'a> Statement<'a> {
             // U&"…" spells any name by escapes.
             self.cause = self.cause.or(Some(PinCause::UnknownStatement));
         }
+        let Some(initial) = name.first().map(|byte| byte | 0x20) else { return };
         let same = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let cause = match name.len() {
+        let cause = match (initial, name.len()) {
             // A column may be called so; an object is temporary only after these.
-            4 | 9 if !quoted && (same("temp") || same("temporary")) => {
+            (b't', 4 | 9) if !quoted && (same("temp") || same("temporary")) => {
                 let made = ["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word));
                 made.then_some(PinCause::TemporaryObject)
             }
-            4 if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
+            (b'h', 4) if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
                 Some(PinCause::HoldableCursor)
             }
-            5 | 6 if !quoted && (same("insert") || same("update") || same("merge")) => {
+            (b'i' | b'u', 6) | (b'm', 5) if !quoted && (same("insert") || same("update") || same("merge")) => {
                 self.changes_rows(last, token);
                 None
             }
             // An update of that view is a `SET`.
-            11 if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
-            7.. if name[0] | 0x20 == b'p' && name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => {
-                Some(PinCause::TemporaryObject)
-            }
-            _ => None,
+            (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
+            (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
+            _ => return,
         };
         self.cause = self.cause.or(cause);
     }
@@ -246,6 +254,10 @@ impl Body {
 
     fn is_open(&self) -> bool {
         matches!(self, Self::Open)
+    }
+
+    fn matters(&self) -> bool {
+        !matches!(self, Self::None)
     }
 
     /// The next token outside parentheses, and the one before it.

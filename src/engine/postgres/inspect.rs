@@ -19,7 +19,7 @@ pub fn statements(sql: &str) -> usize {
     classify::statements(sql)
 }
 
-/// Whether the text leaves nothing in its session; read word by word.
+/// Whether the text leaves nothing in its session; as if it were new.
 pub fn is_plain(sql: &str) -> bool {
     let class = classify::classify(sql);
     class.pins.is_none() && class.setting.is_none()

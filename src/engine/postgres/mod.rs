@@ -3,6 +3,7 @@
 mod classify;
 mod connect;
 mod diagnose;
+mod glance;
 #[cfg(feature = "_bench")]
 pub mod inspect;
 mod settings;
