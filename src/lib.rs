@@ -96,6 +96,10 @@ pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 
+/// For the crate's own tests and benches.
+#[cfg(all(feature = "postgres", feature = "_bench"))]
+#[doc(hidden)]
+pub use engine::postgres::inspect;
 #[cfg(feature = "postgres")]
 pub use proxy::PgProxy;
 /// PostgreSQL, as sqlx names it.

@@ -12,6 +12,7 @@ mod dropped;
 mod function;
 mod leaks;
 mod model;
+mod oracle;
 mod raw;
 mod refusals;
 mod secrecy;

@@ -26,7 +26,7 @@ async fn two_sessions_on_one_connection_keep_their_own() -> Result<(), Error> {
     let proxy = one_connection().await;
     let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
     for (sql, name, value) in [
-        ("set search_path = pg_temp, public", "search_path", "pg_temp, public"),
+        ("set search_path = pg_catalog, public", "search_path", "pg_catalog, public"),
         ("set session statement_timeout to '7s'", "statement_timeout", "7s"),
         ("set time zone 'Europe/Berlin'", "TimeZone", "Europe/Berlin"),
         ("set work_mem = '1234kB' -- with a comment", "work_mem", "1234kB"),

@@ -24,16 +24,63 @@ pub(crate) struct Lexer<'a> {
     at: usize,
 }
 
+/// What a byte begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Blank,
+    /// A letter or `_`; every byte of a non-ASCII letter is one.
+    Letter,
+    Digit,
+    Dollar,
+    Quote,
+    DoubleQuote,
+    Other,
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Letter; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        kinds[byte as usize] = match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => Kind::Blank,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => Kind::Letter,
+            b'0'..=b'9' => Kind::Digit,
+            b'$' => Kind::Dollar,
+            b'\'' => Kind::Quote,
+            b'"' => Kind::DoubleQuote,
+            _ => Kind::Other,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+fn kind(byte: u8) -> Kind {
+    KINDS[usize::from(byte)]
+}
+
+/// The bytes that may stand inside a word.
+const IN_WORD: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        bytes[byte] = matches!(KINDS[byte], Kind::Letter | Kind::Digit | Kind::Dollar);
+        byte += 1;
+    }
+    bytes
+};
+
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
     /// The next token and where it begins.
+    #[inline]
     pub(crate) fn next_at(&mut self) -> Option<(usize, Token<'a>)> {
-        self.skip_blanks();
+        let first = self.skip_blanks()?;
         let start = self.at;
-        self.next().map(|token| (start, token))
+        Some((start, self.token(first)))
     }
 
     /// Where the token that was returned last ends.
@@ -45,27 +92,39 @@ impl<'a> Lexer<'a> {
         self.text.as_bytes().get(self.at + offset).copied()
     }
 
-    /// Passes over white space and comments; block comments nest.
-    fn skip_blanks(&mut self) {
+    /// What is left.
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn slice(&self, start: usize, end: usize) -> &'a str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Passes over white space and comments, and returns the byte that follows.
+    #[inline]
+    fn skip_blanks(&mut self) -> Option<u8> {
         loop {
-            match (self.byte(0), self.byte(1)) {
-                (Some(b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c), _) => self.at += 1,
-                (Some(b'-'), Some(b'-')) => self.skip_past_line(),
-                (Some(b'/'), Some(b'*')) => self.skip_past_comment(),
-                _ => return,
+            let byte = self.byte(0)?;
+            if kind(byte) == Kind::Blank {
+                self.at += 1;
+            } else if byte == b'-' && self.byte(1) == Some(b'-') {
+                self.skip_past_line();
+            } else if byte == b'/' && self.byte(1) == Some(b'*') {
+                self.skip_past_comment();
+            } else {
+                return Some(byte);
             }
         }
     }
 
     fn skip_past_line(&mut self) {
-        while let Some(byte) = self.byte(0) {
-            self.at += 1;
-            if byte == b'\n' || byte == b'\r' {
-                return;
-            }
-        }
+        let rest = self.rest();
+        self.at += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(rest.len(), |end| end + 1);
     }
 
+    /// Block comments nest.
     fn skip_past_comment(&mut self) {
         let mut depth = 0_usize;
         while let Some(byte) = self.byte(0) {
@@ -85,88 +144,149 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// The most frequent first, one after the other: a processor guesses that better than a table of jumps.
+    #[inline]
+    fn token(&mut self, first: u8) -> Token<'a> {
+        let kind = kind(first);
+        if kind == Kind::Letter {
+            let word = self.word();
+            // E'…' has escapes; B'…', X'…', N'…' and U&'…' end where a standard string does.
+            if word.len() == 1 && first | 0x20 == b'e' && self.byte(0) == Some(b'\'') {
+                return Token::String(self.escaped());
+            }
+            return Token::Word(word);
+        }
+        if kind == Kind::Other {
+            self.at += 1;
+            return if first == b';' { Token::End } else { Token::Symbol(first) };
+        }
+        match kind {
+            // A standard string; where `standard_conforming_strings` is off the text counts as unknown anyway.
+            Kind::Quote => Token::String(self.quoted('\'')),
+            Kind::DoubleQuote => Token::Identifier(self.quoted('"')),
+            Kind::Digit => Token::Word(self.number()),
+            Kind::Dollar => self.dollar_quoted().map_or_else(|| Token::Word(self.parameter()), Token::String),
+            _ => Token::Word(self.parameter()),
+        }
+    }
+
+    #[inline]
+    fn word(&mut self) -> &'a str {
+        let start = self.at;
+        let rest = self.rest();
+        self.at += rest.iter().position(|byte| !IN_WORD[usize::from(*byte)]).unwrap_or(rest.len());
+        self.slice(start, self.at)
+    }
+
+    fn skip_digits(&mut self) {
+        while self.byte(0).is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+    }
+
+    /// A number ends where it can: up to PostgreSQL 14 `1into` is a number and a word.
+    fn number(&mut self) -> &'a str {
+        let start = self.at;
+        self.skip_digits();
+        if self.byte(0) == Some(b'.') {
+            self.at += 1;
+            self.skip_digits();
+        }
+        let sign = usize::from(matches!(self.byte(1), Some(b'+' | b'-')));
+        if matches!(self.byte(0), Some(b'e' | b'E')) && self.byte(1 + sign).is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1 + sign;
+            self.skip_digits();
+        }
+        self.slice(start, self.at)
+    }
+
+    /// `$1`, or a `$` that begins nothing.
+    fn parameter(&mut self) -> &'a str {
+        let start = self.at;
+        self.at += 1;
+        self.skip_digits();
+        self.slice(start, self.at)
+    }
+
     /// Past a quoted piece whose opening quote is at the current place; returns what is inside. A doubled quote stands
     /// for itself.
-    fn quoted(&mut self, quote: u8, backslashes: bool) -> &'a str {
+    fn quoted(&mut self, quote: char) -> &'a str {
+        self.at += 1;
+        let start = self.at;
+        while let Some(length) = self.slice(self.at, self.text.len()).find(quote) {
+            self.at += length + 1;
+            if self.byte(0).map(char::from) != Some(quote) {
+                return self.slice(start, self.at - 1);
+            }
+            self.at += 1;
+        }
+        self.at = self.text.len();
+        self.slice(start, self.at)
+    }
+
+    /// As `quoted`, for a string with escapes. A part of it on a later line has them too.
+    fn escaped(&mut self) -> &'a str {
         self.at += 1;
         let start = self.at;
         while let Some(byte) = self.byte(0) {
             self.at += 1;
-            if byte == b'\\' && backslashes {
+            if byte == b'\\' {
                 self.at += 1;
-            } else if byte == quote {
-                if self.byte(0) != Some(quote) {
-                    return &self.text[start..self.at - 1];
+            } else if byte == b'\'' {
+                let end = self.at - 1;
+                if self.byte(0) == Some(b'\'') {
+                    self.at += 1;
+                } else if !self.skip_to_next_part() {
+                    return self.slice(start, end);
                 }
-                self.at += 1;
             }
         }
-        self.text.get(start..).unwrap_or_default()
+        self.slice(start, self.text.len())
     }
 
-    /// Past `$tag$ … $tag$`, if that is what begins here.
-    fn skip_past_dollar_quote(&mut self) -> bool {
-        let rest = &self.text[self.at..];
-        let tag_length = rest[1..].bytes().position(|byte| !is_word(byte) || byte == b'$').unwrap_or(rest.len() - 1);
-        let delimiter_length = tag_length + 2;
+    /// Past the quote that takes a string up again, if one does: after white space and `--` comments, on a later line.
+    fn skip_to_next_part(&mut self) -> bool {
+        let end = self.at;
+        while let Some(byte) = self.byte(0) {
+            match (kind(byte), byte) {
+                (Kind::Blank, _) => self.at += 1,
+                (_, b'-') if self.byte(1) == Some(b'-') => self.skip_past_line(),
+                (_, b'\'') if self.slice(end, self.at).contains(['\n', '\r']) => {
+                    self.at += 1;
+                    return true;
+                }
+                _ => break,
+            }
+        }
+        self.at = end;
+        false
+    }
+
+    /// Past `$tag$ … $tag$`, if that is what begins here; returns what is inside.
+    fn dollar_quoted(&mut self) -> Option<&'a str> {
+        let rest = self.slice(self.at, self.text.len());
+        let tag_end = rest.bytes().skip(1).position(|byte| !matches!(kind(byte), Kind::Letter | Kind::Digit));
+        let delimiter_length = tag_end? + 2;
         let closed = rest.as_bytes().get(delimiter_length - 1) == Some(&b'$');
         if !closed || rest.as_bytes()[1].is_ascii_digit() {
-            return false;
+            return None;
         }
         let (delimiter, body) = rest.split_at(delimiter_length);
-        self.at = match body.find(delimiter) {
+        let end = body.find(delimiter);
+        self.at = match end {
             Some(end) => self.at + delimiter_length + end + delimiter_length,
             None => self.text.len(),
         };
-        true
+        Some(end.map_or(body, |end| &body[..end]))
     }
-
-    fn word(&mut self) -> &'a str {
-        let start = self.at;
-        while self.byte(0).is_some_and(is_word) {
-            self.at += 1;
-        }
-        &self.text[start..self.at]
-    }
-}
-
-/// A byte of a word, `$` included (it may stand inside an identifier); so is every byte of a non-ASCII letter.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
 impl<'a> Iterator for Lexer<'a> {
     type Item = Token<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Token<'a>> {
-        self.skip_blanks();
-        let first = self.byte(0)?;
-        let token = match first {
-            b'\'' => {
-                // A standard string; where `standard_conforming_strings` is off the text counts as unknown anyway.
-                Token::String(self.quoted(b'\'', false))
-            }
-            b'"' => Token::Identifier(self.quoted(b'"', false)),
-            b'$' if self.skip_past_dollar_quote() => Token::String(""),
-            b';' => {
-                self.at += 1;
-                Token::End
-            }
-            byte if is_word(byte) => {
-                let word = self.word();
-                // E'…' has escapes; B'…', X'…', N'…' and U&'…' end where a standard string does.
-                if self.byte(0) == Some(b'\'') && word.eq_ignore_ascii_case("e") {
-                    Token::String(self.quoted(b'\'', true))
-                } else {
-                    Token::Word(word)
-                }
-            }
-            byte => {
-                self.at += 1;
-                Token::Symbol(byte)
-            }
-        };
-        Some(token)
+        self.next_at().map(|(_, token)| token)
     }
 }
 
@@ -209,9 +329,22 @@ mod tests {
             ("/* never closed ; select 2", 0),
             ("select é';', $é$;$é$", 1),
             (r"select u&'\';'", 2),
+            ("select e'a'\n'\\'; select 2'", 1),
+            ("select e'a' -- '\n'\\'; select 2'", 1),
+            ("select e'a' '\\'; select 2", 2),
+            ("select e'a' /*\n*/ '\\'; select 2", 2),
+            ("select $a; select $b$;$b$", 2),
         ] {
             assert_eq!(statements(text), count, "{text}");
         }
+    }
+
+    #[test]
+    fn a_number_ends_before_a_word() {
+        for text in ["1into", "1.into", "1.5into", "1e5into", "1.5E-3into", "$1into"] {
+            assert_eq!(Lexer::new(text).nth(1), Some(Token::Word("into")), "{text}");
+        }
+        assert_eq!(Lexer::new("1einto").nth(1), Some(Token::Word("einto")));
     }
 
     proptest::proptest! {

@@ -7,6 +7,7 @@
 mod lexer;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+mod repeat;
 mod socket;
 mod survey;
 
@@ -202,6 +203,13 @@ pub enum Diagnosis {
     Interrupted,
     /// Nothing was sent.
     NotSent,
+}
+
+impl Diagnosis {
+    /// It is about a statement; the connection is fine.
+    pub(crate) fn is_of_statement(self) -> bool {
+        matches!(self, Self::Statement | Self::ReadOnly | Self::StalePlan)
+    }
 }
 
 /// How a transaction is to end.

@@ -193,7 +193,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let soil = wire.soil;
         wire.soil = soil.max(Soil::Traces);
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
-            Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(Some(error)),
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),
         });
         let refused = refused.await?;
@@ -283,7 +283,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let deadline = self.deadline()?;
         let refused = self.until(deadline, async |wire| match DB::replan(&mut wire.driver).await {
             // In an aborted transaction; then the statement is refused too.
-            Err(error) if DB::diagnose(&error) == Diagnosis::Statement => Ok(()),
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(()),
             result => result,
         });
         refused.await

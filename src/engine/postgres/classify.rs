@@ -3,53 +3,34 @@
 //! Only what is known is plain; whatever is not understood pins. State that hides inside functions, procedures and `DO`
 //! blocks is not seen: `CALL` and `DO` pin, a function called from a query does not.
 
-use super::control;
+use super::control::{self, Series};
+use super::ends;
+use super::glance;
 use super::settings::{self, Change};
 use crate::engine::lexer::{Lexer, Token};
-use crate::engine::{Class, Control, PinEnd, Sequence};
+use crate::engine::{Class, Control, Sequence};
 use crate::pin::PinCause;
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
 /// and what ends with its transaction. The functions they call and the temporary objects they make show in their words.
-const PLAIN: [&str; 34] = [
-    "select",
-    "insert",
-    "update",
-    "delete",
-    "merge",
-    "with",
-    "values",
-    "table",
-    "create",
-    "alter",
-    "drop",
-    "truncate",
-    "comment",
-    "grant",
-    "revoke",
-    "analyze",
-    "analyse",
-    "vacuum",
-    "reindex",
-    "cluster",
-    "refresh",
-    "explain",
-    "show",
-    "lock",
-    "notify",
-    "declare",
-    "fetch",
-    "move",
-    "close",
-    "unlisten",
-    "checkpoint",
-    "reassign",
-    "security",
-    "copy",
-];
+fn is_plain(first: &str) -> bool {
+    let known: &[&str] = match first.len() {
+        4 => &["with", "copy", "drop", "lock", "move", "show"],
+        5 => &["alter", "close", "fetch", "grant", "merge", "table"],
+        6 => &["select", "insert", "update", "delete", "create", "values", "notify", "revoke", "vacuum"],
+        7 => &["analyse", "analyze", "cluster", "comment", "declare", "explain", "refresh", "reindex"],
+        8 => &["reassign", "security", "truncate", "unlisten"],
+        10 => &["checkpoint"],
+        _ => &[],
+    };
+    known.iter().any(|known| first.eq_ignore_ascii_case(known))
+}
 
-/// Functions that leave something behind in the session that calls them.
-const PINNING: [(&str, PinCause); 10] = [
+/// The session's temporary schema, by its alias and by its own name.
+pub(super) const TEMPORARY: &str = "pg_temp";
+
+/// Functions that leave something behind in the session that calls them, or run a text that may.
+pub(super) const PINNING: [(&str, PinCause); 24] = [
     ("set_config", PinCause::Setting),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -60,16 +41,38 @@ const PINNING: [(&str, PinCause); 10] = [
     ("dblink_connect_u", PinCause::UnknownStatement),
     ("dblink_open", PinCause::UnknownStatement),
     ("pg_replication_origin_session_setup", PinCause::UnknownStatement),
+    // A temporary slot belongs to the session.
+    ("pg_create_physical_replication_slot", PinCause::UnknownStatement),
+    ("pg_create_logical_replication_slot", PinCause::UnknownStatement),
+    ("pg_copy_physical_replication_slot", PinCause::UnknownStatement),
+    ("pg_copy_logical_replication_slot", PinCause::UnknownStatement),
+    // A backup ends with the session that began it.
+    ("pg_backup_start", PinCause::UnknownStatement),
+    ("pg_start_backup", PinCause::UnknownStatement),
+    ("query_to_xml", PinCause::UnknownStatement),
+    ("query_to_xmlschema", PinCause::UnknownStatement),
+    ("query_to_xml_and_xmlschema", PinCause::UnknownStatement),
+    ("ts_stat", PinCause::UnknownStatement),
+    ("ts_rewrite", PinCause::UnknownStatement),
+    // pg_trgm, hypopg.
+    ("set_limit", PinCause::UnknownStatement),
+    ("hypopg_create_index", PinCause::UnknownStatement),
+    ("hypopg_hide_index", PinCause::UnknownStatement),
 ];
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
+    glance::classify(sql).unwrap_or_else(|| read(sql))
+}
+
+/// As `classify`, word by word.
+pub(super) fn read(sql: &str) -> Class<'_> {
     let mut lexer = Lexer::new(sql);
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
-    let mut sequence = Series::default();
+    let mut series = Series::default();
     while let Some(statement) = Statement::scan(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
-        sequence.add(control, found.is_some());
+        series.add(control, found.is_some());
         all.sequence = all.sequence.max(statement.sequence);
         all.pins = all.pins.or_else(|| statement.pins());
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
@@ -77,102 +80,33 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
-    if sequence.several {
+    if series.several {
         // A setting among several statements is not taken apart from them.
-        all.control = sequence.control();
+        all.control = series.control();
         let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
         return Class { pins: pins.then_some(PinCause::SeveralStatements), ..all };
     }
-    let text = &sql[statement.start..statement.end];
-    if let Some(control) = sequence.first {
+    let text = sql[statement.start..statement.end].trim_ascii_end();
+    if let Some(control) = series.first {
         let pins = control.is_none().then_some(PinCause::RawTransaction);
         return Class { pins, control: control.or(Some(Control::Unclear { ends: true })), ..all };
     }
-    if let Some(ends) = pin_end(statement.first, text) {
+    if let Some(ends) = ends::pin_end(text) {
         return Class { pins: None, ends: Some(ends), ..all };
     }
     match settings::change(text) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
         Some(Change::Passing) => Class { pins: None, ..all },
+        Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
     }
 }
 
-/// The transaction control in a text of one or more statements.
-#[derive(Default)]
-struct Series<'a> {
-    several: bool,
-    /// Of the first statement: whether it is control, and which if it is understood.
-    first: Option<Option<Control<'a>>>,
-    last: Option<Option<Control<'a>>>,
-    /// Something that neither begins nor ends a transaction stands in the middle.
-    any: bool,
-    /// Control where a transaction from begin to end has none.
-    astray: bool,
-    ends: bool,
-}
-
-impl<'a> Series<'a> {
-    fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool) {
-        if follows {
-            self.several = true;
-            // What was the last until now stands in the middle.
-            self.astray |= self.any && self.last.is_some();
-            self.any = true;
-        } else {
-            self.first = control;
-        }
-        self.last = control;
-        self.ends |= match control {
-            None | Some(Some(Control::Begin | Control::Savepoint(_) | Control::Release(_))) => false,
-            Some(_) => true,
-        };
-    }
-
-    /// What several statements are together.
-    fn control(&self) -> Option<Control<'a>> {
-        let ended =
-            matches!(self.last, Some(Some(Control::Commit { chain: false } | Control::Rollback { chain: false })));
-        if self.first == Some(Some(Control::Begin)) && ended && !self.astray {
-            return Some(Control::Whole);
-        }
-        let none = self.first.is_none() && self.last.is_none() && !self.astray;
-        (!none).then_some(Control::Unclear { ends: self.ends })
-    }
-}
-
-/// Statements that take away what earlier ones left behind in the session.
-fn pin_end(first: Token<'_>, statement: &str) -> Option<PinEnd> {
-    let mut tokens = Lexer::new(statement).skip(1);
-    let mut next = || tokens.next();
-    let end = match first {
-        first if is(first, "unlisten") => (next()? == Token::Symbol(b'*')).then_some(PinEnd::Of(PinCause::Listen))?,
-        first if is(first, "close") => is(next()?, "all").then_some(PinEnd::Of(PinCause::HoldableCursor))?,
-        first if is(first, "deallocate") => {
-            let mut what = next()?;
-            if is(what, "prepare") {
-                what = next()?;
-            }
-            if is(what, "all") { PinEnd::Of(PinCause::PreparedStatement) } else { PinEnd::Other }
-        }
-        first if is(first, "discard") => match next()? {
-            what if is(what, "all") => PinEnd::Everything,
-            what if is(what, "temp") || is(what, "temporary") => PinEnd::Of(PinCause::TemporaryObject),
-            what if is(what, "plans") || is(what, "sequences") => PinEnd::Other,
-            _ => return None,
-        },
-        first if is(first, "select") => {
-            let mut name = next()?;
-            if is(name, "pg_catalog") && next()? == Token::Symbol(b'.') {
-                name = next()?;
-            }
-            let call = is(name, "pg_advisory_unlock_all") && next()? == Token::Symbol(b'(');
-            (call && next()? == Token::Symbol(b')')).then_some(PinEnd::Of(PinCause::AdvisoryLock))?
-        }
-        _ => return None,
-    };
-    // Anything after it may keep it from running.
-    tokens.next().is_none().then_some(end)
+/// How many statements there are, the empty ones left out.
+#[cfg(any(test, feature = "_bench"))]
+pub(super) fn statements(sql: &str) -> usize {
+    let mut lexer = Lexer::new(sql);
+    std::iter::from_fn(|| Statement::scan(&mut lexer)).count()
 }
 
 /// One statement, as far as its words tell.
@@ -184,8 +118,8 @@ struct Statement<'a> {
     /// What pins whatever the statement is: a function, a temporary object, a cursor that is held.
     cause: Option<PinCause>,
     sequence: Sequence,
-    /// It names a setting that changes how texts are read, or one that no reset takes back.
-    changes_reading: bool,
+    /// `UPDATE` was among its words.
+    updates: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -199,67 +133,97 @@ impl<'a> Statement<'a> {
         };
         let draws = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
         let sequence = if draws { Sequence::Draws } else { Sequence::None };
-        let mut statement =
-            Self { start, end: lexer.at(), first, second: None, cause: None, sequence, changes_reading: false };
+        let updates = is(first, "update");
+        let mut statement = Self { start, end: start, first, second: None, cause: None, sequence, updates };
+        let mut body = Body::of(first);
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
-            match token {
-                // The one statement with semicolons inside is a rule's list of commands, in parentheses.
-                Token::End if depth == 0 => return Some(statement),
-                Token::Symbol(b'(') => {
-                    depth += 1;
-                    statement.called(last);
-                }
-                Token::Symbol(b')') => depth = depth.saturating_sub(1),
-                Token::Word(_) | Token::Identifier(_) => statement.named(last_but_one, last, token),
-                _ => {}
+            if matches!(token, Token::Word(_) | Token::Identifier(_)) {
+                statement.named(last_but_one, last, token);
+            } else if token == Token::Symbol(b'(') {
+                depth += 1;
+                statement.called(last);
+            } else if token == Token::Symbol(b')') {
+                depth = depth.saturating_sub(1);
+            } else if token == Token::End && depth == 0 && !body.is_open() {
+                // Semicolons inside a statement: a rule's commands, in parentheses, and the body of a routine.
+                statement.end = lexer.at() - 1;
+                return Some(statement);
             }
-            statement.second = statement.second.or(Some(token));
-            statement.end = lexer.at();
+            if depth == 0 && body.matters() {
+                body.see(last, token);
+            }
+            if statement.second.is_none() {
+                statement.second = Some(token);
+            }
             (last_but_one, last) = (last, token);
         }
+        statement.end = lexer.at();
         Some(statement)
     }
 
     /// `name (`
     fn called(&mut self, name: Token<'a>) {
         let (Token::Word(name) | Token::Identifier(name)) = name else { return };
-        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.cause = self.cause.or(Some(*cause));
-        }
-        let drawn = match name.len() {
-            7 if name.eq_ignore_ascii_case("nextval") => Sequence::Draws,
-            6 if name.eq_ignore_ascii_case("setval") => Sequence::Draws,
-            7 if name.eq_ignore_ascii_case("currval") || name.eq_ignore_ascii_case("lastval") => Sequence::Asks,
+        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
+        let drawn = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'd' | b'h' | b'p' | b'q' | b't') => Sequence::None,
+            Some(b's') if same("setval") => Sequence::Draws,
+            Some(b's') => Sequence::None,
+            Some(b'n') if same("nextval") => Sequence::Draws,
+            Some(b'c') if same("currval") => Sequence::Asks,
+            Some(b'l') if same("lastval") => Sequence::Asks,
+            // No other letter begins one of those that pin.
             _ => return,
         };
         self.sequence = self.sequence.max(drawn);
+        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
+            self.cause = self.cause.or(Some(*cause));
+        }
     }
 
     /// A word or identifier anywhere in the statement, and the two tokens before it.
     fn named(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>) {
-        let (Token::Word(name) | Token::Identifier(name)) = token else { return };
-        self.changes_reading |= ["standard_conforming_strings", "backslash_quote", "seed"]
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known));
-        let cause = if name.len() >= 7 && name.as_bytes()[..7].eq_ignore_ascii_case(b"pg_temp") {
-            PinCause::TemporaryObject
-        } else if is(token, "temp") || is(token, "temporary") {
-            // A column may be called so; an object is temporary only after these.
-            if !["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word)) {
-                return;
-            }
-            PinCause::TemporaryObject
-        } else if is(token, "hold") && is(last, "with") && is(self.first, "declare") {
-            PinCause::HoldableCursor
-        } else if matches!(token, Token::Identifier(_)) && last == Token::Symbol(b'&') && is(last_but_one, "u") {
-            // U&"…" spells any name by escapes.
-            PinCause::UnknownStatement
-        } else {
-            return;
+        let (name, quoted) = match token {
+            Token::Word(name) => (name.as_bytes(), false),
+            Token::Identifier(name) => (name.as_bytes(), true),
+            _ => return,
         };
-        self.cause = self.cause.or(Some(cause));
+        if quoted && last == Token::Symbol(b'&') && is(last_but_one, "u") {
+            // U&"…" spells any name by escapes.
+            self.cause = self.cause.or(Some(PinCause::UnknownStatement));
+        }
+        let Some(initial) = name.first().map(|byte| byte | 0x20) else { return };
+        let same = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let cause = match (initial, name.len()) {
+            // A column may be called so; an object is temporary only after these.
+            (b't', 4 | 9) if !quoted && (same("temp") || same("temporary")) => {
+                let made = ["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word));
+                made.then_some(PinCause::TemporaryObject)
+            }
+            (b'h', 4) if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
+                Some(PinCause::HoldableCursor)
+            }
+            (b'i' | b'u', 6) | (b'm', 5) if !quoted && (same("insert") || same("update") || same("merge")) => {
+                self.changes_rows(last, token);
+                None
+            }
+            // An update of that view is a `SET`.
+            (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
+            (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
+            _ => return,
+        };
+        self.cause = self.cause.or(cause);
+    }
+
+    /// `INSERT`, `UPDATE` or `MERGE` somewhere in the statement.
+    fn changes_rows(&mut self, last: Token<'a>, token: Token<'a>) {
+        self.updates |= is(token, "update");
+        // `FOR UPDATE` and `FOR NO KEY UPDATE` lock.
+        if (is(self.first, "with") || is(self.first, "explain")) && !is(last, "for") && !is(last, "key") {
+            self.sequence = self.sequence.max(Sequence::Draws);
+        }
     }
 
     fn is_control(&self) -> bool {
@@ -270,7 +234,7 @@ impl<'a> Statement<'a> {
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let second = |word| self.second.is_some_and(|token| is(token, word));
-        if among(&PLAIN) {
+        if is_plain(first) {
             return self.cause;
         }
         if self.is_control() || among(&["commit", "rollback"]) && second("prepared") {
@@ -284,11 +248,51 @@ impl<'a> Statement<'a> {
             PinCause::Library
         } else if among(&["call", "do"]) {
             PinCause::Procedure
-        } else if among(&["set", "reset"]) && !self.changes_reading {
+        } else if among(&["set", "reset"]) {
             PinCause::Setting
         } else {
             PinCause::UnknownStatement
         })
+    }
+}
+
+/// `BEGIN ATOMIC … END`, the body of a routine, with its semicolons.
+///
+/// `begin atomic` is a body in a routine's definition only: elsewhere it may be a column and its alias. The `END` of a body
+/// comes right after `ATOMIC` or a semicolon, and no other `end` does.
+enum Body {
+    /// So many words of `CREATE [OR REPLACE] FUNCTION | PROCEDURE` were seen.
+    Heading(u8),
+    Closed,
+    Open,
+    /// This statement has none, or had it.
+    None,
+}
+
+impl Body {
+    fn of(first: Token<'_>) -> Self {
+        if is(first, "create") { Self::Heading(1) } else { Self::None }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    fn matters(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// The next token outside parentheses, and the one before it.
+    fn see(&mut self, last: Token<'_>, token: Token<'_>) {
+        *self = match self {
+            Self::Heading(1 | 3) if is(token, "function") || is(token, "procedure") => Self::Closed,
+            Self::Heading(1) if is(token, "or") => Self::Heading(2),
+            Self::Heading(2) if is(token, "replace") => Self::Heading(3),
+            Self::Closed if is(token, "atomic") && is(last, "begin") => Self::Open,
+            Self::Open if is(token, "end") && (last == Token::End || is(last, "atomic")) => Self::None,
+            Self::Heading(_) => Self::None,
+            _ => return,
+        };
     }
 }
 
@@ -300,7 +304,7 @@ pub(super) fn is(token: Token<'_>, keyword: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Name, Setting};
+    use crate::engine::{Name, PinEnd, Setting};
 
     fn pins(sql: &str) -> Option<PinCause> {
         classify(sql).pins

@@ -4,10 +4,15 @@ mod classify;
 mod connect;
 mod control;
 mod diagnose;
+mod ends;
+mod glance;
+#[cfg(feature = "_bench")]
+pub mod inspect;
 mod knock;
 mod settings;
 mod survey;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -15,10 +20,16 @@ use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
 
+use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
+
+thread_local! {
+    /// An engine's own: the same text may mean something else to another one.
+    static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
+}
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
@@ -49,7 +60,7 @@ impl Driver for Postgres {
     }
 
     fn classify(sql: &str) -> Class<'_> {
-        classify::classify(sql)
+        repeat::classify(&SEEN, sql, classify::classify)
     }
 
     fn diagnose(error: &Error) -> Diagnosis {
@@ -68,7 +79,7 @@ impl Driver for Postgres {
         loop {
             match conn.ping().await {
                 Ok(()) => return Ok(late),
-                Err(error) if diagnose::diagnose(&error) == Diagnosis::Statement => late = late.or(Some(error)),
+                Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }

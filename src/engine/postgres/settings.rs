@@ -4,15 +4,32 @@
 //! Grammar: <https://www.postgresql.org/docs/current/sql-set.html>, `sql-reset`, `sql-set-role`,
 //! `sql-set-session-authorization`.
 
-use super::classify::is;
+use super::classify::{TEMPORARY, is};
 use crate::engine::lexer::{Lexer, Token};
 use crate::engine::{Name, Setting, Settings};
+use crate::pin::PinCause;
 
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-/// Settings that are not moved: two change how a text is read, one what the driver reads, and a seed is used up.
-const NOT_MOVED: [&str; 5] = ["standard_conforming_strings", "backslash_quote", "client_encoding", "seed", "names"];
+/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, and some are
+/// other names of a setting, which would be replayed in the wrong order.
+const NOT_MOVED: [&str; 8] = [
+    "standard_conforming_strings",
+    "backslash_quote",
+    "client_encoding",
+    "names",
+    "seed",
+    "sort_mem",
+    "vacuum_mem",
+    "force_parallel_mode",
+];
+
+/// Settings of the transaction, whatever they are set with.
+const OF_TRANSACTION: [&str; 3] = ["transaction_isolation", "transaction_read_only", "transaction_deferrable"];
+
+/// Settings that move or not by their value.
+const BY_VALUE: [&str; 2] = ["search_path", "datestyle"];
 
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +38,8 @@ pub(super) enum Change<'a> {
     Lasting(Setting<'a>),
     /// It ends with the transaction.
     Passing,
+    /// It cannot be moved.
+    Pins(PinCause),
 }
 
 /// `None` when the statement is something else, or a change that is not understood.
@@ -36,52 +55,124 @@ pub(super) fn change(statement: &str) -> Option<Change<'_>> {
 
 fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let mut token = tokens.next()?;
-    if is(token, "transaction") || is(token, "constraints") {
+    if begins(token, "transaction", &tokens) || begins(token, "constraints", &tokens) {
         return Some(Change::Passing);
     }
-    let local = is(token, "local");
+    let local = begins(token, "local", &tokens);
     if local {
         token = tokens.next()?;
     }
-    if is(token, "session") {
+    if begins(token, "session", &tokens) {
         token = tokens.next()?;
         // Forms of their own, and no settings of that name.
         if is(token, "authorization") {
             return identity(statement, AUTHORIZATION, "default", local, tokens);
         }
     }
-    if is(token, "characteristics") || is(token, "xml") || is(token, "catalog") {
+    if ["characteristics", "xml", "catalog"].iter().any(|word| begins(token, word, &tokens)) {
         return None;
     }
-    if is(token, "role") {
+    if begins(token, "role", &tokens) {
         return identity(statement, ROLE, "none", local, tokens);
     }
-    let name = match token {
-        Token::Word(word) | Token::Identifier(word)
-            if NOT_MOVED.iter().any(|known| word.eq_ignore_ascii_case(known)) =>
-        {
+    let zone = begins(token, "time", &tokens);
+    let schema = begins(token, "schema", &tokens);
+    let name = if zone {
+        if !is(tokens.next()?, "zone") {
             return None;
         }
-        token if is(token, "time") => {
-            let zone = tokens.next()?;
-            if !is(zone, "zone") {
-                return None;
-            }
-            Name("timezone", None)
-        }
-        token if is(token, "schema") => Name("search_path", None),
-        token => dotted(token, &mut tokens)?,
+        Name("timezone", None)
+    } else if schema {
+        Name("search_path", None)
+    } else {
+        dotted(token, &mut tokens)?
     };
-    let value = value(name, &mut tokens)?;
-    if local {
+    if is_among(name, &NOT_MOVED) {
+        return Some(Change::Pins(unmoved(name)));
+    }
+    // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
+    let first = tokens.clone().next()?;
+    if first == Token::Symbol(b'=') || is(first, "to") {
+        tokens.next();
+    } else if !zone && !schema {
+        return None;
+    }
+    if let Some(cause) = unmoved_value(name, tokens.clone()) {
+        return Some(Change::Pins(cause));
+    }
+    let value = tokens.next()?;
+    if local || is_among(name, &OF_TRANSACTION) {
         return Some(Change::Passing);
     }
-    let to_default = is(value, "default") || name.0 == "timezone" && is(value, "local");
+    let to_default = is(value, "default") || zone && is(value, "local");
     Some(Change::Lasting(if to_default && tokens.next().is_none() {
         Setting::Reset(name)
     } else {
         Setting::Set { name, statement }
     }))
+}
+
+/// Why one of [`NOT_MOVED`] pins: what changes how texts are read may hide anything, and no reset takes a seed back.
+fn unmoved(name: Name<'_>) -> PinCause {
+    let beyond = is_among(name, &["standard_conforming_strings", "backslash_quote", "seed"]);
+    if beyond { PinCause::UnknownStatement } else { PinCause::Setting }
+}
+
+/// Whether a word of the grammar stands here: before a dot it is the first part of a custom setting's name.
+fn begins(token: Token<'_>, word: &str, rest: &Lexer<'_>) -> bool {
+    is(token, word) && rest.clone().next() != Some(Token::Symbol(b'.'))
+}
+
+fn is_among(name: Name<'_>, names: &[&str]) -> bool {
+    name.1.is_none() && names.iter().any(|known| name.0.eq_ignore_ascii_case(known))
+}
+
+/// Why a value cannot be set again elsewhere with the same effect.
+fn unmoved_value(name: Name<'_>, value: Lexer<'_>) -> Option<PinCause> {
+    if is_among(name, &["search_path"]) {
+        unmoved_path(value)
+    } else if is_among(name, &["datestyle"]) && !is_whole_date_style(value) {
+        Some(PinCause::Setting)
+    } else {
+        None
+    }
+}
+
+/// What is created where the path leads to `pg_temp` is temporary, and nothing in its statement says so.
+fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
+    let mut cause = None;
+    for token in value {
+        match token {
+            // U&'…' and U&"…" spell any name by escapes; so does E'…'.
+            Token::Symbol(b'&') => cause = cause.or(Some(PinCause::Setting)),
+            Token::String(text) if text.contains('\\') => {
+                cause = cause.or(Some(PinCause::Setting));
+            }
+            Token::Word(text) | Token::Identifier(text) | Token::String(text) if mentions_temporary(text) => {
+                return Some(PinCause::TemporaryObject);
+            }
+            _ => {}
+        }
+    }
+    cause
+}
+
+fn mentions_temporary(text: &str) -> bool {
+    text.as_bytes().windows(TEMPORARY.len()).any(|part| part.eq_ignore_ascii_case(TEMPORARY.as_bytes()))
+}
+
+/// Half a date style, the format or the order of the parts, leaves the other half as it was.
+fn is_whole_date_style(value: Lexer<'_>) -> bool {
+    let (mut format, mut order) = (false, false);
+    for token in value {
+        let (Token::Word(text) | Token::Identifier(text) | Token::String(text)) = token else { continue };
+        for part in text.split(|c: char| !c.is_ascii_alphabetic()) {
+            let is = |known: &[&str]| known.iter().any(|known| part.eq_ignore_ascii_case(known));
+            format |= is(&["iso", "sql", "postgres", "postgresql", "german", "default"]);
+            order |= is(&["ymd", "dmy", "mdy", "us", "european", "noneuropean", "german", "default"]);
+        }
+    }
+    format && order
 }
 
 /// `ROLE x` and `SESSION AUTHORIZATION x`.
@@ -115,33 +206,25 @@ fn dotted<'a>(first: Token<'a>, tokens: &mut Lexer<'a>) -> Option<Name<'a>> {
     Some(Name(first, Some(second)))
 }
 
-/// The first token of the value, past `TO` or `=` where the form has one.
-fn value<'a>(name: Name<'_>, tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
-    let token = tokens.next()?;
-    if token == Token::Symbol(b'=') || is(token, "to") {
-        return tokens.next();
-    }
-    // `SET TIME ZONE x` and `SET SCHEMA 'x'` have none; anything else without is not understood.
-    (name == Name("timezone", None) || name == Name("search_path", None)).then_some(token)
-}
-
 fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let token = tokens.next()?;
     let name = if is(token, "all") {
         return Some(Change::Lasting(Setting::ResetAll));
-    } else if is(token, "time") {
+    } else if begins(token, "time", &tokens) {
         Name("timezone", None)
-    } else if is(token, "session") {
+    } else if begins(token, "session", &tokens) {
         Name(AUTHORIZATION, None)
-    } else if is(token, "transaction") {
+    } else if begins(token, "transaction", &tokens) {
         return Some(Change::Passing);
     } else {
-        let name = dotted(token, &mut tokens)?;
-        if NOT_MOVED.iter().any(|known| name.0.eq_ignore_ascii_case(known)) {
-            return None;
-        }
-        name
+        dotted(token, &mut tokens)?
     };
+    if is_among(name, &NOT_MOVED) {
+        return Some(Change::Pins(unmoved(name)));
+    }
+    if is_among(name, &OF_TRANSACTION) {
+        return Some(Change::Passing);
+    }
     Some(Change::Lasting(Setting::Reset(name)))
 }
 
@@ -151,13 +234,20 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
     let mut lasting = None;
     let mut count = 0;
     loop {
-        let (name, value_is_known, local) = call(&mut tokens)?;
+        let Call { name, value, local } = call(statement, &mut tokens)?;
         count += 1;
-        if !local {
-            if !value_is_known {
-                return None;
+        match value {
+            Some(value) => {
+                if let Some(cause) = unmoved_value(name, value) {
+                    return Some(Change::Pins(cause));
+                }
             }
-            lasting = Some(Setting::Set { name: Name(name, None), statement });
+            // One that moves like any other, unless its value says otherwise.
+            None if !local || is_among(name, &BY_VALUE) => return None,
+            None => {}
+        }
+        if !local && !is_among(name, &OF_TRANSACTION) {
+            lasting = Some(Setting::Set { name, statement });
         }
         match (tokens.next(), lasting) {
             (None, None) => return Some(Change::Passing),
@@ -168,8 +258,16 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
     }
 }
 
-/// One call: the name, whether the text tells the value, and whether it ends with the transaction.
-fn call<'a>(tokens: &mut Lexer<'a>) -> Option<(&'a str, bool, bool)> {
+/// One call of `set_config`.
+struct Call<'a> {
+    name: Name<'a>,
+    /// At the value's token; `None` when it is a parameter.
+    value: Option<Lexer<'a>>,
+    local: bool,
+}
+
+fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
+    let comma = Token::Symbol(b',');
     let mut name = tokens.next()?;
     if is(name, "pg_catalog") {
         if tokens.next()? != Token::Symbol(b'.') {
@@ -181,20 +279,21 @@ fn call<'a>(tokens: &mut Lexer<'a>) -> Option<(&'a str, bool, bool)> {
         return None;
     }
     let Token::String(setting) = tokens.next()? else { return None };
-    if tokens.next()? != Token::Symbol(b',') {
+    if tokens.next()? != comma {
         return None;
     }
-    let value_is_known = match tokens.next()? {
-        Token::String(_) => true,
-        Token::Word(parameter) if parameter.starts_with('$') => false,
+    let start = tokens.at();
+    let value = match tokens.next()? {
+        Token::String(_) => Some(Lexer::new(&statement[start..tokens.at()])),
+        Token::Word(parameter) if parameter.starts_with('$') => None,
         _ => return None,
     };
-    let mut comma = tokens.next()?;
-    if comma == Token::Symbol(b':') && tokens.next()? == Token::Symbol(b':') && matches!(tokens.next()?, Token::Word(_))
+    let mut next = tokens.next()?;
+    if next == Token::Symbol(b':') && tokens.next()? == Token::Symbol(b':') && matches!(tokens.next()?, Token::Word(_))
     {
-        comma = tokens.next()?;
+        next = tokens.next()?;
     }
-    if comma != Token::Symbol(b',') {
+    if next != comma {
         return None;
     }
     let local = tokens.next()?;
@@ -203,10 +302,8 @@ fn call<'a>(tokens: &mut Lexer<'a>) -> Option<(&'a str, bool, bool)> {
     }
     let plain_name =
         !setting.is_empty() && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-    if !plain_name || NOT_MOVED.iter().any(|known| setting.eq_ignore_ascii_case(known)) {
-        return None;
-    }
-    Some((setting, value_is_known, is(local, "true")))
+    let name = Name(setting, None);
+    (plain_name && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
 }
 
 /// The statements, in one text, that take a connection from `applied` to `wanted`.

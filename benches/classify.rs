@@ -1,0 +1,56 @@
+//! What it costs to know what a statement does to its session: new, and known from before.
+//!
+//! `cargo bench --features _bench --bench classify`. Neither way allocates, by design: a class borrows from its text, and
+//! the memory of known texts is used again.
+#![allow(missing_docs, reason = "a program for a person at a terminal")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion};
+use lambda_rds::inspect;
+
+/// About 200 bytes each.
+const STATEMENTS: &[(&str, &str)] = &[
+    (
+        "select",
+        "SELECT o.id, o.created_at, o.status, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id \
+         WHERE o.tenant_id = $1 AND o.status = $2 ORDER BY o.created_at DESC LIMIT $3 OFFSET $4",
+    ),
+    (
+        "insert",
+        "insert into audit_events (tenant_id, actor_id, kind, subject, payload, created_at) \
+         values ($1, $2, $3, $4, $5, now()) on conflict (tenant_id, subject) do update set payload = excluded.payload \
+         returning id",
+    ),
+    (
+        "update",
+        "UPDATE \"accounts\" SET \"balance\" = \"balance\" - $1, \"updated_at\" = CURRENT_TIMESTAMP, \"version\" = \
+         \"version\" + 1 WHERE \"accounts\".\"id\" = $2 AND \"accounts\".\"version\" = $3 RETURNING \"balance\"",
+    ),
+    (
+        "with",
+        "with due as (select id from jobs where state = 'ready' and run_at <= now() order by run_at for update skip \
+         locked limit 10) update jobs set state = 'running' from due where jobs.id = due.id returning jobs.*",
+    ),
+    (
+        "literals",
+        "select coalesce(sum(amount), 0)::bigint from payments where currency = 'EUR' and kind in ('card', 'transfer', \
+         'voucher') and note not like '%a rather long pattern; with a semicolon in it%' -- monthly",
+    ),
+];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2));
+    for (title, classify) in
+        [("new", inspect::is_plain as fn(&str) -> bool), ("known", inspect::is_plain_again as fn(&str) -> bool)]
+    {
+        let mut group = criterion.benchmark_group(title);
+        for (name, sql) in STATEMENTS {
+            let id = BenchmarkId::new(*name, sql.len());
+            group.bench_with_input(id, sql, |b, sql| b.iter(|| classify(black_box(sql))));
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
