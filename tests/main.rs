@@ -9,6 +9,7 @@ mod concurrency;
 mod credentials;
 mod driver;
 mod dropped;
+mod failover;
 mod function;
 mod leaks;
 mod model;

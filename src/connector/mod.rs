@@ -139,10 +139,13 @@ impl<DB: Engine> Connector<DB> {
 
     fn login(&self, request: &CredentialsRequest, credentials: &Credentials) -> Result<Login, Error> {
         let host = request.host.clone().or_else(|| credentials.host.clone()).ok_or(ConfigError::NoHost)?;
-        // A port that came with the secret's host belongs to that host.
-        let port = self.config.port.or_else(|| credentials.port.filter(|_| request.host.is_none()));
+        // A port that came with the secret's host belongs to that host, and one that was asked for to the other.
+        let port = match &request.host {
+            Some(_) => request.port,
+            None => self.config.port.or(credentials.port).unwrap_or(request.port),
+        };
         Ok(Login {
-            port: port.unwrap_or(request.port),
+            port,
             user: credentials.user.clone(),
             password: credentials.password.clone(),
             database: self.config.database.clone().or_else(|| credentials.database.clone()),

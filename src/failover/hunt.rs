@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout_at};
 
-use crate::error::{Answer, Error, chain};
+use crate::error::{Answer, Error, Unreachable, chain};
 use crate::retry::{Backoff, Deadline};
 use crate::topology::{Address, Candidates};
 
@@ -24,7 +24,8 @@ const MOST_DIALS: usize = 3;
 /// nobody else is bothered. It ends when that candidate fails.
 const HEAD_START: Duration = Duration::from_millis(15);
 
-/// A dial within a region takes 5-50 ms, and one with a signature in a loaded function a few times that.
+/// A dial within a region takes 5-50 ms, and in a loaded function a few times that. One that took longer gets twice the
+/// time when it is repeated: a slow function must not search for ever.
 const DIAL_BOUND: Duration = Duration::from_secs(1);
 
 /// One question on a connection that has just been opened, or whose server has just answered.
@@ -74,6 +75,7 @@ struct Quarry {
     by_name: bool,
     answer: String,
     pauses: Backoff,
+    patience: Duration,
 }
 
 impl Quarry {
@@ -146,7 +148,13 @@ impl<'s, S: Scout> Hunt<'s, S> {
             }
             let n = self.quarries.len();
             let pauses = Backoff::new(PAUSE_BASE, PAUSE_CAP, fastrand::Rng::new());
-            self.quarries.push(Quarry { at: at.clone(), by_name, answer: "nothing yet".to_owned(), pauses });
+            self.quarries.push(Quarry {
+                at: at.clone(),
+                by_name,
+                answer: "nothing yet".to_owned(),
+                pauses,
+                patience: DIAL_BOUND,
+            });
             self.hopeful += 1;
             let dial = self.dial(n, dials);
             self.steps.push(Box::pin(async move {
@@ -162,10 +170,11 @@ impl<'s, S: Scout> Hunt<'s, S> {
     }
 
     fn dial(&self, n: usize, dials: &'s Semaphore) -> impl Future<Output = Step<S::Conn>> + Send + use<'s, S> {
-        let (scout, deadline, at) = (self.scout, self.deadline, self.quarries[n].at.clone());
+        let Quarry { at, patience, .. } = &self.quarries[n];
+        let (scout, deadline, at, patience) = (self.scout, self.deadline, at.clone(), *patience);
         async move {
             let Ok(_permit) = dials.acquire().await else { return pending().await };
-            Step::Told(n, scout.dial(&at, deadline.within(DIAL_BOUND)).await)
+            Step::Told(n, scout.dial(&at, deadline.within(patience)).await)
         }
     }
 
@@ -197,6 +206,9 @@ impl<'s, S: Scout> Hunt<'s, S> {
         if is_final(error) {
             self.hopeful -= 1;
             return;
+        }
+        if matches!(error, Error::Unreachable { reason: Unreachable::Silent | Unreachable::NoRoute, .. }) {
+            quarry.patience *= 2;
         }
         let pause = quarry.pauses.next().unwrap_or(PAUSE_CAP);
         let dial = self.dial(n, dials);

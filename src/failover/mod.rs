@@ -37,6 +37,12 @@ pub(crate) use self::verdict::{Verdict, Work, judge};
 /// A look is one round trip, two the first time.
 const LOOK_BOUND: Duration = Duration::from_millis(500);
 
+/// A login at the known writer takes 5-50 ms. After this the others are asked as well, where there are others; the writer
+/// is one of those who are asked then, and gets more time with every attempt.
+const STRAIGHT_BOUND: Duration = Duration::from_millis(400);
+/// The first login of a cold environment, whose processor may be a small share of one.
+const FIRST_BOUND: Duration = Duration::from_secs(1);
+
 /// How long things may take, and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spans {
@@ -211,6 +217,16 @@ impl<DB: Engine> Failover<DB> {
         Ok(wire)
     }
 
+    /// As [`straight`](Self::straight), but where there are others to ask a silent server is not waited for.
+    async fn straight_or_late(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        if !self.topology.has_others() || !self.has_roles() {
+            return self.straight(attempt).await;
+        }
+        let established = self.established.load(Ordering::Relaxed);
+        let bound = attempt.deadline.within(if established { STRAIGHT_BOUND } else { FIRST_BOUND });
+        self.straight(&attempt.within(bound)).await
+    }
+
     /// Nobody else is known, and the target has never been a writer.
     fn is_alone(&self, at: &Address) -> bool {
         let Candidates { members, endpoint } = self.topology.candidates();
@@ -302,7 +318,7 @@ impl<DB: Engine> Connect for Failover<DB> {
         let begun = Instant::now();
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || !self.topology.has_others() {
-                match self.straight(attempt).await {
+                match self.straight_or_late(attempt).await {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
                         if !self.topology.has_others() {

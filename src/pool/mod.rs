@@ -518,7 +518,7 @@ impl<C: Connect> Pool<C> {
             _ => Phase::Waiting,
         };
         let waited = deadline.spent();
-        if phase == Phase::Searching
+        if numbers.holders.is_empty()
             && let Some(error) = self.0.connector.obstacle(waited)
         {
             return error;

@@ -1,0 +1,121 @@
+//! The writer dies, moves, or falls silent, and the sessions go on.
+
+use std::time::{Duration, Instant};
+
+use lambda_rds::{Connection, Error, Event, Outcome, PgProxy, Postgres, ProxyBuilder};
+
+use crate::support::cluster::{Cluster, Imitation};
+use crate::support::{Recorder, proxy_to};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A proxy that was told the members' addresses, as behind names of one's own, and that has the writer's for an endpoint.
+fn proxy_for(cluster: &Cluster) -> ProxyBuilder<Postgres> {
+    proxy_to(cluster.node(0)).instances(cluster.instances())
+}
+
+async fn table(cluster: &Cluster) {
+    cluster.node(0).execute("create table ledger (n int); grant all on ledger to app").await;
+}
+
+async fn insert(conn: &mut Connection<Postgres>, n: i32) -> Result<(), Error> {
+    sqlx::query("insert into ledger values ($1)").bind(n).execute(conn).await?;
+    Ok(())
+}
+
+async fn port(conn: &mut Connection<Postgres>) -> Result<u16, Error> {
+    let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(conn).await?;
+    Ok(u16::try_from(port).expect("a port"))
+}
+
+/// One write, on a session of its own.
+async fn write(proxy: &PgProxy, n: i32) -> Result<(), Error> {
+    insert(&mut proxy.get_connection().await?, n).await
+}
+
+#[tokio::test]
+async fn a_killed_writer_costs_the_statements_in_flight_and_nothing_else() -> Result<(), Error> {
+    for imitation in [Imitation::Aurora, Imitation::MultiAz, Imitation::Nothing] {
+        let cluster = Cluster::start(imitation, 2).await;
+        table(&cluster).await;
+        let seen = Recorder::default();
+        let proxy = proxy_for(&cluster).observer(seen.observer()).build()?;
+        write(&proxy, 1).await?;
+        assert_eq!(proxy.status().epoch, 0);
+        let began = Instant::now();
+        let (promoted, written) = tokio::join!(cluster.fail_over(0, 1), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Not in flight when the writer died: it waits for the new one.
+            write(&proxy, 2).await?;
+            Ok::<_, Error>(Instant::now())
+        });
+        let written = written?;
+        println!(
+            "{imitation:?}: {:?} after the promotion, {:?} in all",
+            written.saturating_duration_since(promoted),
+            began.elapsed()
+        );
+        let mut conn = proxy.get_connection().await?;
+        assert_eq!(port(&mut conn).await?, cluster.node(1).port());
+        assert_eq!(proxy.status().epoch, 1);
+        assert_eq!(proxy.status().writer.as_deref(), Some(format!("localhost:{}", cluster.node(1).port()).as_str()));
+        assert_eq!(seen.count(|event| matches!(event, Event::WriterFound { moved: true, .. })), 1);
+        assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from ledger").fetch_one(&mut conn).await?, 2);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
+    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).build()?;
+    write(&proxy, 1).await?;
+    // Busy: nobody kills it for being long.
+    let mut conn = proxy.get_connection().await?;
+    sqlx::query("select pg_sleep(2)").execute(&mut conn).await?;
+    cluster.node(0).suspend();
+    let began = Instant::now();
+    let (short, long, promoted) = tokio::join!(
+        write(&proxy, 2),
+        async { sqlx::query("select pg_sleep(30)").execute(&mut conn).await },
+        cluster.promote(1)
+    );
+    println!("silent: {:?}, promoted after {:?}", began.elapsed(), promoted.duration_since(began));
+    for error in [short.err(), long.err().map(Error::from)].into_iter().flatten() {
+        assert!(matches!(error, Error::ConnectionLost { outcome: Outcome::Unknown, .. }), "{error:?}");
+    }
+    write(&proxy, 3).await?;
+    println!("silent: {:?}", began.elapsed());
+    assert_eq!(port(&mut proxy.get_connection().await?).await?, cluster.node(1).port());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_writer_that_became_a_reader_is_left_and_the_statement_run_on_the_new_one() -> Result<(), Error> {
+    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).validate_after(60 * SECOND).build()?;
+    // It believes in node 1, which is a reader: as after a switchover that left the sessions alive.
+    let stale = proxy_to(cluster.node(1)).instances(cluster.instances()).build()?;
+    write(&proxy, 1).await?;
+    write(&stale, 2).await?;
+    assert_eq!(port(&mut stale.get_connection().await?).await?, cluster.node(0).port());
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_nobody_becomes_the_writer_everybody_is_named_with_an_answer() -> Result<(), Error> {
+    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).failover_timeout(SECOND).build()?;
+    write(&proxy, 1).await?;
+    cluster.node(0).kill().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = write(&proxy, 2).await.unwrap_err();
+    let Error::NoWriter { answers, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(answers.len(), 2, "{error}");
+    println!("{error}");
+    assert!(error.is_retryable() && error.outcome() == Outcome::NotExecuted);
+    Ok(())
+}
