@@ -116,6 +116,7 @@ mod tests {
             leased: 1,
             pinned: 0,
             waiting: 0,
+            reader_connections: 0,
             epoch: 0,
             writer: None,
         };

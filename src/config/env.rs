@@ -23,7 +23,7 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 30] = [
+const TABLE: [Variable; 31] = [
     ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
     ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
@@ -45,6 +45,7 @@ const TABLE: [Variable; 30] = [
     ("LAMBDA_RDS_TLS", "verify-full, verify-ca, require or disable", |c, v| set(&mut c.tls, url::tls_mode(v)?)),
     ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
     ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
+    ("LAMBDA_RDS_READER_FALLBACK", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.reader_fallback = yes)),
     ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
     ("LAMBDA_RDS_SESSION_PINNING", "none or exclude-variable-sets", |c, v| {
         set(&mut c.session_pinning, pinning_filter(v)?)

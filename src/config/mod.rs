@@ -76,6 +76,7 @@ pub(crate) struct Config {
     pub(crate) ca_pem: Vec<u8>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: bool,
+    pub(crate) reader_fallback: bool,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) session_pinning: Option<PinningFilter>,
     pub(crate) init_query: Option<String>,

@@ -6,6 +6,7 @@ mod wire;
 
 use std::io;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
 
-pub(crate) use self::wire::{Proof, Soil, Wire};
+pub(crate) use self::wire::{Access, Proof, Soil, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -93,7 +94,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Logs in with the first credentials that the database does not refuse.
-    async fn log_in(&self, place: Place, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+    async fn log_in(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let mut request = self.request(place, attempt.deadline);
         let mut refusal = None;
         loop {
@@ -104,7 +105,7 @@ impl<DB: Engine> Connector<DB> {
                 (Ok(same), Some(refusal)) if request.refused.contains(&same) => return Err(refusal),
                 (answer, _) => answer?,
             };
-            let login = self.login(&request, &credentials)?;
+            let login = Login { read_only: access == Access::ReadOnly, ..self.login(&request, &credentials)? };
             let failure = match self.dial(&login, attempt).await {
                 Ok(wire) => {
                     let host = format!("{}:{}", login.host, login.port);
@@ -152,6 +153,7 @@ impl<DB: Engine> Connector<DB> {
             tls: self.config.tls(),
             roots: self.roots(&host)?,
             // Told apart on the server, so that one can be cancelled and not another.
+            read_only: false,
             application_name: format!("{} #{:08x}", self.application_name, fastrand::u32(..)),
             statement_cache_capacity: self.config.statement_cache_capacity,
             orphans: (!self.config.via_proxy).then(|| Orphans {
@@ -202,7 +204,12 @@ impl<DB: Engine> Connector<DB> {
             }
             None
         });
-        Ok(Wire::new(driver, socket, login.application_name.clone(), Address::new(login.host.clone(), login.port)))
+        let peer = match &socket {
+            Some(socket) => socket.peer(),
+            None => only_address(&login.host, login.port).await,
+        };
+        let at = Address::new(login.host.clone(), login.port);
+        Ok(Wire::new(driver, socket, login.application_name.clone(), at, peer))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -346,6 +353,12 @@ async fn explain_io(source: io::Error, reached: Reached, host: String, port: u16
     Error::Unreachable { host, port, reason, phase, elapsed, source: Some(source) }
 }
 
+/// Where a host is, if it is in one place only.
+async fn only_address(host: &str, port: u16) -> Option<SocketAddr> {
+    let mut found = timeout(LOOKUP_BOUND, tokio::net::lookup_host((host, port))).await.ok()?.ok()?;
+    found.next().filter(|_| found.next().is_none())
+}
+
 async fn is_found(host: &str, port: u16) -> bool {
     matches!(timeout(LOOKUP_BOUND, tokio::net::lookup_host((host, port))).await, Ok(Ok(_)))
 }
@@ -357,14 +370,14 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// A connection to the server at this place, logged in and set up.
-    pub(crate) async fn reach(&self, place: Place, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let mut wire = match self.log_in(place.clone(), attempt).await {
+    pub(crate) async fn reach(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        let mut wire = match self.log_in(place.clone(), access, attempt).await {
             Err(Error::Connect { source, .. })
                 if DB::diagnose(&source) == Diagnosis::UnknownSetting
                     && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
             {
                 // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.
-                self.log_in(place, attempt).await?
+                self.log_in(place, access, attempt).await?
             }
             result => result?,
         };

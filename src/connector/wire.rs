@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Moment;
@@ -22,6 +23,14 @@ pub(crate) enum Soil {
     Indelible,
 }
 
+/// What the sessions of a login may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    /// Whatever the server would allow.
+    ReadOnly,
+}
+
 /// When its server was proven to be the one to talk to: in which epoch, and after how many suspicions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Proof {
@@ -37,6 +46,10 @@ pub(crate) struct Wire<DB: Engine> {
     /// Where that was, of all places that the name may lead to.
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) proof: Proof,
+    /// Counts it among the connections to its reader, while it lives.
+    pub(crate) share: Option<Arc<()>>,
+    /// The writer, for want of a reader.
+    pub(crate) stands_in: bool,
     /// When its server was last asked for its role.
     pub(crate) looked: Option<Moment>,
     /// Declared after the driver: the duplicate must not outlive it by more than this drop.
@@ -60,12 +73,19 @@ pub(crate) struct Wire<DB: Engine> {
 static WIRES: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Wire<DB> {
-    pub(super) fn new(driver: DB::Connection, socket: Option<Socket>, name: String, at: Address) -> Self {
-        let peer = socket.as_ref().and_then(Socket::peer);
+    pub(super) fn new(
+        driver: DB::Connection,
+        socket: Option<Socket>,
+        name: String,
+        at: Address,
+        peer: Option<SocketAddr>,
+    ) -> Self {
         Self {
             at,
             peer,
             proof: Proof::default(),
+            share: None,
+            stands_in: false,
             looked: None,
             driver,
             socket,

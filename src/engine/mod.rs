@@ -46,6 +46,8 @@ pub struct Login {
     /// PEM of the roots to trust besides the public ones.
     pub(crate) roots: Vec<u8>,
     pub(crate) application_name: String,
+    /// Its sessions may not write, whatever the server would allow.
+    pub(crate) read_only: bool,
     pub(crate) statement_cache_capacity: Option<usize>,
     /// What the server is told to give up on; `None` where a pooler in between would not understand.
     pub(crate) orphans: Option<Orphans>,

@@ -242,6 +242,18 @@ pub enum Error {
         answers: Vec<Answer>,
     },
 
+    /// No reader could be had.
+    #[error(
+        "no reader could be had in {elapsed:.1?}: {}; add one to the cluster, or allow the writer to stand in (reader_fallback)",
+        Answers(answers)
+    )]
+    NoReader {
+        /// Time spent.
+        elapsed: Duration,
+        /// Who was asked, and what each answered.
+        answers: Vec<Answer>,
+    },
+
     /// No connection became free in time.
     #[error(
         "no connection after {waited:.1?} of {phase} ({numbers}); end transactions and pins sooner, never wait for a second session while holding one, or raise max_connections or borrow_timeout"
@@ -344,6 +356,7 @@ impl Error {
             | Self::NotReady { .. }
             | Self::Connect { .. }
             | Self::NoWriter { .. }
+            | Self::NoReader { .. }
             | Self::PoolExhausted { .. }
             | Self::DeadlineTooClose { .. }
             | Self::ReadOnly { .. }
@@ -364,6 +377,7 @@ impl Error {
             | Self::TooManyConnections { .. }
             | Self::NotReady { .. }
             | Self::NoWriter { .. }
+            | Self::NoReader { .. }
             | Self::PoolExhausted { .. } => true,
             Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
             // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html

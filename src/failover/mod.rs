@@ -9,6 +9,7 @@
 
 mod hunt;
 mod pulse;
+mod reader;
 mod verdict;
 
 use std::marker::PhantomData;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::{Clock, Moment};
-use crate::connector::{Connector, Proof, Wire};
+use crate::connector::{Access, Connector, Proof, Wire};
 use crate::engine::{Engine, Flavour};
 use crate::error::{Answer, Error, Phase, chain};
 use crate::event::{Event, Events};
@@ -32,6 +33,7 @@ use self::hunt::Scout;
 use self::pulse::Pulse;
 
 pub(crate) use self::hunt::Told;
+pub(crate) use self::reader::Readers;
 pub(crate) use self::verdict::{Verdict, Work, judge};
 
 /// A look is one round trip, two the first time.
@@ -58,18 +60,20 @@ pub(crate) struct Spans {
 const RESTART_BASE: Duration = Duration::from_millis(20);
 const RESTART_CAP: Duration = Duration::from_millis(250);
 
-/// The way to the writer.
+/// The way to the writer, or to its readers.
 pub(crate) struct Failover<DB: Engine> {
     connector: Arc<Connector<DB>>,
     topology: Arc<Topology>,
     pulse: Arc<Pulse>,
+    /// What is wanted are readers.
+    readers: Option<Readers>,
     spans: Spans,
     clock: Clock,
     events: Events,
     /// How many suspicions there were. A connection that was proven before the last one is doubtful.
     doubts: AtomicU64,
     /// As the topology's; read at every lease.
-    epoch: AtomicU64,
+    epoch: Arc<AtomicU64>,
     /// The writer is not known for sure: what is dialled now is searched for.
     in_doubt: AtomicBool,
     /// A connection to the target has succeeded before: when that fails, something has happened.
@@ -95,11 +99,12 @@ impl<DB: Engine> Failover<DB> {
             connector,
             topology,
             pulse: Arc::default(),
+            readers: None,
             spans,
             clock,
             events,
             doubts: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
+            epoch: Arc::default(),
             in_doubt: AtomicBool::new(false),
             established: AtomicBool::new(false),
             solitary: AtomicBool::new(false),
@@ -107,6 +112,16 @@ impl<DB: Engine> Failover<DB> {
             turn: tokio::sync::Mutex::default(),
             heard: Mutex::default(),
         }
+    }
+
+    /// The way to the readers of the same target.
+    pub(crate) fn to_readers(&self, readers: Readers) -> Self {
+        let (connector, topology) = (Arc::clone(&self.connector), Arc::clone(&self.topology));
+        let mut way = Self::new(connector, topology, self.spans, self.clock.clone(), self.events.clone());
+        way.pulse = Arc::clone(&self.pulse);
+        way.epoch = Arc::clone(&self.epoch);
+        way.readers = Some(readers);
+        way
     }
 
     pub(crate) fn connector(&self) -> &Connector<DB> {
@@ -142,7 +157,14 @@ impl<DB: Engine> Failover<DB> {
         if proof != current || !self.has_roles() {
             return;
         }
-        self.doubt(host, error);
+        match &self.readers {
+            None => self.doubt(host, error),
+            Some(readers) => {
+                // The writer is not in doubt for that; the other connections to this reader may be.
+                readers.failed(host);
+                self.doubts.fetch_add(1, Ordering::AcqRel);
+            }
+        }
     }
 
     fn doubt(&self, host: &Address, error: &str) {
@@ -159,14 +181,21 @@ impl<DB: Engine> Failover<DB> {
 
     /// Asks a server at rest for its role and its neighbours.
     pub(crate) async fn look(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
-        let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
-        let survey = looked
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-            .map_err(Error::Database)?;
+        let survey = loop {
+            let before = self.topology.epoch();
+            let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
+            let survey = looked
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+                .map_err(Error::Database)?;
+            // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
+            if survey.in_recovery || self.topology.epoch() == before {
+                break survey;
+            }
+        };
         wire.looked = Some(self.clock.now());
         match self.topology.learn(&wire.at, &survey) {
             // Who is, is not known; or somebody says that it is another.
-            Change::Demoted | Change::Doubt if !self.in_doubt.load(Ordering::Acquire) => {
+            Change::Demoted | Change::Doubt if self.readers.is_none() && !self.in_doubt.load(Ordering::Acquire) => {
                 self.doubt(&wire.at, "the cluster shows another writer");
             }
             _ => {}
@@ -174,7 +203,17 @@ impl<DB: Engine> Failover<DB> {
         Ok(if survey.in_recovery { Told::Reader } else { Told::Writer })
     }
 
-    /// The connection leads to the writer.
+    /// The role that is wanted.
+    fn wanted(&self) -> Told {
+        if self.readers.is_some() { Told::Reader } else { Told::Writer }
+    }
+
+    /// Whether a refusal to write says anything about the server: a reader's sessions are read-only by themselves.
+    pub(crate) fn expects_writes(&self) -> bool {
+        self.readers.is_none()
+    }
+
+    /// The connection leads to where it should.
     fn proven(&self, wire: &mut Wire<DB>) {
         let epoch = self.topology.epoch();
         self.epoch.store(epoch, Ordering::Release);
@@ -201,7 +240,7 @@ impl<DB: Engine> Failover<DB> {
             Some(writer) => Place { host: Some(writer.address.host), port: Some(writer.address.port) },
             None => self.connector.home(attempt.deadline).await?,
         };
-        let mut wire = self.connector.reach(place, attempt).await?;
+        let mut wire = self.connector.reach(place, Access::ReadWrite, attempt).await?;
         self.topology.aim_first(&wire.at);
         if !self.has_roles() || !self.topology.is_cluster_like() {
             self.proven(&mut wire);
@@ -211,7 +250,7 @@ impl<DB: Engine> Failover<DB> {
         match self.look(&mut wire).await? {
             Told::Writer => {}
             Told::Reader if self.is_alone(&wire.at) => self.solitary.store(true, Ordering::Relaxed),
-            Told::Reader => return Err(not_writer(&wire.at)),
+            told => return Err(changed_role(&wire.at, told)),
         }
         self.proven(&mut wire);
         Ok(wire)
@@ -287,34 +326,49 @@ impl<DB: Engine> Failover<DB> {
 
     /// Offers the RDS API its turn, and counts the fleet for it where there is a connection to count on.
     pub(crate) async fn watch(&self, wire: Option<&mut Wire<DB>>, deadline: Deadline) {
-        let Some(wire) = wire.filter(|wire| self.is_due(wire.looked)) else {
-            return self.consult(deadline).await;
+        let Some(wire) = wire else {
+            self.consult(false, deadline).await;
+            return;
         };
         // What a look finds shows in the topology; that it failed, in the connection's next check.
-        let _ = self.look(wire).await;
-        self.consult(deadline).await;
+        if self.is_due(wire.looked) {
+            let _ = self.look(wire).await;
+        }
+        if self.consult(true, deadline).await == Consulted::CountFirst {
+            let _ = self.look(wire).await;
+            self.consult(false, deadline).await;
+        }
     }
 
     #[cfg(feature = "rds-api")]
-    async fn consult(&self, deadline: Deadline) {
+    async fn consult(&self, can_count: bool, deadline: Deadline) -> Consulted {
         use crate::topology::Watched;
-        let heard = self.topology.watch(false, deadline).await;
+        let heard = self.topology.watch(can_count, deadline).await;
+        if matches!(heard, Watched::CountFirst) {
+            return Consulted::CountFirst;
+        }
         if matches!(heard, Watched::Heard(Change::Doubt)) && !self.in_doubt.load(Ordering::Acquire) {
             let at = self.topology.writer().map(|writer| writer.address);
             let unknown = || Address::new("the writer", 0);
             self.doubt(&at.unwrap_or_else(unknown), "the RDS API names another writer");
         }
+        Consulted::Done
     }
 
     #[cfg(not(feature = "rds-api"))]
     #[expect(clippy::unused_async, reason = "there is nobody to ask without the API")]
-    async fn consult(&self, _: Deadline) {}
+    async fn consult(&self, _: bool, _: Deadline) -> Consulted {
+        Consulted::Done
+    }
 }
 
 impl<DB: Engine> Connect for Failover<DB> {
     type Conn = Wire<DB>;
 
     async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+        if let Some(readers) = &self.readers {
+            return self.connect_reader(readers, attempt).await;
+        }
         let begun = Instant::now();
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || !self.topology.has_others() {
@@ -380,11 +434,15 @@ impl<DB: Engine> Connect for Failover<DB> {
     async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
         self.connector.restore(wire).await?;
         let doubtful = wire.proof.doubt != self.doubts.load(Ordering::Acquire);
-        if self.has_roles() && (doubtful || self.is_due(wire.looked)) {
-            match self.look(wire).await? {
-                Told::Writer => self.proven(wire),
-                Told::Reader => return Err(not_writer(&wire.at)),
+        if wire.stands_in && doubtful {
+            return Err(Error::Database(sqlx::Error::Protocol("the writer stood in for a reader".to_owned())));
+        }
+        if self.has_roles() && !wire.stands_in && (doubtful || self.is_due(wire.looked)) {
+            let told = self.look(wire).await?;
+            if told != self.wanted() {
+                return Err(changed_role(&wire.at, told));
             }
+            self.proven(wire);
         }
         Ok(())
     }
@@ -409,7 +467,7 @@ impl<DB: Engine> Scout for Search<'_, DB> {
 
     async fn dial(&self, at: &Address, deadline: Deadline) -> Result<(Wire<DB>, Told), Error> {
         let place = Place { host: Some(at.host.clone()), port: Some(at.port) };
-        let mut wire = self.failover.connector.reach(place, &self.attempt.within(deadline)).await?;
+        let mut wire = self.failover.connector.reach(place, Access::ReadWrite, &self.attempt.within(deadline)).await?;
         let told = self.failover.look(&mut wire).await?;
         Ok((wire, told))
     }
@@ -423,7 +481,7 @@ impl<DB: Engine> Scout for Search<'_, DB> {
     }
 
     async fn consult(&self, deadline: Deadline) {
-        self.failover.consult(deadline).await;
+        self.failover.consult(false, deadline).await;
     }
 
     fn heard(&self, answer: Answer) {
@@ -433,9 +491,20 @@ impl<DB: Engine> Scout for Search<'_, DB> {
     }
 }
 
-fn not_writer(at: &Address) -> Error {
-    let message = format!("{at} is a reader");
+fn changed_role(at: &Address, told: Told) -> Error {
+    let role = if told == Told::Reader { "a reader" } else { "the writer" };
+    let message = format!("{at} is {role}");
     Error::Database(sqlx::Error::Protocol(message))
+}
+
+/// What became of the RDS API's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consulted {
+    /// It was asked, or it was not its turn.
+    Done,
+    /// The fleet has to be counted before it is asked.
+    #[cfg_attr(not(feature = "rds-api"), allow(dead_code, reason = "there is nobody to ask without the API"))]
+    CountFirst,
 }
 
 /// Counts those who search, or wait for one who does.

@@ -11,7 +11,7 @@ use crate::connector::Connector;
 use crate::credentials::{CredentialsProvider, Fixed};
 use crate::engine::Engine;
 use crate::event::{Events, Observer, TracingObserver};
-use crate::failover::{Failover, Spans};
+use crate::failover::{Failover, Readers, Spans};
 use crate::pool::{Policy, Pool, Settings};
 use crate::redacted::Redacted;
 use crate::topology::{Endpoint, Place, Target, Topology};
@@ -157,6 +157,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// Multi-AZ DB cluster promise one; where there is nobody to fail over to, 3 s for a restart.
     pub fn failover_timeout(mut self, span: Duration) -> Self {
         self.config.failover_timeout = Some(span);
+        self
+    }
+
+    /// Without any reader, the writer serves [`get_reader`](Proxy::get_reader), read-only. Default: no, for a writer
+    /// that is loaded with what its readers were meant for may be the next to fail.
+    pub fn reader_fallback(mut self, allowed: bool) -> Self {
+        self.config.reader_fallback = allowed;
         self
     }
 
@@ -321,10 +328,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
             restart: config.restart_timeout(),
             watch: config.watch_interval(),
         };
+        let readers = Readers::new(config.reader_fallback);
         let connector = Connector::new(config, provider, endpoint, environment.region, name, events.clone());
         let (connector, topology) = (Arc::new(connector), Arc::new(topology));
         let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
-        Ok(Proxy::new(Pool::new(failover, settings, clock, events)))
+        let to_readers = failover.to_readers(readers);
+        let readers = Pool::new(to_readers, settings.clone(), clock.clone(), events.clone());
+        Ok(Proxy::new(Pool::new(failover, settings, clock, events), readers))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Proxy<DB: Engine>(Arc<Inner<DB>>);
 
 struct Inner<DB: Engine> {
     pool: Pool<Failover<DB>>,
+    /// Connections to readers; as many at the most.
+    readers: Pool<Failover<DB>>,
 }
 
 /// A [`Proxy`] for PostgreSQL.
@@ -52,8 +54,8 @@ impl<DB: Engine> Proxy<DB> {
         ProxyBuilder::new(Config::from_vars(std::env::vars_os())?).build()
     }
 
-    fn new(pool: Pool<Failover<DB>>) -> Self {
-        Self(Arc::new(Inner { pool }))
+    fn new(pool: Pool<Failover<DB>>, readers: Pool<Failover<DB>>) -> Self {
+        Self(Arc::new(Inner { pool, readers }))
     }
 
     /// A session with the database, once the database is known to answer: connects, or validates an idle connection
@@ -68,6 +70,22 @@ impl<DB: Engine> Proxy<DB> {
     pub async fn get_connection(&self) -> Result<Connection<DB>, Error> {
         self.0.pool.ready().await?;
         Ok(Connection::new(self.0.pool.clone()))
+    }
+
+    /// A read-only session with one of the cluster's readers, the one with the fewest connections. A reader that was
+    /// promoted or does not answer is left for another. Connections to readers have a pool of their own, of
+    /// `max_connections` too. What a reader shows may be a moment older than what the writer has:
+    /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Replication.html>.
+    ///
+    /// # Errors
+    /// [`Error::NoReader`] when there is none and [`reader_fallback`](ProxyBuilder::reader_fallback) is off; what else
+    /// stands in the way, as for [`get_connection`](Self::get_connection).
+    ///
+    /// # Cancel safety
+    /// As [`get_connection`](Self::get_connection).
+    pub async fn get_reader(&self) -> Result<Connection<DB>, Error> {
+        self.0.readers.ready().await?;
+        Ok(Connection::new(self.0.readers.clone()))
     }
 
     /// Runs `work` in a transaction of a session of its own, and again, from the start, when the server provably took
@@ -108,6 +126,7 @@ impl<DB: Engine> Proxy<DB> {
             leased,
             pinned: holders.iter().filter(|holder| holder.purpose == Purpose::Pin).count(),
             waiting,
+            reader_connections: self.0.readers.numbers().idle + self.0.readers.numbers().holders.len(),
             epoch: self.0.pool.connector().epoch(),
             writer: self.0.pool.connector().writer(),
         }
@@ -122,7 +141,7 @@ impl<DB: Engine> Proxy<DB> {
     /// What was not done is done at the next moment.
     pub async fn upkeep(&self) {
         let deadline = Deadline::after(UPKEEP_BOUND);
-        self.0.pool.upkeep(UPKEEP_BOUND).await;
+        tokio::join!(self.0.pool.upkeep(UPKEEP_BOUND), self.0.readers.upkeep(UPKEEP_BOUND));
         let failover = self.0.pool.connector();
         let mut lease = self.0.pool.lease_idle(Purpose::Check);
         let watch = failover.watch(lease.as_mut().map(Lease::conn), deadline);
@@ -141,6 +160,7 @@ impl<DB: Engine> Proxy<DB> {
     #[cfg(feature = "lambda")]
     pub(crate) fn thawed(&self) {
         self.0.pool.thawed();
+        self.0.readers.thawed();
     }
 
     /// Closes the proxy: those who wait get [`Error::Closed`], idle connections are closed politely within 200 ms,
@@ -149,7 +169,7 @@ impl<DB: Engine> Proxy<DB> {
     /// # Cancel safety
     /// The proxy is closed at the first poll; a dropped future leaves out the goodbyes.
     pub async fn close(&self) {
-        self.0.pool.close().await;
+        tokio::join!(self.0.pool.close(), self.0.readers.close());
     }
 }
 
@@ -181,6 +201,8 @@ pub struct Status {
     pub pinned: usize,
     /// Callers that wait for a connection.
     pub waiting: usize,
+    /// Open physical connections to readers; the numbers above are of those to the writer.
+    pub reader_connections: usize,
     /// How often the writer has changed, as far as this proxy has noticed.
     pub epoch: u64,
     /// `host:port` of the proven writer, or else of the last login.

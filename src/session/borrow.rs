@@ -430,6 +430,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// the same refusal.
     async fn is_on_reader(&mut self, work: Work) -> bool {
         let (failover, wire) = self.apart();
+        if !failover.expects_writes() {
+            return false;
+        }
         if work.bound {
             // It cannot be asked now: its connection is, and all others are, before they are lent again.
             failover.suspect(wire.proof, &wire.at, "it refused to write");

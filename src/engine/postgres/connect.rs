@@ -25,6 +25,9 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
     if let Some(capacity) = login.statement_cache_capacity {
         options = options.statement_cache_capacity(capacity);
     }
+    if login.read_only {
+        options = options.options([("default_transaction_read_only", "on")]);
+    }
     match &login.orphans {
         Some(orphans) => {
             // Settings of the login itself: they cost no round trip.
