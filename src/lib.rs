@@ -20,11 +20,12 @@
 //! ```
 //!
 //! # The house
-//! `lambda -> proxy -> session -> connector -> {pool, credentials, topology, tls} -> engine`; `config`, `error`, `event`,
-//! `pin`, `clock`, `retry`, `redacted` and `aws` are leaves. Arrows never point up. The way of a statement: `session`
-//! classifies its text -> `pool` lends a connection (fresh: at once; doubtful: validated; none: `connector` asks
-//! `credentials`, `tls` and `topology`, and dials) -> the driver runs it -> the connection goes home, clean, dirty or
-//! broken.
+//! `lambda -> proxy -> session -> failover -> connector -> {pool, credentials, topology, tls} -> engine`; `config`,
+//! `error`, `event`, `pin`, `clock`, `retry`, `redacted` and `aws` are leaves. Arrows never point up. The way of a
+//! statement: `session` classifies its text -> `pool` lends a connection (fresh: at once; doubtful: validated; none:
+//! `failover` knows the writer or searches for it, `connector` asks `credentials` and `tls`, and dials) -> the driver runs
+//! it -> the connection goes home, clean, dirty or broken. Only on an error does `failover` speak again: a verdict, perhaps
+//! a hunt, perhaps a second run.
 //!
 //! # Pull, don't push
 //! A Lambda environment is frozen between invocations: timers stop, background tasks stop half way, the monotonic clock

@@ -450,6 +450,7 @@ pub(super) fn rollback(depth: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Label;
 
     fn in_transaction(depth: usize) -> State {
         let mut state = State::default();
@@ -553,5 +554,87 @@ mod tests {
         state.begun();
         state.rolled_back(1);
         assert!(state.is_lost(), "a pinned session's state does not come back");
+    }
+
+    fn turn(state: &mut State, control: Control<'_>) {
+        match state.read(control) {
+            Reading::Turn(turn) => state.turned(turn),
+            reading => panic!("{reading:?}"),
+        }
+    }
+
+    fn label(name: &str) -> Label<'_> {
+        Label { name, folds: true }
+    }
+
+    #[test]
+    fn a_transaction_as_text_is_followed_and_ends_as_it_says() {
+        let set = |state: &mut State, value: &str| state.changed(SettingChange::Set("x".into(), value.into()));
+        let x = |state: &State| state.settings().get("x").cloned();
+        let mut state = State::default();
+        turn(&mut state, Control::Begin);
+        assert!(!state.is_free() && state.is_begun_by_text());
+        assert_eq!(state.read(Control::Begin), Reading::Nothing, "the server only warns");
+        set(&mut state, "1");
+        turn(&mut state, Control::Savepoint(label("A")));
+        set(&mut state, "2");
+        state.failed("22012");
+        turn(&mut state, Control::RollbackTo(label("a")));
+        assert_eq!((x(&state).as_deref(), state.commit_plan(1)), (Some("1"), CommitPlan::Commit));
+        turn(&mut state, Control::Release(label("a")));
+        assert_eq!(state.read(Control::Release(label("a"))), Reading::Unclear { ends: false }, "it is gone");
+        turn(&mut state, Control::Commit { chain: true });
+        assert_eq!((state.depth(), x(&state).as_deref()), (1, Some("1")));
+        set(&mut state, "3");
+        turn(&mut state, Control::Rollback { chain: false });
+        assert_eq!((state.is_free(), x(&state).as_deref()), (true, Some("1")));
+        assert_eq!(state.read(Control::Commit { chain: false }), Reading::Nothing, "there is none to commit");
+    }
+
+    #[test]
+    fn a_text_that_takes_a_guards_transaction_is_never_followed() {
+        let mut state = in_transaction(1);
+        assert_eq!(state.read(Control::Commit { chain: false }), Reading::Unclear { ends: true });
+        assert_eq!(state.read(Control::Whole), Reading::Unclear { ends: true });
+        turn(&mut state, Control::Savepoint(label("a")));
+        state.begun();
+        assert_eq!(
+            state.read(Control::RollbackTo(label("a"))),
+            Reading::Unclear { ends: false },
+            "a guard's lies in it"
+        );
+        state.taken_from_guard();
+        assert_eq!(state.commit_plan(1), CommitPlan::Disown);
+        state.rolled_back(1);
+        assert_eq!(in_transaction(1).commit_plan(1), CommitPlan::Commit);
+    }
+
+    #[test]
+    fn pins_end_by_cause_outside_transactions_and_never_in_doubt() {
+        let pinned = |causes: &[PinCause]| {
+            let mut state = State::default();
+            causes.iter().for_each(|cause| state.pin(PinReason::new(*cause, "")));
+            state
+        };
+        let mut both = pinned(&[PinCause::Listen, PinCause::TemporaryObject]);
+        assert!(!both.pins_ended(PinEnd::Of(PinCause::Listen)));
+        both.begun();
+        assert!(!both.pins_ended(PinEnd::Of(PinCause::TemporaryObject)), "a rollback would bring it back");
+        both.committed(1);
+        assert!(both.pins_ended(PinEnd::Of(PinCause::TemporaryObject)) && both.is_free());
+        assert!(pinned(&[PinCause::Listen, PinCause::AdvisoryLock]).pins_ended(PinEnd::Everything));
+        assert!(!pinned(&[PinCause::Library]).pins_ended(PinEnd::Everything), "a library stays");
+        assert!(!pinned(&[PinCause::HandedOut]).pins_ended(PinEnd::Everything), "nobody knows what was done");
+    }
+
+    #[test]
+    fn a_text_that_failed_half_way_leaves_what_the_server_says() {
+        for (open, depth) in [(true, 1), (false, 0)] {
+            let mut state = State::default();
+            state.failed_half_way("22012");
+            assert!(!state.is_free() && state.is_half_done());
+            state.found_half_done(open);
+            assert_eq!((state.depth(), state.is_half_done()), (depth, false));
+        }
     }
 }
