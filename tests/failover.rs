@@ -71,9 +71,11 @@ async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     write(&proxy, 1).await?;
-    // Busy: nobody kills it for being long.
+    // Busy: nobody kills it for being long, and what asks meanwhile leaves no trace in its log.
     let mut conn = proxy.get_connection().await?;
+    let log = cluster.node(0).log();
     sqlx::query("select pg_sleep(2)").execute(&mut conn).await?;
+    assert_eq!(cluster.node(0).log(), log);
     cluster.node(0).suspend();
     let began = Instant::now();
     let (short, long, promoted) = tokio::join!(
