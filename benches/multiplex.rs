@@ -78,7 +78,7 @@ impl Rounds {
     }
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "lambda-rds",
     "deadpool",
     "bb8",
@@ -87,6 +87,7 @@ const NAMES: [&str; 8] = [
     "lambda-rds, one SET",
     "lambda-rds, own SETs",
     "deadpool, SET a take",
+    "lambda-rds, PgBouncer",
 ];
 
 /// What takes part beside [`Field`].
@@ -99,6 +100,8 @@ struct Crowd {
     /// Sessions that have each set something else.
     apart: Vec<Connection<Postgres>>,
     pooled: Vec<PgConnection>,
+    /// Sessions of ours behind the same pooler.
+    behind: Vec<Connection<Postgres>>,
     /// Each its own, so that one's settings are not on the other's connections.
     proxies: [PgProxy; 2],
 }
@@ -112,7 +115,9 @@ impl Crowd {
         let alike = sessions(&proxies[0], tasks, |_| Some("tenant".to_owned())).await;
         let apart = sessions(&proxies[1], tasks, |task| Some(format!("tenant {task}"))).await;
         let pooled = join_all((0..tasks).map(|_| async { bouncer.options().connect().await.expect("connects") })).await;
-        Self { field, tasks, plain, alike, apart, pooled, proxies }
+        let proxy = bouncer.proxy().max_connections(tasks).build().expect("valid");
+        let behind = sessions(&proxy, tasks, |_| None).await;
+        Self { field, tasks, plain, alike, apart, pooled, behind, proxies }
     }
 
     async fn round(&mut self, contestant: usize) -> Round {
@@ -144,6 +149,7 @@ impl Crowd {
             4 => through_pooler(&mut self.pooled).await,
             5 => in_sessions(&mut self.alike).await,
             6 => in_sessions(&mut self.apart).await,
+            8 => in_sessions(&mut self.behind).await,
             _ => {
                 let pool = &self.field.deadpool;
                 Round::of(tasks.map(|task| (pool.clone(), task)).map(|(pool, task)| async move {
