@@ -1,10 +1,11 @@
-//! What sharing a connection costs: a lease and its return, a warm query, a connect over TLS, and 64 tasks on 4
-//! connections, beside the bare sqlx connection, sqlx's pool, deadpool and bb8, in one run on one server.
+//! What a connection costs that is shared: a lease and its return, a warm query, a connect over TLS, beside the bare sqlx
+//! connection, sqlx's pool, deadpool and bb8, in one run on one server. `multiplex` has many tasks on few connections.
 //!
 //! `cargo bench --features _bench --bench lease` prints criterion's report for each, and at the end the ratios that the
 //! README states. The ratios come from rounds that take turns, so that whatever else the machine does hits all alike.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 
+mod field;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -12,104 +13,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use lambda_rds::{PgProxy, Postgres};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, Executor};
+use field::{Field, median, options, select};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use support::postgres::{Postgres as Server, PostgresOptions};
 use tokio::runtime::Runtime;
-
-const CONNECTIONS: u32 = 4;
-
-/// deadpool and bb8 know sqlx's connection by these few lines.
-#[derive(Debug, Clone)]
-struct Manager(PgConnectOptions);
-
-impl deadpool::managed::Manager for Manager {
-    type Type = PgConnection;
-    type Error = sqlx::Error;
-
-    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.0).await
-    }
-
-    async fn recycle(
-        &self,
-        _: &mut PgConnection,
-        _: &deadpool::managed::Metrics,
-    ) -> deadpool::managed::RecycleResult<sqlx::Error> {
-        Ok(())
-    }
-}
-
-impl bb8::ManageConnection for Manager {
-    type Connection = PgConnection;
-    type Error = sqlx::Error;
-
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.0).await
-    }
-
-    async fn is_valid(&self, _: &mut PgConnection) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-
-    fn has_broken(&self, _: &mut PgConnection) -> bool {
-        false
-    }
-}
-
-/// The contestants, each at its fastest: no check of a connection before it is lent.
-#[derive(Clone)]
-struct Field {
-    ours: PgProxy,
-    sqlx: PgPool,
-    deadpool: deadpool::managed::Pool<Manager>,
-    bb8: bb8::Pool<Manager>,
-}
-
-impl Field {
-    async fn on(server: &Server) -> Self {
-        let options = options(server);
-        let manager = Manager(options.clone());
-        let field = Self {
-            ours: support::proxy_to(server).max_connections(CONNECTIONS as usize).build().expect("valid"),
-            sqlx: PgPoolOptions::new()
-                .max_connections(CONNECTIONS)
-                .test_before_acquire(false)
-                .connect_with(options)
-                .await
-                .expect("connects"),
-            deadpool: deadpool::managed::Pool::builder(manager.clone())
-                .max_size(CONNECTIONS as usize)
-                .build()
-                .expect("valid"),
-            bb8: bb8::Pool::builder()
-                .max_size(CONNECTIONS)
-                .test_on_check_out(false)
-                .build(manager)
-                .await
-                .expect("connects"),
-        };
-        // All connections are open before anything is measured.
-        crowd(&field, 64, 256).await;
-        field
-    }
-}
-
-fn options(server: &Server) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass()
-        .host(server.host())
-        .port(server.port())
-        .username("app")
-        .password(support::postgres::APP_PASSWORD)
-        .database("app")
-        .ssl_mode(PgSslMode::VerifyFull)
-        .ssl_root_cert_from_pem(server.ca_pem().to_vec())
-}
-
-async fn select<'e>(executor: impl Executor<'e, Database = Postgres>) -> i32 {
-    sqlx::query_scalar("select $1::int").bind(1_i32).fetch_one(executor).await.expect("answers")
-}
 
 fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field) {
     let mut group = c.benchmark_group("lease and return");
@@ -200,11 +108,6 @@ impl Turns {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 macro_rules! timed {
     ($turns:ident, $contestant:expr, $times:expr, $body:expr) => {{
         let started = Instant::now();
@@ -245,44 +148,6 @@ async fn ratios(field: &Field, server: &Server) {
     turns.print("TLS connect, verify-full, SCRAM", "ms", 1e6);
 }
 
-/// Many tasks on few connections: queries a second, and how long each waited.
-async fn crowd(field: &Field, tasks: u32, queries: u32) -> Vec<(&'static str, f64, f64, f64)> {
-    macro_rules! contestant {
-        ($name:literal, $pool:expr, |$handle:ident| $body:expr) => {{
-            let started = Instant::now();
-            let workers: Vec<_> = (0..tasks)
-                .map(|_| {
-                    let pool = $pool.clone();
-                    tokio::spawn(async move {
-                        let mut waits = Vec::with_capacity(queries as usize);
-                        #[allow(unused_mut, reason = "a session is used by reference")]
-                        let mut $handle = pool;
-                        for _ in 0..queries {
-                            let asked = Instant::now();
-                            black_box($body);
-                            waits.push(asked.elapsed().as_secs_f64() * 1e6);
-                        }
-                        waits
-                    })
-                })
-                .collect();
-            let mut waits = Vec::new();
-            for worker in workers {
-                waits.extend(worker.await.expect("no panic"));
-            }
-            let rate = f64::from(tasks * queries) / started.elapsed().as_secs_f64();
-            waits.sort_by(f64::total_cmp);
-            ($name, rate, waits[waits.len() / 2], waits[waits.len() * 99 / 100])
-        }};
-    }
-    vec![
-        contestant!("lambda-rds", field.ours, |pool| select(&mut pool.get_connection().await.expect("connects")).await),
-        contestant!("deadpool", field.deadpool, |pool| select(&mut *pool.get().await.expect("lent").as_mut()).await),
-        contestant!("bb8", field.bb8, |pool| select(&mut *pool.get().await.expect("lent")).await),
-        contestant!("sqlx PgPool", field.sqlx, |pool| select(&pool).await),
-    ]
-}
-
 fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }));
@@ -295,10 +160,4 @@ fn main() {
     criterion.final_summary();
 
     runtime.block_on(ratios(&field, &server));
-    for tasks in [8, 64] {
-        println!("\n{tasks} tasks on {CONNECTIONS} connections (queries/s, p50 us, p99 us, p99/p50)");
-        for (name, rate, p50, p99) in runtime.block_on(crowd(&field, tasks, 400)) {
-            println!("  {name:<18} {rate:>10.0} {p50:>9.0} {p99:>9.0} {:>6.2}", p99 / p50);
-        }
-    }
 }

@@ -24,3 +24,4 @@ mod tls;
 mod topology;
 mod truth_table;
 mod upkeep;
+mod via_proxy;

@@ -6,5 +6,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/setup.sh
 need_postgres
+need_pgbouncer
 
 cargo test --all-features "$@"

@@ -13,7 +13,14 @@ install() {
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     apt-get update -qq >&2
-    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    # No service of Debian's own either: 101 is "not allowed" to whoever would start one.
+    policy=/usr/sbin/policy-rc.d
+    ours=$([ -e "$policy" ] || echo yes)
+    [ -z "$ours" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
+    installed=0
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null || installed=$?
+    [ -z "$ours" ] || rm -f "$policy"
+    [ "$installed" = 0 ] || exit "$installed"
 }
 
 need_postgres() {
@@ -21,4 +28,12 @@ need_postgres() {
     # The driver's crypto library and the SDK's hash functions bring a little C and assembler.
     command -v cc >/dev/null 2>&1 || install gcc libc6-dev
     # Stages of runs that were killed are cleaned up by their own keepers; nothing is left to do here.
+}
+
+need_pgbouncer() {
+    command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || {
+        install pgbouncer
+        # Nor at the next boot.
+        update-rc.d pgbouncer disable >/dev/null 2>&1 || true
+    }
 }

@@ -397,7 +397,10 @@ impl<DB: Engine> Connector<DB> {
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
-                if wire.applied != before {
+                if self.config.via_proxy {
+                    // Taken back before any commit.
+                    wire.applied = before;
+                } else if wire.applied != before {
                     wire.soil = wire.soil.max(Soil::Traces);
                 }
                 wire.open = None;

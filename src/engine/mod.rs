@@ -256,6 +256,9 @@ pub trait Driver: sqlx::Database + Sized {
     /// What an error means for the connection.
     fn diagnose(error: &sqlx::Error) -> Diagnosis;
 
+    /// Whether the server refused a statement, or stopped it, for being in a transaction.
+    fn wants_no_transaction(error: &sqlx::Error) -> bool;
+
     /// Runs a text without parameters and drops its rows.
     fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 

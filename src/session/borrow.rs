@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::{Connection, Intent, Possession};
 use crate::connector::{Soil, Wire};
-use crate::engine::{Diagnosis, End, Engine, Found, PinEnd, Sequence};
+use crate::engine::{Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase};
 use crate::failover::{self, Failover, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
@@ -100,13 +100,18 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
     pub(super) fn has_other_settings(&mut self) -> bool {
-        if self.session.state.pin_reason().is_some() {
+        let state = &self.session.state;
+        // Through a pooler they last as long as the transaction, and are needed only there.
+        let elsewhere = if self.session.connector().via_proxy() {
+            state.depth() == 0 || state.is_aborted()
+        } else {
+            state.pin_reason().is_some()
+        };
+        if elsewhere {
             return false;
         }
         let wanted = self.session.state.settings().clone();
-        let applied = &self.wire().applied;
-        let equal = std::sync::Arc::ptr_eq(applied, &wanted) || applied.is_empty() && wanted.is_empty();
-        !equal
+        self.wire().applied != wanted
     }
 
     /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
@@ -129,7 +134,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.session.state.rolled_back_abandoned();
             self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
             self.session.interrupted = false;
-            let settings = self.session.state.settings().clone();
+            let settings = self.session.settings_applied();
             self.wire().applied = settings;
         }
         Ok(())
@@ -199,11 +204,39 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let refused = refused.await?;
         self.wire().soil = soil;
         if let Some(error) = refused {
+            self.session.state.failed(&summary(&error));
             self.rest();
             return Err(error.into());
         }
         self.wire().applied = wanted;
         Ok(())
+    }
+
+    /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
+    /// to questions of its own, while they are still in reach. Whoever gets the server's connection next finds neither.
+    pub(super) async fn tidy(&mut self) -> Result<(), Error> {
+        if !self.session.connector().via_proxy() {
+            return Ok(());
+        }
+        let deadline = self.deadline()?;
+        // Nothing is sent where there are none.
+        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+        let Some(text) = DB::replay(&self.wire().applied, &Settings::default()) else { return Ok(()) };
+        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        match refused.await? {
+            None => {
+                self.wire().applied = Settings::default();
+                Ok(())
+            }
+            Some(error) => {
+                self.session.state.failed(&summary(&error));
+                self.rest();
+                Err(error.into())
+            }
+        }
     }
 
     /// Refuses a question about an earlier number of a sequence where the answer could be another session's.
@@ -270,6 +303,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.rolled_back(1);
             self.rest();
             return Err(Error::TransactionAborted { why: state::aborted_by(&why), outcome: Outcome::RolledBack });
+        }
+        if let Turn::Commit { .. } = turn {
+            self.tidy().await?;
         }
         if let Turn::Begin | Turn::Whole = turn {
             self.wire().open();
@@ -484,7 +520,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) fn rolled_back(&mut self, depth: usize) {
         self.session.state.rolled_back(depth);
         // The server took the settings back as well.
-        let settings = self.session.state.settings().clone();
+        let settings = self.session.settings_applied();
         self.wire().applied = settings;
         self.ended();
     }
@@ -501,7 +537,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
         self.session.state.turned(turn);
         if takes_back {
-            let settings = self.session.state.settings().clone();
+            let settings = self.session.settings_applied();
             self.wire().applied = settings;
         }
         self.ended();
@@ -516,7 +552,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) fn finish(mut self) {
         if let Some(change) = self.change.take() {
             self.session.state.changed(change);
-            let (before, settings) = (self.before, self.session.state.settings().clone());
+            let (before, settings) = (self.before, self.session.settings_applied());
             let wire = self.wire();
             wire.applied = settings;
             wire.soil = before;

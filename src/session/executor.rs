@@ -6,9 +6,10 @@
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
-use sqlx::{Database, Either, Error, Execute, SqlStr};
+use sqlx::{Arguments, Database, Either, Error, Execute, SqlStr};
 
 use super::{Connection, Intent};
+use crate::engine::{Diagnosis, Driver, PinEnd};
 use crate::error::Phase;
 use crate::failover::Verdict;
 
@@ -18,6 +19,10 @@ struct Parts<DB: Database> {
     arguments: Option<DB::Arguments>,
     statement: Option<DB::Statement>,
     persistent: bool,
+    /// Not to be put into a transaction.
+    alone: bool,
+    /// It has been run before.
+    again: bool,
 }
 
 impl<DB: Database> Parts<DB>
@@ -31,6 +36,8 @@ where
             sql: self.sql.clone(),
             statement: self.statement.clone(),
             persistent: self.persistent,
+            alone: self.alone,
+            again: self.again,
         }
     }
 
@@ -46,7 +53,11 @@ impl<DB: Database> Parts<DB> {
         let statement = query.statement().cloned();
         let arguments = query.take_arguments().map_err(Error::Encode)?;
         let persistent = query.persistent();
-        Ok(Self { sql: query.sql(), arguments, statement, persistent })
+        Ok(Self { sql: query.sql(), arguments, statement, persistent, alone: false, again: false })
+    }
+
+    fn has_values(&self) -> bool {
+        self.arguments.as_ref().is_some_and(|arguments| arguments.len() > 0)
     }
 }
 
@@ -80,6 +91,20 @@ macro_rules! whole {
         let parts = Parts::take($query);
         Box::pin(async move {
             let mut parts = parts?;
+            while $session.would_be_torn(&parts) {
+                let spare = parts.spare();
+                let mut transaction = $session.begin().await?;
+                let error = match sqlx::Executor::$method(&mut *transaction, parts).await {
+                    Ok(value) => {
+                        transaction.commit().await?;
+                        return Ok(value);
+                    }
+                    Err(error) => error,
+                };
+                // The error of the statement is the one that counts; a failed rollback is made up for by the pool.
+                let _ = transaction.rollback().await;
+                parts = $session.once_more(spare, error)?;
+            }
             for run in 1.. {
                 let (mut borrow, ready) = $session.ready_for(parts).await?;
                 let mut spare = ready.spare();
@@ -126,7 +151,43 @@ macro_rules! executor {
                 parts.persistent &= !self.connector().via_proxy();
                 let intent = self.intent(parts.sql.as_str());
                 parts.persistent &= !intent.shifting;
+                if self.connector().via_proxy() && intent.control.is_some() {
+                    self.refuse_whole(intent.control)?;
+                    if !parts.has_values() {
+                        // In one exchange: between two, what it begins or ends could be another's.
+                        (parts.arguments, parts.statement) = (None, None);
+                    }
+                }
                 Ok((self.borrow(Phase::Statement, intent).await?, parts))
+            }
+
+            /// Whether a pooler in between may take this statement apart. The driver prepares in one exchange and executes
+            /// in another: the second may reach a connection of the server that knows nothing of the first, or that has
+            /// prepared somebody else's statement meanwhile. Settings are in the same danger. A transaction keeps all of
+            /// them together.
+            fn would_be_torn(&self, parts: &Parts<$engine>) -> bool {
+                if !self.connector().via_proxy() || self.state.depth() > 0 || parts.alone {
+                    return false;
+                }
+                let class = <$engine>::classify(parts.sql.as_str());
+                let settings = class.setting.is_some() || !self.state.settings().is_empty();
+                class.control.is_none() && (parts.is_prepared() || settings)
+            }
+
+            /// The statement as it can be run once more, where the transaction made for it was what it failed by.
+            fn once_more(&self, parts: Parts<$engine>, error: Error) -> Result<Parts<$engine>, Error> {
+                if !parts.again && <$engine>::diagnose(&error) == Diagnosis::StalePlan {
+                    // The driver asked the server about a type, and by that lost what it had prepared without a name
+                    // (sqlx 0.9.0). Now it knows the type.
+                    return Ok(Parts { again: true, ..parts });
+                }
+                // By itself, and in one exchange: for what the server refuses in a transaction.
+                let discards = <$engine>::classify(parts.sql.as_str()).ends == Some(PinEnd::Everything);
+                let settled = discards || self.state.settings().is_empty();
+                if parts.has_values() || !settled || !<$engine>::wants_no_transaction(&error) {
+                    return Err(error);
+                }
+                Ok(Parts { arguments: None, statement: None, alone: true, ..parts })
             }
 
             /// The driver prepares under a name. A pooler in between keeps the server's connection, and with it the
@@ -187,6 +248,31 @@ macro_rules! executor {
                 let parts = Parts::take(query);
                 Box::pin(async_stream::try_stream! {
                     let mut parts = parts?;
+                    while self.would_be_torn(&parts) {
+                        let spare = parts.spare();
+                        let mut transaction = self.begin().await?;
+                        let mut fresh = true;
+                        let failed = {
+                            let mut steps = sqlx::Executor::fetch_many(&mut *transaction, parts);
+                            loop {
+                                match steps.try_next().await {
+                                    Ok(Some(step)) => {
+                                        fresh = false;
+                                        yield step;
+                                    }
+                                    Ok(None) => break None,
+                                    Err(error) => break Some(error),
+                                }
+                            }
+                        };
+                        let Some(error) = failed else {
+                            transaction.commit().await?;
+                            return;
+                        };
+                        // As above.
+                        let _ = transaction.rollback().await;
+                        parts = if fresh { self.once_more(spare, error)? } else { Err(error)? };
+                    }
                     let mut run = 1;
                     let mut healed = false;
                     loop {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::config::PinningFilter;
 use crate::connector::{Connector, Soil};
-use crate::engine::{Class, Control, End, Engine, Found, PinEnd, Sequence};
+use crate::engine::{Class, Control, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::Event;
 use crate::failover::{self, Failover, Verdict, Work};
@@ -198,7 +198,11 @@ impl<DB: Engine> Connection<DB> {
         // A savepoint that is released commits nothing yet.
         let phase = if depth == 1 { Phase::Commit } else { Phase::InTransaction };
         let mut borrow = self.borrow(phase, Intent::NONE).await?;
-        let why = match borrow.session.state.commit_plan(depth) {
+        let plan = borrow.session.state.commit_plan(depth);
+        if depth == 1 && plan == CommitPlan::Commit {
+            borrow.tidy().await?;
+        }
+        let why = match plan {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
                 borrow.session.state.ending(depth, true);
@@ -332,6 +336,23 @@ impl<DB: Engine> Connection<DB> {
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)
+    }
+
+    /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
+    fn refuse_whole(&self, control: Option<Control<'_>>) -> Result<(), Error> {
+        if control != Some(Control::Whole) || self.state.depth() > 0 || self.state.settings().is_empty() {
+            return Ok(());
+        }
+        let message =
+            "behind a pooler a session that has settings begins and ends transactions with begin() and commit()";
+        Err(Error::Database(sqlx::Error::InvalidArgument(message.to_owned())))
+    }
+
+    /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
+    /// connection to somebody else with the end of a transaction: nothing is left on it then.
+    fn settings_applied(&self) -> Settings {
+        let none = self.state.depth() == 0 && self.connector().via_proxy();
+        if none { Settings::default() } else { self.state.settings().clone() }
     }
 
     /// Whether a text puts an end to a lost transaction that a text had begun.

@@ -153,6 +153,10 @@ impl State {
         self.levels.is_empty() && self.pins.is_empty() && self.abandoned.is_none() && self.half_done.is_none()
     }
 
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.is_some()
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }

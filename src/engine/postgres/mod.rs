@@ -67,6 +67,11 @@ impl Driver for Postgres {
         diagnose::diagnose(error)
     }
 
+    fn wants_no_transaction(error: &Error) -> bool {
+        // active_sql_transaction (VACUUM, CREATE DATABASE), invalid_transaction_termination (a procedure that commits)
+        matches!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("25001" | "2D000"))
+    }
+
     async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
         let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
         while results.try_next().await?.is_some() {}

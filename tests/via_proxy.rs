@@ -1,0 +1,235 @@
+//! Behind a real PgBouncer in transaction mode: each transaction may run on another connection of the server, and
+//! whoever comes next gets the connection as it was left. The same handler code gives the same answers.
+
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt;
+use futures_util::future::{join_all, try_join_all};
+use lambda_rds::{Connection, Error, PgProxy, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, SqlSafeStr, Statement};
+
+use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions, knows_statements};
+use crate::support::postgres::{Postgres as Server, PostgresOptions};
+
+const SESSIONS: i64 = 20;
+
+/// A server, a pooler with two connections to it, and a proxy with many to the pooler.
+async fn stage() -> (Server, PgBouncer, PgProxy) {
+    let server = Server::start(PostgresOptions::default()).await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
+    let proxy = bouncer.proxy().max_connections(20).build().expect("valid");
+    (server, bouncer, proxy)
+}
+
+async fn sessions(proxy: &PgProxy) -> Result<Vec<Connection<Postgres>>, Error> {
+    try_join_all((0..SESSIONS).map(|_| proxy.get_connection())).await
+}
+
+async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
+    sqlx::query(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+async fn show(conn: &mut Connection<Postgres>, name: &str) -> Result<String, Error> {
+    let value: Option<String> =
+        sqlx::query_scalar("select current_setting($1, true)").bind(name).fetch_one(conn).await?;
+    Ok(value.unwrap_or_default())
+}
+
+/// Another client of the pooler, on each of the two connections: what it sees was left behind.
+async fn left_behind(bouncer: &PgBouncer, sql: &'static str) -> Vec<String> {
+    let strangers = join_all([bouncer.options().connect(), bouncer.options().connect()]).await;
+    let mut seen = BTreeSet::new();
+    let mut pids = BTreeSet::new();
+    let mut strangers: Vec<_> = strangers.into_iter().map(|stranger| stranger.expect("connects")).collect();
+    for stranger in &mut strangers {
+        // Both in a transaction, so that each holds a connection of its own.
+        let pid = format!("begin; select pg_backend_pid()::text, ({sql})::text");
+        let row = stranger.fetch_one(sqlx::raw_sql(AssertSqlSafe(pid))).await.expect("answers");
+        pids.insert(row.get::<String, _>(0));
+        seen.insert(row.get::<Option<String>, _>(1).unwrap_or_default());
+    }
+    assert_eq!(pids.len(), 2, "both connections were looked at");
+    for stranger in &mut strangers {
+        stranger.execute("rollback").await.expect("answers");
+    }
+    seen.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_sessions_share_two_connections_and_each_gets_its_own_answer() -> Result<(), Error> {
+    let (server, _bouncer, proxy) = stage().await;
+    let sessions = sessions(&proxy).await?;
+    let tasks = sessions.into_iter().zip(0..SESSIONS).map(|(mut conn, me)| {
+        tokio::spawn(async move {
+            for turn in 0..50 {
+                // Texts that differ and have as many parameters: one in the place of the other would give an answer.
+                let sql = format!("select $1::int8 * 1000 + {me}");
+                let n: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(turn).fetch_one(&mut conn).await?;
+                assert_eq!(n, turn * 1000 + me);
+                let rows = sqlx::query("select n + $1 from generate_series(1, 3) n").bind(me).fetch_all(&mut conn);
+                assert_eq!(rows.await?.len(), 3);
+            }
+            Ok::<_, Error>(())
+        })
+    });
+    for task in join_all(tasks).await {
+        task.expect("no panic")?;
+    }
+    assert_eq!((server.sessions("app").await, proxy.status().pinned), (2, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_commit_roll_back_and_nest() -> Result<(), Error> {
+    let (server, bouncer, proxy) = stage().await;
+    server.execute("create table kept (n int8 primary key); grant all on kept to app").await;
+    try_join_all(sessions(&proxy).await?.into_iter().zip(0..SESSIONS).map(async |(mut conn, me)| {
+        let mut tx = conn.begin().await?;
+        sqlx::query("insert into kept values ($1)").bind(me).execute(&mut *tx).await?;
+        let mut inner = tx.begin().await?;
+        sqlx::query("insert into kept values ($1)").bind(1000 + me).execute(&mut *inner).await?;
+        inner.rollback().await?;
+        tx.commit().await?;
+        let mut tx = conn.begin().await?;
+        sqlx::query("insert into kept values ($1)").bind(2000 + me).execute(&mut *tx).await?;
+        drop(tx);
+        for sql in ["begin", "insert into kept values ($1)", "savepoint a", "insert into kept values ($1)"] {
+            let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+            let query = if sql.contains('$') { query.bind(3000 + me) } else { query };
+            let done = query.execute(&mut conn).await;
+            assert!(done.is_ok() || sql.contains('$'), "{done:?}");
+        }
+        run(&mut conn, "rollback to a").await?;
+        run(&mut conn, "commit").await?;
+        // Refused as it would be without a pooler, and nothing of it stays.
+        let twice = sqlx::query("insert into kept values ($1)").bind(me).execute(&mut conn).await;
+        assert_eq!(twice.map_err(Error::from).unwrap_err().sqlstate().as_deref(), Some("23505"));
+        Ok::<_, Error>(())
+    }))
+    .await?;
+    let mut conn = proxy.get_connection().await?;
+    let kept: Vec<i64> = sqlx::query_scalar("select n from kept order by n").fetch_all(&mut conn).await?;
+    let expected: Vec<i64> = (0..SESSIONS).chain((0..SESSIONS).map(|me| 3000 + me)).collect();
+    assert_eq!(kept, expected);
+    let open = "select count(*) from pg_locks where relation = 'kept'::regclass and granted";
+    assert_eq!(left_behind(&bouncer, open).await, ["0"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_prepared_described_or_streamed_leaves_no_name_behind() -> Result<(), Error> {
+    let (server, bouncer, proxy) = stage().await;
+    server.execute("create type mood as enum ('fine', 'grim')").await;
+    try_join_all(sessions(&proxy).await?.into_iter().zip(0..SESSIONS).map(async |(mut conn, me)| {
+        let statement = conn.prepare("select 41::int8 + $1".into_sql_str()).await?;
+        for _ in 0..5 {
+            let n: i64 = statement.query_scalar().bind(me).fetch_one(&mut conn).await?;
+            assert_eq!(n, 41 + me);
+        }
+        let described = conn.describe("select 1::int8 as one".into_sql_str()).await?;
+        assert_eq!(described.columns().len(), 1);
+        let sum = sqlx::query("select $1::int8 + n from generate_series(1, 100) n")
+            .bind(me)
+            .fetch(&mut conn)
+            .try_fold(0, |sum, row| async move { Ok(sum + row.get::<i64, _>(0)) });
+        assert_eq!(sum.await?, 100 * me + 5050);
+        // A stream that is dropped half way.
+        sqlx::query("select n from generate_series(1, 1000) n").fetch(&mut conn).try_next().await?;
+        // A type that the driver must ask the server about, under a name.
+        let mood: String = sqlx::query_scalar("select $1::mood::text").bind("grim").fetch_one(&mut conn).await?;
+        let row = sqlx::query("select 'fine'::mood").fetch_one(&mut conn).await?;
+        assert_eq!((mood.as_str(), row.len()), ("grim", 1));
+        Ok::<_, Error>(())
+    }))
+    .await?;
+    assert_eq!(left_behind(&bouncer, "select count(*) from pg_prepared_statements").await, ["0"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_follow_their_session_and_are_left_to_nobody() -> Result<(), Error> {
+    let (_server, bouncer, proxy) = stage().await;
+    let tasks = sessions(&proxy).await?.into_iter().zip(0..SESSIONS).map(|(mut conn, me)| {
+        tokio::spawn(async move {
+            let mine = format!("tenant {me}");
+            // As a statement, as text, inside a transaction: what is set lasts.
+            run(&mut conn, &format!("set app.tenant = '{mine}'")).await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("set work_mem = '{}kB'", 1000 + me))).execute(&mut conn).await?;
+            let mut tx = conn.begin().await?;
+            run(&mut tx, &format!("set app.other = '{mine}'")).await?;
+            tx.commit().await?;
+            let mut tx = conn.begin().await?;
+            run(&mut tx, "set app.tenant = 'taken back'").await?;
+            tx.rollback().await?;
+            for _ in 0..20 {
+                assert_eq!(show(&mut conn, "app.tenant").await?, mine);
+                assert_eq!(show(&mut conn, "work_mem").await?, format!("{}kB", 1000 + me));
+                assert_eq!(show(&mut conn, "app.other").await?, mine);
+            }
+            run(&mut conn, "begin").await?;
+            assert_eq!(show(&mut conn, "app.tenant").await?, mine);
+            run(&mut conn, "set local app.tenant = 'for now'").await?;
+            assert_eq!(show(&mut conn, "app.tenant").await?, "for now");
+            run(&mut conn, "commit").await?;
+            assert_eq!(show(&mut conn, "app.tenant").await?, mine);
+            // A refusal leaves everything as it was.
+            assert!(run(&mut conn, "select 1 / 0").await.is_err());
+            assert!(run(&mut conn, "set work_mem = 'much'").await.is_err());
+            assert_eq!(show(&mut conn, "work_mem").await?, format!("{}kB", 1000 + me));
+            run(&mut conn, "reset app.other").await?;
+            assert_eq!(show(&mut conn, "app.other").await?, "");
+            assert_eq!(conn.pin_reason(), None);
+            Ok::<_, Error>(conn)
+        })
+    });
+    let mut held = Vec::new();
+    for task in join_all(tasks).await {
+        held.push(task.expect("no panic")?);
+    }
+    for setting in ["select current_setting('app.tenant', true)", "select current_setting('app.other', true)"] {
+        assert_eq!(left_behind(&bouncer, setting).await, [""], "{setting}");
+    }
+    assert_eq!(left_behind(&bouncer, "select current_setting('work_mem')").await, ["4MB"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_not_stand_in_a_transaction_is_sent_by_itself() -> Result<(), Error> {
+    let (server, _bouncer, proxy) = stage().await;
+    server.execute("create table swept (n int); alter table swept owner to app").await;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "vacuum swept").await?;
+    run(&mut conn, "create index concurrently on swept (n)").await?;
+    run(&mut conn, "create procedure steps() language plpgsql as 'begin commit; end'").await.ok();
+    let mut tx = conn.begin().await?;
+    assert!(run(&mut tx, "vacuum swept").await.is_err(), "the application's own transaction is another matter");
+    tx.rollback().await?;
+    // With settings there would be no way to keep them together with it.
+    run(&mut conn, "set app.tenant = 'me'").await?;
+    let refused = run(&mut conn, "vacuum swept").await.unwrap_err();
+    assert_eq!(refused.sqlstate().as_deref(), Some("25001"));
+    let whole = "begin; select 1; commit";
+    assert!(sqlx::raw_sql(whole).execute(&mut conn).await.is_err());
+    run(&mut conn, "discard all").await?;
+    assert_eq!(show(&mut conn, "app.tenant").await?, "");
+    sqlx::raw_sql(whole).execute(&mut conn).await?;
+    run(&mut conn, "vacuum swept").await
+}
+
+/// A newer PgBouncer renames the statements that clients prepare; nothing may depend on it either way.
+#[tokio::test]
+async fn a_pooler_that_knows_statements_changes_nothing() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let most = if knows_statements() { 100 } else { 0 };
+    let options = PgBouncerOptions { max_prepared_statements: most, ..PgBouncerOptions::default() };
+    let bouncer = PgBouncer::start(&server, options).await;
+    let proxy = bouncer.proxy().max_connections(4).build()?;
+    let answers = (0..SESSIONS).map(async |me| {
+        let mut conn = proxy.get_connection().await?;
+        let n: i64 = sqlx::query_scalar("select $1::int8").bind(me).fetch_one(&mut conn).await?;
+        Ok::<_, Error>(n)
+    });
+    assert_eq!(try_join_all(answers).await?, (0..SESSIONS).collect::<Vec<_>>());
+    Ok(())
+}
