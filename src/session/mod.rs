@@ -1,11 +1,14 @@
 //! What the application holds: a logical session, public as [`Connection`].
 //!
 //! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
-//! `state` keeps the account of transaction, settings and pin, `borrow` is one exchange with the connection, `executor`
-//! speaks sqlx's traits, `transaction` is the guard.
+//! `state` keeps the account of transaction, settings and pin, `borrow` is one exchange with the connection, with what
+//! comes before it in `settle` and what comes after in `conclude`; `executor` speaks sqlx's traits, `transaction` is the
+//! guard.
 
 mod borrow;
+mod conclude;
 mod executor;
+mod settle;
 mod state;
 mod transaction;
 

@@ -1,0 +1,213 @@
+//! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
+//! goes home.
+
+use super::borrow::{Borrow, summary};
+use super::state::Turn;
+use crate::connector::Soil;
+use crate::engine::{Diagnosis, Engine};
+use crate::error::{Error, Phase};
+use crate::failover::{self, Told, Verdict, Work};
+use crate::pin::{PinCause, PinReason};
+
+impl<DB: Engine> Borrow<'_, DB> {
+    /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
+    /// run again. Not inside a transaction, which the server has aborted by then.
+    pub(super) async fn heal(&mut self, error: &sqlx::Error) -> bool {
+        DB::diagnose(error) == Diagnosis::StalePlan
+            && self.session.state.depth() == 0
+            && !self.session.state.is_doubtful()
+            && DB::forget(&mut self.wire().driver).await.is_ok()
+    }
+
+    /// Notes a failure, and says what it means.
+    pub(super) fn fail(&mut self, error: sqlx::Error) -> Error {
+        match DB::diagnose(&error) {
+            // Refusals of a login are a last word too: a pooler says them in the middle of a session.
+            Diagnosis::Dead
+            | Diagnosis::Full
+            | Diagnosis::NotReady
+            | Diagnosis::Authentication
+            | Diagnosis::UnknownDatabase
+            | Diagnosis::TlsDemanded
+            | Diagnosis::UnknownSetting => return self.lose(error),
+            Diagnosis::NotSent => self.give_up_change(),
+            // Left as it is: what is still on its way is read before the next use.
+            Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
+            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
+            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly if self.phase == Phase::Commit => {
+                self.turn = None;
+                self.rolled_back(1);
+                self.rest();
+            }
+            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly => {
+                if let Some(Turn::Whole) = self.turn.take() {
+                    self.session.state.failed_half_way(&summary(&error));
+                } else {
+                    self.session.state.failed(&summary(&error));
+                }
+                self.give_up_change();
+            }
+        }
+        Error::from(error)
+    }
+
+    /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
+    pub(super) async fn judged(mut self, error: sqlx::Error, handed_on: bool) -> (Verdict, Error) {
+        let diagnosis = DB::diagnose(&error);
+        let mut work = self.session.work(self.phase, handed_on);
+        // A text that goes from begin to end may have come half way.
+        work.bound |= self.turn == Some(Turn::Whole);
+        let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
+        let verdict = failover::judge(diagnosis, work, reader);
+        let error = self.fail(error);
+        if reader {
+            self.session.leave();
+        }
+        (verdict, error)
+    }
+
+    /// Whether the server that refused to write is none that writes: the application's own read-only transaction gets
+    /// the same refusal.
+    async fn is_on_reader(&mut self, work: Work) -> bool {
+        let (failover, wire) = self.apart();
+        if !failover.expects_writes() {
+            return false;
+        }
+        if work.bound {
+            // It cannot be asked now: its connection is, and all others are, before they are lent again.
+            failover.suspect(wire.proof, &wire.at, "it refused to write");
+            return false;
+        }
+        let told = failover.look(wire).await;
+        let reader = matches!(told, Ok(Told::Reader));
+        if reader {
+            failover.suspect(wire.proof, &wire.at, "it refused to write, and is a reader");
+        }
+        reader
+    }
+
+    /// The end of a statement, one way or the other.
+    pub(super) fn concluded<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        match result {
+            Ok(value) => {
+                self.finish();
+                Ok(value)
+            }
+            Err(error) => Err(self.fail(error).into()),
+        }
+    }
+
+    /// The server refused the statement, and the change of a setting with it.
+    pub(super) fn give_up_change(&mut self) {
+        if self.change.take().is_some() {
+            let before = self.before;
+            self.wire().soil = before;
+        }
+        self.rest();
+    }
+
+    pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
+        self.done = true;
+        let error = self.session.lose(self.phase, self.started.elapsed(), source);
+        if self.turn.take().is_some_and(|turn| turn.is_of_transaction()) {
+            // Whatever became of it, it is over.
+            self.session.state.rolled_back(1);
+        }
+        error
+    }
+
+    pub(super) fn committed(&mut self, depth: usize) {
+        self.session.state.committed(depth);
+        self.ended();
+    }
+
+    pub(super) fn rolled_back(&mut self, depth: usize) {
+        self.session.state.rolled_back(depth);
+        // The server took the settings back as well.
+        let settings = self.session.settings_applied();
+        self.wire().applied = settings;
+        self.ended();
+    }
+
+    pub(super) fn ended(&mut self) {
+        if self.session.state.depth() == 0 && self.session.state.pin_reason().is_none() {
+            self.wire().open = None;
+        }
+    }
+
+    /// The server has agreed to transaction control.
+    fn turned(&mut self, turn: Turn) {
+        let ends = matches!(turn, Turn::Commit { .. } | Turn::Rollback { .. });
+        let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
+        self.session.state.turned(turn);
+        if takes_back {
+            let settings = self.session.settings_applied();
+            self.wire().applied = settings;
+        }
+        self.ended();
+        if ends && self.session.state.depth() > 0 {
+            // The next one has begun with it.
+            let wire = self.wire();
+            wire.open = None;
+            wire.open();
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        if let Some(change) = self.change.take() {
+            self.session.state.changed(change);
+            let (before, settings) = (self.before, self.session.settings_applied());
+            let wire = self.wire();
+            wire.applied = settings;
+            wire.soil = before;
+        }
+        if let Some(turn) = self.turn.take() {
+            self.turned(turn);
+        }
+        if let Some(end) = self.ends.take()
+            && self.session.state.pins_ended(end)
+        {
+            // Still to be cleaned: what the pin covered is gone as far as statements tell.
+            self.wire().open = None;
+            self.session.unpinned();
+        }
+        self.rest();
+    }
+
+    /// The connection is at rest: it goes home unless the session still needs it.
+    pub(super) fn rest(&mut self) {
+        self.done = true;
+        self.session.interrupted = false;
+        if self.session.state.is_free()
+            && let Some(mut lease) = self.session.lease.take()
+            && lease.conn().soil == Soil::None
+        {
+            lease.end();
+        }
+    }
+}
+
+impl<DB: Engine> Drop for Borrow<'_, DB> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        match self.turn.take() {
+            // Whatever of it has happened, no transaction goes on by it.
+            Some(turn) if turn.is_of_transaction() => return self.session.abandon(1),
+            Some(_) => self.session.state.aborted_beyond_repair("a savepoint's text was dropped half way"),
+            None => {}
+        }
+        if self.session.state.is_free() {
+            self.session.part();
+        } else if self.unclear && self.session.state.depth() == 0 {
+            // Whether a transaction is open now is not known: what the session did next could vanish with it.
+            self.session.state.lost();
+            self.session.interrupted = false;
+            self.session.lease = None;
+        } else if self.change.is_some() {
+            // Inside a transaction it may or may not have been set: from here on only the server knows.
+            self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
+        }
+    }
+}

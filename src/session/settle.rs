@@ -1,0 +1,218 @@
+//! Before an exchange: what an earlier one left open is settled, and the session's settings are put on the connection.
+
+use super::Possession;
+use super::borrow::{Borrow, summary};
+use super::state;
+use crate::connector::Soil;
+use crate::engine::{Engine, Found, Sequence, Settings};
+use crate::error::Error;
+
+impl<DB: Engine> Borrow<'_, DB> {
+    /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
+    /// boxed, so that no statement's future is as large as all of it.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        if self.session.interrupted || self.session.state.abandoned().is_some() {
+            Box::pin(self.settle_dropped()).await?;
+        }
+        if self.session.state.is_half_done() {
+            Box::pin(self.settle_half_done()).await?;
+        }
+        if self.wire().forgetful {
+            Box::pin(self.forget()).await?;
+        }
+        if self.session.connector().is_strict() && self.wire().hands > 1 {
+            Box::pin(self.clean()).await?;
+        }
+        let (failover, wire) = self.apart();
+        if failover.wants_a_look(wire) && self.session.state.is_free() {
+            Box::pin(self.look()).await?;
+        }
+        if self.has_other_settings() {
+            Box::pin(self.replay()).await?;
+        }
+        Ok(())
+    }
+
+    /// Who the server is, and who its neighbours are: once, where nobody has looked at connect.
+    async fn look(&mut self) -> Result<(), Error> {
+        self.unrest();
+        let (failover, wire) = self.apart();
+        match failover.look(wire).await {
+            Ok(_) => {
+                self.session.interrupted = false;
+                Ok(())
+            }
+            Err(Error::Database(source)) => Err(self.lose(source)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
+    pub(super) fn has_other_settings(&mut self) -> bool {
+        let state = &self.session.state;
+        // Through a pooler they last as long as the transaction, and are needed only there.
+        let elsewhere = if self.session.connector().via_proxy() {
+            state.depth() == 0 || state.is_aborted()
+        } else {
+            state.pin_reason().is_some()
+        };
+        if elsewhere {
+            return false;
+        }
+        let wanted = self.session.state.settings().clone();
+        self.wire().applied != wanted
+    }
+
+    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
+    pub(super) async fn settle_dropped(&mut self) -> Result<(), Error> {
+        if self.session.interrupted {
+            let pool = self.session.pool.clone();
+            let deadline = self.deadline()?;
+            let late = self.until(deadline, async |wire| pool.connector().connector().come_to_rest(wire).await).await?;
+            // An error in a savepoint goes with it.
+            if let Some(error) = late
+                && self.session.state.abandoned().is_none()
+            {
+                self.session.state.failed(&summary(&error));
+            }
+            self.session.interrupted = false;
+        }
+        if let Some(depth) = self.session.state.abandoned() {
+            let deadline = self.deadline()?;
+            // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
+            self.session.state.rolled_back_abandoned();
+            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            self.session.interrupted = false;
+            let settings = self.session.settings_applied();
+            self.wire().applied = settings;
+        }
+        Ok(())
+    }
+
+    /// Asks the server what became of a text that goes from begin to end and failed in between.
+    async fn settle_half_done(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        self.session.state.found_half_done(found != Found::Nothing);
+        if found == Found::Nothing {
+            self.ended();
+        }
+        Ok(())
+    }
+
+    /// Makes the driver forget what the server has forgotten.
+    async fn forget(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        self.wire().forgetful = false;
+        Ok(())
+    }
+
+    /// Takes everything that others left off the connection.
+    pub(super) async fn clean(&mut self) -> Result<(), Error> {
+        let pool = self.session.pool.clone();
+        let deadline = self.deadline()?;
+        self.until(deadline, async |wire| pool.connector().connector().clean(wire).await).await?;
+        let id = self.session.id;
+        self.wire().come_into(id);
+        Ok(())
+    }
+
+    /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
+    /// none when equal.
+    pub(super) async fn replay(&mut self) -> Result<(), Error> {
+        let wanted = self.session.state.settings().clone();
+        let text = match DB::replay(&self.wire().applied, &wanted) {
+            None => {
+                // Equal, and from here on seen at a glance.
+                self.wire().applied = wanted;
+                return Ok(());
+            }
+            // What a reset goes back to is not what the `init_query` had set.
+            Some(_) if self.session.connector().has_init_query() && !self.wire().applied.is_empty() => {
+                self.clean().await?;
+                match DB::replay(&self.wire().applied, &wanted) {
+                    Some(text) => text,
+                    None => return Ok(()),
+                }
+            }
+            Some(text) => text,
+        };
+        // All or nothing: several statements in one text are one transaction.
+        let deadline = self.deadline()?;
+        // Cut short, it may be there or not: then the connection is cleaned.
+        let wire = self.wire();
+        let soil = wire.soil;
+        wire.soil = soil.max(Soil::Traces);
+        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        let refused = refused.await?;
+        self.wire().soil = soil;
+        if let Some(error) = refused {
+            self.session.state.failed(&summary(&error));
+            self.rest();
+            return Err(error.into());
+        }
+        self.wire().applied = wanted;
+        Ok(())
+    }
+
+    /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
+    /// to questions of its own, while they are still in reach. Whoever gets the server's connection next finds neither.
+    pub(super) async fn tidy(&mut self) -> Result<(), Error> {
+        if !self.session.connector().via_proxy() {
+            return Ok(());
+        }
+        let deadline = self.deadline()?;
+        // Nothing is sent where there are none.
+        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+        let Some(text) = DB::replay(&self.wire().applied, &Settings::default()) else { return Ok(()) };
+        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        match refused.await? {
+            None => {
+                self.wire().applied = Settings::default();
+                Ok(())
+            }
+            Some(error) => {
+                self.session.state.failed(&summary(&error));
+                self.rest();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Refuses a question about an earlier number of a sequence where the answer could be another session's.
+    pub(super) fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
+        let wire = self.wire();
+        let possession = Possession { wire: wire.id, hands: wire.hands };
+        match sequence {
+            Sequence::None => {}
+            Sequence::Draws => self.session.drawn = Some(possession),
+            // One pair of hands: nobody else has ever drawn on it.
+            Sequence::Asks if possession.hands <= 1 || self.session.drawn == Some(possession) => {}
+            Sequence::Asks => {
+                self.rest();
+                return Err(Error::SessionStateLost { state: "the last number of a sequence (currval, lastval)" });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the server look at all names again: a temporary object may stand before what others' plans mean by one.
+    pub(super) async fn replan(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        let refused = self.until(deadline, async |wire| match DB::replan(&mut wire.driver).await {
+            // In an aborted transaction; then the statement is refused too.
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(()),
+            result => result,
+        });
+        refused.await
+    }
+}

@@ -1,0 +1,138 @@
+//! Transactions that the application writes as text, in the session's account.
+
+use super::{Aborted, Kind, Level, State};
+use crate::engine::Control;
+
+/// Transaction control as text, under way: noted when the server has agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::session) enum Turn {
+    Begin,
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+    /// From begin to end in one text.
+    Whole,
+}
+
+impl Turn {
+    /// It is about the transaction as a whole.
+    pub(in crate::session) fn is_of_transaction(&self) -> bool {
+        !matches!(self, Self::Savepoint(_) | Self::RollbackTo(_) | Self::Release(_))
+    }
+}
+
+/// What to make of transaction control as text.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::session) enum Reading {
+    /// It turns the session's account as it says.
+    Turn(Turn),
+    /// It changes nothing: a `BEGIN` inside a transaction, a `COMMIT` outside.
+    Nothing,
+    /// It cannot be followed, or would take a guard's transaction from it.
+    Unclear { ends: bool },
+}
+
+impl State {
+    /// What transaction control as text means here.
+    pub(in crate::session) fn read(&self, control: Control<'_>) -> Reading {
+        let turn = match control {
+            Control::Unclear { ends } => return Reading::Unclear { ends },
+            _ if self.doubtful => return Reading::Unclear { ends: true },
+            Control::Begin if self.depth() > 0 => return Reading::Nothing,
+            Control::Begin => Turn::Begin,
+            Control::Whole if self.depth() > 0 => return Reading::Unclear { ends: true },
+            Control::Whole => Turn::Whole,
+            // The server says no, or warns.
+            _ if self.depth() == 0 => return Reading::Nothing,
+            Control::Commit { .. } | Control::Rollback { .. } if self.has_guards() => {
+                return Reading::Unclear { ends: true };
+            }
+            Control::Commit { chain } => Turn::Commit { chain },
+            Control::Rollback { chain } => Turn::Rollback { chain },
+            Control::Savepoint(label) => Turn::Savepoint(label.key()),
+            Control::RollbackTo(label) => Turn::RollbackTo(label.key()),
+            Control::Release(label) => Turn::Release(label.key()),
+        };
+        match &turn {
+            Turn::RollbackTo(name) | Turn::Release(name) if self.find(name).is_none() => {
+                // Not one of a text: the server does not know it either, or it is a guard's or lies outside of one.
+                Reading::Unclear { ends: false }
+            }
+            _ => Reading::Turn(turn),
+        }
+    }
+
+    /// The innermost savepoint of this name, if no guard's lies in it.
+    fn find(&self, name: &str) -> Option<usize> {
+        let innermost = self.levels.iter().rposition(|level| level.kind == Kind::Guard).map_or(0, |guard| guard + 1);
+        let named = |level: &Level| matches!(&level.kind, Kind::Text(Some(known)) if known == name);
+        self.levels.iter().rposition(named).filter(|found| *found >= innermost)
+    }
+
+    /// The server has agreed to transaction control.
+    pub(in crate::session) fn turned(&mut self, turn: Turn) {
+        match turn {
+            Turn::Begin => self.push(Kind::Text(None)),
+            Turn::Whole => {}
+            Turn::Commit { chain } => {
+                self.committed(1);
+                if chain {
+                    self.push(Kind::Text(None));
+                }
+            }
+            Turn::Rollback { chain } => {
+                self.rolled_back(1);
+                if chain {
+                    self.push(Kind::Text(None));
+                }
+            }
+            Turn::Savepoint(name) => self.push(Kind::Text(Some(name))),
+            Turn::RollbackTo(name) => {
+                if let Some(found) = self.find(&name) {
+                    self.rolled_back(found + 1);
+                    self.push(Kind::Text(Some(name)));
+                }
+            }
+            Turn::Release(name) => {
+                if let Some(found) = self.find(&name) {
+                    self.committed(found + 1);
+                }
+            }
+        }
+    }
+
+    /// A text that goes from begin to end has failed: the server knows where.
+    pub(in crate::session) fn failed_half_way(&mut self, why: &str) {
+        self.half_done = Some(why.to_owned());
+    }
+
+    pub(in crate::session) fn is_half_done(&self) -> bool {
+        self.half_done.is_some()
+    }
+
+    /// What the server said to that: whether a transaction is open, which then is aborted.
+    pub(in crate::session) fn found_half_done(&mut self, open: bool) {
+        if let Some(why) = self.half_done.take()
+            && open
+        {
+            self.push(Kind::Text(None));
+            self.failed(&why);
+        }
+    }
+
+    /// Nothing but the end of the transaction makes good what happened.
+    pub(in crate::session) fn aborted_beyond_repair(&mut self, why: &str) {
+        self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
+    }
+
+    /// A text may have ended the transaction of a guard.
+    pub(in crate::session) fn taken_from_guard(&mut self) {
+        self.ended_by_text |= self.has_guards();
+    }
+}
