@@ -258,12 +258,17 @@ impl<DB: Engine> Failover<DB> {
 
     /// As [`straight`](Self::straight), but where there are others to ask a silent server is not waited for.
     async fn straight_or_late(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        if !self.topology.has_others() || !self.has_roles() {
+        if self.is_lone() || !self.has_roles() {
             return self.straight(attempt).await;
         }
         let established = self.established.load(Ordering::Relaxed);
         let bound = attempt.deadline.within(if established { STRAIGHT_BOUND } else { FIRST_BOUND });
         self.straight(&attempt.within(bound)).await
+    }
+
+    /// There is nobody to fail over to, nor anybody who would tell of others.
+    fn is_lone(&self) -> bool {
+        !self.topology.has_others() && !self.topology.is_cluster_like()
     }
 
     /// Nobody else is known, and the target has never been a writer.
@@ -371,11 +376,11 @@ impl<DB: Engine> Connect for Failover<DB> {
         }
         let begun = Instant::now();
         loop {
-            if !self.in_doubt.load(Ordering::Acquire) || !self.topology.has_others() {
+            if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
                 match self.straight_or_late(attempt).await {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
-                        if !self.topology.has_others() {
+                        if self.is_lone() {
                             return self.persist(error, attempt).await;
                         }
                         let at = self.topology.writer().map(|writer| writer.address);

@@ -189,7 +189,8 @@ impl Topology {
         let state = self.state();
         match (state.snapshot.flavour(), &state.target) {
             (Flavour::Aurora | Flavour::MultiAzCluster, _) => true,
-            (Flavour::Plain, _) => false,
+            // The servers tell of nobody; the API may.
+            (Flavour::Plain, _) => self.is_watched(),
             (Flavour::Unknown, None) => self.by_id,
             (Flavour::Unknown, Some(target)) => match names::kind(&target.host) {
                 Kind::ClusterWriter | Kind::ClusterReader | Kind::Custom | Kind::Instance => true,
@@ -197,6 +198,16 @@ impl Topology {
                 Kind::Other => self.by_id,
             },
         }
+    }
+
+    #[cfg(feature = "rds-api")]
+    fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    #[cfg(not(feature = "rds-api"))]
+    fn is_watched(&self) -> bool {
+        false
     }
 
     /// What the RDS API said.
