@@ -210,7 +210,7 @@ async fn members_that_only_the_api_knows_are_asked_too() -> Result<(), Error> {
         .user("app")
         .password(crate::support::postgres::APP_PASSWORD)
         .database("app")
-        .ca_pem(cluster.ca_pem().to_vec())
+        .ca_pem(cluster.ca_pem())
         .aws_config(aws.sdk_config())
         .build()?;
     write(&proxy, 1).await?;
