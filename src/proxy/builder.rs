@@ -167,8 +167,17 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// The target is RDS Proxy, PgBouncer or another pooler: statements are sent unnamed, and nothing is set at login
-    /// that a pooler would refuse or pin on. Default: no.
+    /// The target is RDS Proxy, PgBouncer or another pooler, which may give each transaction another connection of the
+    /// server. Default: no.
+    ///
+    /// Nothing is set at login that a pooler would refuse or pin on, and nothing is left on the server's connection: a
+    /// prepared statement outside a transaction is sent in one of its own (two round trips more than without a pooler,
+    /// none for `raw_sql`), and settings are made inside each transaction and taken back before its commit. A statement
+    /// that must not run in a transaction (`VACUUM`) is sent by itself, unless the session has settings.
+    ///
+    /// What pins cannot be kept through a pooler in transaction mode: temporary tables that outlive their transaction,
+    /// session locks, `LISTEN`, SQL's `PREPARE` and `SET`s that are not understood are right where the pooler itself
+    /// pins (RDS Proxy) or lends for a session, and only there.
     pub fn via_proxy(mut self) -> Self {
         self.config.via_proxy = true;
         self
