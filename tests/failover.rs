@@ -1,10 +1,34 @@
-//! The writer dies, moves, or falls silent, and the sessions go on.
+//! The writer dies, moves, or falls silent, and the sessions go on: the cases that AWS's driver wrappers are tested with
+//! (1-45), and those that are missing there (46-58), on real servers. The number of each stands with its test.
+//!
+//! The rest is elsewhere. Of the search itself, in virtual time: `failover::hunt`, with 23 in `failover::pulse`. Continuous
+//! writes through failovers (45): `ledger`. Wrong hosts and options (39): `refusals`. Tokens and secrets by themselves (41,
+//! 42): `credentials`; here is what a failover adds. Sessions with a reader (3, 11-13, 22, 24-31, 37, the scale-in of 35):
+//! with the readers.
+//!
+//! Left out, for there is no such thing here: branches of a distributed transaction (18), several users or an outer pool in
+//! one proxy (33, 36, and of 34 all but the checkout), custom endpoints (40: a name that AWS resolves), blue/green
+//! deployments (43), Limitless databases (44).
 
-use std::time::{Duration, Instant};
+mod cold;
+mod commit;
+mod crowd;
+mod idle;
+mod killed;
+mod logins;
+mod moved;
+mod process;
+mod restarted;
+mod silent;
 
-use lambda_rds::{Connection, Error, Event, Outcome, PgProxy, Postgres, ProxyBuilder};
+use std::time::Duration;
 
-use crate::support::cluster::{Cluster, Imitation};
+use lambda_rds::event::Discard;
+use lambda_rds::{Connection, Error, Event, Outcome, PgProxy, Postgres, Proxy, ProxyBuilder};
+
+use crate::support::cluster::Cluster;
+use crate::support::fault_proxy::FaultProxy;
+use crate::support::postgres::Postgres as Server;
 use crate::support::{Recorder, proxy_to};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,8 +38,21 @@ fn proxy_for(cluster: &Cluster) -> ProxyBuilder<Postgres> {
     proxy_to(cluster.node(0)).instances(cluster.instances())
 }
 
+/// A proxy whose target is reached by a way that can be blocked.
+fn proxy_by_way_of(way: &FaultProxy, server: &Server) -> ProxyBuilder<Postgres> {
+    let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", way.port()));
+    Proxy::builder().url(url).ca_pem(server.ca_pem())
+}
+
+async fn way_to(server: &Server) -> FaultProxy {
+    FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await
+}
+
 async fn table(cluster: &Cluster) {
     cluster.node(0).execute("create table ledger (n int); grant all on ledger to app").await;
+    for replica in 1..cluster.instances().len() {
+        cluster.wait_until_follows(replica, 0).await;
+    }
 }
 
 async fn insert(conn: &mut Connection<Postgres>, n: i32) -> Result<(), Error> {
@@ -23,99 +60,63 @@ async fn insert(conn: &mut Connection<Postgres>, n: i32) -> Result<(), Error> {
     Ok(())
 }
 
-async fn port(conn: &mut Connection<Postgres>) -> Result<u16, Error> {
-    let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(conn).await?;
-    Ok(u16::try_from(port).expect("a port"))
-}
-
 /// One write, on a session of its own.
 async fn write(proxy: &PgProxy, n: i32) -> Result<(), Error> {
     insert(&mut proxy.get_connection().await?, n).await
 }
 
-#[tokio::test]
-async fn a_killed_writer_costs_the_statements_in_flight_and_nothing_else() -> Result<(), Error> {
-    for imitation in [Imitation::Aurora, Imitation::MultiAz, Imitation::Nothing] {
-        let cluster = Cluster::start(imitation, 2).await;
-        table(&cluster).await;
-        let seen = Recorder::default();
-        let proxy = proxy_for(&cluster).observer(seen.observer()).build()?;
-        write(&proxy, 1).await?;
-        assert_eq!(proxy.status().epoch, 0);
-        let began = Instant::now();
-        let (promoted, written) = tokio::join!(cluster.fail_over(0, 1), async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            // Not in flight when the writer died: it waits for the new one.
-            write(&proxy, 2).await?;
-            Ok::<_, Error>(Instant::now())
-        });
-        let written = written?;
-        println!(
-            "{imitation:?}: {:?} after the promotion, {:?} in all",
-            written.saturating_duration_since(promoted),
-            began.elapsed()
-        );
-        let mut conn = proxy.get_connection().await?;
-        assert_eq!(port(&mut conn).await?, cluster.node(1).port());
-        assert_eq!(proxy.status().epoch, 1);
-        assert_eq!(proxy.status().writer.as_deref(), Some(format!("localhost:{}", cluster.node(1).port()).as_str()));
-        assert_eq!(seen.count(|event| matches!(event, Event::WriterFound { moved: true, .. })), 1);
-        assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from ledger").fetch_one(&mut conn).await?, 2);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    table(&cluster).await;
-    let proxy = proxy_for(&cluster).build()?;
-    write(&proxy, 1).await?;
-    // Busy: nobody kills it for being long.
+/// What is in the table, by way of the proxy.
+async fn written(proxy: &PgProxy) -> Result<Vec<i32>, Error> {
     let mut conn = proxy.get_connection().await?;
-    sqlx::query("select pg_sleep(2)").execute(&mut conn).await?;
-    cluster.node(0).suspend();
-    let began = Instant::now();
-    let (short, long, promoted) = tokio::join!(
-        write(&proxy, 2),
-        async { sqlx::query("select pg_sleep(30)").execute(&mut conn).await },
-        cluster.promote(1)
-    );
-    println!("silent: {:?}, promoted after {:?}", began.elapsed(), promoted.duration_since(began));
-    for error in [short.err(), long.err().map(Error::from)].into_iter().flatten() {
-        assert!(matches!(error, Error::ConnectionLost { outcome: Outcome::Unknown, .. }), "{error:?}");
+    Ok(sqlx::query_scalar("select n from ledger order by n").fetch_all(&mut conn).await?)
+}
+
+async fn port(conn: &mut Connection<Postgres>) -> Result<u16, Error> {
+    let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(conn).await?;
+    Ok(u16::try_from(port).expect("a port"))
+}
+
+async fn backend(conn: &mut Connection<Postgres>) -> Result<i32, Error> {
+    Ok(sqlx::query_scalar("select pg_backend_pid()").fetch_one(conn).await?)
+}
+
+/// The server behind a session of its own.
+async fn place(proxy: &PgProxy) -> Result<u16, Error> {
+    port(&mut proxy.get_connection().await?).await
+}
+
+/// The server processes behind `count` sessions that are at work at the same time.
+async fn occupy(proxy: &PgProxy, count: usize) -> Result<Vec<i32>, Error> {
+    let all = tokio::sync::Barrier::new(count);
+    let work = (0..count).map(|_| async {
+        let mut conn = proxy.get_connection().await?;
+        let mut tx = conn.begin().await?;
+        let backend = backend(&mut tx).await?;
+        all.wait().await;
+        tx.commit().await?;
+        Ok::<_, Error>(backend)
+    });
+    let mut backends = futures_util::future::try_join_all(work).await?;
+    backends.sort_unstable();
+    Ok(backends)
+}
+
+fn suspicions(seen: &Recorder) -> usize {
+    seen.count(|event| matches!(event, Event::Suspected { .. }))
+}
+
+fn moves(seen: &Recorder) -> usize {
+    seen.count(|event| matches!(event, Event::WriterFound { moved: true, .. }))
+}
+
+fn discarded(seen: &Recorder, why: Discard) -> usize {
+    seen.count(|event| matches!(event, Event::Discarded { why: reason, .. } if *reason == why))
+}
+
+#[track_caller]
+fn lost<T: std::fmt::Debug>(result: Result<T, Error>, expected: Outcome) {
+    match result {
+        Err(Error::ConnectionLost { outcome, .. }) if outcome == expected => {}
+        other => panic!("{other:?} where a connection lost with {expected:?} was due"),
     }
-    write(&proxy, 3).await?;
-    println!("silent: {:?}", began.elapsed());
-    assert_eq!(port(&mut proxy.get_connection().await?).await?, cluster.node(1).port());
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_writer_that_became_a_reader_is_left_and_the_statement_run_on_the_new_one() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    table(&cluster).await;
-    let proxy = proxy_for(&cluster).validate_after(60 * SECOND).build()?;
-    // It believes in node 1, which is a reader: as after a switchover that left the sessions alive.
-    let stale = proxy_to(cluster.node(1)).instances(cluster.instances()).build()?;
-    write(&proxy, 1).await?;
-    write(&stale, 2).await?;
-    assert_eq!(port(&mut stale.get_connection().await?).await?, cluster.node(0).port());
-    Ok(())
-}
-
-#[tokio::test]
-async fn when_nobody_becomes_the_writer_everybody_is_named_with_an_answer() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    table(&cluster).await;
-    let proxy = proxy_for(&cluster).failover_timeout(SECOND).build()?;
-    write(&proxy, 1).await?;
-    cluster.node(0).kill().await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let error = write(&proxy, 2).await.unwrap_err();
-    let Error::NoWriter { answers, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(answers.len(), 2, "{error}");
-    println!("{error}");
-    assert!(error.is_retryable() && error.outcome() == Outcome::NotExecuted);
-    Ok(())
 }
