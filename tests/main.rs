@@ -12,6 +12,7 @@ mod dropped;
 mod failover;
 mod function;
 mod leaks;
+mod ledger;
 mod model;
 mod oracle;
 mod raw;

@@ -242,3 +242,6 @@ fn is_final(error: &Error) -> bool {
             | Error::Closed
     )
 }
+
+#[cfg(test)]
+mod tests;

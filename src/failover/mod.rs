@@ -72,6 +72,8 @@ pub(crate) struct Failover<DB: Engine> {
     events: Events,
     /// How many suspicions there were. A connection that was proven before the last one is doubtful.
     doubts: AtomicU64,
+    /// How many connections have been proven.
+    proofs: AtomicU64,
     /// As the topology's; read at every lease.
     epoch: Arc<AtomicU64>,
     /// The writer is not known for sure: what is dialled now is searched for.
@@ -104,6 +106,7 @@ impl<DB: Engine> Failover<DB> {
             clock,
             events,
             doubts: AtomicU64::new(0),
+            proofs: AtomicU64::new(0),
             epoch: Arc::default(),
             in_doubt: AtomicBool::new(false),
             established: AtomicBool::new(false),
@@ -174,6 +177,11 @@ impl<DB: Engine> Failover<DB> {
         self.events.emit(&Event::Suspected { host: host.to_string(), error: error.to_owned() });
     }
 
+    /// Changes with every suspicion and every proof: a dial that began before the last of them failed for an old reason.
+    fn news(&self) -> (u64, u64) {
+        (self.doubts.load(Ordering::Acquire), self.proofs.load(Ordering::Acquire))
+    }
+
     /// Behind a pooler, and where the target is a reader on its own, there is no writer to look for.
     fn has_roles(&self) -> bool {
         !self.connector.via_proxy() && !self.solitary.load(Ordering::Relaxed)
@@ -219,6 +227,7 @@ impl<DB: Engine> Failover<DB> {
         self.epoch.store(epoch, Ordering::Release);
         self.established.store(true, Ordering::Relaxed);
         self.in_doubt.store(false, Ordering::Release);
+        self.proofs.fetch_add(1, Ordering::AcqRel);
         wire.proof = Proof { epoch, doubt: self.doubts.load(Ordering::Acquire) };
     }
 
@@ -257,13 +266,14 @@ impl<DB: Engine> Failover<DB> {
     }
 
     /// As [`straight`](Self::straight), but where there are others to ask a silent server is not waited for.
-    async fn straight_or_late(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
+    async fn straight_or_late(&self, attempt: &Attempt, tries: u32) -> Result<Wire<DB>, Error> {
         if self.is_lone() || !self.has_roles() {
             return self.straight(attempt).await;
         }
         let established = self.established.load(Ordering::Relaxed);
-        let bound = attempt.deadline.within(if established { STRAIGHT_BOUND } else { FIRST_BOUND });
-        self.straight(&attempt.within(bound)).await
+        let bound = if established { STRAIGHT_BOUND } else { FIRST_BOUND };
+        let bound = bound.saturating_mul(2_u32.saturating_pow(tries));
+        self.straight(&attempt.within(attempt.deadline.within(bound))).await
     }
 
     /// There is nobody to fail over to, nor anybody who would tell of others.
@@ -375,13 +385,24 @@ impl<DB: Engine> Connect for Failover<DB> {
             return self.connect_reader(readers, attempt).await;
         }
         let begun = Instant::now();
+        let mut tries = 0;
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
-                match self.straight_or_late(attempt).await {
+                let news = self.news();
+                match self.straight_or_late(attempt, tries).await {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
                         if self.is_lone() {
                             return self.persist(error, attempt).await;
+                        }
+                        if self.news() != news {
+                            // Many dial at the same time: the slow ones among them do not put the writer in doubt that
+                            // a quick one has just proven, nor the new one when the old one is given up.
+                            if attempt.deadline.remaining().is_zero() {
+                                return Err(error);
+                            }
+                            tries += 1;
+                            continue;
                         }
                         let at = self.topology.writer().map(|writer| writer.address);
                         let unknown = || Address::new("the target", 0);

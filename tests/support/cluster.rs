@@ -38,8 +38,13 @@ pub struct Cluster {
 impl Cluster {
     /// A primary, node 0, and `replicas` of it, all of which accept connections and stream.
     pub async fn start(imitation: Imitation, replicas: usize) -> Self {
+        Self::start_with(imitation, replicas, PostgresOptions::default()).await
+    }
+
+    /// The same of servers like this.
+    pub async fn start_with(imitation: Imitation, replicas: usize, mut options: PostgresOptions) -> Self {
         let name = |node: usize| [("cluster_name", id(node))];
-        let options = PostgresOptions { settings: name(0).to_vec(), ..PostgresOptions::default() };
+        options.settings.extend(name(0));
         let primary = Postgres::start(options).await;
         primary.execute(STAGE).await;
         match imitation {
@@ -79,8 +84,9 @@ impl Cluster {
     }
 
     /// Kills the writer like a crash, promotes `to`, makes the other living replicas follow it, and says when `to` first
-    /// took a write.
+    /// took a write. What was written before the call is not lost: at AWS the storage is shared.
     pub async fn fail_over(&self, from: usize, to: usize) -> Instant {
+        self.wait_until_follows(to, from).await;
         self.nodes[from].kill().await;
         self.promote(to).await
     }
@@ -109,6 +115,16 @@ impl Cluster {
             }
             Instant::now()
         }
+    }
+
+    /// One more replica of `writer`; its number is the next.
+    pub async fn add_replica(&mut self, writer: usize) {
+        let node = self.nodes.len();
+        let replica = self.nodes[writer].replica_with(&[("cluster_name", id(node))]).await;
+        let member = format!("insert into stage.members values ('{}', {})", id(node), replica.port());
+        self.nodes.push(replica);
+        self.nodes[writer].execute(&member).await;
+        self.wait_until_follows(node, writer).await;
     }
 
     /// Brings a dead node back as a replica of `writer`, on its old port; what it had written alone is lost.

@@ -43,11 +43,15 @@ pub struct FaultProxy {
 #[derive(Clone, Copy, Debug)]
 struct Controls {
     moving: bool,
+    /// Whether clients hear what the server says.
+    audible: bool,
     delay: Duration,
     upstream: SocketAddr,
     /// How many times all connections of that moment were ended. One born before the last time has to go.
     endings: u64,
     ending: Ending,
+    /// As `endings`: one born before the last time moves nothing any more.
+    oblivions: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +69,15 @@ struct Traffic {
 impl FaultProxy {
     /// Listens on a free port and passes each connection on to `upstream`.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let controls = Controls { moving: true, delay: Duration::ZERO, upstream, endings: 0, ending: Ending::Cut };
+        let controls = Controls {
+            moving: true,
+            audible: true,
+            delay: Duration::ZERO,
+            upstream,
+            endings: 0,
+            ending: Ending::Cut,
+            oblivions: 0,
+        };
         let proxy = Self {
             port: free_port(),
             controls: watch::Sender::new(controls),
@@ -97,6 +109,7 @@ impl FaultProxy {
         self.open_door();
         self.controls.send_modify(|controls| {
             controls.moving = true;
+            controls.audible = true;
             controls.delay = Duration::ZERO;
         });
     }
@@ -104,6 +117,17 @@ impl FaultProxy {
     /// Keeps the connections and moves nothing. New ones are accepted and get no answer.
     pub fn hang(&self) {
         self.controls.send_modify(|controls| controls.moving = false);
+    }
+
+    /// Passes on what clients say and holds back every answer.
+    pub fn mute(&self) {
+        self.controls.send_modify(|controls| controls.audible = false);
+    }
+
+    /// Moves nothing any more on the connections there are, without a word, as a NAT that has forgotten them; new ones
+    /// are welcome.
+    pub fn forget(&self) {
+        self.controls.send_modify(|controls| controls.oblivions += 1);
     }
 
     /// Holds back each chunk of bytes for `delay`, in both directions: a round trip takes twice that longer.
@@ -189,7 +213,9 @@ async fn serve(mut client: TcpStream, controls: watch::Receiver<Controls>, traff
     let mut server = None;
     let ending = tokio::select! {
         ending = ended(controls.clone()) => ending,
-        relayed = relay(&mut client, &mut server, controls, &traffic) => match relayed {
+        // What is dropped here are only the pumps: both sides stay open.
+        () = forgotten(controls.clone()) => ended(controls.clone()).await,
+        relayed = relay(&mut client, &mut server, controls.clone(), &traffic) => match relayed {
             Ok(()) => return,
             // What broke one side breaks the other: the client sees the same as without a proxy.
             Err(_) => Some(Ending::Reset),
@@ -215,6 +241,14 @@ async fn ended(mut controls: watch::Receiver<Controls>) -> Option<Ending> {
     let born = controls.borrow().endings;
     let now = controls.wait_for(|now| now.endings > born).await.ok()?;
     Some(now.ending)
+}
+
+/// Waits for a verb that forgets the connections of now.
+async fn forgotten(mut controls: watch::Receiver<Controls>) {
+    let born = controls.borrow().oblivions;
+    if controls.wait_for(|now| now.oblivions > born).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn close_politely(mut side: TcpStream) {
@@ -258,6 +292,9 @@ async fn pump(
         }
         // Asked again: the fault may have come while we waited for these bytes.
         let delay = until_moving(&mut controls).await?.delay;
+        if counter.is_none() {
+            controls.wait_for(|now| now.audible).await.map_err(io::Error::other)?;
+        }
         if !delay.is_zero() {
             sleep(delay).await;
             until_moving(&mut controls).await?;

@@ -1,0 +1,209 @@
+//! Continuous writes through failover after failover, and an account of each: what was acknowledged is there once, what was
+//! not executed or rolled back is not there, and what is unknown is there at most once.
+//!
+//! `LEDGER_FAILOVERS=30 cargo test --all-features --test behaviour ledger -- --nocapture` goes on for longer.
+//!
+//! The new writer is a synchronous standby, so that the server itself loses nothing that it has acknowledged: at AWS the
+//! storage sees to that.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use lambda_rds::{Connection, Error, Outcome, PgProxy, Postgres};
+
+use crate::support::cluster::{Cluster, Imitation};
+use crate::support::http::lock;
+use crate::support::proxy_to;
+
+const FAILOVERS: usize = 3;
+/// Of each kind.
+const WRITERS: usize = 4;
+/// Rows of one transaction: all of them are there, or none.
+const ROWS: usize = 3;
+/// Between two failovers, for writes that nobody disturbs.
+const REST: Duration = Duration::from_millis(500);
+
+/// How a write is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Statement,
+    Guard,
+    Closure,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Statement, Self::Guard, Self::Closure];
+
+    fn rows(self) -> usize {
+        if self == Self::Statement { 1 } else { ROWS }
+    }
+}
+
+/// What the application was told of one write.
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    /// `Ok`, or what the error says of the outcome.
+    told: Result<(), Outcome>,
+    text: String,
+}
+
+#[derive(Default)]
+struct Book {
+    next: AtomicI64,
+    closed: AtomicBool,
+    entries: Mutex<BTreeMap<i64, Entry>>,
+    /// The longest time in which nobody's write was acknowledged, and since when that is.
+    gap: Mutex<(Duration, Option<Instant>)>,
+}
+
+impl Book {
+    fn enter(&self, id: i64, kind: Kind, result: Result<(), Error>) {
+        let text = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let told = result.map_err(|error| error.outcome());
+        if told.is_ok() {
+            let mut gap = lock(&self.gap);
+            let now = Instant::now();
+            gap.0 = gap.0.max(gap.1.map_or(Duration::ZERO, |last| now - last));
+            gap.1 = Some(now);
+        }
+        assert!(lock(&self.entries).insert(id, Entry { kind, told, text }).is_none());
+    }
+}
+
+async fn insert(conn: &mut Connection<Postgres>, id: i64) -> Result<(), Error> {
+    sqlx::query("insert into ledger values ($1)").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+async fn write(proxy: &PgProxy, kind: Kind, id: i64) -> Result<(), Error> {
+    match kind {
+        Kind::Statement => insert(&mut proxy.get_connection().await?, id).await,
+        Kind::Guard => {
+            let mut conn = proxy.get_connection().await?;
+            let mut tx = conn.begin().await?;
+            for _ in 0..ROWS {
+                insert(&mut tx, id).await?;
+            }
+            tx.commit().await
+        }
+        Kind::Closure => {
+            let work = proxy.transaction(|tx| {
+                Box::pin(async move {
+                    for _ in 0..ROWS {
+                        insert(tx, id).await?;
+                    }
+                    Ok(())
+                })
+            });
+            work.await
+        }
+    }
+}
+
+/// One who writes until the book is closed.
+async fn keep_writing(proxy: PgProxy, book: Arc<Book>, kind: Kind) {
+    while !book.closed.load(Ordering::Relaxed) {
+        let id = book.next.fetch_add(1, Ordering::Relaxed);
+        let result = write(&proxy, kind, id).await;
+        book.enter(id, kind, result);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The standby that is promoted next has applied whatever is acknowledged; the others may be late.
+async fn synchronize(cluster: &Cluster, writer: usize, standby: Option<usize>) {
+    let names = standby.map(|node| format!("\"{}\"", crate::support::cluster::id(node))).unwrap_or_default();
+    let server = cluster.node(writer);
+    server.execute(&format!("alter system set synchronous_standby_names = '{names}'")).await;
+    server.execute("select pg_reload_conf()").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
+    let failovers = std::env::var("LEDGER_FAILOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(FAILOVERS);
+    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    cluster.node(0).execute("create table ledger (id bigint not null); grant all on ledger to app").await;
+    cluster.node(0).execute("alter role app set synchronous_commit = remote_apply").await;
+    cluster.wait_until_follows(1, 0).await;
+    synchronize(&cluster, 0, Some(1)).await;
+    let proxy = proxy_to(cluster.node(0)).instances(cluster.instances()).max_connections(6).build()?;
+    let book = Arc::new(Book::default());
+    let writers: Vec<_> = (0..WRITERS)
+        .flat_map(|_| Kind::ALL)
+        .map(|kind| tokio::spawn(keep_writing(proxy.clone(), Arc::clone(&book), kind)))
+        .collect();
+    let mut spans = Vec::new();
+    for turn in 0..failovers {
+        let (from, to) = (turn % 2, (turn + 1) % 2);
+        tokio::time::sleep(REST).await;
+        let promoted = cluster.fail_over(from, to).await;
+        let found = promoted_and_found(&proxy, cluster.node(to).port()).await;
+        spans.push(found.saturating_duration_since(promoted));
+        cluster.rejoin(from, to).await;
+        synchronize(&cluster, to, Some(from)).await;
+    }
+    tokio::time::sleep(REST).await;
+    book.closed.store(true, Ordering::Relaxed);
+    for writer in join_all(writers).await {
+        writer.unwrap();
+    }
+    settle(&proxy, &book, &spans).await
+}
+
+/// When a read by way of the proxy first comes from the new writer.
+async fn promoted_and_found(proxy: &PgProxy, port: u16) -> Instant {
+    loop {
+        let at = async {
+            let mut conn = proxy.get_connection().await?;
+            let at: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(&mut conn).await?;
+            Ok::<_, Error>(at)
+        };
+        if at.await.is_ok_and(|at| at == i32::from(port)) {
+            return Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Compares the book with the table.
+async fn settle(proxy: &PgProxy, book: &Book, spans: &[Duration]) -> Result<(), Error> {
+    let mut conn = proxy.get_connection().await?;
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("select id, count(*) from ledger group by id").fetch_all(&mut conn).await?;
+    let rows: BTreeMap<_, _> = rows.into_iter().collect();
+    let entries = lock(&book.entries);
+    let mut sums: BTreeMap<(Kind, String), (usize, usize)> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (id, entry) in entries.iter() {
+        let there = rows.get(id).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX));
+        let (once, none) = (there == entry.kind.rows(), there == 0);
+        let right = match entry.told {
+            Ok(()) | Err(Outcome::Completed) => once,
+            Err(Outcome::NotExecuted | Outcome::RolledBack) => none,
+            Err(_) => once || none,
+        };
+        if !right {
+            wrong.push(format!("{id}: {there} rows, {entry:?}"));
+        }
+        let sum = sums.entry((entry.kind, format!("{:?}", entry.told))).or_default();
+        *sum = (sum.0 + 1, sum.1 + usize::from(once));
+    }
+    let unheard: Vec<_> = rows.keys().filter(|id| !entries.contains_key(id)).collect();
+    println!("{} failovers, found after {spans:?}", spans.len());
+    for ((kind, told), (count, there)) in &sums {
+        println!("{kind:?} {told}: {count}, {there} of them there");
+    }
+    for entry in entries.values().filter(|entry| matches!(entry.told, Err(Outcome::NotExecuted))).take(5) {
+        println!("not executed: {}", entry.text);
+    }
+    println!("longest time without an acknowledged write: {:?}", lock(&book.gap).0);
+    assert!(wrong.is_empty() && unheard.is_empty(), "{wrong:#?} {unheard:?}");
+    assert!(
+        Kind::ALL.iter().all(|kind| sums.get(&(*kind, "Ok(())".to_owned())).is_some_and(|sum| sum.0 > spans.len()))
+    );
+    Ok(())
+}
