@@ -38,8 +38,13 @@ pub struct Cluster {
 impl Cluster {
     /// A primary, node 0, and `replicas` of it, all of which accept connections and stream.
     pub async fn start(imitation: Imitation, replicas: usize) -> Self {
+        Self::start_with(imitation, replicas, PostgresOptions::default()).await
+    }
+
+    /// As [`start`](Self::start), with options that all nodes share.
+    pub async fn start_with(imitation: Imitation, replicas: usize, mut options: PostgresOptions) -> Self {
         let name = |node: usize| [("cluster_name", id(node))];
-        let options = PostgresOptions { settings: name(0).to_vec(), ..PostgresOptions::default() };
+        options.settings.extend(name(0));
         let primary = Postgres::start(options).await;
         primary.execute(STAGE).await;
         match imitation {
@@ -108,6 +113,25 @@ impl Cluster {
                 sleep(Duration::from_millis(1)).await;
             }
             Instant::now()
+        }
+    }
+
+    /// From now on `writer` acknowledges a commit when one replica has applied it: a promotion loses nothing of that.
+    pub async fn acknowledge_late(&self, writer: usize) {
+        let mut admin = self.nodes[writer].admin().await;
+        for sql in [
+            "alter system set synchronous_commit = 'remote_apply'",
+            "alter system set synchronous_standby_names = '*'",
+            "select pg_reload_conf()",
+        ] {
+            let done = sqlx::raw_sql(sql).execute(&mut admin).await;
+            done.unwrap_or_else(|error| panic!("node {writer} does not wait for its replicas: {error}"));
+        }
+        let question = "select exists (select from pg_stat_replication where sync_state = 'sync')";
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while !scalar::<bool>(&self.nodes[writer], question).await {
+            assert!(Instant::now() < deadline, "node {writer} has no synchronous replica after {WAIT_LIMIT:?}");
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
