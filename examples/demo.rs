@@ -1,51 +1,62 @@
 //! The demo: `examples/quickstart.rs`, unmodified, on a local stage. `sh examples/demo.sh` builds and runs it.
 //!
 //! A cold start, a stream of warm invocations that write and read, freezes during which the server closes the idle
-//! connection, and a password rotation under load. At the end the table is read back: every write that was acknowledged
-//! must be there, once. The last line is JSON; the exit status is 0 only if nothing was lost, duplicated or failed.
+//! connection, a password rotation, a writer that is killed and a switchover, all under load. At the end the table is read
+//! back: every write that was acknowledged must be there, once. The last line is JSON; the exit status is 0 only if nothing
+//! was lost, duplicated or failed.
+//!
+//! What is in flight when the writer goes cannot be saved by anybody. It is answered with what became of it: `Unknown` is
+//! counted and left alone, the rest is repeated as a Lambda client would.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "demo/tally.rs"]
+mod tally;
 
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use support::aws::Aws;
+use support::cluster::{Cluster, Imitation};
 use support::lambda::{Environment, FunctionSpec, example};
 use support::postgres::{APP_PASSWORD, Postgres, PostgresOptions};
+use tally::{Fate, Tally};
 
 const SECRET: &str = "demo/orders";
 const DEFAULT_SECONDS: u64 = 20;
 /// What an environment may take between two invocations before it is frozen, and how long the freeze lasts.
 const FREEZE: Duration = Duration::from_millis(300);
-
-/// What the demo counts.
-#[derive(Default)]
-struct Tally {
-    invocations: usize,
-    failures: Vec<String>,
-    acknowledged: Vec<String>,
-    cold_start: Duration,
-    warm: Vec<Duration>,
-    thaw: Vec<Duration>,
-}
+/// The load goes on this long before and after each fault.
+const AROUND: Duration = Duration::from_millis(300);
 
 /// Everything the function needs around it.
 struct Stage {
-    server: Postgres,
+    cluster: Cluster,
     aws: Aws,
     environment: Environment,
     started: Instant,
+    fault: Cell<Fault>,
+}
+
+/// What happens to the writer.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Begun,
+    /// Since then the old writer answers nobody.
+    Down(Instant),
 }
 
 impl Stage {
     async fn set() -> Self {
         let log_connections = vec![("log_connections", "on".to_owned())];
-        let server = Postgres::start(PostgresOptions { settings: log_connections, ..PostgresOptions::default() }).await;
+        let options = PostgresOptions { settings: log_connections, ..PostgresOptions::default() };
+        let cluster = Cluster::start_with(Imitation::Aurora, 1, options).await;
+        let server = cluster.node(0);
         server
             .execute(
                 "create table orders (id bigint generated always as identity primary key, item text not null); \
@@ -53,29 +64,38 @@ impl Stage {
             )
             .await;
         let aws = Aws::start().await;
-        aws.secret(SECRET).put(secret(&server, APP_PASSWORD));
+        aws.secret(SECRET).put(secret(server, APP_PASSWORD));
 
         let mut function = FunctionSpec::new(example("quickstart"));
+        function.timeout = Duration::from_secs(15);
         function.env = aws.environment();
-        function.env.push(("LAMBDA_RDS_SECRET".to_owned(), SECRET.to_owned()));
+        let members: Vec<_> =
+            cluster.instances().into_iter().map(|(id, host, port)| format!("{id}={host}:{port}")).collect();
         let ca = String::from_utf8_lossy(server.ca_pem()).into_owned();
-        function.env.push(("LAMBDA_RDS_CA_PEM".to_owned(), ca));
+        for (name, value) in [("SECRET", SECRET.to_owned()), ("CA_PEM", ca), ("INSTANCES", members.join(","))] {
+            function.env.push((format!("LAMBDA_RDS_{name}"), value));
+        }
         let started = Instant::now();
         let environment = Environment::start(function).await;
-        Self { server, aws, environment, started }
+        Self { cluster, aws, environment, started, fault: Cell::new(Fault::None) }
     }
 
-    /// One invocation, with an item that no other has.
+    /// One order, with an item that no other has. What certainly has not happened is ordered again.
     async fn invoke(&self, tally: &mut Tally) -> Duration {
-        let item = format!("item-{}", tally.invocations);
-        tally.invocations += 1;
-        let invocation = self.environment.invoke(json!({ "item": item })).await;
-        match invocation.result {
-            Ok(receipt) if receipt["item"] == Value::String(item.clone()) => tally.acknowledged.push(item),
-            Ok(receipt) => tally.failures.push(format!("{item}: read back {receipt}")),
-            Err(error) => tally.failures.push(format!("{item}: {error:?}")),
+        let item = tally.next_item();
+        loop {
+            let began = Instant::now();
+            let invocation = self.environment.invoke(json!({ "item": item })).await;
+            let in_flight = match self.fault.get() {
+                Fault::None => false,
+                Fault::Begun => true,
+                Fault::Down(since) => began < since,
+            };
+            match tally.note(&item, began, in_flight, invocation.result) {
+                Fate::Settled => return invocation.latency,
+                Fate::Again => {}
+            }
         }
-        invocation.latency
     }
 
     async fn cold_start(&self, tally: &mut Tally) {
@@ -89,16 +109,20 @@ impl Stage {
     async fn warm(&self, tally: &mut Tally, bar: &ProgressBar, span: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end {
-            let latency = self.invoke(tally).await;
-            tally.warm.push(latency);
-            bar.set_position(u64::try_from(bar.elapsed().as_millis()).unwrap_or(u64::MAX));
+            self.warm_once(tally, bar).await;
         }
+    }
+
+    async fn warm_once(&self, tally: &mut Tally, bar: &ProgressBar) {
+        let latency = self.invoke(tally).await;
+        tally.warm.push(latency);
+        bar.set_position(u64::try_from(bar.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
 
     /// The server closes the idle connection while the function is frozen.
     async fn freeze(&self, tally: &mut Tally) {
         self.environment.freeze().await;
-        self.server.terminate_sessions("app").await;
+        self.cluster.node(0).terminate_sessions("app").await;
         tokio::time::sleep(FREEZE).await;
         self.environment.thaw();
         let latency = self.invoke(tally).await;
@@ -108,13 +132,51 @@ impl Stage {
     /// A rotation as Secrets Manager does it, with a new login in each of its steps.
     async fn rotate(&self, tally: &mut Tally, bar: &ProgressBar, step: Duration) {
         let next = "demo-secret-2";
-        self.aws.secret(SECRET).stage_pending(secret(&self.server, next));
-        self.server.set_password("app", next).await;
+        let server = self.cluster.node(0);
+        self.aws.secret(SECRET).stage_pending(secret(server, next));
+        server.set_password("app", next).await;
         // AWSCURRENT is wrong now and AWSPENDING right.
         self.freeze(tally).await;
         self.warm(tally, bar, step).await;
         self.aws.secret(SECRET).promote_pending();
         self.freeze(tally).await;
+    }
+
+    /// The writer goes, by `end`, and its replica is promoted, while invocations come one after the other. Gives the
+    /// time from the first write that the new writer took to the first order that it acknowledged. The old one comes back
+    /// as a replica.
+    async fn lose_writer(
+        &self,
+        (from, to): (usize, usize),
+        end: impl Future<Output = ()>,
+        tally: &mut Tally,
+        bar: &ProgressBar,
+    ) -> Duration {
+        self.cluster.acknowledge_late(from).await;
+        let over = Cell::new(false);
+        let load = async {
+            while !over.get() {
+                self.warm_once(tally, bar).await;
+            }
+        };
+        let fault = async {
+            tokio::time::sleep(AROUND).await;
+            self.fault.set(Fault::Begun);
+            end.await;
+            let down = Instant::now();
+            self.fault.set(Fault::Down(down));
+            let writes = self.cluster.promote(to).await;
+            self.cluster.rejoin(from, to).await;
+            tokio::time::sleep(AROUND).await;
+            over.set(true);
+            (down, writes)
+        };
+        let ((down, writes), ()) = tokio::join!(fault, load);
+        let Some(good) = tally.first_good_since(down) else {
+            tally.failures.push("no order was acknowledged by the new writer".to_owned());
+            return Duration::MAX;
+        };
+        good.saturating_duration_since(writes)
     }
 }
 
@@ -135,8 +197,9 @@ async fn main() -> ExitCode {
         }
     };
     let span = Duration::from_secs(seconds);
-    println!("Setting the stage: PostgreSQL with TLS, Secrets Manager, one Lambda environment.");
+    println!("Setting the stage: two PostgreSQL servers with TLS, Secrets Manager, one Lambda environment.");
     let stage = Stage::set().await;
+    let (first, second) = (stage.cluster.node(0), stage.cluster.node(1));
     let mut tally = Tally::default();
     let bar = ProgressBar::new(seconds * 1000);
     if let Ok(style) = ProgressStyle::with_template("{msg:<34} [{bar:40}] {percent:>3} %") {
@@ -146,16 +209,28 @@ async fn main() -> ExitCode {
     bar.set_message("cold start");
     stage.cold_start(&mut tally).await;
     bar.set_message("warm invocations");
-    stage.warm(&mut tally, &bar, span / 2).await;
+    stage.warm(&mut tally, &bar, span / 4).await;
     bar.set_message("freeze, server hangs up, thaw");
     stage.freeze(&mut tally).await;
-    stage.warm(&mut tally, &bar, span / 8).await;
+    stage.warm(&mut tally, &bar, span / 16).await;
     bar.set_message("password rotation under load");
-    stage.rotate(&mut tally, &bar, span / 8).await;
+    stage.rotate(&mut tally, &bar, span / 16).await;
+    stage.warm(&mut tally, &bar, span / 16).await;
+    bar.set_message("the writer is killed");
+    tally.failover = stage.lose_writer((0, 1), first.kill(), &mut tally, &bar).await;
+    stage.warm(&mut tally, &bar, span / 16).await;
+    bar.set_message("switchover");
+    tally.switchover = stage.lose_writer((1, 0), second.stop(), &mut tally, &bar).await;
+    bar.set_message("warm invocations");
     stage.warm(&mut tally, &bar, span.saturating_sub(bar.elapsed())).await;
     bar.finish_and_clear();
 
-    let verdict = report(&stage, &mut tally).await;
+    // The directories of both are kept through the changes, and so are the logs.
+    let log = first.log() + &second.log();
+    tally.connects = log.lines().filter(|line| line.contains("authorized: user=app")).count();
+    tally.requests = stage.aws.requests().len();
+    let items = sqlx::query_scalar("select item from orders").fetch_all(&mut first.admin().await).await;
+    let verdict = tally.report(&items.expect("the orders"));
     stage.environment.shutdown().await;
     verdict
 }
@@ -169,56 +244,4 @@ fn seconds() -> Result<u64, String> {
         }
         _ => Err("usage: demo [--seconds N]".to_owned()),
     }
-}
-
-/// Reads the table back, prints the table and the line of JSON.
-async fn report(stage: &Stage, tally: &mut Tally) -> ExitCode {
-    let mut admin = stage.server.admin().await;
-    let items: Vec<String> = sqlx::query_scalar("select item from orders").fetch_all(&mut admin).await.expect("orders");
-    let mut found: HashMap<&str, usize> = HashMap::new();
-    for item in &items {
-        *found.entry(item).or_default() += 1;
-    }
-    let lost = tally.acknowledged.iter().filter(|item| !found.contains_key(item.as_str())).count();
-    let duplicated = found.values().filter(|times| **times > 1).count();
-    let connects = stage.server.log().lines().filter(|line| line.contains("authorized: user=app")).count();
-    let (p50, p99) = (percentile(&mut tally.warm, 50), percentile(&mut tally.warm, 99));
-    let thaw = percentile(&mut tally.thaw, 50);
-    let cold = tally.cold_start.as_secs_f64() * 1e3;
-
-    let rows = [
-        ("invocations", tally.invocations.to_string()),
-        ("failed", tally.failures.len().to_string()),
-        ("writes acknowledged", tally.acknowledged.len().to_string()),
-        ("writes lost", lost.to_string()),
-        ("writes duplicated", duplicated.to_string()),
-        ("cold start, process to response", format!("{cold:.1} ms")),
-        ("warm invocation, median", format!("{p50} us")),
-        ("warm invocation, 99th percentile", format!("{p99} us")),
-        ("first invocation after a thaw", format!("{thaw} us")),
-        ("physical connects", connects.to_string()),
-        ("calls to Secrets Manager", stage.aws.requests().len().to_string()),
-    ];
-    for (name, value) in rows {
-        println!("  {name:<34} {value:>14}");
-    }
-    for failure in tally.failures.iter().take(10) {
-        println!("  failed: {failure}");
-    }
-    // By hand, so that the fields keep their order.
-    println!(
-        "{{\"invocations\":{},\"failed\":{},\"writes_acknowledged\":{},\"writes_lost\":{lost},\
-         \"writes_duplicated\":{duplicated},\"cold_start_ms\":{cold:.1},\"warm_p50_us\":{p50},\"connects\":{connects}}}",
-        tally.invocations,
-        tally.failures.len(),
-        tally.acknowledged.len(),
-    );
-    if lost + duplicated + tally.failures.len() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// In microseconds; 0 when nothing was measured.
-fn percentile(spans: &mut [Duration], percent: usize) -> u64 {
-    spans.sort();
-    let at = (spans.len() * percent / 100).min(spans.len().saturating_sub(1));
-    spans.get(at).map_or(0, |span| u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
 }

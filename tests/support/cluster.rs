@@ -41,7 +41,7 @@ impl Cluster {
         Self::start_with(imitation, replicas, PostgresOptions::default()).await
     }
 
-    /// The same of servers like this.
+    /// As [`start`](Self::start), with options that all nodes share.
     pub async fn start_with(imitation: Imitation, replicas: usize, mut options: PostgresOptions) -> Self {
         let name = |node: usize| [("cluster_name", id(node))];
         options.settings.extend(name(0));
@@ -125,6 +125,25 @@ impl Cluster {
         self.nodes.push(replica);
         self.nodes[writer].execute(&member).await;
         self.wait_until_follows(node, writer).await;
+    }
+
+    /// From now on `writer` acknowledges a commit when one replica has applied it: a promotion loses nothing of that.
+    pub async fn acknowledge_late(&self, writer: usize) {
+        let mut admin = self.nodes[writer].admin().await;
+        for sql in [
+            "alter system set synchronous_commit = 'remote_apply'",
+            "alter system set synchronous_standby_names = '*'",
+            "select pg_reload_conf()",
+        ] {
+            let done = sqlx::raw_sql(sql).execute(&mut admin).await;
+            done.unwrap_or_else(|error| panic!("node {writer} does not wait for its replicas: {error}"));
+        }
+        let question = "select exists (select from pg_stat_replication where sync_state = 'sync')";
+        let deadline = Instant::now() + WAIT_LIMIT;
+        while !scalar::<bool>(&self.nodes[writer], question).await {
+            assert!(Instant::now() < deadline, "node {writer} has no synchronous replica after {WAIT_LIMIT:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Brings a dead node back as a replica of `writer`, on its old port; what it had written alone is lost.
