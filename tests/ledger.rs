@@ -140,8 +140,8 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
     for turn in 0..failovers {
         let (from, to) = (turn % 2, (turn + 1) % 2);
         tokio::time::sleep(REST).await;
-        let promoted = cluster.fail_over(from, to).await;
-        let found = promoted_and_found(&proxy, cluster.node(to).port()).await;
+        let (promoted, found) =
+            tokio::join!(cluster.fail_over(from, to), promoted_and_found(&proxy, cluster.node(to).port()));
         spans.push(found.saturating_duration_since(promoted));
         cluster.rejoin(from, to).await;
         synchronize(&cluster, to, Some(from)).await;

@@ -385,15 +385,16 @@ impl<DB: Engine> Connect for Failover<DB> {
             return self.connect_reader(readers, attempt).await;
         }
         let begun = Instant::now();
+        let mut attempt = attempt.clone();
         let mut tries = 0;
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
                 let news = self.news();
-                match self.straight_or_late(attempt, tries).await {
+                match self.straight_or_late(&attempt, tries).await {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
                         if self.is_lone() {
-                            return self.persist(error, attempt).await;
+                            return self.persist(error, &attempt).await;
                         }
                         if self.news() != news {
                             // Many dial at the same time: the slow ones among them do not put the writer in doubt that
@@ -416,13 +417,14 @@ impl<DB: Engine> Connect for Failover<DB> {
             let mut turn = self.turn.lock().await;
             drop(waiting);
             if !self.in_doubt.load(Ordering::Acquire) {
-                // Somebody else has found it meanwhile.
+                // Somebody else has found it meanwhile, and that may have taken longer than a dial is given.
+                attempt = attempt.within(attempt.deadline.extended(self.spans.failover));
                 continue;
             }
             let answers = match &*turn {
                 // Somebody else has searched in vain since this attempt began.
                 Some((failed, answers)) if *failed >= begun => answers.clone(),
-                _ => match self.search(attempt).await {
+                _ => match self.search(&attempt).await {
                     Ok(wire) => return Ok(wire),
                     Err(answers) => {
                         *turn = Some((Instant::now(), answers.clone()));

@@ -70,3 +70,25 @@ async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
     assert_eq!(occupy(&proxy, 4).await?, backends, "and are used again");
     Ok(())
 }
+
+/// Case 34: the search takes longer than a dial is given, and whoever waited for it is served all the same.
+#[tokio::test]
+async fn a_search_longer_than_a_dial_serves_all_who_waited() -> Result<(), Error> {
+    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let seen = Recorder::default();
+    let proxy = proxy_for(&cluster).max_connections(4).borrow_timeout(SECOND).observer(seen.observer()).build()?;
+    occupy(&proxy, 4).await?;
+    cluster.node(0).kill().await;
+    let (_, served) = tokio::join!(
+        async {
+            tokio::time::sleep(2 * SECOND).await;
+            cluster.promote(1).await
+        },
+        occupy(&proxy, 4)
+    );
+    served?;
+    let searches = seen.count(|event| matches!(event, Event::WriterFound { .. }));
+    println!("{searches} searches, {} suspicions", suspicions(&seen));
+    assert_eq!((searches, suspicions(&seen)), (1, 1));
+    Ok(())
+}

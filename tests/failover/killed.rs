@@ -78,6 +78,7 @@ async fn a_pinned_session_is_told_that_its_state_is_gone() -> Result<(), Error> 
     cluster.fail_over(0, 1).await;
     for _ in 0..2 {
         let error = Error::from(sqlx::raw_sql("execute one").execute(&mut conn).await.unwrap_err());
+        println!("{:?}: {error}", error.outcome());
         assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
     }
     drop(conn);

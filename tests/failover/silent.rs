@@ -68,7 +68,7 @@ async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
 #[tokio::test]
 async fn a_black_hole_costs_bounded_time() -> Result<(), Error> {
     let stage = Stage::set(1).await;
-    let proxy = stage.proxy().failover_timeout(2 * SECOND).build()?;
+    let proxy = stage.proxy().failover_timeout(SECOND).build()?;
     let mut conn = proxy.get_connection().await?;
     insert(&mut conn, 1).await?;
     stage.ways[0].hang();
@@ -80,7 +80,7 @@ async fn a_black_hole_costs_bounded_time() -> Result<(), Error> {
         assert!(matches!(error, Error::NoWriter { .. }), "{error:?}");
     }
     println!("then: {:?}", began.elapsed());
-    assert!(began.elapsed() < 2 * BOUND);
+    assert!(began.elapsed() < BOUND);
     stage.ways[1].pass();
     stage.cluster.promote(1).await;
     insert(&mut conn, 5).await?;
