@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Proof, Wire};
-use crate::engine::{Engine, Flavour};
+use crate::engine::{Engine, Flavour, Survey};
 use crate::error::{Answer, Error, Phase, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -316,9 +316,14 @@ impl<DB: Engine> Connect for Failover<DB> {
 
     async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let begun = Instant::now();
+        // Those who waited for a search dial one after the other: the logins of all of them at once would be ahead of the
+        // first statement on the connection that was found, and that one serves them meanwhile.
+        let mut place_in_line = None;
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || !self.topology.has_others() {
-                match self.straight_or_late(attempt).await {
+                let dialled = self.straight_or_late(attempt).await;
+                drop(place_in_line.take());
+                match dialled {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
                         if !self.topology.has_others() {
@@ -337,6 +342,7 @@ impl<DB: Engine> Connect for Failover<DB> {
             drop(waiting);
             if !self.in_doubt.load(Ordering::Acquire) {
                 // Somebody else has found it meanwhile.
+                place_in_line = Some(turn);
                 continue;
             }
             let answers = match &*turn {
@@ -416,6 +422,13 @@ impl<DB: Engine> Scout for Search<'_, DB> {
 
     async fn wait(&self, wire: &mut Wire<DB>, bound: Duration) -> Result<Told, Error> {
         match DB::await_promotion(&mut wire.driver, bound).await {
+            // Its word is the proof, and somebody is waiting: the look at the neighbours takes as long as a statement,
+            // and is due at the connection's next check. Not where a name led to somebody, for who that is it has to say.
+            Ok(true) if self.candidates().members.iter().any(|member| member.address.is(&wire.at)) => {
+                self.failover.topology.learn(&wire.at, &Survey { in_recovery: false, ..Survey::default() });
+                wire.looked = None;
+                Ok(Told::Writer)
+            }
             Ok(true) => self.failover.look(wire).await,
             Ok(false) => Ok(Told::Reader),
             Err(error) => Err(Error::Database(error)),
