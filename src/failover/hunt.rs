@@ -36,7 +36,7 @@ const WAIT_BOUND: Duration = Duration::from_millis(900);
 
 /// Pauses before a candidate that refused is dialled again. The cap bounds what is added to a restart of the server.
 const PAUSE_BASE: Duration = Duration::from_millis(5);
-const PAUSE_CAP: Duration = Duration::from_millis(40);
+const PAUSE_CAP: Duration = Duration::from_millis(25);
 
 /// How often a source that is not a candidate is offered its turn.
 const CONSULT_EVERY: Duration = Duration::from_millis(500);

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::connector::{Access, Connector, Proof, Wire};
-use crate::engine::{Engine, Flavour};
+use crate::engine::{Engine, Flavour, Survey};
 use crate::error::{Answer, Error, Phase, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -387,10 +387,15 @@ impl<DB: Engine> Connect for Failover<DB> {
         let begun = Instant::now();
         let mut attempt = attempt.clone();
         let mut tries = 0;
+        // Those who waited for a search dial one after the other: the logins of all of them at once would be ahead of the
+        // first statement on the connection that was found, and that one serves them meanwhile.
+        let mut place_in_line = None;
         loop {
             if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
                 let news = self.news();
-                match self.straight_or_late(&attempt, tries).await {
+                let dialled = self.straight_or_late(&attempt, tries).await;
+                drop(place_in_line.take());
+                match dialled {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
                         if self.is_lone() {
@@ -419,6 +424,7 @@ impl<DB: Engine> Connect for Failover<DB> {
             if !self.in_doubt.load(Ordering::Acquire) {
                 // Somebody else has found it meanwhile, and that may have taken longer than a dial is given.
                 attempt = attempt.within(attempt.deadline.extended(self.spans.failover));
+                place_in_line = Some(turn);
                 continue;
             }
             let answers = match &*turn {
@@ -502,6 +508,13 @@ impl<DB: Engine> Scout for Search<'_, DB> {
 
     async fn wait(&self, wire: &mut Wire<DB>, bound: Duration) -> Result<Told, Error> {
         match DB::await_promotion(&mut wire.driver, bound).await {
+            // Its word is the proof, and somebody is waiting: the look at the neighbours takes as long as a statement,
+            // and is due at the connection's next check. Not where a name led to somebody, for who that is it has to say.
+            Ok(true) if self.candidates().members.iter().any(|member| member.address.is(&wire.at)) => {
+                self.failover.topology.learn(&wire.at, &Survey { in_recovery: false, ..Survey::default() });
+                wire.looked = None;
+                Ok(Told::Writer)
+            }
             Ok(true) => self.failover.look(wire).await,
             Ok(false) => Ok(Told::Reader),
             Err(error) => Err(Error::Database(error)),
