@@ -416,6 +416,7 @@ impl<DB: Engine> Connector<DB> {
                 }
                 self.clean(wire).await?;
             }
+            wire.unrest = None;
             Ok(())
         };
         restored.await.map_err(Error::Database)

@@ -1,9 +1,12 @@
 //! A physical connection, and what sessions have done to it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
 
 use crate::clock::Moment;
 use crate::engine::{Engine, Settings, Socket};
@@ -65,6 +68,8 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) hands: u64,
     pub(super) session: u64,
     pub(crate) soil: Soil,
+    /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
+    pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
     /// The server may have forgotten what the driver believes to be prepared.
     pub(crate) forgetful: bool,
 }
@@ -97,6 +102,7 @@ impl<DB: Engine> Wire<DB> {
             session: 0,
             soil: Soil::None,
             forgetful: false,
+            unrest: None,
         }
     }
 

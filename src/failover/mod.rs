@@ -492,6 +492,29 @@ struct Search<'a, DB: Engine> {
     attempt: &'a Attempt,
 }
 
+impl<DB: Engine> Search<'_, DB> {
+    /// For its role first, and only a reader for its neighbours: somebody is waiting for the writer, whose word is the
+    /// proof, and who has time for the rest at its connection's next check. Not where a name led to somebody, for who
+    /// that is it has to say.
+    async fn ask(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
+        if self.is_member(&wire.at) {
+            let asked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, Flavour::Plain)).await;
+            let survey = asked
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+                .map_err(Error::Database)?;
+            if !survey.in_recovery {
+                self.failover.topology.learn(&wire.at, &Survey { flavour: Flavour::Unknown, ..survey });
+                return Ok(Told::Writer);
+            }
+        }
+        self.failover.look(wire).await
+    }
+
+    fn is_member(&self, at: &Address) -> bool {
+        self.candidates().members.iter().any(|member| member.address.is(at))
+    }
+}
+
 impl<DB: Engine> Scout for Search<'_, DB> {
     type Conn = Wire<DB>;
 
@@ -502,16 +525,14 @@ impl<DB: Engine> Scout for Search<'_, DB> {
     async fn dial(&self, at: &Address, deadline: Deadline) -> Result<(Wire<DB>, Told), Error> {
         let place = Place { host: Some(at.host.clone()), port: Some(at.port) };
         let mut wire = self.failover.connector.reach(place, Access::ReadWrite, &self.attempt.within(deadline)).await?;
-        let told = self.failover.look(&mut wire).await?;
+        let told = self.ask(&mut wire).await?;
         Ok((wire, told))
     }
 
     async fn wait(&self, wire: &mut Wire<DB>, bound: Duration) -> Result<Told, Error> {
         match DB::await_promotion(&mut wire.driver, bound).await {
-            // Its word is the proof, and somebody is waiting: the look at the neighbours takes as long as a statement,
-            // and is due at the connection's next check. Not where a name led to somebody, for who that is it has to say.
-            Ok(true) if self.candidates().members.iter().any(|member| member.address.is(&wire.at)) => {
-                self.failover.topology.learn(&wire.at, &Survey { in_recovery: false, ..Survey::default() });
+            Ok(true) if self.is_member(&wire.at) => {
+                self.failover.topology.learn(&wire.at, &Survey::default());
                 wire.looked = None;
                 Ok(Told::Writer)
             }

@@ -12,10 +12,14 @@ mod settle;
 mod state;
 mod transaction;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::clock::Moment;
 use crate::config::PinningFilter;
@@ -51,7 +55,7 @@ pub struct Connection<DB: Engine> {
     id: u64,
     /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
     /// in this session's way.
-    parted: Option<u64>,
+    parted: Option<Parted>,
     /// Where this session last drew a number from a sequence: the connection, and how often it had changed hands.
     drawn: Option<Possession>,
 }
@@ -61,6 +65,13 @@ pub struct Connection<DB: Engine> {
 struct Possession {
     wire: u64,
     hands: u64,
+}
+
+/// A connection that a session has left in the middle of something.
+struct Parted {
+    wire: u64,
+    /// Closes when the connection is at rest, or gone.
+    at_rest: oneshot::Receiver<Infallible>,
 }
 
 /// A statement as its session sees it.
@@ -285,7 +296,34 @@ impl<DB: Engine> Connection<DB> {
     /// Gives the connection back as it is, in the middle of something.
     fn part(&mut self) {
         self.interrupted = false;
-        self.parted = self.lease.take().map(|mut lease| lease.conn().id);
+        if let Some(mut lease) = self.lease.take() {
+            let (unrest, at_rest) = oneshot::channel();
+            let wire = lease.conn();
+            wire.unrest = Some(unrest);
+            self.parted = Some(Parted { wire: wire.id, at_rest });
+        }
+    }
+
+    /// The connection that this session parted with, if it is still as it was left; otherwise it is waited for until
+    /// whoever has it has brought it to rest, and is theirs.
+    async fn reclaim(&mut self, purpose: Purpose) -> Option<Lease<Failover<DB>>> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        let deadline = Instant::now() + self.pool.borrow_timeout();
+        while let Some(Parted { wire, at_rest }) = &mut self.parted {
+            if matches!(at_rest.try_recv(), Err(oneshot::error::TryRecvError::Closed)) || Instant::now() >= deadline {
+                break;
+            }
+            let id = *wire;
+            let reclaimed = self.pool.reclaim(purpose, |wire| wire.id == id).await;
+            if reclaimed.is_some() {
+                self.parted = None;
+                return reclaimed;
+            }
+            // Whoever has it may be dropped too, and then it lies there again as it was.
+            let _ = timeout(LOOK_AGAIN, at_rest).await;
+        }
+        self.parted = None;
+        None
     }
 
     /// What a statement does to this session.
@@ -322,8 +360,8 @@ impl<DB: Engine> Connection<DB> {
         }
         if self.lease.is_none() {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
-            let reclaimed = match self.parted.take() {
-                Some(id) => Box::pin(self.pool.reclaim(purpose, |wire| wire.id == id)).await,
+            let reclaimed = match self.parted {
+                Some(_) => Box::pin(self.reclaim(purpose)).await,
                 None => None,
             };
             let mut lease = match reclaimed {

@@ -47,6 +47,7 @@ async fn a_herd_is_one_search() -> Result<(), Error> {
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).max_connections(LIMIT).observer(seen.observer()).build()?;
     write(&proxy, 0).await?;
+    cluster.wait_until_follows(1, 0).await;
     let (before, heard_before) = (logged(&cluster, LOGIN), logged(&cluster, SOCKET));
     cluster.node(0).kill().await;
     let herd = (1..=WAITERS).map(|n| {

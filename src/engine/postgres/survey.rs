@@ -23,6 +23,19 @@ macro_rules! sessions {
     };
 }
 
+/// A server that takes no writes: one that follows another, or that its configuration has made read-only, as the old side
+/// of a switchover. A session's, role's or database's own wish to read only says nothing about the server.
+macro_rules! is_reader {
+    () => {
+        "(pg_catalog.pg_is_in_recovery() or case \
+            when pg_catalog.current_setting('default_transaction_read_only') operator(pg_catalog.=) 'on' then exists \
+              (select from pg_catalog.pg_settings g \
+               where g.name operator(pg_catalog.=) 'default_transaction_read_only' \
+                 and g.source operator(pg_catalog.=) 'configuration file') \
+            else false end) as in_recovery"
+    };
+}
+
 /// Whether a function exists and may be called.
 macro_rules! offers {
     ($schema:literal, $function:literal) => {
@@ -40,7 +53,9 @@ macro_rules! offers {
 }
 
 const DETECT: &str = concat!(
-    "select pg_catalog.pg_is_in_recovery() as in_recovery, ",
+    "select ",
+    is_reader!(),
+    ", ",
     sessions!(),
     ", ",
     offers!("pg_catalog", "aurora_replica_status"),
@@ -49,12 +64,14 @@ const DETECT: &str = concat!(
     " as multi_az"
 );
 
-const PLAIN: &str = concat!("select pg_catalog.pg_is_in_recovery() as in_recovery, ", sessions!());
+const PLAIN: &str = concat!("select ", is_reader!(), ", ", sessions!());
 
 /// Columns: <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora_replica_status.html>. A member that has
 /// not reported for five minutes is gone; the server asked has no time of its own.
 const AURORA: &str = concat!(
-    "select pg_catalog.pg_is_in_recovery() as in_recovery, ",
+    "select ",
+    is_reader!(),
+    ", ",
     sessions!(),
     ", pg_catalog.aurora_db_instance_identifier()::pg_catalog.text as me, \
        s.server_id::pg_catalog.text as id, null::pg_catalog.text as host, null::pg_catalog.int8 as port, \
@@ -72,7 +89,9 @@ const AURORA: &str = concat!(
 /// The source is the writer; the writer itself names itself, or nobody:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts-connection-management.html>.
 const MULTI_AZ: &str = concat!(
-    "select pg_catalog.pg_is_in_recovery() as in_recovery, ",
+    "select ",
+    is_reader!(),
+    ", ",
     sessions!(),
     ", me.id as me, t.id::pg_catalog.text as id, t.endpoint::pg_catalog.text as host, t.port::pg_catalog.int8 as port, \
        t.id::pg_catalog.text operator(pg_catalog.=) \
@@ -162,11 +181,14 @@ pub(super) async fn await_promotion(conn: &mut PgConnection, bound: Duration) ->
         "do $lambda_rds$ declare ends pg_catalog.timestamptz := pg_catalog.clock_timestamp() \
            operator(pg_catalog.+) '{milliseconds} milliseconds'::pg_catalog.interval; \
          begin \
-           while pg_catalog.pg_is_in_recovery() and pg_catalog.clock_timestamp() operator(pg_catalog.<) ends loop \
+           while (pg_catalog.pg_is_in_recovery() or \
+                  pg_catalog.current_setting('default_transaction_read_only') operator(pg_catalog.=) 'on') \
+             and pg_catalog.clock_timestamp() operator(pg_catalog.<) ends loop \
              perform pg_catalog.pg_sleep(0.005); \
            end loop; \
          end $lambda_rds$ language plpgsql; \
-         select pg_catalog.pg_is_in_recovery() as in_recovery"
+         select {}",
+        is_reader!()
     );
     match conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text))).await {
         Ok(row) => row.try_get::<bool, _>("in_recovery").map(|in_recovery| !in_recovery),
