@@ -1,8 +1,9 @@
 //! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
-//! writer. `verdict` judges a failed statement, `hunt` searches for the new writer, `pulse` tells a silent host from a busy
-//! one. The first is pure, the others are generic over who goes and asks.
+//! writer. `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
+//! `hunt` asks all candidates, `pulse` tells a silent host from a busy one, `watch` looks at the members in between. The
+//! first is pure; `hunt` and `pulse` are generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.
@@ -10,7 +11,9 @@
 mod hunt;
 mod pulse;
 mod reader;
+mod search;
 mod verdict;
+mod watch;
 
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -18,18 +21,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
-use crate::connector::{Access, Connector, Proof, Wire};
-use crate::engine::{Engine, Flavour, Survey};
-use crate::error::{Answer, Error, Phase, chain};
+use crate::connector::{Connector, Proof, Wire};
+use crate::engine::{Engine, Flavour};
+use crate::error::{Answer, Error};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
-use crate::retry::{Backoff, Deadline};
-use crate::topology::{Address, Candidates, Change, Place, Topology};
+use crate::topology::{Address, Candidates, Change, Topology};
 
-use self::hunt::Scout;
 use self::pulse::Pulse;
 
 pub(crate) use self::hunt::Told;
@@ -39,9 +40,6 @@ pub(crate) use self::verdict::{Verdict, Work, judge};
 /// A look is one round trip, two the first time.
 const LOOK_BOUND: Duration = Duration::from_millis(500);
 
-/// A login at the known writer takes 5-50 ms. After this the others are asked as well, where there are others; the writer
-/// is one of those who are asked then, and gets more time with every attempt.
-const STRAIGHT_BOUND: Duration = Duration::from_millis(400);
 /// The first login of a cold environment, whose processor may be a small share of one.
 const FIRST_BOUND: Duration = Duration::from_secs(1);
 
@@ -55,10 +53,6 @@ pub(crate) struct Spans {
     /// Between two looks at the neighbours.
     pub(crate) watch: Duration,
 }
-
-/// Pauses between attempts at a server that is alone.
-const RESTART_BASE: Duration = Duration::from_millis(20);
-const RESTART_CAP: Duration = Duration::from_millis(250);
 
 /// The way to the writer, or to its readers.
 pub(crate) struct Failover<DB: Engine> {
@@ -242,40 +236,6 @@ impl<DB: Engine> Failover<DB> {
         self.topology.is_cluster_like() && looked.is_none_or(|looked| now.since(looked) >= self.spans.watch)
     }
 
-    /// To the writer that is known, or to where the target is said to be.
-    async fn straight(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let known = self.topology.writer();
-        let place = match known {
-            Some(writer) => Place { host: Some(writer.address.host), port: Some(writer.address.port) },
-            None => self.connector.home(attempt.deadline).await?,
-        };
-        let mut wire = self.connector.reach(place, Access::ReadWrite, attempt).await?;
-        self.topology.aim_first(&wire.at);
-        if !self.has_roles() || !self.topology.is_cluster_like() {
-            self.proven(&mut wire);
-            return Ok(wire);
-        }
-        attempt.enter(Phase::Setup);
-        match self.look(&mut wire).await? {
-            Told::Writer => {}
-            Told::Reader if self.is_alone(&wire.at) => self.solitary.store(true, Ordering::Relaxed),
-            told => return Err(changed_role(&wire.at, told)),
-        }
-        self.proven(&mut wire);
-        Ok(wire)
-    }
-
-    /// As [`straight`](Self::straight), but where there are others to ask a silent server is not waited for.
-    async fn straight_or_late(&self, attempt: &Attempt, tries: u32) -> Result<Wire<DB>, Error> {
-        if self.is_lone() || !self.has_roles() {
-            return self.straight(attempt).await;
-        }
-        let established = self.established.load(Ordering::Relaxed);
-        let bound = if established { STRAIGHT_BOUND } else { FIRST_BOUND };
-        let bound = bound.saturating_mul(2_u32.saturating_pow(tries));
-        self.straight(&attempt.within(attempt.deadline.within(bound))).await
-    }
-
     /// There is nobody to fail over to, nor anybody who would tell of others.
     fn is_lone(&self) -> bool {
         !self.topology.has_others() && !self.topology.is_cluster_like()
@@ -303,77 +263,8 @@ impl<DB: Engine> Failover<DB> {
         may_pass && somebody && self.has_roles()
     }
 
-    /// A server that is alone may be restarting, and its name may lead elsewhere in a moment.
-    async fn persist(&self, mut error: Error, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let attempt = attempt.within(attempt.deadline.within(self.spans.restart));
-        let mut pauses = Backoff::new(RESTART_BASE, RESTART_CAP, fastrand::Rng::new());
-        while self.is_worth_a_search(&error) {
-            let pause = pauses.next().unwrap_or(RESTART_CAP);
-            if pause >= attempt.deadline.remaining() {
-                break;
-            }
-            sleep(pause).await;
-            error = match self.straight(&attempt).await {
-                Ok(wire) => return Ok(wire),
-                Err(error) => error,
-            };
-        }
-        Err(error)
-    }
-
     fn heard(&self) -> MutexGuard<'_, Vec<Answer>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Searches, while nobody else does.
-    async fn search(&self, attempt: &Attempt) -> Result<Wire<DB>, Vec<Answer>> {
-        let _searching = Searching::new(&self.searching);
-        attempt.enter(Phase::Searching);
-        let deadline = Deadline::after(self.spans.failover);
-        let before = self.epoch();
-        self.heard().clear();
-        let mut wire = hunt::hunt(&Search { failover: self, attempt }, deadline).await?;
-        self.proven(&mut wire);
-        let (host, elapsed) = (wire.at.to_string(), deadline.spent());
-        self.events.emit(&Event::WriterFound { host, moved: self.epoch() != before, epoch: self.epoch(), elapsed });
-        Ok(wire)
-    }
-
-    /// Offers the RDS API its turn, and counts the fleet for it where there is a connection to count on.
-    pub(crate) async fn watch(&self, wire: Option<&mut Wire<DB>>, deadline: Deadline) {
-        let Some(wire) = wire else {
-            self.consult(false, deadline).await;
-            return;
-        };
-        // What a look finds shows in the topology; that it failed, in the connection's next check.
-        if self.is_due(wire.looked) {
-            let _ = self.look(wire).await;
-        }
-        if self.consult(true, deadline).await == Consulted::CountFirst {
-            let _ = self.look(wire).await;
-            self.consult(false, deadline).await;
-        }
-    }
-
-    #[cfg(feature = "rds-api")]
-    async fn consult(&self, can_count: bool, deadline: Deadline) -> Consulted {
-        use crate::topology::Watched;
-        let heard = self.topology.watch(can_count, deadline).await;
-        if matches!(heard, Watched::CountFirst) {
-            return Consulted::CountFirst;
-        }
-        if matches!(heard, Watched::Heard(Change::Doubt)) && !self.in_doubt.load(Ordering::Acquire) {
-            let at = self.topology.writer().map(|writer| writer.address);
-            let unknown = || Address::new("the writer", 0);
-            self.doubt(&at.unwrap_or_else(unknown), "the RDS API names another writer");
-        }
-        Consulted::Done
-    }
-
-    #[cfg(not(feature = "rds-api"))]
-    #[expect(clippy::unused_async, reason = "there is nobody to ask without the API")]
-    async fn consult(&self, _: bool, _: Deadline) -> Consulted {
-        Consulted::Done
     }
 }
 
@@ -381,64 +272,9 @@ impl<DB: Engine> Connect for Failover<DB> {
     type Conn = Wire<DB>;
 
     async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        if let Some(readers) = &self.readers {
-            return self.connect_reader(readers, attempt).await;
-        }
-        let begun = Instant::now();
-        let mut attempt = attempt.clone();
-        let mut tries = 0;
-        // Those who waited for a search dial one after the other: the logins of all of them at once would be ahead of the
-        // first statement on the connection that was found, and that one serves them meanwhile.
-        let mut place_in_line = None;
-        loop {
-            if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
-                let news = self.news();
-                let dialled = self.straight_or_late(&attempt, tries).await;
-                drop(place_in_line.take());
-                match dialled {
-                    Ok(wire) => return Ok(wire),
-                    Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
-                        if self.is_lone() {
-                            return self.persist(error, &attempt).await;
-                        }
-                        if self.news() != news {
-                            // Many dial at the same time: the slow ones among them do not put the writer in doubt that
-                            // a quick one has just proven, nor the new one when the old one is given up.
-                            if attempt.deadline.remaining().is_zero() {
-                                return Err(error);
-                            }
-                            tries += 1;
-                            continue;
-                        }
-                        let at = self.topology.writer().map(|writer| writer.address);
-                        let unknown = || Address::new("the target", 0);
-                        self.doubt(&at.unwrap_or_else(unknown), &chain(&error));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            attempt.enter(Phase::Searching);
-            let waiting = Searching::new(&self.searching);
-            let mut turn = self.turn.lock().await;
-            drop(waiting);
-            if !self.in_doubt.load(Ordering::Acquire) {
-                // Somebody else has found it meanwhile, and that may have taken longer than a dial is given.
-                attempt = attempt.within(attempt.deadline.extended(self.spans.failover));
-                place_in_line = Some(turn);
-                continue;
-            }
-            let answers = match &*turn {
-                // Somebody else has searched in vain since this attempt began.
-                Some((failed, answers)) if *failed >= begun => answers.clone(),
-                _ => match self.search(&attempt).await {
-                    Ok(wire) => return Ok(wire),
-                    Err(answers) => {
-                        *turn = Some((Instant::now(), answers.clone()));
-                        answers
-                    }
-                },
-            };
-            return Err(Error::NoWriter { elapsed: begun.elapsed(), answers });
+        match &self.readers {
+            Some(readers) => self.connect_reader(readers, attempt).await,
+            None => self.connect_writer(attempt).await,
         }
     }
 
@@ -486,103 +322,10 @@ impl<DB: Engine> Connect for Failover<DB> {
     }
 }
 
-/// One search's way of asking.
-struct Search<'a, DB: Engine> {
-    failover: &'a Failover<DB>,
-    attempt: &'a Attempt,
-}
-
-impl<DB: Engine> Search<'_, DB> {
-    /// For its role first, and only a reader for its neighbours: somebody is waiting for the writer, whose word is the
-    /// proof, and who has time for the rest at its connection's next check. Not where a name led to somebody, for who
-    /// that is it has to say.
-    async fn ask(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
-        if self.is_member(&wire.at) {
-            let asked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, Flavour::Plain)).await;
-            let survey = asked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-                .map_err(Error::Database)?;
-            if !survey.in_recovery {
-                self.failover.topology.learn(&wire.at, &Survey { flavour: Flavour::Unknown, ..survey });
-                return Ok(Told::Writer);
-            }
-        }
-        self.failover.look(wire).await
-    }
-
-    fn is_member(&self, at: &Address) -> bool {
-        self.candidates().members.iter().any(|member| member.address.is(at))
-    }
-}
-
-impl<DB: Engine> Scout for Search<'_, DB> {
-    type Conn = Wire<DB>;
-
-    fn candidates(&self) -> Candidates {
-        self.failover.topology.candidates()
-    }
-
-    async fn dial(&self, at: &Address, deadline: Deadline) -> Result<(Wire<DB>, Told), Error> {
-        let place = Place { host: Some(at.host.clone()), port: Some(at.port) };
-        let mut wire = self.failover.connector.reach(place, Access::ReadWrite, &self.attempt.within(deadline)).await?;
-        let told = self.ask(&mut wire).await?;
-        Ok((wire, told))
-    }
-
-    async fn wait(&self, wire: &mut Wire<DB>, bound: Duration) -> Result<Told, Error> {
-        match DB::await_promotion(&mut wire.driver, bound).await {
-            Ok(true) if self.is_member(&wire.at) => {
-                self.failover.topology.learn(&wire.at, &Survey::default());
-                wire.looked = None;
-                Ok(Told::Writer)
-            }
-            Ok(true) => self.failover.look(wire).await,
-            Ok(false) => Ok(Told::Reader),
-            Err(error) => Err(Error::Database(error)),
-        }
-    }
-
-    async fn consult(&self, deadline: Deadline) {
-        self.failover.consult(false, deadline).await;
-    }
-
-    fn heard(&self, answer: Answer) {
-        let mut heard = self.failover.heard();
-        heard.retain(|known| known.host != answer.host);
-        heard.push(answer);
-    }
-}
-
 fn changed_role(at: &Address, told: Told) -> Error {
     let role = if told == Told::Reader { "a reader" } else { "the writer" };
     let message = format!("{at} is {role}");
     Error::Database(sqlx::Error::Protocol(message))
-}
-
-/// What became of the RDS API's turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Consulted {
-    /// It was asked, or it was not its turn.
-    Done,
-    /// The fleet has to be counted before it is asked.
-    #[cfg_attr(not(feature = "rds-api"), allow(dead_code, reason = "there is nobody to ask without the API"))]
-    CountFirst,
-}
-
-/// Counts those who search, or wait for one who does.
-struct Searching<'a>(&'a AtomicUsize);
-
-impl<'a> Searching<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Searching<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The engine's question to a host.

@@ -99,6 +99,7 @@ async fn a_new_writer_that_is_starting_is_waited_for() -> Result<(), Error> {
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     write(&proxy, 1).await?;
+    cluster.wait_until_follows(1, 0).await;
     let last = cluster.node(1).admin().await;
     cluster.node(1).begin_shutdown();
     cluster.node(0).kill().await;
