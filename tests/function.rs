@@ -128,6 +128,6 @@ async fn a_handler_error_names_the_variant_and_the_causes() {
     assert!(error.message.contains("relation \"orders\" does not exist"), "{error:?}");
     stage.server.stop().await;
     let error = environment.invoke(json!({"item": "x"})).await.result.expect_err("no server");
-    assert_eq!(error.error_type, "lambda_rds::Error::Unreachable");
+    assert_eq!(error.error_type, "lambda_rds::Error::Unreachable", "{error:?}");
     assert!(error.message.contains("nothing listens on that port"), "{error:?}");
 }

@@ -77,6 +77,8 @@ pub(crate) struct Failover<DB: Engine> {
     /// The target is a reader, and tells of nobody else: whoever configured it means it.
     solitary: AtomicBool,
     searching: AtomicUsize,
+    /// Attempts at a server that is alone and does not answer.
+    persisting: AtomicUsize,
     /// Held by the one who searches: when the last search failed, and what everybody said.
     turn: tokio::sync::Mutex<Option<(Instant, Vec<Answer>)>>,
     /// What the search under way has heard so far, for those who cannot wait for its end.
@@ -106,6 +108,7 @@ impl<DB: Engine> Failover<DB> {
             established: AtomicBool::new(false),
             solitary: AtomicBool::new(false),
             searching: AtomicUsize::new(0),
+            persisting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
             heard: Mutex::default(),
         }
@@ -293,7 +296,7 @@ impl<DB: Engine> Connect for Failover<DB> {
     }
 
     fn obstacle(&self, waited: Duration) -> Option<Error> {
-        let searches = self.searching.load(Ordering::Relaxed) > 0;
+        let searches = self.searching.load(Ordering::Relaxed) + self.persisting.load(Ordering::Relaxed) > 0;
         searches.then(|| Error::NoWriter { elapsed: waited, answers: self.heard().clone() })
     }
 

@@ -121,8 +121,11 @@ impl<DB: Engine> Failover<DB> {
     /// A server that is alone may be restarting, and its name may lead elsewhere in a moment.
     async fn persist(&self, mut error: Error, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let attempt = attempt.within(attempt.deadline.within(self.spans.restart));
+        let _persisting = Searching::new(&self.persisting);
         let mut pauses = Backoff::new(RESTART_BASE, RESTART_CAP, fastrand::Rng::new());
         while self.is_worth_a_search(&error) {
+            let host = self.connector.last_login().unwrap_or_default();
+            *self.heard() = vec![Answer { host, answer: chain(&error) }];
             let pause = pauses.next().unwrap_or(RESTART_CAP);
             if pause >= attempt.deadline.remaining() {
                 break;

@@ -154,7 +154,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
 
     /// How long the search for a new writer may take; those who wait for it wait so long too, and not only for
     /// `borrow_timeout`. Never past the invocation's deadline. Default: 60 s, within which Aurora with a reader and a
-    /// Multi-AZ DB cluster promise one; where there is nobody to fail over to, 3 s for a restart.
+    /// Multi-AZ DB cluster promise one; where there is nobody to fail over to, 2 s, for a hiccup.
     pub fn failover_timeout(mut self, span: Duration) -> Self {
         self.config.failover_timeout = Some(span);
         self
