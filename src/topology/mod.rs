@@ -4,7 +4,10 @@
 //! `order` whom a hunt asks first, `economy` when the RDS API may be asked. All of these are pure. [`Topology`] holds the
 //! one snapshot of a proxy; [`Endpoint`] is the first place to dial.
 
-#![allow(dead_code, unused_imports, reason = "for the hunt")]
+#![cfg_attr(
+    not(feature = "rds-api"),
+    allow(dead_code, reason = "what the watch on the RDS API needs has no user without it")
+)]
 
 mod economy;
 mod member;
@@ -21,11 +24,13 @@ mod watch;
 use crate::error::Error;
 use crate::retry::Deadline;
 
-pub(crate) use member::{Address, Member, Role};
-pub(crate) use order::{Candidate, Candidates};
+pub(crate) use member::Address;
+#[cfg(test)]
+pub(crate) use order::Candidate;
+pub(crate) use order::Candidates;
 #[cfg(feature = "rds-api")]
 pub(crate) use rds_api::Lookup;
-pub(crate) use snapshot::{Change, Writer};
+pub(crate) use snapshot::Change;
 #[cfg(feature = "rds-api")]
 pub(crate) use state::Watched;
 pub(crate) use state::{Target, Topology};

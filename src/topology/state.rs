@@ -165,10 +165,6 @@ impl Topology {
         order::candidates(&state.snapshot, endpoint.as_ref(), state.rules.port)
     }
 
-    pub(crate) fn members(&self) -> Vec<Member> {
-        self.state().snapshot.members().to_vec()
-    }
-
     /// How often another writer was proven.
     pub(crate) fn epoch(&self) -> u64 {
         self.state().snapshot.epoch()
