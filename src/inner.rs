@@ -81,7 +81,7 @@ impl Map {
 }
 
 fn line(survey: &Survey) -> String {
-    let role = if survey.in_recovery { "reader" } else { "writer" };
+    let role = if survey.is_reader { "reader" } else { "writer" };
     let mut line = format!("{role} {:?}", survey.flavour);
     if let Some(me) = &survey.me {
         let _ = write!(line, " {me}");

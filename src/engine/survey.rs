@@ -20,8 +20,9 @@ pub enum Flavour {
 /// What one server said in one round trip.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// False on the connection that asked is the one proof that its server is the writer.
-    pub(crate) in_recovery: bool,
+    /// It follows another server, or its configuration has made it read-only. False on the connection that asked is the
+    /// one proof that its server is the writer.
+    pub(crate) is_reader: bool,
     /// What was found, or that what was expected was right.
     pub(crate) flavour: Flavour,
     /// The server's own identifier, among those of `sightings`.

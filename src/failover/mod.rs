@@ -193,7 +193,7 @@ impl<DB: Engine> Failover<DB> {
                 .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
                 .map_err(Error::Database)?;
             // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
-            if survey.in_recovery || self.topology.epoch() == before {
+            if survey.is_reader || self.topology.epoch() == before {
                 break survey;
             }
         };
@@ -205,7 +205,7 @@ impl<DB: Engine> Failover<DB> {
             }
             _ => {}
         }
-        Ok(if survey.in_recovery { Told::Reader } else { Told::Writer })
+        Ok(if survey.is_reader { Told::Reader } else { Told::Writer })
     }
 
     /// The role that is wanted.

@@ -170,7 +170,7 @@ impl<DB: Engine> Search<'_, DB> {
             let survey = asked
                 .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
                 .map_err(Error::Database)?;
-            if !survey.in_recovery {
+            if !survey.is_reader {
                 self.failover.topology.learn(&wire.at, &Survey { flavour: Flavour::Unknown, ..survey });
                 return Ok(Told::Writer);
             }

@@ -91,11 +91,11 @@ mod tests {
         View { members: members.iter().map(listed).collect(), ..View::default() }
     }
 
-    fn says(me: &str, in_recovery: bool, writer: Option<&str>) -> Survey {
+    fn says(me: &str, is_reader: bool, writer: Option<&str>) -> Survey {
         let seen = |id: &str, writer| Sighting { id: id.to_owned(), writer, ..Sighting::default() };
         let sightings = ["a", "b", "c", "d"].map(|id| seen(id, writer == Some(id)));
         let me = Some(me.to_owned());
-        Survey { in_recovery, flavour: Flavour::Aurora, me, sightings: sightings.into(), sessions: None }
+        Survey { is_reader, flavour: Flavour::Aurora, me, sightings: sightings.into(), sessions: None }
     }
 
     fn order(snapshot: &Snapshot) -> String {

@@ -96,7 +96,7 @@ impl Snapshot {
         }
         let before = self.outline(rules.port);
         let me = self.me(at, survey, rules.port);
-        if !survey.in_recovery && !survey.sightings.is_empty() {
+        if !survey.is_reader && !survey.sightings.is_empty() {
             let seen: Vec<String> = survey.sightings.iter().map(identifier).collect();
             self.members.retain(|member| {
                 member.source == Source::Given || seen.contains(&member.id) || me.as_ref() == Some(&member.id)
@@ -105,8 +105,8 @@ impl Snapshot {
         for sighting in &survey.sightings {
             self.sight(sighting, rules);
         }
-        self.note_role(me.as_deref(), survey.in_recovery);
-        let change = match survey.in_recovery {
+        self.note_role(me.as_deref(), survey.is_reader);
+        let change = match survey.is_reader {
             false => self.prove(me, at),
             true => self.refute(me, at, survey),
         };
@@ -227,11 +227,11 @@ impl Snapshot {
         self.members.last_mut()
     }
 
-    fn note_role(&mut self, me: Option<&str>, in_recovery: bool) {
+    fn note_role(&mut self, me: Option<&str>, is_reader: bool) {
         for member in &mut self.members {
             if me == Some(member.id.as_str()) {
-                member.role = if in_recovery { Role::Reader } else { Role::Writer };
-            } else if !in_recovery && member.role == Role::Writer {
+                member.role = if is_reader { Role::Reader } else { Role::Writer };
+            } else if !is_reader && member.role == Role::Writer {
                 member.role = Role::Unknown;
             }
         }

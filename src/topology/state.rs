@@ -116,7 +116,7 @@ impl Topology {
         let now = self.clock.now();
         let State { snapshot, economy, rules, .. } = &mut *self.state();
         let change = snapshot.learn(at, survey, rules);
-        if !survey.in_recovery {
+        if !survey.is_reader {
             economy.settle();
             if let Some(sessions) = survey.sessions {
                 economy.count(sessions, now);

@@ -32,7 +32,7 @@ macro_rules! is_reader {
               (select from pg_catalog.pg_settings g \
                where g.name operator(pg_catalog.=) 'default_transaction_read_only' \
                  and g.source operator(pg_catalog.=) 'configuration file') \
-            else false end) as in_recovery"
+            else false end) as is_reader"
     };
 }
 
@@ -149,7 +149,7 @@ fn read(rows: &[PgRow], flavour: Flavour) -> Result<Survey, Error> {
     let first = rows.first().ok_or(Error::RowNotFound)?;
     let sessions: i64 = first.try_get("sessions")?;
     let mut survey = Survey {
-        in_recovery: first.try_get("in_recovery")?,
+        is_reader: first.try_get("is_reader")?,
         flavour,
         sessions: u32::try_from(sessions).ok(),
         ..Survey::default()
@@ -191,7 +191,7 @@ pub(super) async fn await_promotion(conn: &mut PgConnection, bound: Duration) ->
         is_reader!()
     );
     match conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text))).await {
-        Ok(row) => row.try_get::<bool, _>("in_recovery").map(|in_recovery| !in_recovery),
+        Ok(row) => row.try_get::<bool, _>("is_reader").map(|is_reader| !is_reader),
         // The user's own statement_timeout is shorter: it was a reader until then.
         Err(error) if error.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some("57014") => {
             Ok(false)

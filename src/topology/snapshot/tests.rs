@@ -23,7 +23,7 @@ fn endpoint() -> Address {
 }
 
 /// What an Aurora member says: `*` marks whom it takes for the writer.
-fn says(me: &str, in_recovery: bool, members: &[&str]) -> Survey {
+fn says(me: &str, is_reader: bool, members: &[&str]) -> Survey {
     let sighting = |text: &&str| Sighting {
         id: text.trim_start_matches('*').to_owned(),
         writer: text.starts_with('*'),
@@ -31,7 +31,7 @@ fn says(me: &str, in_recovery: bool, members: &[&str]) -> Survey {
         ..Sighting::default()
     };
     Survey {
-        in_recovery,
+        is_reader,
         flavour: Flavour::Aurora,
         me: Some(me.to_owned()),
         sightings: members.iter().map(sighting).collect(),
@@ -157,7 +157,7 @@ fn who_is_not_in_the_writers_view_is_gone_unless_given() {
 fn a_server_that_tells_of_nobody_drops_nobody() {
     let mut snapshot = Snapshot::default();
     snapshot.hear(&api(&["*a", "b"]), &rules());
-    let alone = Survey { in_recovery: false, flavour: Flavour::Plain, ..Survey::default() };
+    let alone = Survey { is_reader: false, flavour: Flavour::Plain, ..Survey::default() };
     assert_eq!(snapshot.learn(&at("a"), &alone, &rules()), Change::Found);
     assert_eq!((ids(&snapshot), writer(&snapshot)), (vec!["a", "b"], proven("a")), "known by its address");
     snapshot.hear(&api(&["*a"]), &rules());
@@ -167,7 +167,7 @@ fn a_server_that_tells_of_nobody_drops_nobody() {
 #[test]
 fn a_plain_server_is_its_address() {
     let mut snapshot = Snapshot::default();
-    let alone = |in_recovery| Survey { in_recovery, flavour: Flavour::Plain, ..Survey::default() };
+    let alone = |is_reader| Survey { is_reader, flavour: Flavour::Plain, ..Survey::default() };
     let at = Address::new("db.example.com", PORT);
     snapshot.learn(&at, &alone(false), &rules());
     assert_eq!(writer(&snapshot), proven("db.example.com:5432"));
@@ -186,7 +186,7 @@ fn a_multi_az_clusters_resource_ids_are_translated() {
         lag: None,
     };
     let survey = Survey {
-        in_recovery: false,
+        is_reader: false,
         flavour: Flavour::MultiAzCluster,
         me: Some("db-AAA".to_owned()),
         sightings: vec![sighting("db-AAA", "a", true), sighting("db-BBB", "b", false)],
