@@ -44,7 +44,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(feature = "postgres"),
+    not(any(feature = "postgres", feature = "mysql")),
     allow(
         dead_code,
         unused_imports,
@@ -101,8 +101,13 @@ pub use session::{Connection, Transaction};
 #[cfg(all(feature = "postgres", feature = "_bench"))]
 #[doc(hidden)]
 pub use engine::postgres::inspect;
+#[cfg(feature = "mysql")]
+pub use proxy::MySqlProxy;
 #[cfg(feature = "postgres")]
 pub use proxy::PgProxy;
+/// MySQL, as sqlx names it.
+#[cfg(feature = "mysql")]
+pub use sqlx::MySql;
 /// PostgreSQL, as sqlx names it.
 #[cfg(feature = "postgres")]
 pub use sqlx::Postgres;

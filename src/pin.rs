@@ -40,21 +40,43 @@ pub enum PinCause {
     Library,
     /// A procedure or a block of code, which may do anything to the session.
     Procedure,
+    /// A variable of the session's own: `@x`.
+    UserVariable,
+    /// Tables locked by the session: `LOCK TABLES`.
+    TableLock,
+    /// A table opened with `HANDLER`.
+    Handler,
     /// A setting whose name or value the text does not tell, or that cannot be moved to another connection.
     Setting,
 }
 
-impl PinCause {
-    /// Whether a transaction may be open or over by what it stands for, unseen.
-    pub(crate) fn may_control(self) -> bool {
-        matches!(self, Self::HandedOut | Self::UnknownStatement | Self::RawTransaction | Self::SeveralStatements)
-    }
+/// What sessions may have left on a connection, from nothing to anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_enums, reason = "sealed in with the trait that speaks of it")]
+#[allow(unnameable_types, reason = "sealed in with the trait that speaks of it")]
+pub enum Soil {
+    /// Nothing.
+    #[default]
+    None,
+    /// What the server can take away, and what the driver has prepared stays good.
+    Traces,
+    /// What the server can take away.
+    Unknown,
+    /// What nothing takes away.
+    Indelible,
+}
 
+impl PinCause {
     /// Whether a statement can take away all that it stands for.
     pub(crate) fn can_end(self) -> bool {
         matches!(
             self,
-            Self::TemporaryObject | Self::AdvisoryLock | Self::Listen | Self::PreparedStatement | Self::HoldableCursor
+            Self::TemporaryObject
+                | Self::AdvisoryLock
+                | Self::Listen
+                | Self::PreparedStatement
+                | Self::HoldableCursor
+                | Self::TableLock
         )
     }
 }
@@ -89,6 +111,9 @@ impl fmt::Display for PinReason {
             PinCause::HoldableCursor => "a cursor that outlives its transaction",
             PinCause::Library => "a library loaded",
             PinCause::Procedure => "a procedure or a block of code",
+            PinCause::UserVariable => "a variable of the session",
+            PinCause::TableLock => "tables locked by the session",
+            PinCause::Handler => "a table opened with HANDLER",
             PinCause::Setting => "a setting that cannot be followed",
         };
         write!(f, "{cause}: {}", self.statement)
@@ -99,7 +124,7 @@ impl fmt::Display for PinReason {
 ///
 /// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, an apostrophe
 /// in a comment), and a wrong guess shows the next one.
-fn shorten(sql: &str) -> String {
+pub(crate) fn shorten(sql: &str) -> String {
     let tag = |after: &str| !after.starts_with(|next: char| next.is_ascii_digit());
     let literal = sql.char_indices().find(|(at, found)| match found {
         '\'' => true,

@@ -26,7 +26,7 @@ const NEW_PASSWORD: &str = "app-secret-2";
 
 /// A proxy for this secret on this server.
 fn with_secret(server: &Server, aws: &Aws) -> ProxyBuilder<Postgres> {
-    Proxy::builder()
+    PgProxy::builder()
         .host(server.host())
         .port(server.port())
         .database("app")
@@ -211,7 +211,7 @@ async fn a_secret_may_bring_host_port_and_database() {
             "engine": "postgres", "host": server.host(), "port": port, "dbname": "app",
             "username": "app", "password": APP_PASSWORD,
         }));
-        let builder = || Proxy::builder().secret(SECRET).aws_config(aws.sdk_config()).ca_pem(server.ca_pem());
+        let builder = || PgProxy::builder().secret(SECRET).aws_config(aws.sdk_config()).ca_pem(server.ca_pem());
         let proxy = builder().build().unwrap();
         let mut conn = proxy.get_connection().await.unwrap();
         let database: String =
@@ -282,7 +282,7 @@ impl CredentialsProvider for Vault {
 }
 
 fn with_provider(server: &Server, provider: impl CredentialsProvider) -> ProxyBuilder<Postgres> {
-    let place = Proxy::builder().host(server.host()).port(server.port()).database("app");
+    let place = PgProxy::builder().host(server.host()).port(server.port()).database("app");
     place.ca_pem(server.ca_pem()).credentials(provider)
 }
 

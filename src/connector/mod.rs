@@ -20,12 +20,13 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, Cre
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Settings, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
+use crate::pin::Soil;
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
 
-pub(crate) use self::wire::{Access, Proof, Soil, Wire};
+pub(crate) use self::wire::{Access, Proof, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -155,6 +156,7 @@ impl<DB: Engine> Connector<DB> {
             // Told apart on the server, so that one can be cancelled and not another.
             read_only: false,
             application_name: format!("{} #{:08x}", self.application_name, fastrand::u32(..)),
+            is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
             orphans: (!self.config.via_proxy).then(|| Orphans {
                 idle: self.config.idle_timeout(),
@@ -193,8 +195,8 @@ impl<DB: Engine> Connector<DB> {
     async fn dial_within(&self, login: &Login, deadline: Deadline) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
-        let driver = match dialled {
-            Ok(Ok(driver)) => driver,
+        let (driver, name) = match dialled {
+            Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => return Err(Failure { source: Some(error), reached: tap.reached() }),
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
         };
@@ -209,7 +211,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        Ok(Wire::new(driver, socket, login.application_name.clone(), at, peer))
+        Ok(Wire::new(driver, socket, name, at, peer, DB::home(login)))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -281,21 +283,37 @@ impl<DB: Engine> Connector<DB> {
     /// Brings a connection on which a statement was dropped to rest: reads what comes, and cancels the statement on the
     /// server when that takes long. Returns the statement's late error. Bounded by the caller.
     pub(crate) async fn come_to_rest(&self, wire: &mut Wire<DB>) -> Result<Option<sqlx::Error>, sqlx::Error> {
+        wire.exchanges += 1;
+        if wire.out_of_step {
+            // Only what the server does can be ended; what it answers, nobody would understand.
+            self.cancel(wire.at.clone(), wire.name.clone(), &AtomicBool::new(false)).await;
+            return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
+        }
         if let Ok(drained) = timeout(PATIENCE, DB::drain(&mut wire.driver)).await {
             return drained;
         }
         // Without an answer the drain goes on; its bound is the caller's.
-        let cancel = Box::pin(self.cancel(wire.at.clone(), wire.name.clone()));
-        let drain = DB::drain(&mut wire.driver);
-        match select(pin!(drain), cancel).await {
-            Either::Left((drained, _)) => drained,
-            Either::Right(((), drain)) => drain.await,
-        }
+        let sent = AtomicBool::new(false);
+        let drained = {
+            let cancel = Box::pin(self.cancel(wire.at.clone(), wire.name.clone(), &sent));
+            let drain = DB::drain(&mut wire.driver);
+            match select(pin!(drain), cancel).await {
+                // A cancel that is on its way would hit whatever comes next.
+                Either::Left((drained, cancel)) if sent.load(Ordering::Relaxed) => {
+                    cancel.await;
+                    drained?
+                }
+                Either::Left((drained, _)) => return drained,
+                Either::Right(((), drain)) => return drain.await,
+            }
+        };
+        let later = DB::drain(&mut wire.driver).await?;
+        Ok(drained.or(later))
     }
 
     /// Cancels over a connection of its own, which may be one more than `max_connections` for a moment. What fails
     /// here shows in the drain that waits beside it.
-    async fn cancel(&self, at: Address, name: String) {
+    async fn cancel(&self, at: Address, name: String, sent: &AtomicBool) {
         if self.config.via_proxy {
             // A pooler in between has sessions of its own.
             return;
@@ -305,6 +323,7 @@ impl<DB: Engine> Connector<DB> {
         let Ok(credentials) = self.provider.credentials(&request).await else { return };
         let Ok(login) = self.login(&request, &credentials) else { return };
         let Ok(mut side) = self.dial_within(&login, deadline).await else { return };
+        sent.store(true, Ordering::Relaxed);
         let cancelled = DB::cancel(&mut side.driver, &name).await;
         if let Err(error) = cancelled {
             self.events.emit(&Event::CancelFailed { error: chain(&error) });
@@ -397,7 +416,9 @@ impl<DB: Engine> Connector<DB> {
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
-                if self.config.via_proxy {
+                if !DB::ROLLBACK_RESETS {
+                    // They are what they were.
+                } else if self.config.via_proxy {
                     // Taken back before any commit.
                     wire.applied = before;
                 } else if wire.applied != before {

@@ -10,21 +10,8 @@ use tokio::sync::oneshot;
 
 use crate::clock::Moment;
 use crate::engine::{Engine, Settings, Socket};
+use crate::pin::Soil;
 use crate::topology::Address;
-
-/// What sessions may have left on a connection, from nothing to anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Soil {
-    /// Nothing.
-    #[default]
-    None,
-    /// What the server can take away, and what the driver has prepared stays good.
-    Traces,
-    /// What the server can take away.
-    Unknown,
-    /// What nothing takes away.
-    Indelible,
-}
 
 /// What the sessions of a login may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +48,14 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) open: Option<Settings>,
     /// What is set on it that differs from the login, and from what `init_query` set.
     pub(crate) applied: Settings,
+    /// What takes a setting back to what it was at login, where the engine has no word for that.
+    pub(crate) home: Settings,
+    /// How many exchanges there were on it, this crate's own included.
+    pub(crate) exchanges: u64,
+    /// The driver would misread what is still on its way.
+    pub(crate) out_of_step: bool,
     pub(crate) id: u64,
-    /// What the server calls it: `application_name`, and no other connection's.
+    /// What the server calls it, and no other connection.
     pub(super) name: String,
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
@@ -84,6 +77,7 @@ impl<DB: Engine> Wire<DB> {
         name: String,
         at: Address,
         peer: Option<SocketAddr>,
+        home: Settings,
     ) -> Self {
         Self {
             at,
@@ -96,6 +90,9 @@ impl<DB: Engine> Wire<DB> {
             socket,
             open: None,
             applied: Settings::default(),
+            home,
+            exchanges: 0,
+            out_of_step: false,
             id: WIRES.fetch_add(1, Ordering::Relaxed),
             name,
             hands: 0,

@@ -4,12 +4,15 @@
 //! session, what an error means.
 #![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
-mod lexer;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod repeat;
+mod series;
 mod socket;
 mod survey;
+mod token;
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,7 +20,7 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 
 use crate::config::Tls;
-use crate::pin::PinCause;
+use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 use crate::redacted::Redacted;
 
@@ -27,7 +30,7 @@ pub type Settings = std::sync::Arc<std::collections::BTreeMap<String, String>>;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 
-/// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres).
+/// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).
 ///
 /// Sealed: an engine is more than its driver, and this crate knows the rest of each.
 pub trait Engine: Driver {}
@@ -49,6 +52,8 @@ pub struct Login {
     /// Its sessions may not write, whatever the server would allow.
     pub(crate) read_only: bool,
     pub(crate) statement_cache_capacity: Option<usize>,
+    /// The password is a token that the server reads as it is: it may be sent so, over TLS only.
+    pub(crate) is_token: bool,
     /// What the server is told to give up on; `None` where a pooler in between would not understand.
     pub(crate) orphans: Option<Orphans>,
 }
@@ -77,6 +82,10 @@ pub struct Class<'a> {
     pub(crate) ends: Option<PinEnd>,
     /// The same text may have another shape of answer in another session: it is not kept prepared.
     pub(crate) shifting: bool,
+    /// It commits the transaction that is open, before it is executed, whatever becomes of it.
+    pub(crate) commits: bool,
+    /// Several statements, of which the first may be done when a later one is refused.
+    pub(crate) several: bool,
 }
 
 /// Transaction control as text.
@@ -148,6 +157,8 @@ pub enum Setting<'a> {
     Reset(Name<'a>),
     /// All of them back, but for who the session acts as.
     ResetAll,
+    /// This statement sets several: [`Driver::settings_of`] takes it apart.
+    Several(&'a str),
 }
 
 /// A setting's name: `search_path`, or `app.tenant`.
@@ -166,7 +177,8 @@ impl Name<'_> {
     }
 }
 
-/// What a statement has to do with `currval` and `lastval`.
+/// What a statement has to do with what the server remembers of earlier ones: `currval` and `lastval`, or
+/// `LAST_INSERT_ID()`; `ROW_COUNT()` and `FOUND_ROWS()`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sequence {
     /// Nothing.
@@ -176,6 +188,8 @@ pub enum Sequence {
     Draws,
     /// It asks for a number drawn earlier in the session.
     Asks,
+    /// It asks about the statement before it, whatever that was.
+    AsksPrevious,
 }
 
 /// What a driver's error means.
@@ -199,6 +213,10 @@ pub enum Diagnosis {
     ReadOnly,
     /// The statement failed; the connection is fine.
     Statement,
+    /// The statement failed, and the server has rolled back the whole transaction.
+    RolledBack,
+    /// The statement failed, and whether the transaction is still there has to be asked.
+    Unsure,
     /// The statement that the driver had prepared is gone or fits no longer; nothing was executed.
     StalePlan,
     /// The driver gave up half way; the connection has to be brought to rest.
@@ -210,7 +228,7 @@ pub enum Diagnosis {
 impl Diagnosis {
     /// It is about a statement; the connection is fine.
     pub(crate) fn is_of_statement(self) -> bool {
-        matches!(self, Self::Statement | Self::ReadOnly | Self::StalePlan)
+        matches!(self, Self::Statement | Self::RolledBack | Self::Unsure | Self::ReadOnly | Self::StalePlan)
     }
 }
 
@@ -242,13 +260,36 @@ pub trait Driver: sqlx::Database + Sized {
     const SCHEMES: &'static [&'static str];
     /// The default port.
     const PORT: u16;
+    /// A statement that fails aborts its transaction. Otherwise the transaction goes on without it.
+    const ERRORS_ABORT: bool;
+    /// A rollback takes back what the transaction had set, too.
+    const ROLLBACK_RESETS: bool;
+    /// Several statements in one text are executed all or none.
+    const TEXTS_ARE_ATOMIC: bool;
+    /// What a savepoint is called that shows whether a transaction is still the one that it was set in; `None` where
+    /// the server itself tells.
+    const MARK: Option<&'static str>;
+    /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
+    /// that asks.
+    const KNOCK_BY_LOGIN: bool;
 
     /// The process-wide proxy.
     #[doc(hidden)]
     fn process_wide() -> &'static OnceCell<Proxy<Self>>;
 
-    /// One login.
-    fn dial(login: &Login) -> impl Future<Output = Result<Self::Connection, sqlx::Error>> + Send;
+    /// One login, and what the server calls it among its own.
+    fn dial(login: &Login) -> impl Future<Output = Result<(Self::Connection, String), sqlx::Error>> + Send;
+
+    /// What takes a setting back to what it was at this login, where the engine has no word for that.
+    fn home(login: &Login) -> Settings;
+
+    /// What the driver has to do before a statement that it prepares can be sent, in an exchange of its own. Dropped, it
+    /// leaves the connection out of step. Refuses a wrong number of values.
+    fn prepare(
+        conn: &mut Self::Connection,
+        sql: sqlx::SqlStr,
+        values: usize,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// What `sql` does to its session.
     fn classify(sql: &str) -> Class<'_>;
@@ -266,13 +307,25 @@ pub trait Driver: sqlx::Database + Sized {
     /// in `Ok`: it belongs to whoever dropped the statement.
     fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
 
+    /// The settings that a statement of several sets, each with the statement that sets it alone.
+    fn settings_of(statement: &str) -> Vec<(String, String)>;
+
+    /// Whether, with these settings, a transaction begins with whatever is sent outside of one.
+    fn begins_by_itself(settings: &Settings) -> bool;
+
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
-    fn replay(applied: &Settings, wanted: &Settings) -> Option<String>;
+    fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String>;
+
+    /// What is left of a cause when its session has ended.
+    fn soil(cause: PinCause) -> Soil;
+
+    /// Whether a transaction may be open or over by what pins, unseen.
+    fn may_control(cause: PinCause) -> bool;
 
     /// Forgets the statements that the driver has prepared.
     fn forget(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Cancels, over another connection of the same user, whatever the session of this application name is doing.
+    /// Cancels, over another connection of the same user, whatever the session of this name is doing.
     fn cancel(side: &mut Self::Connection, name: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Makes a connection that sessions have left their traces on as good as new. `keep`: what the driver has prepared

@@ -309,6 +309,16 @@ pub enum Error {
         state: &'static str,
     },
 
+    /// The statement would have committed the transaction that it was to run in, as definitions do on MySQL, whatever
+    /// became of it. It was not sent.
+    #[error(
+        "not sent: `{statement}` would commit the transaction it is in; run it before begin() or after commit() (https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html)"
+    )]
+    ImplicitCommit {
+        /// Its beginning, without values.
+        statement: String,
+    },
+
     /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
     /// ended before.
     #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
@@ -361,6 +371,7 @@ impl Error {
             | Self::DeadlineTooClose { .. }
             | Self::ReadOnly { .. }
             | Self::SessionStateLost { .. }
+            | Self::ImplicitCommit { .. }
             | Self::Closed => Outcome::NotExecuted,
         }
     }

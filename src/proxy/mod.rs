@@ -36,6 +36,10 @@ struct Inner<DB: Engine> {
     readers: Pool<Failover<DB>>,
 }
 
+/// A [`Proxy`] for MySQL and MariaDB.
+#[cfg(feature = "mysql")]
+pub type MySqlProxy = Proxy<sqlx::MySql>;
+
 /// A [`Proxy`] for PostgreSQL.
 #[cfg(feature = "postgres")]
 pub type PgProxy = Proxy<sqlx::Postgres>;

@@ -5,12 +5,12 @@ use std::io;
 use tokio::time::{Instant, timeout_at};
 
 use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
-use super::{Connection, Intent};
-use crate::connector::{Soil, Wire};
-use crate::engine::{End, Engine, Found, PinEnd};
+use super::{Connection, Exchange, Intent};
+use crate::connector::Wire;
+use crate::engine::{Control, End, Engine, Found, PinEnd};
 use crate::error::{Error, Outcome, Phase};
 use crate::failover::Failover;
-use crate::pin::{PinCause, PinReason};
+use crate::pin::{PinCause, PinReason, Soil, shorten};
 use crate::retry::Deadline;
 
 /// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
@@ -25,6 +25,8 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) turn: Option<Turn>,
     /// The text under way may begin or end a transaction, and is not understood.
     pub(super) unclear: bool,
+    /// The text under way is several statements, and those before the one that fails are done.
+    pub(super) unatomic: bool,
     /// What the statement under way takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
     /// How soiled the connection was before the statement.
@@ -41,6 +43,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             change: None,
             turn: None,
             unclear: false,
+            unatomic: false,
             ends: None,
             before: Soil::None,
             done: false,
@@ -61,7 +64,15 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// What a statement does to transaction and pins, before it is sent.
     pub(super) async fn enter(&mut self, intent: &mut Intent<'_>) -> Result<(), Error> {
-        if let Some(control) = intent.control {
+        self.unatomic = intent.several && !DB::TEXTS_ARE_ATOMIC;
+        let commits = intent.commits || self.session.commits_by(intent.change.as_ref());
+        if commits && self.session.state.has_guards() {
+            self.rest();
+            return Err(Error::ImplicitCommit { statement: shorten(intent.sql) });
+        }
+        if commits && self.session.state.depth() > 0 && !self.session.state.is_doubtful() {
+            self.turn_to(Turn::Commit { chain: intent.control == Some(Control::Begin) }).await?;
+        } else if let Some(control) = intent.control {
             match self.session.state.read(control) {
                 Reading::Nothing => {}
                 Reading::Turn(turn) => self.turn_to(turn).await?,
@@ -75,8 +86,12 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 }
             }
         }
+        self.begin_by_itself(intent);
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {
             self.phase = Phase::InTransaction;
+        }
+        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) {
+            self.mark().await?;
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -85,6 +100,29 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             }
             self.session.pin_for(reason);
         }
+        Ok(())
+    }
+
+    /// With `autocommit` off whatever is sent outside a transaction begins one.
+    fn begin_by_itself(&mut self, intent: &Intent<'_>) {
+        let state = &self.session.state;
+        let sent = self.phase == Phase::Statement && intent.control.is_none() && intent.change.is_none();
+        if sent && !intent.commits && state.depth() == 0 && DB::begins_by_itself(state.settings()) {
+            self.wire().open();
+            self.session.state.begun_by_text();
+        }
+    }
+
+    /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
+    /// may end a guard's transaction unseen.
+    pub(super) async fn mark(&mut self) -> Result<(), Error> {
+        let state = &self.session.state;
+        let Some(mark) = DB::MARK.filter(|_| state.has_guards() && !state.is_marked() && !state.is_doubtful()) else {
+            return Ok(());
+        };
+        let deadline = self.deadline()?;
+        self.run_until(deadline, mark.to_owned()).await?;
+        self.session.state.marked();
         Ok(())
     }
 
@@ -122,6 +160,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.session.interrupted = true;
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
+            lease.conn().exchanges += 1;
         }
     }
 
@@ -131,13 +170,15 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
             let wire = lease.conn();
+            wire.exchanges += 1;
+            self.session.previous = Some(Exchange { wire: wire.id, number: wire.exchanges });
             self.before = wire.soil;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
             if intent.change.is_some() {
-                wire.soil = wire.soil.max(Soil::Traces);
+                wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
             }
             if intent.soils {
-                wire.soil = wire.soil.max(Soil::Traces);
+                wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
                 self.before = wire.soil;
             }
             wire.forgetful |= intent.ends.is_some();
@@ -186,6 +227,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     pub(super) async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
+        if depth > 1 && self.session.state.gone().is_some() {
+            return Ok(());
+        }
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
         self.session.state.answered();

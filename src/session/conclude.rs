@@ -3,11 +3,10 @@
 
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
-use crate::connector::Soil;
 use crate::engine::{Diagnosis, Engine};
 use crate::error::{Error, Phase};
 use crate::failover::{self, Told, Verdict, Work};
-use crate::pin::{PinCause, PinReason};
+use crate::pin::{PinCause, PinReason, Soil};
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
@@ -34,17 +33,14 @@ impl<DB: Engine> Borrow<'_, DB> {
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly if self.phase == Phase::Commit => {
+            _ if self.phase == Phase::Commit => {
                 self.turn = None;
                 self.rolled_back(1);
                 self.rest();
             }
-            Diagnosis::Statement | Diagnosis::StalePlan | Diagnosis::ReadOnly => {
-                if let Some(Turn::Whole) = self.turn.take() {
-                    self.session.state.failed_half_way(&summary(&error));
-                } else {
-                    self.session.state.failed(&summary(&error));
-                }
+            diagnosis => {
+                let whole = matches!(self.turn.take(), Some(Turn::Whole));
+                self.session.note_failure(diagnosis, whole, &summary(&error));
                 self.give_up_change();
             }
         }
@@ -56,7 +52,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let diagnosis = DB::diagnose(&error);
         let mut work = self.session.work(self.phase, handed_on);
         // A text that goes from begin to end may have come half way.
-        work.bound |= self.turn == Some(Turn::Whole);
+        work.bound |= self.turn == Some(Turn::Whole) || self.unatomic;
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
         let verdict = failover::judge(diagnosis, work, reader);
         let error = self.fail(error);

@@ -416,3 +416,6 @@ macro_rules! executor {
 
 #[cfg(feature = "postgres")]
 executor!(sqlx::Postgres);
+
+#[cfg(feature = "mysql")]
+executor!(sqlx::MySql);

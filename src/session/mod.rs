@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Moment;
 use crate::config::PinningFilter;
-use crate::connector::{Connector, Soil};
-use crate::engine::{Class, Control, End, Engine, Found, PinEnd, Sequence, Settings};
+use crate::connector::Connector;
+use crate::engine::{Class, Control, Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::Event;
 use crate::failover::{self, Failover, Verdict, Work};
@@ -58,6 +58,15 @@ pub struct Connection<DB: Engine> {
     parted: Option<Parted>,
     /// Where this session last drew a number from a sequence: the connection, and how often it had changed hands.
     drawn: Option<Possession>,
+    /// This session's last statement.
+    previous: Option<Exchange>,
+}
+
+/// One exchange on a physical connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Exchange {
+    wire: u64,
+    number: u64,
 }
 
 /// A physical connection in one session's hands, as long as it does not change hands.
@@ -83,6 +92,10 @@ struct Intent<'a> {
     control: Option<Control<'a>>,
     ends: Option<PinEnd>,
     shifting: bool,
+    /// It commits whatever transaction is open.
+    commits: bool,
+    /// The first of its statements may be done when a later one is refused.
+    several: bool,
     /// It leaves something behind that the session has been told not to be pinned for.
     soils: bool,
 }
@@ -97,6 +110,8 @@ impl Intent<'_> {
         control: None,
         ends: None,
         shifting: false,
+        commits: false,
+        several: false,
         soils: false,
     };
 }
@@ -107,8 +122,18 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 impl<DB: Engine> Connection<DB> {
     pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
-        let state = State::default();
-        Self { pool, lease: None, state, interrupted: false, pinned_at: None, id, parted: None, drawn: None }
+        let state = State::of::<DB>();
+        Self {
+            pool,
+            lease: None,
+            state,
+            interrupted: false,
+            pinned_at: None,
+            id,
+            parted: None,
+            drawn: None,
+            previous: None,
+        }
     }
 
     /// Begins a transaction, or a savepoint inside one.
@@ -201,8 +226,17 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
         borrow.wire().open();
         let deadline = borrow.deadline()?;
-        borrow.run_until(deadline, state::begin(depth)).await?;
+        let mut text = state::begin(depth);
+        // Whatever may end this transaction unseen may do so at once.
+        let mark = DB::MARK.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
+        if let Some(mark) = mark {
+            text = format!("{text}; {mark}");
+        }
+        borrow.run_until(deadline, text).await?;
         borrow.session.state.begun();
+        if mark.is_some() {
+            borrow.session.state.marked();
+        }
         borrow.finish();
         Ok(())
     }
@@ -328,8 +362,8 @@ impl<DB: Engine> Connection<DB> {
 
     /// What a statement does to this session.
     fn intent<'a>(&self, sql: &'a str) -> Intent<'a> {
-        let Class { pins, setting, sequence, control, ends, shifting } = DB::classify(sql);
-        let mut change = setting.map(SettingChange::from);
+        let Class { pins, setting, sequence, control, ends, shifting, commits, several } = DB::classify(sql);
+        let mut change = setting.map(|setting| SettingChange::of::<DB>(setting));
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
         }
@@ -340,7 +374,7 @@ impl<DB: Engine> Connection<DB> {
         let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
         let pin = pins.map(|cause| PinReason::new(cause, sql));
-        Intent { sql, pin, change, sequence, control, ends, shifting, soils: filtered }
+        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils: filtered }
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
@@ -358,6 +392,7 @@ impl<DB: Engine> Connection<DB> {
             }
             return Err(error);
         }
+        self.refuse_gone(phase)?;
         if self.lease.is_none() {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
             let reclaimed = match self.parted {
@@ -373,10 +408,24 @@ impl<DB: Engine> Connection<DB> {
         }
         let mut borrow = Borrow::new(self, phase);
         borrow.settle().await?;
+        if let Err(gone) = borrow.session.refuse_gone(phase) {
+            borrow.rest();
+            return Err(gone);
+        }
         borrow.remember(intent.sequence)?;
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)
+    }
+
+    /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.
+    fn refuse_gone(&self, phase: Phase) -> Result<(), Error> {
+        match self.state.gone() {
+            Some(why) if !matches!(phase, Phase::Commit | Phase::Rollback) => {
+                Err(Error::TransactionAborted { why: state::aborted_by(why), outcome: self.outcome_of_rollback() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
@@ -409,7 +458,7 @@ impl<DB: Engine> Connection<DB> {
     fn pin_for(&mut self, reason: PinReason) {
         if let Some(lease) = &mut self.lease {
             let wire = lease.conn();
-            wire.soil = wire.soil.max(soil_of(reason.cause()));
+            wire.soil = wire.soil.max(DB::soil(reason.cause()));
             // Whatever was sent may have opened a transaction; a rollback without one does nothing.
             wire.open();
             lease.note(Purpose::Pin);
@@ -418,7 +467,8 @@ impl<DB: Engine> Connection<DB> {
             self.pinned_at = Some(self.pool.clock().now());
             self.pool.events().emit(&Event::Pinned { reason: reason.clone() });
         }
-        self.state.pin(reason);
+        let may_control = DB::may_control(reason.cause());
+        self.state.pin(reason, may_control);
     }
 
     /// What pinned the session is gone.
@@ -444,6 +494,25 @@ impl<DB: Engine> Connection<DB> {
         self.interrupted = false;
         self.state.lost();
         Error::ConnectionLost { phase, elapsed, outcome, source }
+    }
+
+    /// Whether a change of settings commits: the end of the time in which transactions begin by themselves does.
+    fn commits_by(&self, change: Option<&SettingChange>) -> bool {
+        let before = self.state.settings();
+        change.is_some_and(|change| {
+            DB::begins_by_itself(before) && !DB::begins_by_itself(&self.state.settings_after(change))
+        })
+    }
+
+    /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.
+    fn note_failure(&mut self, diagnosis: Diagnosis, whole: bool, why: &str) {
+        match diagnosis {
+            _ if whole => self.state.failed_half_way(why),
+            Diagnosis::RolledBack => self.state.rolled_back_by_server(why),
+            Diagnosis::Unsure => self.state.failed_unsure(why),
+            _ if DB::ERRORS_ABORT => self.state.failed(why),
+            _ => {}
+        }
     }
 
     /// What is under way, for a verdict.
@@ -493,23 +562,6 @@ impl<DB: Engine> fmt::Debug for Connection<DB> {
             .field("state", &self.state)
             .field("borrowing", &self.lease.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// What is left of a cause when its session has ended.
-fn soil_of(cause: PinCause) -> Soil {
-    match cause {
-        PinCause::TemporaryObject
-        | PinCause::AdvisoryLock
-        | PinCause::Listen
-        | PinCause::HoldableCursor
-        | PinCause::Setting
-        | PinCause::RawTransaction => Soil::Traces,
-        PinCause::PreparedStatement | PinCause::HandedOut | PinCause::SeveralStatements | PinCause::Procedure => {
-            Soil::Unknown
-        }
-        // A library stays in its process, and so may what is not known.
-        PinCause::Library | PinCause::UnknownStatement => Soil::Indelible,
     }
 }
 

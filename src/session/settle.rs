@@ -1,11 +1,11 @@
 //! Before an exchange: what an earlier one left open is settled, and the session's settings are put on the connection.
 
-use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state;
-use crate::connector::Soil;
+use super::{Exchange, Possession};
 use crate::engine::{Engine, Found, Sequence, Settings};
 use crate::error::Error;
+use crate::pin::PinCause;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
@@ -16,6 +16,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         if self.session.state.is_half_done() {
             Box::pin(self.settle_half_done()).await?;
+        }
+        if self.session.state.is_unsure() {
+            Box::pin(self.settle_unsure()).await?;
         }
         if self.wire().forgetful {
             Box::pin(self.forget()).await?;
@@ -73,11 +76,13 @@ impl<DB: Engine> Borrow<'_, DB> {
             if let Some(error) = late
                 && self.session.state.abandoned().is_none()
             {
-                self.session.state.failed(&summary(&error));
+                let diagnosis = DB::diagnose(&error);
+                self.session.note_failure(diagnosis, false, &summary(&error));
             }
             self.session.interrupted = false;
         }
-        if let Some(depth) = self.session.state.abandoned() {
+        let gone = self.session.state.gone().is_some();
+        if let Some(depth) = self.session.state.abandoned().filter(|depth| !gone || *depth == 1) {
             let deadline = self.deadline()?;
             // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
@@ -98,6 +103,15 @@ impl<DB: Engine> Borrow<'_, DB> {
         if found == Found::Nothing {
             self.ended();
         }
+        Ok(())
+    }
+
+    /// Asks the server whether the transaction in which a statement failed is still there.
+    async fn settle_unsure(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        self.session.state.found_unsure(found != Found::Nothing);
         Ok(())
     }
 
@@ -124,7 +138,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// none when equal.
     pub(super) async fn replay(&mut self) -> Result<(), Error> {
         let wanted = self.session.state.settings().clone();
-        let text = match DB::replay(&self.wire().applied, &wanted) {
+        let text = match self.replay_to(&wanted) {
             None => {
                 // Equal, and from here on seen at a glance.
                 self.wire().applied = wanted;
@@ -133,32 +147,38 @@ impl<DB: Engine> Borrow<'_, DB> {
             // What a reset goes back to is not what the `init_query` had set.
             Some(_) if self.session.connector().has_init_query() && !self.wire().applied.is_empty() => {
                 self.clean().await?;
-                match DB::replay(&self.wire().applied, &wanted) {
+                match self.replay_to(&wanted) {
                     Some(text) => text,
                     None => return Ok(()),
                 }
             }
             Some(text) => text,
         };
-        // All or nothing: several statements in one text are one transaction.
         let deadline = self.deadline()?;
         // Cut short, it may be there or not: then the connection is cleaned.
         let wire = self.wire();
         let soil = wire.soil;
-        wire.soil = soil.max(Soil::Traces);
+        wire.soil = soil.max(DB::soil(PinCause::Setting));
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),
         });
         let refused = refused.await?;
-        self.wire().soil = soil;
+        if refused.is_none() || DB::TEXTS_ARE_ATOMIC {
+            self.wire().soil = soil;
+        }
         if let Some(error) = refused {
-            self.session.state.failed(&summary(&error));
+            self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
             self.rest();
             return Err(error.into());
         }
         self.wire().applied = wanted;
         Ok(())
+    }
+
+    fn replay_to(&mut self, wanted: &Settings) -> Option<String> {
+        let wire = self.wire();
+        DB::replay(&wire.applied, wanted, &wire.home)
     }
 
     /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
@@ -170,7 +190,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         // Nothing is sent where there are none.
         self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
-        let Some(text) = DB::replay(&self.wire().applied, &Settings::default()) else { return Ok(()) };
+        let Some(text) = self.replay_to(&Settings::default()) else { return Ok(()) };
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),
@@ -192,14 +212,25 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
         let wire = self.wire();
         let possession = Possession { wire: wire.id, hands: wire.hands };
+        let exchange = Exchange { wire: wire.id, number: wire.exchanges };
         match sequence {
             Sequence::None => {}
             Sequence::Draws => self.session.drawn = Some(possession),
-            // One pair of hands: nobody else has ever drawn on it.
-            Sequence::Asks if possession.hands <= 1 || self.session.drawn == Some(possession) => {}
+            Sequence::Asks if self.session.drawn == Some(possession) => {}
+            // One pair of hands: nobody has ever drawn on it, nor has this session elsewhere.
+            Sequence::Asks if possession.hands <= 1 && self.session.drawn.is_none() => {}
             Sequence::Asks => {
                 self.rest();
-                return Err(Error::SessionStateLost { state: "the last number of a sequence (currval, lastval)" });
+                return Err(Error::SessionStateLost {
+                    state: "the last number of a sequence (currval, lastval, LAST_INSERT_ID)",
+                });
+            }
+            Sequence::AsksPrevious if self.session.previous == Some(exchange) => {}
+            Sequence::AsksPrevious => {
+                self.rest();
+                return Err(Error::SessionStateLost {
+                    state: "what the statement before had found (ROW_COUNT, FOUND_ROWS)",
+                });
             }
         }
         Ok(())

@@ -3,11 +3,13 @@
 //! Only what is known is plain; whatever is not understood pins. State that hides inside functions, procedures and `DO`
 //! blocks is not seen: `CALL` and `DO` pin, a function called from a query does not.
 
-use super::control::{self, Series};
+use super::control;
 use super::ends;
 use super::glance;
+use super::lexer::Lexer;
 use super::settings::{self, Change};
-use crate::engine::lexer::{Lexer, Token};
+use crate::engine::series::Series;
+use crate::engine::token::{Token, is};
 use crate::engine::{Class, Control, Sequence};
 use crate::pin::PinCause;
 
@@ -294,11 +296,6 @@ impl Body {
             _ => return,
         };
     }
-}
-
-/// Whether a token is this keyword. A quoted identifier never is one.
-pub(super) fn is(token: Token<'_>, keyword: &str) -> bool {
-    matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(keyword))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Grammar: <https://www.postgresql.org/docs/current/sql-begin.html>, `sql-commit`, `sql-rollback`, `sql-savepoint`,
 //! `sql-rollback-to`, `sql-release-savepoint`, `sql-prepare-transaction`.
 
-use super::classify::is;
-use crate::engine::lexer::{Lexer, Token};
+use super::lexer::Lexer;
+use crate::engine::token::{Token, is};
 use crate::engine::{Control, Label};
 
 /// The server cuts longer names, and two that differ after this are one to it.
@@ -78,49 +78,6 @@ fn label<'a>(name: Token<'a>, mut rest: Lexer<'a>) -> Option<Label<'a>> {
         _ => return None,
     };
     (rest.next().is_none() && label.name.len() <= LONGEST_NAME).then_some(label)
-}
-
-/// The transaction control in a text of one or more statements.
-#[derive(Default)]
-pub(super) struct Series<'a> {
-    pub(super) several: bool,
-    /// Of the first statement: whether it is control, and which if it is understood.
-    pub(super) first: Option<Option<Control<'a>>>,
-    last: Option<Option<Control<'a>>>,
-    /// Something that neither begins nor ends a transaction stands in the middle.
-    any: bool,
-    /// Control where a transaction from begin to end has none.
-    astray: bool,
-    ends: bool,
-}
-
-impl<'a> Series<'a> {
-    pub(super) fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool) {
-        if follows {
-            self.several = true;
-            // What was the last until now stands in the middle.
-            self.astray |= self.any && self.last.is_some();
-            self.any = true;
-        } else {
-            self.first = control;
-        }
-        self.last = control;
-        self.ends |= match control {
-            None | Some(Some(Control::Begin | Control::Savepoint(_) | Control::Release(_))) => false,
-            Some(_) => true,
-        };
-    }
-
-    /// What several statements are together.
-    pub(super) fn control(&self) -> Option<Control<'a>> {
-        let ended =
-            matches!(self.last, Some(Some(Control::Commit { chain: false } | Control::Rollback { chain: false })));
-        if self.first == Some(Some(Control::Begin)) && ended && !self.astray {
-            return Some(Control::Whole);
-        }
-        let none = self.first.is_none() && self.last.is_none() && !self.astray;
-        (!none).then_some(Control::Unclear { ends: self.ends })
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Statements that take away what earlier ones left behind in the session: `UNLISTEN *`, `DISCARD`, `DEALLOCATE` and their
 //! kind. Grammar: <https://www.postgresql.org/docs/current/sql-discard.html>, `sql-unlisten`, `sql-deallocate`, `sql-close`.
 
-use super::classify::is;
+use super::lexer::Lexer;
 use crate::engine::PinEnd;
-use crate::engine::lexer::{Lexer, Token};
+use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 
 pub(super) fn pin_end(statement: &str) -> Option<PinEnd> {

@@ -9,6 +9,7 @@ mod glance;
 #[cfg(feature = "_bench")]
 pub mod inspect;
 mod knock;
+mod lexer;
 mod settings;
 mod survey;
 
@@ -18,10 +19,11 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
 static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
@@ -50,13 +52,29 @@ impl Driver for Postgres {
     const FAMILY: &'static str = "postgres";
     const SCHEMES: &'static [&'static str] = &["postgres", "postgresql"];
     const PORT: u16 = 5432;
+    const ERRORS_ABORT: bool = true;
+    const ROLLBACK_RESETS: bool = true;
+    const TEXTS_ARE_ATOMIC: bool = true;
+    const MARK: Option<&'static str> = None;
+    const KNOCK_BY_LOGIN: bool = false;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
         &PROCESS_WIDE
     }
 
-    async fn dial(login: &Login) -> Result<PgConnection, Error> {
-        PgConnection::connect_with(&connect::options(login)).await
+    async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
+        let conn = PgConnection::connect_with(&connect::options(login)).await?;
+        Ok((conn, login.application_name.clone()))
+    }
+
+    fn home(_: &Login) -> Settings {
+        // `RESET` goes there.
+        Settings::default()
+    }
+
+    async fn prepare(_: &mut PgConnection, _: SqlStr, _: usize) -> Result<(), Error> {
+        // The driver reads on where a dropped exchange stopped, wherever that was.
+        Ok(())
     }
 
     fn classify(sql: &str) -> Class<'_> {
@@ -90,8 +108,40 @@ impl Driver for Postgres {
         }
     }
 
-    fn replay(applied: &Settings, wanted: &Settings) -> Option<String> {
+    fn settings_of(_: &str) -> Vec<(String, String)> {
+        // A statement sets one.
+        Vec::new()
+    }
+
+    fn begins_by_itself(_: &Settings) -> bool {
+        false
+    }
+
+    fn replay(applied: &Settings, wanted: &Settings, _: &Settings) -> Option<String> {
         settings::replay(applied, wanted)
+    }
+
+    fn soil(cause: PinCause) -> Soil {
+        match cause {
+            PinCause::TemporaryObject
+            | PinCause::AdvisoryLock
+            | PinCause::Listen
+            | PinCause::HoldableCursor
+            | PinCause::Setting
+            | PinCause::RawTransaction => Soil::Traces,
+            PinCause::PreparedStatement | PinCause::HandedOut | PinCause::SeveralStatements | PinCause::Procedure => {
+                Soil::Unknown
+            }
+            // A library stays in its process, and so may what is not known.
+            _ => Soil::Indelible,
+        }
+    }
+
+    fn may_control(cause: PinCause) -> bool {
+        matches!(
+            cause,
+            PinCause::HandedOut | PinCause::UnknownStatement | PinCause::RawTransaction | PinCause::SeveralStatements
+        )
     }
 
     async fn forget(conn: &mut PgConnection) -> Result<(), Error> {

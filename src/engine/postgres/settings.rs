@@ -4,8 +4,9 @@
 //! Grammar: <https://www.postgresql.org/docs/current/sql-set.html>, `sql-reset`, `sql-set-role`,
 //! `sql-set-session-authorization`.
 
-use super::classify::{TEMPORARY, is};
-use crate::engine::lexer::{Lexer, Token};
+use super::classify::TEMPORARY;
+use super::lexer::Lexer;
+use crate::engine::token::{Token, is};
 use crate::engine::{Name, Setting, Settings};
 use crate::pin::PinCause;
 

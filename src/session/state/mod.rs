@@ -6,7 +6,9 @@
 
 mod text;
 
-use crate::engine::{PinEnd, Setting, Settings};
+use std::collections::BTreeMap;
+
+use crate::engine::{Driver, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
 
 pub(super) use self::text::{Reading, Turn};
@@ -18,9 +20,17 @@ pub(super) struct State {
     levels: Vec<Level>,
     /// What aborted the transaction, and how deep.
     aborted: Option<Aborted>,
+    /// The server has rolled the transaction back by itself: what is sent now would be outside of any.
+    gone: bool,
+    /// The server may have done so: it has to be asked.
+    unsure: Option<String>,
     /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
     /// or the physical connection was handed out.
     doubtful: bool,
+    /// A pin's cause may have done so, and may again.
+    pinned_in_doubt: bool,
+    /// A savepoint was set that shows whether the guard's transaction is still there.
+    marked: bool,
     /// A text has ended, or may have ended, the transaction of a guard behind its back.
     ended_by_text: bool,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
@@ -36,6 +46,8 @@ pub(super) struct State {
     pins: Vec<PinReason>,
     /// The connection broke, and with it the transaction or the pinned state: nothing may go on as if it were there.
     lost: bool,
+    /// A rollback leaves the settings as they are.
+    settings_stay: bool,
     /// What the session has set, each with the statement that sets it again.
     settings: Settings,
 }
@@ -60,7 +72,8 @@ enum Kind {
 /// A change of a setting that is under way: noted when the server has agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SettingChange {
-    Set(String, String),
+    /// Settings, each with the statement that sets it.
+    Set(Vec<(String, String)>),
     Reset(String),
     ResetAll,
     /// `RESET ALL`, and who the session acts as.
@@ -69,14 +82,35 @@ pub(super) enum SettingChange {
 
 impl SettingChange {
     pub(super) fn is_reset(&self) -> bool {
-        !matches!(self, Self::Set(..))
+        !matches!(self, Self::Set(_))
     }
-}
 
-impl From<Setting<'_>> for SettingChange {
-    fn from(setting: Setting<'_>) -> Self {
+    fn apply(self, settings: &mut BTreeMap<String, String>) {
+        match self {
+            Self::Set(set) => {
+                for (name, statement) in set {
+                    if name == IDENTITY[1] {
+                        // Becoming another session user ends the role: https://www.postgresql.org/docs/current/sql-set-role.html
+                        settings.remove(IDENTITY[0]);
+                    }
+                    settings.insert(name, statement);
+                }
+            }
+            Self::Reset(name) => {
+                if name == IDENTITY[1] {
+                    settings.remove(IDENTITY[0]);
+                }
+                settings.remove(&name);
+            }
+            Self::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),
+            Self::Discard => settings.clear(),
+        }
+    }
+
+    pub(super) fn of<D: Driver>(setting: Setting<'_>) -> Self {
         match setting {
-            Setting::Set { name, statement } => Self::Set(name.key(), statement.to_owned()),
+            Setting::Set { name, statement } => Self::Set(vec![(name.key(), statement.to_owned())]),
+            Setting::Several(statement) => Self::Set(D::settings_of(statement)),
             Setting::Reset(name) => Self::Reset(name.key()),
             Setting::ResetAll => Self::ResetAll,
         }
@@ -113,6 +147,10 @@ pub(super) enum CommitPlan {
 }
 
 impl State {
+    pub(super) fn of<D: Driver>() -> Self {
+        Self { settings_stay: !D::ROLLBACK_RESETS, ..Self::default() }
+    }
+
     /// 0 outside a transaction, 1 in one, more in savepoints.
     pub(super) fn depth(&self) -> usize {
         self.levels.len()
@@ -147,7 +185,7 @@ impl State {
         matches!(self.levels.first(), Some(Level { kind: Kind::Text(_), .. }))
     }
 
-    fn has_guards(&self) -> bool {
+    pub(super) fn has_guards(&self) -> bool {
         self.levels.iter().any(|level| level.kind == Kind::Guard)
     }
 
@@ -168,7 +206,9 @@ impl State {
 
     /// The transaction or savepoint at `depth` is rolled back, or will be before anything else happens.
     pub(super) fn rolled_back(&mut self, depth: usize) {
-        if let Some(level) = self.levels.get(depth - 1) {
+        if let Some(level) = self.levels.get(depth - 1)
+            && !self.settings_stay
+        {
             self.settings = level.settings.clone();
         }
         self.levels.truncate(depth - 1);
@@ -180,8 +220,9 @@ impl State {
             self.aborted = None;
         }
         if self.levels.is_empty() {
+            (self.gone, self.unsure, self.marked) = (false, None, false);
             self.lost = self.lost && !self.pins.is_empty();
-            self.doubtful = self.pins.iter().any(|pin| pin.cause().may_control());
+            self.doubtful = self.pinned_in_doubt;
             self.ended_by_text = false;
         }
     }
@@ -191,6 +232,55 @@ impl State {
         if !self.levels.is_empty() && self.aborted.is_none() {
             self.aborted = Some(Aborted { depth: self.levels.len(), why: why.to_owned() });
         }
+    }
+
+    /// The server has taken the whole transaction back. A guard's cannot go on; one that a text had begun is over.
+    pub(super) fn rolled_back_by_server(&mut self, why: &str) {
+        if self.has_guards() {
+            self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
+            self.gone = true;
+        } else if !self.levels.is_empty() {
+            self.rolled_back(1);
+        }
+    }
+
+    /// The server may have taken the whole transaction back.
+    pub(super) fn failed_unsure(&mut self, why: &str) {
+        if !self.levels.is_empty() {
+            self.unsure = Some(why.to_owned());
+        }
+    }
+
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure.is_some()
+    }
+
+    /// What the server said to that.
+    pub(super) fn found_unsure(&mut self, open: bool) {
+        if let Some(why) = self.unsure.take()
+            && !open
+        {
+            self.rolled_back_by_server(&why);
+        }
+    }
+
+    /// Why nothing more may be sent in this transaction: the server has none any more.
+    pub(super) fn gone(&self) -> Option<&str> {
+        self.aborted.as_ref().filter(|_| self.gone).map(|aborted| aborted.why.as_str())
+    }
+
+    /// Whether a savepoint shows that the transaction is still the guard's.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    pub(super) fn marked(&mut self) {
+        self.marked = true;
+    }
+
+    /// A transaction begins that no guard has begun.
+    pub(super) fn begun_by_text(&mut self) {
+        self.push(Kind::Text(None));
     }
 
     /// The connection is gone. A free session just takes another; one that had state must not.
@@ -239,30 +329,21 @@ impl State {
         &self.settings
     }
 
-    /// The server has agreed to a change of a setting.
-    pub(super) fn changed(&mut self, change: SettingChange) {
-        let settings = std::sync::Arc::make_mut(&mut self.settings);
-        match change {
-            SettingChange::Set(name, statement) => {
-                if name == IDENTITY[1] {
-                    // Becoming another session user ends the role: https://www.postgresql.org/docs/current/sql-set-role.html
-                    settings.remove(IDENTITY[0]);
-                }
-                settings.insert(name, statement);
-            }
-            SettingChange::Reset(name) => {
-                if name == IDENTITY[1] {
-                    settings.remove(IDENTITY[0]);
-                }
-                settings.remove(&name);
-            }
-            SettingChange::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),
-            SettingChange::Discard => settings.clear(),
-        }
+    /// What the settings will be when the server agrees to a change.
+    pub(super) fn settings_after(&self, change: &SettingChange) -> Settings {
+        let mut settings = self.settings.clone();
+        change.clone().apply(std::sync::Arc::make_mut(&mut settings));
+        settings
     }
 
-    pub(super) fn pin(&mut self, reason: PinReason) {
-        self.doubtful |= reason.cause().may_control();
+    /// The server has agreed to a change of a setting.
+    pub(super) fn changed(&mut self, change: SettingChange) {
+        change.apply(std::sync::Arc::make_mut(&mut self.settings));
+    }
+
+    pub(super) fn pin(&mut self, reason: PinReason, may_control: bool) {
+        self.pinned_in_doubt |= may_control;
+        self.doubtful |= may_control;
         // Any other statement is refused by the server where it would end a transaction.
         self.may_have_committed |=
             matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
@@ -285,6 +366,7 @@ impl State {
         self.pins.is_empty()
     }
 
+    /// The session ends.
     pub(super) fn unpin(&mut self) -> bool {
         !std::mem::take(&mut self.pins).is_empty()
     }

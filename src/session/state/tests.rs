@@ -38,14 +38,14 @@ fn an_error_outside_a_transaction_leaves_nothing() {
 #[test]
 fn doubt_is_settled_by_the_server() {
     let mut state = in_transaction(1);
-    state.pin(PinReason::new(PinCause::RawTransaction, "commit"));
+    state.pin(PinReason::new(PinCause::RawTransaction, "commit"), true);
     assert_eq!(state.commit_plan(1), CommitPlan::Probe);
     assert!(!state.is_free());
 }
 
 #[test]
 fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
-    let set = |value: &str| SettingChange::Set("x".into(), format!("set x = {value}"));
+    let set = |value: &str| SettingChange::Set(vec![("x".into(), format!("set x = {value}"))]);
     let x = |state: &State| state.settings().get("x").cloned();
     let mut state = State::default();
     state.changed(set("1"));
@@ -65,7 +65,7 @@ fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
     state.changed(set("4"));
     state.committed(1);
     assert_eq!(x(&state).as_deref(), Some("set x = 4"));
-    state.changed(SettingChange::Set("role".into(), "set role r".into()));
+    state.changed(SettingChange::Set(vec![("role".into(), "set role r".into())]));
     state.changed(SettingChange::ResetAll);
     assert_eq!(state.settings().keys().collect::<Vec<_>>(), ["role"]);
 }
@@ -100,7 +100,7 @@ fn a_lost_transaction_is_never_continued_elsewhere() {
     assert!(!state.is_lost(), "a free session loses nothing");
 
     let mut state = State::default();
-    state.pin(PinReason::new(PinCause::HandedOut, ""));
+    state.pin(PinReason::new(PinCause::HandedOut, ""), true);
     state.lost();
     state.begun();
     state.rolled_back(1);
@@ -120,7 +120,7 @@ fn label(name: &str) -> Label<'_> {
 
 #[test]
 fn a_transaction_as_text_is_followed_and_ends_as_it_says() {
-    let set = |state: &mut State, value: &str| state.changed(SettingChange::Set("x".into(), value.into()));
+    let set = |state: &mut State, value: &str| state.changed(SettingChange::Set(vec![("x".into(), value.into())]));
     let x = |state: &State| state.settings().get("x").cloned();
     let mut state = State::default();
     turn(&mut state, Control::Begin);
@@ -160,7 +160,7 @@ fn a_text_that_takes_a_guards_transaction_is_never_followed() {
 fn pins_end_by_cause_outside_transactions_and_never_in_doubt() {
     let pinned = |causes: &[PinCause]| {
         let mut state = State::default();
-        causes.iter().for_each(|cause| state.pin(PinReason::new(*cause, "")));
+        causes.iter().for_each(|cause| state.pin(PinReason::new(*cause, ""), sqlx::Postgres::may_control(*cause)));
         state
     };
     let mut both = pinned(&[PinCause::Listen, PinCause::TemporaryObject]);

@@ -2,20 +2,7 @@
 //!
 //! Rules: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>.
 
-/// A piece of a text. Comments and white space are passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Token<'a> {
-    /// A keyword, an identifier or a number, as written.
-    Word(&'a str),
-    /// A string constant: what stands between its quotes, as written.
-    String(&'a str),
-    /// A quoted identifier: what stands between its quotes, as written.
-    Identifier(&'a str),
-    /// `;`
-    End,
-    /// Any other character.
-    Symbol(u8),
-}
+use crate::engine::token::Token;
 
 /// An iterator over the tokens of a text. A quote or comment that is never closed swallows the rest, as on the server.
 #[derive(Debug, Clone)]

@@ -1,0 +1,120 @@
+//! How to log in.
+//!
+//! The driver would send a `SET` of its own after the login. Here the same settings, the server's bounds for what a dead
+//! environment leaves behind, and the question for the session's number go out as one text: one round trip, as before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
+
+use crate::config::Tls;
+use crate::engine::{Login, Settings};
+
+/// Which server it is, among all that an address may lead to.
+pub(super) const WHERE: &str = "SELECT CONCAT(@@hostname, ':', @@port)";
+
+/// What sqlx sets by itself, so that its types mean what they mean with sqlx alone: `||` concatenates, a missing storage
+/// engine is an error, times are UTC, texts are UTF-8.
+const SQL_MODE: &str = "sql_mode = (SELECT CONCAT(@@global.sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION'))";
+const TIME_ZONE: &str = "time_zone = '+00:00'";
+const NAMES: &str = "NAMES utf8mb4";
+
+/// The server counts in whole seconds, and takes a year at the most.
+const LONGEST_WAIT: u64 = 31_536_000;
+
+pub(super) fn options(login: &Login) -> MySqlConnectOptions {
+    let mut options = MySqlConnectOptions::new()
+        .host(&login.host)
+        .port(login.port)
+        .username(&login.user)
+        .password(login.password.expose())
+        .ssl_mode(match login.tls {
+            Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
+            Tls::VerifyCa => MySqlSslMode::VerifyCa,
+            Tls::Require => MySqlSslMode::Required,
+            Tls::Disable => MySqlSslMode::Disabled,
+        })
+        // IAM wants the token as it is: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+        .enable_cleartext_plugin(login.is_token && login.tls != Tls::Disable)
+        // All of these are in `set_up`'s text.
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None)
+        .set_names(false);
+    if !login.roots.is_empty() {
+        options = options.ssl_ca_from_pem(login.roots.clone());
+    }
+    if let Some(database) = &login.database {
+        options = options.database(database);
+    }
+    if let Some(capacity) = login.statement_cache_capacity {
+        options = options.statement_cache_capacity(capacity);
+    }
+    options
+}
+
+/// Sets what a new session needs, and gives what the server calls it.
+pub(super) async fn set_up(conn: &mut MySqlConnection, login: &Login) -> Result<String, Error> {
+    let mut answers = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(first_text(login))));
+    let mut name = String::new();
+    while let Some(answer) = answers.try_next().await? {
+        if let Either::Right(row) = answer {
+            name = row.try_get(0)?;
+        }
+    }
+    Ok(name)
+}
+
+fn first_text(login: &Login) -> String {
+    // Whoever reads the server's log sees who it is: the driver sends no attributes with the login.
+    let application: String = login
+        .application_name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || " -_.#:".contains(c) { c } else { '?' })
+        .collect();
+    let mut text = format!("/* {application} */ SET {NAMES}, {TIME_ZONE}, {SQL_MODE}");
+    if let Some(wait) = wait_timeout(login) {
+        text.push_str(", ");
+        text.push_str(&wait);
+    }
+    if let Some(orphans) = &login.orphans {
+        // MariaDB 10.3 and later; MySQL has nothing of the kind.
+        let seconds = seconds(orphans.idle_in_transaction);
+        text.push_str(&format!(" /*M!100300 , idle_transaction_timeout = {seconds} */"));
+    }
+    if login.read_only {
+        text.push_str("; SET SESSION TRANSACTION READ ONLY");
+    }
+    text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port)");
+    text
+}
+
+fn wait_timeout(login: &Login) -> Option<String> {
+    login.orphans.as_ref().map(|orphans| format!("wait_timeout = {}", seconds(orphans.idle)))
+}
+
+/// Rounded up: zero would mean at once, or never.
+fn seconds(span: std::time::Duration) -> u64 {
+    (span.as_secs() + u64::from(span.subsec_nanos() > 0)).clamp(1, LONGEST_WAIT)
+}
+
+/// What takes those settings back to what they are at login that `DEFAULT` would take elsewhere.
+pub(super) fn home(login: &Login) -> Settings {
+    let mut home: BTreeMap<String, String> = [("names", NAMES), ("time_zone", TIME_ZONE), ("sql_mode", SQL_MODE)]
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), format!("SET {text}")))
+        .collect();
+    if let Some(wait) = wait_timeout(login) {
+        home.insert("wait_timeout".to_owned(), format!("SET {wait}"));
+    }
+    if login.read_only {
+        home.insert("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
+    }
+    if let Some(database) = &login.database {
+        home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+    }
+    Arc::new(home)
+}

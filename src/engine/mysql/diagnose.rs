@@ -1,0 +1,94 @@
+//! What an error means for the connection it came from.
+//!
+//! Numbers: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+//! <https://mariadb.com/kb/en/mariadb-error-code-reference/>. Where one number means several things, the text decides.
+
+use sqlx::Error;
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::engine::Diagnosis;
+
+/// The server's refusal in an error, if it is one.
+pub(super) fn refusal(error: &Error) -> Option<&MySqlDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+pub(super) fn diagnose(error: &Error) -> Diagnosis {
+    match error {
+        Error::Database(_) => {
+            refusal(error).map_or(Diagnosis::Statement, |refusal| by_number(refusal.number(), refusal.message()))
+        }
+        Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => Diagnosis::NotSent,
+        // The driver stopped in the middle of an exchange; what is still on its way can be read.
+        Error::ColumnDecode { .. } | Error::Decode(_) => Diagnosis::Interrupted,
+        _ => Diagnosis::Dead,
+    }
+}
+
+fn by_number(number: u16, message: &str) -> Diagnosis {
+    match number {
+        // Too many connections, of all and of one user. 1226 stands for a user's queries in an hour as well.
+        1040 | 1203 => Diagnosis::Full,
+        1226 if message.contains("max_user_connections") || message.contains("max_connections_per_hour") => {
+            Diagnosis::Full
+        }
+        // The server is shutting down.
+        1053 => Diagnosis::NotReady,
+        // Access denied: to the server, to the database; host not allowed; the account is locked; the password has expired.
+        1045 | 1044 | 1130 | 3118 | 4151 | 1862 => Diagnosis::Authentication,
+        1049 => Diagnosis::UnknownDatabase,
+        // Connections using insecure transport are prohibited.
+        3159 => Diagnosis::TlsDemanded,
+        // The session was killed; the server waited in vain for the client, or for the network; it does not follow.
+        1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184 | 1043
+        | 1047 => Diagnosis::Dead,
+        // An option forbids the statement; which one the text tells.
+        1290 if message.contains("read-only") || message.contains("read_only") => Diagnosis::ReadOnly,
+        // The transaction, InnoDB or the whole server is read-only.
+        1792 | 1836 | 1874 => Diagnosis::ReadOnly,
+        // A deadlock, or a transaction that could not go on in a group or a cluster.
+        1213 | 1614 | 3101 => Diagnosis::RolledBack,
+        // A lock not had in time takes back its statement, or everything, by `innodb_rollback_on_timeout`; a row changed
+        // under a snapshot takes back everything in newer MariaDB.
+        1205 | 1020 => Diagnosis::Unsure,
+        // The statement was deallocated behind the driver's back, or could not be prepared anew in time.
+        1243 | 1615 => Diagnosis::StalePlan,
+        _ => Diagnosis::Statement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_means_several_things_is_told_apart_by_its_text() {
+        for (number, message, diagnosis) in [
+            (
+                1290,
+                "The MariaDB server is running with the --read-only option so it cannot execute this statement",
+                Diagnosis::ReadOnly,
+            ),
+            (1290, "The MySQL server is running with the --innodb-read-only option so it cannot", Diagnosis::ReadOnly),
+            (1290, "The MySQL server is running with the --super-read-only option", Diagnosis::ReadOnly),
+            (1290, "The MySQL server is running with the --secure-file-priv option", Diagnosis::Statement),
+            (1290, "The MariaDB server is running with the --max-user-connections=0 option", Diagnosis::Statement),
+            (1226, "User 'lim' has exceeded the 'max_user_connections' resource (current value: 3)", Diagnosis::Full),
+            (1226, "User 'lim' has exceeded the 'max_questions' resource", Diagnosis::Statement),
+            (1836, "Running in read-only mode", Diagnosis::ReadOnly),
+            (1792, "Cannot execute statement in a READ ONLY transaction", Diagnosis::ReadOnly),
+            (1040, "Too many connections", Diagnosis::Full),
+            (1045, "Access denied for user", Diagnosis::Authentication),
+            (1049, "Unknown database 'x'", Diagnosis::UnknownDatabase),
+            (1053, "Server shutdown in progress", Diagnosis::NotReady),
+            (1213, "Deadlock found when trying to get lock", Diagnosis::RolledBack),
+            (1205, "Lock wait timeout exceeded", Diagnosis::Unsure),
+            (1064, "You have an error in your SQL syntax", Diagnosis::Statement),
+            (1317, "Query execution was interrupted", Diagnosis::Statement),
+            (1927, "Connection was killed", Diagnosis::Dead),
+        ] {
+            assert_eq!(by_number(number, message), diagnosis, "{number} {message}");
+        }
+        assert_eq!(diagnose(&Error::Protocol("x".into())), Diagnosis::Dead);
+    }
+}

@@ -1,0 +1,218 @@
+//! MySQL: RDS for MySQL and MariaDB, Aurora MySQL, and anything that speaks their protocol.
+//!
+//! Where MySQL and MariaDB differ, it is said where they do.
+
+mod classify;
+mod connect;
+mod diagnose;
+mod knock;
+mod settings;
+mod survey;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use once_cell::sync::OnceCell;
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
+
+use super::repeat::{self, Repeats};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+use crate::pin::{PinCause, Soil};
+use crate::proxy::Proxy;
+
+static PROCESS_WIDE: OnceCell<Proxy<MySql>> = OnceCell::new();
+
+thread_local! {
+    /// An engine's own: the same text may mean something else to another one.
+    static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
+}
+
+/// `ER_SP_DOES_NOT_EXIST`, which a savepoint that is not there is called too.
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// A server's number of an error: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+/// <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
+fn number(error: &Error) -> Option<u16> {
+    diagnose::refusal(error).map(|refusal| refusal.number())
+}
+
+/// What a savepoint's end says of the transaction that it was set in.
+fn found(result: Result<(), Error>) -> Result<Found, Error> {
+    match result {
+        Ok(()) => Ok(Found::Healthy),
+        Err(error) if number(&error) == Some(NO_SUCH_SAVEPOINT) => Ok(Found::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+impl Driver for MySql {
+    const FAMILY: &'static str = "mysql";
+    const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
+    const PORT: u16 = 3306;
+    const ERRORS_ABORT: bool = false;
+    const ROLLBACK_RESETS: bool = false;
+    const TEXTS_ARE_ATOMIC: bool = false;
+    const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
+    const KNOCK_BY_LOGIN: bool = true;
+
+    fn process_wide() -> &'static OnceCell<Proxy<Self>> {
+        &PROCESS_WIDE
+    }
+
+    async fn dial(login: &Login) -> Result<(MySqlConnection, String), Error> {
+        let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
+        let name = connect::set_up(&mut conn, login).await?;
+        Ok((conn, name))
+    }
+
+    fn home(login: &Login) -> Settings {
+        connect::home(login)
+    }
+
+    async fn prepare(conn: &mut MySqlConnection, sql: SqlStr, values: usize) -> Result<(), Error> {
+        // A statement that is prepared already costs no exchange. One whose preparation is dropped half way leaves packets
+        // that the driver takes for something else (sqlx 0.9.0); so does a wrong number of values.
+        let statement = conn.prepare(sql).await?;
+        match statement.parameters() {
+            Some(sqlx::Either::Right(wanted)) if wanted != values => Err(Error::InvalidArgument(format!(
+                "the statement has {wanted} parameters, and was given {values} values"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn classify(sql: &str) -> Class<'_> {
+        repeat::classify(&SEEN, sql, classify::classify)
+    }
+
+    fn diagnose(error: &Error) -> Diagnosis {
+        diagnose::diagnose(error)
+    }
+
+    fn wants_no_transaction(_: &Error) -> bool {
+        // No statement is refused for being in one; some end it.
+        false
+    }
+
+    async fn run(conn: &mut MySqlConnection, sql: String) -> Result<(), Error> {
+        let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+        while results.try_next().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
+        let mut late = None;
+        // Each error ends one ping: the answers to what was sent before it, then the ping's own.
+        loop {
+            match conn.ping().await {
+                Ok(()) => return Ok(late),
+                Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn settings_of(statement: &str) -> Vec<(String, String)> {
+        settings::settings_of(statement)
+    }
+
+    fn begins_by_itself(settings: &Settings) -> bool {
+        settings::is_autocommit_off(settings)
+    }
+
+    fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String> {
+        settings::replay(applied, wanted, home)
+    }
+
+    fn soil(cause: PinCause) -> Soil {
+        match cause {
+            PinCause::AdvisoryLock | PinCause::TableLock | PinCause::RawTransaction => Soil::Traces,
+            // No statement resets a session, and the driver does not speak the command that does (`COM_RESET_CONNECTION`).
+            _ => Soil::Indelible,
+        }
+    }
+
+    fn may_control(cause: PinCause) -> bool {
+        // A procedure may commit what it was called in.
+        matches!(
+            cause,
+            PinCause::HandedOut
+                | PinCause::UnknownStatement
+                | PinCause::RawTransaction
+                | PinCause::SeveralStatements
+                | PinCause::Procedure
+                | PinCause::PreparedStatement
+        )
+    }
+
+    async fn forget(conn: &mut MySqlConnection) -> Result<(), Error> {
+        conn.clear_cached_statements().await
+    }
+
+    async fn cancel(side: &mut MySqlConnection, name: &str) -> Result<(), Error> {
+        // A number is a session's on one server only, and the way may lead to another one by now.
+        let Some((session, server)) = name.split_once('@') else { return Ok(()) };
+        let row = side.fetch_one(sqlx::raw_sql(connect::WHERE)).await?;
+        if row.try_get::<String, _>(0)? != server || !session.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Ok(());
+        }
+        match Self::run(side, format!("KILL QUERY {session}")).await {
+            // No such session: there is nothing to cancel.
+            Err(error) if number(&error) == Some(1094) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn clean(conn: &mut MySqlConnection, keep: bool) -> Result<(), Error> {
+        if !keep {
+            let message = "no statement makes a MySQL session as good as new";
+            return Err(Error::Protocol(message.to_owned()));
+        }
+        // MySQL 5.7 and MariaDB 10.5.2 and later.
+        Self::run(conn, "UNLOCK TABLES; DO RELEASE_ALL_LOCKS()".to_owned()).await
+    }
+
+    async fn replan(_: &mut MySqlConnection) -> Result<(), Error> {
+        // The server looks names up at each execution.
+        Ok(())
+    }
+
+    async fn probe(conn: &mut MySqlConnection) -> Result<Found, Error> {
+        // Outside a transaction a savepoint goes with the statement that sets it.
+        let text = "SAVEPOINT lambda_rds_probe; RELEASE SAVEPOINT lambda_rds_probe";
+        found(Self::run(conn, text.to_owned()).await)
+    }
+
+    async fn end_doubtful(conn: &mut MySqlConnection, end: End) -> Result<Found, Error> {
+        // The server does not go on with the text when it refuses.
+        let text = match end {
+            End::Commit => "RELEASE SAVEPOINT lambda_rds_mark; COMMIT",
+            End::Rollback => "RELEASE SAVEPOINT lambda_rds_mark; ROLLBACK",
+        };
+        let found = found(Self::run(conn, text.to_owned()).await)?;
+        if found == Found::Nothing {
+            // Whatever is open now is not what the guard had begun.
+            Self::run(conn, "ROLLBACK".to_owned()).await?;
+        }
+        Ok(found)
+    }
+
+    async fn survey(conn: &mut MySqlConnection, flavour: Flavour) -> Result<Survey, Error> {
+        survey::survey(conn, flavour).await
+    }
+
+    async fn await_promotion(conn: &mut MySqlConnection, bound: Duration) -> Result<bool, Error> {
+        survey::await_promotion(conn, bound).await
+    }
+
+    async fn knock(at: std::net::SocketAddr) -> std::io::Result<()> {
+        knock::knock(at).await
+    }
+
+    async fn close(conn: MySqlConnection) {
+        // The goodbye is a courtesy to the server's log; a socket that cannot take it is closed all the same.
+        let _ = conn.close().await;
+    }
+}

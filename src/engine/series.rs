@@ -1,0 +1,46 @@
+//! Several statements in one text: the transaction that they make together, if they do.
+
+use super::Control;
+
+/// The transaction control in a text of one or more statements.
+#[derive(Default)]
+pub(crate) struct Series<'a> {
+    pub(crate) several: bool,
+    /// Of the first statement: whether it is control, and which if it is understood.
+    pub(crate) first: Option<Option<Control<'a>>>,
+    last: Option<Option<Control<'a>>>,
+    /// Something that neither begins nor ends a transaction stands in the middle.
+    any: bool,
+    /// Control where a transaction from begin to end has none.
+    astray: bool,
+    ends: bool,
+}
+
+impl<'a> Series<'a> {
+    pub(crate) fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool) {
+        if follows {
+            self.several = true;
+            // What was the last until now stands in the middle.
+            self.astray |= self.any && self.last.is_some();
+            self.any = true;
+        } else {
+            self.first = control;
+        }
+        self.last = control;
+        self.ends |= match control {
+            None | Some(Some(Control::Begin | Control::Savepoint(_) | Control::Release(_))) => false,
+            Some(_) => true,
+        };
+    }
+
+    /// What several statements are together.
+    pub(crate) fn control(&self) -> Option<Control<'a>> {
+        let ended =
+            matches!(self.last, Some(Some(Control::Commit { chain: false } | Control::Rollback { chain: false })));
+        if self.first == Some(Some(Control::Begin)) && ended && !self.astray {
+            return Some(Control::Whole);
+        }
+        let none = self.first.is_none() && self.last.is_none() && !self.astray;
+        (!none).then_some(Control::Unclear { ends: self.ends })
+    }
+}
