@@ -269,6 +269,10 @@ pub trait Driver: sqlx::Database + Sized {
     /// What a savepoint is called that shows whether a transaction is still the one that it was set in; `None` where
     /// the server itself tells.
     const MARK: Option<&'static str>;
+    /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
+    const POOLERS_FORGET: bool;
+    /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
+    const PREPARES_AHEAD: bool;
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
     /// that asks.
     const KNOCK_BY_LOGIN: bool;
@@ -284,12 +288,13 @@ pub trait Driver: sqlx::Database + Sized {
     fn home(login: &Login) -> Settings;
 
     /// What the driver has to do before a statement that it prepares can be sent, in an exchange of its own. Dropped, it
-    /// leaves the connection out of step. Refuses a wrong number of values.
+    /// leaves the connection out of step. Refuses a wrong number of values. True: the statement is kept, and only its
+    /// execution is left to do.
     fn prepare(
         conn: &mut Self::Connection,
         sql: sqlx::SqlStr,
         values: usize,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// What `sql` does to its session.
     fn classify(sql: &str) -> Class<'_>;

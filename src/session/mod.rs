@@ -441,7 +441,7 @@ impl<DB: Engine> Connection<DB> {
     /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
     /// connection to somebody else with the end of a transaction: nothing is left on it then.
     fn settings_applied(&self) -> Settings {
-        let none = self.state.depth() == 0 && self.connector().via_proxy();
+        let none = self.state.depth() == 0 && self.connector().is_forgetful();
         if none { Settings::default() } else { self.state.settings().clone() }
     }
 

@@ -55,6 +55,9 @@ impl Driver for MySql {
     const ROLLBACK_RESETS: bool = false;
     const TEXTS_ARE_ATOMIC: bool = false;
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
+    /// RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
+    const POOLERS_FORGET: bool = false;
+    const PREPARES_AHEAD: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
@@ -71,7 +74,7 @@ impl Driver for MySql {
         connect::home(login)
     }
 
-    async fn prepare(conn: &mut MySqlConnection, sql: SqlStr, values: usize) -> Result<(), Error> {
+    async fn prepare(conn: &mut MySqlConnection, sql: SqlStr, values: usize) -> Result<bool, Error> {
         // A statement that is prepared already costs no exchange. One whose preparation is dropped half way leaves packets
         // that the driver takes for something else (sqlx 0.9.0); so does a wrong number of values.
         let statement = conn.prepare(sql).await?;
@@ -79,7 +82,7 @@ impl Driver for MySql {
             Some(sqlx::Either::Right(wanted)) if wanted != values => Err(Error::InvalidArgument(format!(
                 "the statement has {wanted} parameters, and was given {values} values"
             ))),
-            _ => Ok(()),
+            _ => Ok(conn.cached_statements_size() > 0),
         }
     }
 
