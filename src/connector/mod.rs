@@ -237,7 +237,7 @@ impl<DB: Engine> Connector<DB> {
         if let Some(problem) = tls::problem(&source) {
             return Error::Tls { host, problem, elapsed, source };
         }
-        match DB::diagnose(&source) {
+        match DB::diagnose_login(&source) {
             Diagnosis::Authentication => {
                 let refused = u32::try_from(refused + 1).unwrap_or(u32::MAX);
                 Error::Authentication { host, user: login.user.clone(), refused, elapsed, source }
@@ -406,7 +406,7 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn reach(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let mut wire = match self.log_in(place.clone(), access, attempt).await {
             Err(Error::Connect { source, .. })
-                if DB::diagnose(&source) == Diagnosis::UnknownSetting
+                if DB::diagnose_login(&source) == Diagnosis::UnknownSetting
                     && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
             {
                 // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.

@@ -117,6 +117,11 @@ impl<DB: Engine> Wire<DB> {
         }
     }
 
+    /// Another session has had it.
+    pub(crate) fn is_anothers(&self, session: u64) -> bool {
+        self.hands > 0 && self.session != session
+    }
+
     /// This session has it now.
     pub(crate) fn come_into(&mut self, session: u64) {
         if self.session != session {

@@ -262,6 +262,8 @@ pub trait Driver: sqlx::Database + Sized {
     const PORT: u16;
     /// A statement that fails aborts its transaction. Otherwise the transaction goes on without it.
     const ERRORS_ABORT: bool;
+    /// Statements make a session as good as new. Otherwise only another connection is.
+    const CLEANS: bool;
     /// A rollback takes back what the transaction had set, too.
     const ROLLBACK_RESETS: bool;
     /// Several statements in one text are executed all or none.
@@ -301,6 +303,11 @@ pub trait Driver: sqlx::Database + Sized {
 
     /// What an error means for the connection.
     fn diagnose(error: &sqlx::Error) -> Diagnosis;
+
+    /// As `diagnose`, of a login: what a statement of a session may be told as well, and survive.
+    fn diagnose_login(error: &sqlx::Error) -> Diagnosis {
+        Self::diagnose(error)
+    }
 
     /// Whether the server refused a statement, or stopped it, for being in a transaction.
     fn wants_no_transaction(error: &sqlx::Error) -> bool;

@@ -190,7 +190,7 @@ impl<DB: Engine> Failover<DB> {
             let before = self.topology.epoch();
             let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
             let survey = looked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
                 .map_err(Error::Database)?;
             // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
             if survey.is_reader || self.topology.epoch() == before {

@@ -37,8 +37,11 @@ pub(crate) trait Ask {
 /// What is known of hosts that are being asked.
 pub(crate) struct Pulse<A: Ask> {
     asker: A,
-    hosts: Mutex<HashMap<SocketAddr, Arc<tokio::sync::Mutex<Beat<A::Side>>>>>,
+    hosts: Mutex<HashMap<SocketAddr, SharedBeat<A::Side>>>,
 }
+
+/// Held by whoever asks.
+type SharedBeat<S> = Arc<tokio::sync::Mutex<Beat<S>>>;
 
 /// The last questions to one host.
 struct Beat<S> {

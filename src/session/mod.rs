@@ -26,7 +26,7 @@ use crate::config::PinningFilter;
 use crate::connector::Connector;
 use crate::engine::{Class, Control, Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
-use crate::event::Event;
+use crate::event::{Discard, Event};
 use crate::failover::{self, Failover, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
@@ -403,6 +403,10 @@ impl<DB: Engine> Connection<DB> {
                 Some(lease) => lease,
                 None => self.pool.lease(purpose).await?,
             };
+            while self.connector().is_strict() && !DB::CLEANS && lease.conn().is_anothers(self.id) {
+                Box::pin(lease.close(Discard::Unrecoverable)).await;
+                lease = self.pool.lease(purpose).await?;
+            }
             lease.conn().come_into(self.id);
             self.lease = Some(lease);
         }

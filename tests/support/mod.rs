@@ -11,6 +11,7 @@ pub mod fault_proxy;
 pub mod http;
 pub mod keeper;
 pub mod lambda;
+pub mod on_postgres;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;

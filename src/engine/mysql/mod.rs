@@ -52,6 +52,7 @@ impl Driver for MySql {
     const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
     const PORT: u16 = 3306;
     const ERRORS_ABORT: bool = false;
+    const CLEANS: bool = false;
     const ROLLBACK_RESETS: bool = false;
     const TEXTS_ARE_ATOMIC: bool = false;
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
@@ -92,6 +93,10 @@ impl Driver for MySql {
 
     fn diagnose(error: &Error) -> Diagnosis {
         diagnose::diagnose(error)
+    }
+
+    fn diagnose_login(error: &Error) -> Diagnosis {
+        diagnose::of_login(error)
     }
 
     fn wants_no_transaction(_: &Error) -> bool {

@@ -53,6 +53,7 @@ impl Driver for Postgres {
     const SCHEMES: &'static [&'static str] = &["postgres", "postgresql"];
     const PORT: u16 = 5432;
     const ERRORS_ABORT: bool = true;
+    const CLEANS: bool = true;
     const ROLLBACK_RESETS: bool = true;
     const TEXTS_ARE_ATOMIC: bool = true;
     const MARK: Option<&'static str> = None;
