@@ -86,6 +86,30 @@ async fn a_black_hole_costs_bounded_time() -> Result<(), Error> {
     Ok(())
 }
 
+/// Case 20 where nothing answers a connect any more either: it costs no more than silence.
+#[tokio::test]
+async fn an_address_that_drops_packets_costs_bounded_time() -> Result<(), Error> {
+    let stage = Stage::set(1).await;
+    let proxy = stage.proxy().build()?;
+    let mut conn = proxy.get_connection().await?;
+    insert(&mut conn, 1).await?;
+    stage.cluster.node(0).suspend();
+    stage.ways[0].drop_packets().await;
+    let dial = tokio::net::TcpStream::connect(("127.0.0.1", stage.ways[0].port()));
+    assert!(tokio::time::timeout(Duration::from_millis(50), dial).await.is_err());
+    let began = Instant::now();
+    lost(insert(&mut conn, 2).await, Outcome::Unknown);
+    println!("in flight: {:?}", began.elapsed());
+    stage.cluster.promote(1).await;
+    insert(&mut conn, 3).await?;
+    assert!(began.elapsed() < BOUND);
+    assert_eq!(place(&proxy).await?, stage.cluster.node(1).port());
+    // And it is one that can be healed.
+    stage.ways[0].pass();
+    tokio::net::TcpStream::connect(("127.0.0.1", stage.ways[0].port())).await.unwrap();
+    Ok(())
+}
+
 /// Case 21: one that is not the writer is nobody's business, alive or not.
 #[tokio::test]
 async fn a_silent_reader_is_no_news() -> Result<(), Error> {
