@@ -14,6 +14,7 @@ pub mod lambda;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod site;
 
 use std::sync::{Arc, Mutex};
 
