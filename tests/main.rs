@@ -12,6 +12,8 @@ mod dropped;
 mod function;
 mod leaks;
 mod model;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod oracle;
 mod postgres;
 mod raw;

@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/setup.sh
 need_postgres
+need_mariadb
 need_pgbouncer
 
 cargo test --all-features "$@"

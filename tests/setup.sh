@@ -30,6 +30,12 @@ need_postgres() {
     # Stages of runs that were killed are cleaned up by their own keepers; nothing is left to do here.
 }
 
+# The core packages bring the programs only: no data, no account, no service.
+need_mariadb() {
+    { command -v mariadbd || [ -x /usr/sbin/mariadbd ]; } >/dev/null 2>&1 &&
+        command -v mariadb-install-db >/dev/null 2>&1 || install mariadb-server-core mariadb-client-core
+}
+
 need_pgbouncer() {
     command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || {
         install pgbouncer
