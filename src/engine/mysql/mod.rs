@@ -17,8 +17,11 @@ use once_cell::sync::OnceCell;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
 
+#[cfg(feature = "_inner")]
+pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
