@@ -102,6 +102,10 @@ pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 
 /// For the crate's own tests and benches.
+#[cfg(all(feature = "mysql", feature = "_bench"))]
+#[doc(hidden)]
+pub use engine::mysql::inspect as inspect_mysql;
+/// For the crate's own tests and benches.
 #[cfg(all(feature = "postgres", feature = "_bench"))]
 #[doc(hidden)]
 pub use engine::postgres::inspect;
