@@ -13,6 +13,8 @@ pub mod keeper;
 pub mod lambda;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
+#[cfg(feature = "mysql")]
+pub mod mariadb_cluster;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
