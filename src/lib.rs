@@ -67,7 +67,7 @@ mod session;
 mod connector;
 pub mod credentials;
 mod engine;
-#[cfg(all(feature = "_inner", feature = "postgres"))]
+#[cfg(feature = "_inner")]
 #[doc(hidden)]
 #[allow(clippy::missing_errors_doc, reason = "no part of the interface")]
 pub mod inner;

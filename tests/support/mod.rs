@@ -15,6 +15,7 @@ pub mod lambda;
 pub mod mariadb;
 #[cfg(feature = "mysql")]
 pub mod mariadb_cluster;
+pub mod on_postgres;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
