@@ -29,6 +29,9 @@ use super::{
 };
 use template::{Installation, Template, settings_file};
 
+/// The file of the general log.
+const STATEMENTS: &str = "statements.log";
+
 /// What a server is like.
 #[derive(Clone, Debug)]
 pub struct MariaDbOptions {
@@ -314,7 +317,7 @@ impl MariaDb {
             ("log_bin_trust_function_creators", "1".to_owned()),
             // As on RDS.
             ("character_set_server", "utf8mb4".to_owned()),
-            ("general_log_file", format!("{directory}/statements.log")),
+            ("general_log_file", format!("{directory}/{STATEMENTS}")),
         ];
         if self.options.tls != ServerTls::Off {
             ours.push(("ssl_cert", format!("{directory}/server.crt")));
@@ -324,14 +327,15 @@ impl MariaDb {
         settings_file(&self.site, ours.iter().chain(&self.options.settings))
     }
 
-    /// What the server has logged so far.
+    /// What the server has logged so far, and then, with `general_log`, all [`statements`](Self::statements).
     pub fn log(&self) -> String {
-        self.site.log()
+        format!("{}{}", self.site.log(), self.statements())
     }
 
-    /// The statements so far, since `general_log` is on.
+    /// The logins and statements so far, since `general_log` is on.
     pub fn statements(&self) -> String {
-        self.site.read("statements.log")
+        // There is no such file before.
+        if self.site.path(STATEMENTS).exists() { self.site.read(STATEMENTS) } else { String::new() }
     }
 }
 

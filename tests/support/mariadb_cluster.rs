@@ -3,7 +3,8 @@
 //!
 //! A node's name is `report_host`; the writer is itself when it takes writes, or else whom it was told to follow, as long
 //! as it is connected to that one. A table tells a node whom it follows, since no statement can be asked for that from
-//! within another one; it is each node's own and not replicated.
+//! within another one; it is each node's own and not replicated. In a Multi-AZ cluster a replica goes on to name a writer
+//! that is dead, as `show replica status` does.
 //!
 //! What is not like AWS, beyond what is said there: `information_schema` takes no table of ours, so that Aurora's has
 //! another name ([`STATUS`], [`ME`]), and nobody finds it by himself.
@@ -132,8 +133,9 @@ impl MariaDbCluster {
         // Longer than any test waits.
         writer.execute("set global rpl_semi_sync_master_timeout = 600000, rpl_semi_sync_master_enabled = 1").await;
         let question = format!(
-            "select 1 from information_schema.global_status \
-             where variable_name = 'RPL_SEMI_SYNC_MASTER_CLIENTS' and variable_value >= {}",
+            "select 1 from information_schema.global_status c, information_schema.global_status s \
+             where c.variable_name = 'RPL_SEMI_SYNC_MASTER_CLIENTS' and c.variable_value >= {} \
+               and s.variable_name = 'RPL_SEMI_SYNC_MASTER_STATUS' and s.variable_value = 'ON'",
             replicas.len().max(1)
         );
         let deadline = Instant::now() + START_LIMIT;
