@@ -14,6 +14,8 @@ pub mod lambda;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
 #[cfg(feature = "mysql")]
+pub mod mariadb_cluster;
+#[cfg(feature = "mysql")]
 pub mod on_mysql;
 pub mod on_postgres;
 pub mod pgbouncer;
