@@ -8,3 +8,4 @@ mod failover;
 #[path = "../ledger.rs"]
 mod ledger;
 mod session;
+mod transactions;
