@@ -44,6 +44,10 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
+    not(all(feature = "postgres", feature = "mysql")),
+    allow(dead_code, reason = "the seam between the engines is as wide as both of them need")
+)]
+#![cfg_attr(
     not(any(feature = "postgres", feature = "mysql")),
     allow(
         dead_code,
@@ -97,6 +101,10 @@ pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 
+/// For the crate's own tests and benches.
+#[cfg(all(feature = "mysql", feature = "_bench"))]
+#[doc(hidden)]
+pub use engine::mysql::inspect as inspect_mysql;
 /// For the crate's own tests and benches.
 #[cfg(all(feature = "postgres", feature = "_bench"))]
 #[doc(hidden)]

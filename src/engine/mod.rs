@@ -4,6 +4,9 @@
 //! session, what an error means.
 #![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
+mod cursor;
+#[cfg(feature = "_bench")]
+mod inspect;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]

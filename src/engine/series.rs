@@ -13,13 +13,17 @@ pub(crate) struct Series<'a> {
     any: bool,
     /// Control where a transaction from begin to end has none.
     astray: bool,
+    /// A statement after the first has ended whatever was begun.
+    committed: bool,
     ends: bool,
 }
 
 impl<'a> Series<'a> {
-    pub(crate) fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool) {
+    /// The next statement. `commits`: it commits by itself, before it does anything.
+    pub(crate) fn add(&mut self, control: Option<Option<Control<'a>>>, follows: bool, commits: bool) {
         if follows {
             self.several = true;
+            self.committed |= commits;
             // What was the last until now stands in the middle.
             self.astray |= self.any && self.last.is_some();
             self.any = true;
@@ -37,7 +41,7 @@ impl<'a> Series<'a> {
     pub(crate) fn control(&self) -> Option<Control<'a>> {
         let ended =
             matches!(self.last, Some(Some(Control::Commit { chain: false } | Control::Rollback { chain: false })));
-        if self.first == Some(Some(Control::Begin)) && ended && !self.astray {
+        if self.first == Some(Some(Control::Begin)) && ended && !self.astray && !self.committed {
             return Some(Control::Whole);
         }
         let none = self.first.is_none() && self.last.is_none() && !self.astray;

@@ -1,6 +1,6 @@
 //! The local stage: a real PostgreSQL and a real MariaDB, a stand-in for the AWS services, a Lambda environment. Used by
 //! the tests, the benches and the demo alike; nothing of it outlives the process that started it.
-#![allow(dead_code, unreachable_pub, reason = "each user of the stage takes a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each user of the stage takes a part of it")]
 
 pub mod aws;
 pub mod certificates;
@@ -15,6 +15,8 @@ pub mod lambda;
 pub mod mariadb;
 #[cfg(feature = "mysql")]
 pub mod mariadb_cluster;
+#[cfg(feature = "mysql")]
+pub mod on_mysql;
 pub mod on_postgres;
 pub mod pgbouncer;
 pub mod ports;

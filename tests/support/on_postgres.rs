@@ -8,6 +8,7 @@ pub use super::proxy_to;
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
+pub const ENGINE: &str = "PostgreSQL";
 /// As secrets call it.
 pub const FAMILY: &str = "postgres";
 

@@ -1,7 +1,91 @@
-//! What a text does to its session.
+//! What a text does to its session: one pass over its words, without allocating.
+//!
+//! Only what is known is plain; whatever is not understood pins. State that hides inside functions, triggers and procedures
+//! is not seen: `CALL` pins, a function called from a query does not.
 
-use crate::engine::Class;
+use super::control;
+use super::ends;
+use super::lexer::{Lexer, Reading};
+use super::settings::{self, Change};
+use super::statement::Statement;
+use crate::engine::series::Series;
+use crate::engine::{Class, Control};
+use crate::pin::PinCause;
 
-pub(super) fn classify(_: &str) -> Class<'_> {
-    Class::default()
+pub(super) fn classify(sql: &str) -> Class<'_> {
+    read(sql)
 }
+
+/// As `classify`, word by word; in more than one way where the text does not say how the server reads it.
+pub(super) fn read(sql: &str) -> Class<'_> {
+    let mut lexer = Lexer::new(sql);
+    let usual = read_once(sql, &mut lexer);
+    if !lexer.is_ambiguous() {
+        return usual;
+    }
+    Reading::OTHERS.into_iter().fold(usual, |class, reading| {
+        let other = read_once(sql, &mut Lexer::reading(sql, reading));
+        if class == other { class } else { either(class, other) }
+    })
+}
+
+/// What a text does that may be one or the other.
+fn either<'a>(one: Class<'a>, other: Class<'a>) -> Class<'a> {
+    let control = one.control.or(other.control).map(|_| Control::Unclear { ends: true });
+    Class {
+        pins: Some(PinCause::UnknownStatement),
+        sequence: one.sequence.max(other.sequence),
+        control,
+        commits: one.commits && other.commits,
+        several: one.several || other.several,
+        ..Class::default()
+    }
+}
+
+fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
+    let mut found: Option<Statement<'_>> = None;
+    let mut all = Class::default();
+    let mut series = Series::default();
+    while let Some(statement) = Statement::scan(lexer) {
+        let control = statement.is_control().then(|| control::parse(lexer.of(&sql[statement.start..statement.end])));
+        series.add(control, found.is_some(), statement.commits());
+        all.sequence = all.sequence.max(statement.sequence);
+        all.pins = all.pins.or_else(|| statement.pins());
+        all.commits |= statement.commits();
+        found = Some(statement);
+    }
+    let Some(statement) = found else { return all };
+    if series.several {
+        // A setting among several statements is not taken apart from them.
+        all.control = series.control();
+        let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
+        return Class { pins: pins.then_some(PinCause::SeveralStatements), several: true, ..all };
+    }
+    let text = &sql[statement.start..statement.end];
+    if let Some(control) = series.first {
+        let pins = control.is_none().then_some(PinCause::RawTransaction);
+        return Class { pins, control: control.or(Some(Control::Unclear { ends: true })), ..all };
+    }
+    if !statement.is_whole() {
+        return all;
+    }
+    if let Some(ends) = ends::pin_end(lexer.of(text)) {
+        return Class { pins: None, ends: Some(ends), ..all };
+    }
+    match settings::change(text, lexer.of(text)) {
+        Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
+        Some(Change::None) => Class { pins: None, ..all },
+        Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
+        None => all,
+    }
+}
+
+/// How many statements there are, the empty ones left out.
+#[cfg(any(test, feature = "_bench"))]
+pub(super) fn statements(sql: &str) -> usize {
+    let mut lexer = Lexer::new(sql);
+    std::iter::from_fn(|| Statement::scan(&mut lexer)).count()
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,15 @@
 
 mod classify;
 mod connect;
+mod control;
 mod diagnose;
+mod ends;
+#[cfg(feature = "_bench")]
+pub mod inspect;
 mod knock;
+mod lexer;
 mod settings;
+mod statement;
 mod survey;
 
 use std::cell::RefCell;

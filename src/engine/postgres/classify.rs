@@ -74,7 +74,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     let mut series = Series::default();
     while let Some(statement) = Statement::scan(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
-        series.add(control, found.is_some());
+        series.add(control, found.is_some(), false);
         all.sequence = all.sequence.max(statement.sequence);
         all.pins = all.pins.or_else(|| statement.pins());
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.

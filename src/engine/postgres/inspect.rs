@@ -1,20 +1,11 @@
 //! The classifier, opened to the tests and benches of this crate.
 
 use super::classify;
-use crate::engine::{Class, Driver, Setting};
+use crate::engine::{Driver, inspect};
 
-/// `plain`, `setting:name`, `reset:name`, `reset:*`, `pin:Cause`, `control` of a transaction, or the
-/// `end` of what pins.
+/// What the text is called, in a word or two.
 pub fn verdict(sql: &str) -> String {
-    match classify::classify(sql) {
-        Class { pins: Some(cause), .. } => format!("pin:{cause:?}"),
-        Class { control: Some(_), .. } => "control".to_owned(),
-        Class { ends: Some(_), .. } => "end".to_owned(),
-        Class { setting: Some(Setting::Set { name, .. }), .. } => format!("setting:{}", name.key()),
-        Class { setting: Some(Setting::Reset(name)), .. } => format!("reset:{}", name.key()),
-        Class { setting: Some(Setting::ResetAll), .. } => "reset:*".to_owned(),
-        _ => "plain".to_owned(),
-    }
+    inspect::verdict(classify::classify(sql))
 }
 
 /// How many statements the text holds that are not empty.
@@ -24,12 +15,10 @@ pub fn statements(sql: &str) -> usize {
 
 /// Whether the text leaves nothing in its session; as if it were new.
 pub fn is_plain(sql: &str) -> bool {
-    let class = classify::classify(sql);
-    class == Class { sequence: class.sequence, ..Class::default() }
+    inspect::is_plain(classify::classify(sql))
 }
 
 /// As `is_plain`, the way a session asks: a text seen before is known.
 pub fn is_plain_again(sql: &str) -> bool {
-    let class = sqlx::Postgres::classify(sql);
-    class == Class { sequence: class.sequence, ..Class::default() }
+    inspect::is_plain(sqlx::Postgres::classify(sql))
 }

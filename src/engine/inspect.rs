@@ -1,0 +1,23 @@
+//! A class in words, for the tests and benches of this crate.
+
+use super::{Class, Setting};
+
+/// `plain`, `setting:name`, `settings`, `reset:name`, `reset:*`, `pin:Cause`, `control` of a transaction, or the
+/// `end` of what pins.
+pub(super) fn verdict(class: Class<'_>) -> String {
+    match class {
+        Class { pins: Some(cause), .. } => format!("pin:{cause:?}"),
+        Class { control: Some(_), .. } => "control".to_owned(),
+        Class { ends: Some(_), .. } => "end".to_owned(),
+        Class { setting: Some(Setting::Set { name, .. }), .. } => format!("setting:{}", name.key()),
+        Class { setting: Some(Setting::Several(_)), .. } => "settings".to_owned(),
+        Class { setting: Some(Setting::Reset(name)), .. } => format!("reset:{}", name.key()),
+        Class { setting: Some(Setting::ResetAll), .. } => "reset:*".to_owned(),
+        _ => "plain".to_owned(),
+    }
+}
+
+/// Nothing is left in the session; as if it were new.
+pub(super) fn is_plain(class: Class<'_>) -> bool {
+    class == Class { sequence: class.sequence, ..Class::default() }
+}

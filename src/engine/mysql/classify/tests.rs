@@ -1,0 +1,274 @@
+use super::*;
+use crate::engine::{Name, PinEnd, Sequence, Setting};
+
+fn pins(sql: &str) -> Option<PinCause> {
+    classify(sql).pins
+}
+
+#[test]
+fn queries_changes_and_definitions_are_plain() {
+    for sql in [
+        "select 1",
+        "  SELECT 1;",
+        "/* a */ -- b\n(select 1) union (select 2) # c",
+        "with x as (select 1) select * from x",
+        "values row(1)",
+        "table t",
+        "insert into t values (';') on duplicate key update n = values(n)",
+        "replace into t values ('a@b', \"c@d\", `e@f`)",
+        "select `temporary`, 'get_lock(1)' from t where `set` = ?",
+        "select @@version, @@session.sql_mode, @@global.max_connections, @@`port`",
+        "select release_lock('a'), is_free_lock('b'), is_used_lock('c')",
+        "select * from t for update skip locked",
+        "select sql_calc_found_rows * from t limit 1",
+        "select n from t into outfile '/tmp/x'",
+        "load data infile 'x' into table t",
+        "do sleep(0)",
+        "explain select 1",
+        "analyze format=json select 1",
+        "show tables",
+        "show grants for 'a'@'b'",
+        "show create user a@b",
+        "kill query 7",
+        "select /*!40001 sql_no_cache */ /*+ max_execution_time(7) */ * from t",
+        "select 'it\\'s', \"a\\\\b\"",
+        "select 1; update t set n = 1; delete from t",
+        "",
+        " ; ; ",
+    ] {
+        let class = classify(sql);
+        assert_eq!((class.pins, class.setting, class.control, class.commits), (None, None, None, false), "{sql}");
+    }
+}
+
+#[test]
+fn definitions_commit() {
+    for sql in [
+        "create table t (temporary int, user int)",
+        "create or replace table t (n int)",
+        "create unique index i on t (n)",
+        "create or replace algorithm = merge definer = `a`@`b` sql security invoker view v as select 1",
+        "create definer=a@b procedure p() select @x, get_lock('a', 1)",
+        "create definer = current_user function f() returns int return 1;",
+        "create trigger tr before insert on t for each row set @n = 1",
+        "create user 'a'@'b' identified by 'c'",
+        "create role r",
+        "alter user a@b account lock",
+        "alter table t add n int",
+        "drop table if exists t",
+        "drop user a@b",
+        "rename table a to b",
+        "truncate t",
+        "grant select on d.* to 'a'@'b'",
+        "revoke r from a@b",
+        "set password for a@b = 'c'",
+        "set default role r to a@b",
+        "check table t",
+        "analyze table t",
+        "analyze local table t",
+        "optimize table t",
+        "repair table t",
+        "flush privileges",
+        "set statement max_statement_time = 1 for create table t (n int)",
+        "create table t /*!40101 engine = innodb, comment = x */ select 1",
+    ] {
+        let class = classify(sql);
+        assert_eq!((class.pins, class.control, class.commits), (None, None, true), "{sql}");
+    }
+    for sql in ["create temporary table t (n int)", "drop temporary table t", "set autocommit = 1", "unlock tables"] {
+        assert!(!classify(sql).commits, "{sql}");
+    }
+}
+
+#[test]
+fn what_leaves_something_behind_pins_and_says_why() {
+    for (sql, cause) in [
+        ("select @x", PinCause::UserVariable),
+        ("select@x", PinCause::UserVariable),
+        ("select @'x', 1", PinCause::UserVariable),
+        ("select n into @x from t", PinCause::UserVariable),
+        ("set @x = 1", PinCause::UserVariable),
+        ("set @x = 1, sql_mode = ''", PinCause::UserVariable),
+        ("set sql_mode = @x", PinCause::UserVariable),
+        ("create table t as select@x", PinCause::UserVariable),
+        ("insert into t (a) values ('b'), (@`c`)", PinCause::UserVariable),
+        ("create temporary table t (n int)", PinCause::TemporaryObject),
+        ("CREATE OR REPLACE TEMPORARY TABLE t (n int)", PinCause::TemporaryObject),
+        ("drop temporary table t", PinCause::TemporaryObject),
+        ("select get_lock('a', 1)", PinCause::AdvisoryLock),
+        ("do get_lock /* x */ ('a', 1)", PinCause::AdvisoryLock),
+        ("select `get_lock`('a', 1)", PinCause::AdvisoryLock),
+        ("select \"get_lock\"('a', 1)", PinCause::AdvisoryLock),
+        ("select get_lock('a', 1) into @x", PinCause::UserVariable),
+        ("set sort_buffer_size = get_lock('a', 1)", PinCause::UnknownStatement),
+        ("lock tables t write", PinCause::TableLock),
+        ("lock instance for backup", PinCause::TableLock),
+        ("flush tables with read lock", PinCause::TableLock),
+        ("flush tables t with read lock", PinCause::TableLock),
+        ("flush tables t for export", PinCause::TableLock),
+        ("backup lock t", PinCause::TableLock),
+        ("handler t open", PinCause::Handler),
+        ("handler t read first", PinCause::Handler),
+        ("prepare p from 'select 1'", PinCause::PreparedStatement),
+        ("execute p", PinCause::PreparedStatement),
+        ("execute immediate 'select 1'", PinCause::PreparedStatement),
+        ("deallocate prepare p", PinCause::PreparedStatement),
+        ("drop prepare p", PinCause::PreparedStatement),
+        ("call p()", PinCause::Procedure),
+        ("begin not atomic select 1; select 2; end", PinCause::Procedure),
+        ("xa start 'x'", PinCause::RawTransaction),
+        ("commit release", PinCause::RawTransaction),
+        ("commit nonsense", PinCause::RawTransaction),
+        ("load index into cache t", PinCause::UnknownStatement),
+        ("cache index t in default", PinCause::UnknownStatement),
+        ("create procedure p() begin select 1; end", PinCause::UnknownStatement),
+        ("create something t", PinCause::UnknownStatement),
+        ("shutdown", PinCause::UnknownStatement),
+        ("selectx", PinCause::UnknownStatement),
+        ("`select`", PinCause::UnknownStatement),
+        ("?", PinCause::UnknownStatement),
+        ("select 1; set sql_mode = ''", PinCause::SeveralStatements),
+        ("select 1; select @x", PinCause::SeveralStatements),
+        ("commit; select 1", PinCause::SeveralStatements),
+        ("unlock tables; select 1", PinCause::SeveralStatements),
+        ("begin; select 1", PinCause::SeveralStatements),
+        ("begin; create table t (n int); commit", PinCause::SeveralStatements),
+        ("begin; commit; begin; commit", PinCause::SeveralStatements),
+        ("set statement max_statement_time = 1 for call p()", PinCause::Procedure),
+        ("set statement max_statement_time = 1 for set x = 1", PinCause::UnknownStatement),
+        ("set statement max_statement_time = 1 for commit", PinCause::UnknownStatement),
+        ("set statement max_statement_time = 1", PinCause::UnknownStatement),
+    ] {
+        assert_eq!(pins(sql), Some(cause), "{sql}");
+    }
+}
+
+#[test]
+fn what_the_server_may_read_otherwise_pins() {
+    for sql in [
+        "/*!40101 SET NAMES utf8 */",
+        "/*! select */ 1",
+        "select 1 /*! ; lock tables t write */",
+        "select /*!99999 get_lock */ ('a', 1)",
+        "select 1 /*!50000 into outfile 'x' */",
+        "create /*!99999 temporary */ table t (n int)",
+        "set sql_mode = '' /*!99999 , autocommit = 0 */",
+        "set sql_mode = '' /*!99999 , sort_buffer_size = 7 */, autocommit = 0",
+        "select '\\'; lock tables t write; -- '",
+        "select '\\', get_lock(\"a\", 1) -- '",
+        "select \"\\\", get_lock('a', 1) -- \"",
+    ] {
+        assert_eq!(pins(sql), Some(PinCause::UnknownStatement), "{sql}");
+    }
+    for sql in ["select '\\'; commit; -- '", "commit /*!99999 and chain */", "/*!99999 x */ rollback"] {
+        assert_eq!(classify(sql).control, Some(Control::Unclear { ends: true }), "{sql}");
+    }
+    assert_eq!(classify("commit /*!50000 work */").control, Some(Control::Commit { chain: false }));
+}
+
+#[test]
+fn transaction_control_and_the_ends_of_pins_do_not_pin() {
+    for (sql, cause) in [
+        ("unlock tables", PinCause::TableLock),
+        ("UNLOCK TABLE;", PinCause::TableLock),
+        ("select release_all_locks()", PinCause::AdvisoryLock),
+        ("do release_all_locks ( ) -- x", PinCause::AdvisoryLock),
+    ] {
+        let class = classify(sql);
+        assert_eq!((class.pins, class.ends), (None, Some(PinEnd::Of(cause))), "{sql}");
+    }
+    let class = classify("select release_all_locks() from t where false");
+    assert_eq!((class.pins, class.ends), (None, None));
+    for (sql, control) in [
+        ("begin", Some(Control::Begin)),
+        ("start transaction read only", Some(Control::Begin)),
+        ("begin; insert into t values (1); select 1; commit", Some(Control::Whole)),
+        ("start transaction; rollback", Some(Control::Whole)),
+        ("select 1; select 2", None),
+        ("create table t (n int); create table u (n int)", None),
+    ] {
+        assert_eq!((classify(sql).pins, classify(sql).control), (None, control), "{sql}");
+    }
+    for (sql, ends) in [("begin; select 1", false), ("select 1; commit", true), ("rollback; begin", true)] {
+        assert_eq!(classify(sql).control, Some(Control::Unclear { ends }), "{sql}");
+    }
+    for (sql, several, commits) in [
+        ("begin", false, true),
+        ("select 1;", false, false),
+        ("select 1; create table t (n int)", true, true),
+        ("begin; select 1; commit", true, true),
+    ] {
+        assert_eq!((classify(sql).several, classify(sql).commits), (several, commits), "{sql}");
+    }
+}
+
+#[test]
+fn settings_are_seen_with_their_names() {
+    for (sql, name) in [
+        ("set sql_mode = 'traditional'", "sql_mode"),
+        ("SET SESSION Wait_Timeout := 7;", "Wait_Timeout"),
+        ("set @@session.time_zone = '+00:00'", "time_zone"),
+        ("set @@lc_time_names = de_DE", "lc_time_names"),
+        ("set local `time_zone` = default", "time_zone"),
+        ("set names utf8mb4", "names"),
+        ("set names 'utf8mb4' collate \"utf8mb4_bin\"", "names"),
+        ("use shop", "database"),
+        ("use `sh``op`", "database"),
+        ("set session transaction isolation level read committed", "transaction_isolation"),
+        ("set local transaction read only", "transaction_read_only"),
+        ("set tx_isolation = 'serializable'", "transaction_isolation"),
+        ("set @@session.transaction_read_only = on", "transaction_read_only"),
+        ("set autocommit = 0", "autocommit"),
+        ("set sort_buffer_size = /* x */ +400000", "sort_buffer_size"),
+    ] {
+        let set = Some(Setting::Set { name: Name(name, None), statement: sql.trim_end_matches(';') });
+        let class = classify(sql);
+        assert_eq!((class.pins, class.setting), (None, set), "{sql}");
+    }
+    let several = "set sql_mode = '', names utf8mb4, autocommit = 0";
+    assert_eq!(classify(several).setting, Some(Setting::Several(several)));
+    for sql in ["set global x = 1", "set persist x = 1", "set @@global.x = (select 1), @@persist_only.y = 2"] {
+        assert_eq!(classify(sql), Class::default(), "{sql}");
+    }
+}
+
+#[test]
+fn the_memory_of_the_session_is_seen() {
+    for (sql, sequence) in [
+        ("insert into t values (1)", Sequence::Draws),
+        ("replace into t values (1)", Sequence::Draws),
+        ("load data infile 'x' into table t", Sequence::Draws),
+        ("call p()", Sequence::Draws),
+        ("update t set n = n + 1", Sequence::None),
+        ("update t set n = last_insert_id(n + 1)", Sequence::Draws),
+        ("select nextval(s)", Sequence::Draws),
+        ("select next value for s", Sequence::Draws),
+        ("select last_insert_id()", Sequence::Asks),
+        ("select LAST_INSERT_ID ( /* x */ )", Sequence::Asks),
+        ("select @@identity", Sequence::Asks),
+        ("select @@session.last_insert_id", Sequence::Asks),
+        ("select previous value for s", Sequence::Asks),
+        ("select lastval(s)", Sequence::Asks),
+        ("insert into t values (last_insert_id())", Sequence::Asks),
+        ("select row_count()", Sequence::AsksPrevious),
+        ("select found_rows()", Sequence::AsksPrevious),
+        ("show warnings limit 1", Sequence::AsksPrevious),
+        ("show count(*) errors", Sequence::AsksPrevious),
+        ("select @@warning_count", Sequence::AsksPrevious),
+        ("get diagnostics @n = number", Sequence::AsksPrevious),
+        ("select identity, t.last_insert_id from t", Sequence::None),
+        ("select row_count from t", Sequence::None),
+    ] {
+        assert_eq!(classify(sql).sequence, sequence, "{sql}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in r#"(set|select|names|session|transaction|autocommit|create|procedure|for|statement|é|@@|/\*!|[ ('"`;/*\\\n&.,=@:)0-]){0,30}"#) {
+        let class = classify(&text);
+        if let Some(Setting::Several(statement)) = class.setting {
+            let _ = settings::settings_of(statement);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The classifier, opened to the tests and benches of this crate.
+
+use super::classify;
+use crate::engine::{Driver, inspect};
+
+/// What the text is called, in a word or two.
+pub fn verdict(sql: &str) -> String {
+    inspect::verdict(classify::classify(sql))
+}
+
+/// How many statements the text holds that are not empty.
+pub fn statements(sql: &str) -> usize {
+    classify::statements(sql)
+}
+
+/// Whether the text leaves nothing in its session; as if it were new.
+pub fn is_plain(sql: &str) -> bool {
+    inspect::is_plain(classify::classify(sql))
+}
+
+/// As `is_plain`, the way a session asks: a text seen before is known.
+pub fn is_plain_again(sql: &str) -> bool {
+    inspect::is_plain(sqlx::MySql::classify(sql))
+}

@@ -1,0 +1,326 @@
+//! The words of a MySQL or MariaDB text: enough to tell statements apart, in one pass and without allocating.
+//!
+//! Rules: <https://dev.mysql.com/doc/refman/8.4/en/language-structure.html>,
+//! <https://mariadb.com/kb/en/comment-syntax/>.
+//!
+//! How a text is read depends on what the text does not say: on the server's version, and on `sql_mode`, which the server's
+//! configuration may have changed. So a text is read in each of these ways where it makes a difference ([`Reading`]).
+
+use crate::engine::cursor::{Cursor, is_blank, is_in_word};
+use crate::engine::token::Token;
+
+/// One way to read a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// A backslash takes the meaning from what follows it in `'…'`.
+    escapes: bool,
+    /// And in `"…"`, which `ANSI_QUOTES` makes an identifier.
+    escapes_in_double: bool,
+    /// `/*! … */` is no comment: its version is not above the server's.
+    executes: bool,
+}
+
+impl Reading {
+    /// As a server reads that is configured as it was delivered.
+    pub(super) const USUAL: Self = Self { escapes: true, escapes_in_double: true, executes: true };
+
+    /// The other ways.
+    pub(super) const OTHERS: [Self; 5] = [
+        Self { executes: false, ..Self::USUAL },
+        Self { escapes_in_double: false, ..Self::USUAL },
+        Self { escapes_in_double: false, executes: false, ..Self::USUAL },
+        Self { escapes: false, escapes_in_double: false, executes: true },
+        Self { escapes: false, escapes_in_double: false, executes: false },
+    ];
+}
+
+/// An iterator over the tokens of a text. A quote or comment that is never closed swallows the rest: the server refuses
+/// that.
+#[derive(Debug, Clone)]
+pub(super) struct Lexer<'a> {
+    cursor: Cursor<'a>,
+    reading: Reading,
+    inside: bool,
+    ambiguous: bool,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self::reading(text, Reading::USUAL)
+    }
+
+    pub(super) fn reading(text: &'a str, reading: Reading) -> Self {
+        Self { cursor: Cursor::new(text), reading, inside: false, ambiguous: false }
+    }
+
+    /// Another text, read in the same way.
+    pub(super) fn of<'b>(&self, text: &'b str) -> Lexer<'b> {
+        Lexer::reading(text, self.reading)
+    }
+
+    /// The next token and where it begins.
+    #[inline]
+    pub(super) fn next_at(&mut self) -> Option<(usize, Token<'a>)> {
+        let first = self.skip_blanks()?;
+        let start = self.cursor.at;
+        Some((start, self.token(first)))
+    }
+
+    /// Where the token that was returned last ends.
+    pub(super) fn at(&self) -> usize {
+        self.cursor.at()
+    }
+
+    /// The token that was returned last stands in a comment that may be executed.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// Read in another way, what was read until now may be something else.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
+    /// Passes over white space and comments, and returns the byte that follows.
+    #[inline]
+    fn skip_blanks(&mut self) -> Option<u8> {
+        loop {
+            let byte = self.cursor.byte(0)?;
+            if is_blank(byte) {
+                self.cursor.at += 1;
+            } else if byte == b'#' || byte == b'-' && self.is_dash_comment() {
+                self.cursor.skip_past_line(b"\n");
+            } else if byte == b'/' && self.cursor.byte(1) == Some(b'*') {
+                self.comment();
+            } else if self.inside && self.cursor.starts_with(b"*/") {
+                self.inside = false;
+                self.cursor.at += 2;
+            } else {
+                return Some(byte);
+            }
+        }
+    }
+
+    /// `--`, and then a blank: `5--1` is six.
+    fn is_dash_comment(&self) -> bool {
+        self.cursor.byte(1) == Some(b'-')
+            && self.cursor.byte(2).is_none_or(|byte| is_blank(byte) || byte.is_ascii_control())
+    }
+
+    /// Past a comment, or into one.
+    fn comment(&mut self) {
+        let opening = if self.cursor.starts_with(b"/*!") {
+            3
+        } else if self.cursor.starts_with(b"/*M!") {
+            4
+        } else {
+            // What begins a comment in it means nothing.
+            return self.cursor.skip_past_comment(1);
+        };
+        self.ambiguous = true;
+        if !self.reading.executes {
+            // One inside it is passed over with it.
+            return self.cursor.skip_past_comment(2);
+        }
+        self.inside = true;
+        self.cursor.at += opening;
+        let digits = self.cursor.rest().iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+        if digits >= 5 {
+            self.cursor.at += digits;
+        }
+    }
+
+    /// The most frequent first.
+    #[inline]
+    fn token(&mut self, first: u8) -> Token<'a> {
+        if first.is_ascii_digit() {
+            return Token::Word(self.number());
+        }
+        if is_in_word(first) {
+            return Token::Word(self.cursor.word());
+        }
+        match first {
+            b'\'' => Token::String(self.string(first, self.reading.escapes)),
+            // An identifier under `ANSI_QUOTES`.
+            b'"' => Token::String(self.string(first, self.reading.escapes_in_double)),
+            b'`' => Token::Identifier(self.cursor.quoted(first)),
+            b'@' if self.cursor.byte(1) == Some(first) => {
+                self.cursor.at += 2;
+                Token::Word("@@")
+            }
+            _ => {
+                self.cursor.at += 1;
+                if first == b';' { Token::End } else { Token::Symbol(first) }
+            }
+        }
+    }
+
+    /// A word may begin with digits, and then it is no number: `1into`. After an exponent or a fraction it is another one.
+    fn number(&mut self) -> &'a str {
+        let start = self.cursor.at;
+        self.cursor.skip_digits();
+        if self.cursor.byte(0) == Some(b'.') {
+            self.cursor.at += 1;
+            self.cursor.skip_digits();
+            self.cursor.skip_exponent();
+        } else if !self.cursor.skip_exponent() {
+            self.cursor.word();
+        }
+        self.cursor.slice(start, self.cursor.at)
+    }
+
+    /// Past a string whose opening quote is at the current place; returns what is inside.
+    fn string(&mut self, quote: u8, escapes: bool) -> &'a str {
+        self.cursor.at += 1;
+        let start = self.cursor.at;
+        loop {
+            let rest = self.cursor.rest();
+            let Some(length) = rest.iter().position(|byte| *byte == quote || *byte == b'\\') else { break };
+            self.cursor.at += length + 1;
+            if rest[length] == b'\\' {
+                self.ambiguous = true;
+                self.cursor.at += usize::from(escapes);
+            } else if self.cursor.byte(0) == Some(quote) {
+                self.cursor.at += 1;
+            } else {
+                return self.cursor.slice(start, self.cursor.at - 1);
+            }
+        }
+        self.cursor.finish();
+        self.cursor.slice(start, self.cursor.at)
+    }
+}
+
+impl<'a> Iterator for Lexer<'a> {
+    type Item = Token<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.next_at().map(|(_, token)| token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statements(tokens: Lexer<'_>) -> usize {
+        let mut open = false;
+        let mut count = 0;
+        for token in tokens {
+            count += usize::from(!open && token != Token::End);
+            open = token != Token::End;
+        }
+        count
+    }
+
+    #[test]
+    fn a_text_is_split_where_the_server_splits_it() {
+        for (text, count) in [
+            ("", 0),
+            (" ; ; ", 0),
+            ("select 1", 1),
+            ("select 1;", 1),
+            ("select 1; select 2", 2),
+            ("select ';'", 1),
+            ("select 'it''s; fine'", 1),
+            (r"select '\'; select 2'", 1),
+            (r"select '\\'; select 2", 2),
+            (r#"select "\"; select 2""#, 1),
+            (r#"select "a;b"";c" from t"#, 1),
+            ("select `a;b``;c` from t", 1),
+            (r"select `\`; select 2", 2),
+            ("select 1 # ; select 2", 1),
+            ("select 1 # ; \n; select 2", 2),
+            ("select 1 # ; \r; select 2", 1),
+            ("select 1 -- ; select 2", 1),
+            ("select 1 --\t; select 2", 1),
+            ("select 1 --\u{1}; select 2", 1),
+            ("select 1 --; select 2", 2),
+            ("select 5--1; select 2", 2),
+            ("select 1; --", 1),
+            ("select /* ; /* ; */ 1; select 2", 2),
+            ("select /*/ ; */ 1; select 2", 2),
+            ("select 2*/* ; */3; select 2", 2),
+            ("select /*+ x */ 1; select 2", 2),
+            ("select /*! 1; select */ 2", 2),
+            ("select /*!50000 1; select */ 2", 2),
+            ("select /*M!100300 1; select */ 2", 2),
+            ("select /*m!100300 1; select */ 2", 1),
+            ("select 'never closed; select 2", 1),
+            ("/* never closed ; select 2", 0),
+            ("select n'\\';', _utf8mb4'\\';'", 1),
+            ("select é';', `é;`", 1),
+            ("select $$;$$", 2),
+        ] {
+            assert_eq!(statements(Lexer::new(text)), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_way_to_read_a_text_is_one_of_a_servers() {
+        let [skips, quotes, _, raw, _] = Reading::OTHERS;
+        for (reading, text, count) in [
+            (skips, "select /*! 1; select */ 2", 1),
+            (skips, "select /*!50000 1 /* ; */ ; */ 2; select 3", 2),
+            (quotes, r#"select "\"; select '\'; '"#, 2),
+            (raw, r"select '\'; select 2", 2),
+            (raw, r#"select "\"; select 2"#, 2),
+        ] {
+            assert_eq!(statements(Lexer::reading(text, reading)), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_read_in_another_way_is_known() {
+        let ambiguous = |text| {
+            let mut lexer = Lexer::new(text);
+            lexer.by_ref().count();
+            lexer.is_ambiguous()
+        };
+        for text in [r"'\'", r#""\n""#, "/*! x */", "/*M! x */", "/*!99999 x */"] {
+            assert!(ambiguous(text), "{text}");
+        }
+        for text in [r"\N", r"`\`", "/*+ x */", r"# \", "-- /*!", "'it''s /*! */'"] {
+            assert!(!ambiguous(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_at_signs_are_one_word() {
+        let tokens: Vec<_> = Lexer::new("@@x @y").collect();
+        assert_eq!(tokens, [Token::Word("@@"), Token::Word("x"), Token::Symbol(b'@'), Token::Word("y")]);
+    }
+
+    #[test]
+    fn a_version_is_no_word() {
+        for text in ["/*!50110select*/", "/*!100300select */", "/*M!100300 select */", "/*! select */"] {
+            assert_eq!(Lexer::new(text).collect::<Vec<_>>(), [Token::Word("select")], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_may_begin_with_digits() {
+        for (text, words) in [
+            ("1into", vec!["1into"]),
+            ("1e5into", vec!["1e5", "into"]),
+            ("1.into", vec!["1.", "into"]),
+            ("1.5E-3into", vec!["1.5E-3", "into"]),
+            ("1einto", vec!["1einto"]),
+            ("0x1Finto", vec!["0x1Finto"]),
+            ("$1 a$b", vec!["$1", "a$b"]),
+        ] {
+            let found: Vec<_> = words.iter().map(|word| Token::Word(word)).collect();
+            assert_eq!(Lexer::new(text).collect::<Vec<_>>(), found, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_stand_still(text in r#"[ -~'"`#!M;/*\\eE\n\u{1}ü-]{0,60}"#) {
+            for reading in Reading::OTHERS.into_iter().chain([Reading::USUAL]) {
+                assert!(Lexer::reading(&text, reading).count() <= text.len());
+            }
+        }
+    }
+}

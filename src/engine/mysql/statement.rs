@@ -1,0 +1,357 @@
+//! One statement, as far as its words tell.
+
+use super::control;
+use super::lexer::Lexer;
+use crate::engine::Sequence;
+use crate::engine::token::{Token, is};
+use crate::pin::PinCause;
+
+/// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects.
+/// The functions they call, the variables they name and the temporary objects they make show in their words.
+fn is_plain(first: &str) -> bool {
+    let known: &[&str] = match first.len() {
+        2 => &["do"],
+        4 => &["with", "show", "desc", "drop", "load", "help", "kill"],
+        5 => &["table", "alter", "grant", "check", "flush"],
+        6 => &["select", "insert", "update", "delete", "values", "create", "rename", "revoke", "repair"],
+        7 => &["replace", "explain", "analyze"],
+        8 => &["describe", "truncate", "optimize", "checksum"],
+        _ => &[],
+    };
+    known.iter().any(|known| first.eq_ignore_ascii_case(known))
+}
+
+/// Functions that leave something behind in the session that calls them.
+pub(super) const PINNING: [(&str, PinCause); 5] = [
+    ("get_lock", PinCause::AdvisoryLock),
+    // `RELEASE_ALL_LOCKS` does not release these.
+    ("service_get_read_locks", PinCause::UnknownStatement),
+    ("service_get_write_locks", PinCause::UnknownStatement),
+    ("version_tokens_lock_shared", PinCause::UnknownStatement),
+    ("version_tokens_lock_exclusive", PinCause::UnknownStatement),
+];
+
+/// Functions that have to do with what the session remembers. `LAST_INSERT_ID` is one too.
+pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
+    ("nextval", Sequence::Draws),
+    ("setval", Sequence::Draws),
+    ("lastval", Sequence::Asks),
+    ("row_count", Sequence::AsksPrevious),
+    ("found_rows", Sequence::AsksPrevious),
+];
+
+/// System variables that do.
+const REMEMBERED: [(&str, Sequence); 4] = [
+    ("last_insert_id", Sequence::Asks),
+    ("identity", Sequence::Asks),
+    ("warning_count", Sequence::AsksPrevious),
+    ("error_count", Sequence::AsksPrevious),
+];
+
+/// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB. The others are
+/// not known to.
+const OBJECTS: [&str; 19] = [
+    "table",
+    "tables",
+    "view",
+    "index",
+    "database",
+    "schema",
+    "user",
+    "role",
+    "sequence",
+    "server",
+    "tablespace",
+    "logfile",
+    "procedure",
+    "function",
+    "trigger",
+    "event",
+    "package",
+    "prepare",
+    "aggregate",
+];
+
+/// Definitions that may hold statements of their own, with their semicolons.
+const ROUTINES: [&str; 6] = ["procedure", "function", "trigger", "event", "package", "aggregate"];
+
+fn is_among(token: Option<Token<'_>>, words: &[&str]) -> bool {
+    token.is_some_and(|token| words.iter().any(|word| is(token, word)))
+}
+
+/// Its first three words, the object that it defines if it is a definition, and what was found on the way.
+pub(super) struct Statement<'a> {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    first: Token<'a>,
+    second: Option<Token<'a>>,
+    third: Option<Token<'a>>,
+    /// `CREATE`, `ALTER`, `DROP`, `RENAME`: what.
+    object: Option<Token<'a>>,
+    temporary: bool,
+    /// What pins whatever the statement is: a function, a variable, a temporary object.
+    pub(super) cause: Option<PinCause>,
+    pub(super) sequence: Sequence,
+    /// It stands behind `SET STATEMENT … FOR`.
+    prefixed: bool,
+    /// `FLUSH TABLES … WITH READ LOCK`, `… FOR EXPORT`.
+    locks: bool,
+    /// Semicolons were part of it.
+    body: bool,
+}
+
+impl<'a> Statement<'a> {
+    /// The next statement that is not empty.
+    pub(super) fn scan(lexer: &mut Lexer<'a>) -> Option<Self> {
+        let (start, first) = loop {
+            let (start, token) = lexer.next_at()?;
+            if !matches!(token, Token::End | Token::Symbol(b'(')) {
+                break (start, token);
+            }
+        };
+        let mut statement = Self::of(start, lexer.at(), first);
+        if lexer.is_inside() {
+            // Which statement it is depends on the server.
+            statement.pin(PinCause::UnknownStatement);
+        }
+        let (mut last_but_one, mut last) = (Token::End, first);
+        let mut depth = 0_usize;
+        while let Some(token) = lexer.next() {
+            if token == Token::End {
+                if !statement.has_body() {
+                    break;
+                }
+                statement.body |= lexer.clone().any(|token| token != Token::End);
+                continue;
+            }
+            statement.end = lexer.at();
+            if lexer.is_inside() && !statement.is_understood_with(token) {
+                statement.pin(PinCause::UnknownStatement);
+            }
+            match token {
+                Token::Symbol(b'(') => depth += 1,
+                Token::Symbol(b')') => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 && is(token, "for") && statement.is_prefix() {
+                // The variables are set for the statement that follows, and go back after it.
+                let Some(first) = lexer.next().filter(|token| *token != Token::End) else { break };
+                statement = statement.followed_by(first, lexer.at());
+                (last_but_one, last) = (Token::End, first);
+                continue;
+            }
+            if !statement.has_body() {
+                statement.meet(last_but_one, last, token, lexer);
+            }
+            if statement.second.is_none() {
+                statement.second = Some(token);
+            } else if statement.third.is_none() {
+                statement.third = Some(token);
+            }
+            (last_but_one, last) = (last, token);
+        }
+        Some(statement)
+    }
+
+    fn of(start: usize, end: usize, first: Token<'a>) -> Self {
+        let draws = is_among(Some(first), &["insert", "replace", "load", "call", "execute", "begin"]);
+        Self {
+            start,
+            end,
+            first,
+            second: None,
+            third: None,
+            object: None,
+            temporary: false,
+            cause: None,
+            sequence: if draws { Sequence::Draws } else { Sequence::None },
+            prefixed: false,
+            locks: false,
+            body: false,
+        }
+    }
+
+    /// `SET STATEMENT … FOR` is read; this one begins the statement itself.
+    fn followed_by(self, first: Token<'a>, end: usize) -> Self {
+        let next = Self::of(self.start, end, first);
+        Self { cause: self.cause, sequence: self.sequence.max(next.sequence), prefixed: true, ..next }
+    }
+
+    /// The next token, outside of a routine's body, and the two before it.
+    fn meet(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, rest: &Lexer<'a>) {
+        match token {
+            Token::Symbol(b'(') => self.called(last, rest),
+            Token::Symbol(b'@') if !self.is_about_accounts() => self.pin(PinCause::UserVariable),
+            Token::Word(word) => self.word(last_but_one, last, token, word),
+            _ => {}
+        }
+        if let Token::Word(name) | Token::Identifier(name) = token
+            && (is(last, "@@") || last == Token::Symbol(b'.'))
+        {
+            self.named(last_but_one, last, name);
+        }
+    }
+
+    /// `name (`
+    fn called(&mut self, name: Token<'a>, rest: &Lexer<'a>) {
+        let (Token::Word(name) | Token::Identifier(name) | Token::String(name)) = name else { return };
+        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
+        if same("last_insert_id") {
+            // With a value it remembers that one.
+            let asks = rest.clone().next() == Some(Token::Symbol(b')'));
+            self.sequence = self.sequence.max(if asks { Sequence::Asks } else { Sequence::Draws });
+        }
+        if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
+            self.sequence = self.sequence.max(*sequence);
+        }
+        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
+            self.pin(*cause);
+        }
+    }
+
+    /// `@@name` and `@@session.name`.
+    fn named(&mut self, last_but_one: Token<'a>, last: Token<'a>, name: &str) {
+        let of_session = is(last_but_one, "session") || is(last_but_one, "local");
+        if !is(last, "@@") && !of_session {
+            return;
+        }
+        if let Some((_, sequence)) = REMEMBERED.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
+            self.sequence = self.sequence.max(*sequence);
+        }
+    }
+
+    fn word(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, word: &str) {
+        let same = |known: &str| word.eq_ignore_ascii_case(known);
+        if self.is_heading() {
+            if same("temporary") {
+                self.temporary = true;
+                self.pin(PinCause::TemporaryObject);
+            } else if is_among(Some(token), &OBJECTS) {
+                self.object = Some(token);
+            }
+        } else if same("for") && is(last, "value") {
+            // MariaDB's sequences.
+            let drawn = match last_but_one {
+                two if is(two, "next") => Sequence::Draws,
+                two if is(two, "previous") => Sequence::Asks,
+                _ => Sequence::None,
+            };
+            self.sequence = self.sequence.max(drawn);
+        } else if is(self.first, "flush") {
+            self.locks |= same("read") && is(last, "with") || same("export") && is(last, "for");
+        } else if is(self.first, "show") {
+            // `SHOW WARNINGS`, `SHOW COUNT(*) ERRORS`
+            let counted = last == Token::Symbol(b')') && is_among(self.second, &["count"]);
+            if (is(last, "show") || counted) && (same("warnings") || same("errors")) {
+                self.sequence = Sequence::AsksPrevious;
+            }
+        } else if same("diagnostics") && is(self.first, "get") {
+            self.sequence = Sequence::AsksPrevious;
+        } else if (same("insert") || same("replace")) && is(self.first, "analyze") {
+            self.sequence = self.sequence.max(Sequence::Draws);
+        }
+    }
+
+    /// What pins and goes away by a statement must not hide what does not.
+    fn pin(&mut self, cause: PinCause) {
+        self.cause = match self.cause {
+            Some(PinCause::AdvisoryLock) | None => Some(cause),
+            kept => kept,
+        };
+    }
+
+    fn is_definition(&self) -> bool {
+        is_among(Some(self.first), &["create", "alter", "drop", "rename"])
+    }
+
+    /// What a definition defines is still to come.
+    fn is_heading(&self) -> bool {
+        self.is_definition() && self.object.is_none()
+    }
+
+    /// Statements may follow that are part of it.
+    fn has_body(&self) -> bool {
+        is(self.first, "create") && is_among(self.object, &ROUTINES)
+            || is(self.first, "alter") && is_among(self.object, &["event"])
+            || is(self.first, "begin") && is_among(self.second, &["not"])
+    }
+
+    /// `SET STATEMENT`, of MariaDB.
+    fn is_prefix(&self) -> bool {
+        is(self.first, "set") && is_among(self.second, &["statement"])
+    }
+
+    /// An `@` in it belongs to an account, `'user'@'host'`: it can name no variable.
+    fn is_about_accounts(&self) -> bool {
+        if self.is_definition() {
+            return self.object.is_none() || is_among(self.object, &["user", "role"]);
+        }
+        is_among(Some(self.first), &["grant", "revoke"])
+            || is(self.first, "set") && is_among(self.second, &["password", "default"])
+            || is(self.first, "show") && (is_among(self.second, &["grants"]) || is_among(self.third, &["user"]))
+    }
+
+    /// Whether a token that some servers read and others do not leaves this statement what it is.
+    fn is_understood_with(&self, token: Token<'_>) -> bool {
+        let plain = matches!(self.first, Token::Word(first) if is_plain(first));
+        plain && matches!(token, Token::Word(_) | Token::Symbol(b',' | b'='))
+    }
+
+    /// It is as its words say, from the first to the last.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.prefixed && self.cause.is_none()
+    }
+
+    pub(super) fn is_control(&self) -> bool {
+        !self.prefixed && control::is_control(self.first, self.second)
+    }
+
+    /// It commits the transaction that is open; where servers differ it pins instead.
+    pub(super) fn commits(&self) -> bool {
+        let Token::Word(first) = self.first else { return false };
+        let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
+        let then = |words: &[&str]| is_among(self.second, words);
+        if self.is_definition() {
+            let passes = self.temporary && is_among(self.object, &["table", "tables"]);
+            return self.object.is_some() && !passes && !is_among(self.object, &["prepare"]);
+        }
+        among(&["truncate", "grant", "revoke", "check", "optimize", "repair", "flush", "backup"])
+            || among(&["analyze"]) && then(&["table", "tables", "local", "no_write_to_binlog"])
+            || among(&["lock"]) && then(&["table", "tables"])
+            || among(&["set"]) && then(&["password", "default"])
+            || among(&["start"]) && then(&["transaction"])
+            || among(&["begin"]) && !then(&["not"])
+    }
+
+    pub(super) fn pins(&self) -> Option<PinCause> {
+        let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
+        let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
+        if self.is_control() {
+            return self.cause;
+        }
+        if among(&["drop"]) && is_among(self.object, &["prepare"]) {
+            return Some(PinCause::PreparedStatement);
+        }
+        if self.locks || among(&["lock", "backup"]) {
+            return Some(PinCause::TableLock);
+        }
+        if is_plain(first) {
+            let unknown = self.is_heading() || self.body || among(&["load"]) && !self.loads_rows();
+            return if unknown { Some(PinCause::UnknownStatement) } else { self.cause };
+        }
+        Some(if among(&["handler"]) {
+            PinCause::Handler
+        } else if among(&["prepare", "execute", "deallocate"]) {
+            PinCause::PreparedStatement
+        } else if among(&["call", "begin"]) {
+            PinCause::Procedure
+        } else {
+            self.cause.filter(|cause| !cause.can_end()).unwrap_or(PinCause::UnknownStatement)
+        })
+    }
+
+    /// `LOAD INDEX` commits with MySQL only.
+    fn loads_rows(&self) -> bool {
+        is_among(self.second, &["data", "xml"])
+    }
+}

@@ -1,0 +1,1 @@
+//! What the tests that both engines share call things by, on MySQL.
