@@ -97,7 +97,12 @@ impl Installation {
         let path = env::var_os("PATH").unwrap_or_default();
         let mut places: Vec<PathBuf> = env::split_paths(&path).collect();
         places.extend(["/usr/sbin", "/usr/local/mysql/bin", "/opt/homebrew/opt/mariadb/bin"].map(PathBuf::from));
-        Self { places, account: Account::unprivileged(&["mysql", "nobody"]) }
+        let installation = Self { places, account: Account::unprivileged(&["mysql", "nobody"]) };
+        // The last one is what the second calls, of another package.
+        for program in ["mariadbd", "mariadb-install-db", "my_print_defaults"] {
+            installation.program(program);
+        }
+        installation
     }
 
     /// Where a program is.
@@ -105,7 +110,7 @@ impl Installation {
         let found = self.places.iter().map(|place| place.join(name)).find(|program| program.is_file());
         found.unwrap_or_else(|| {
             panic!(
-                "MariaDB's program {name} not found; install it with: \
+                "MariaDB's program {name} not found; install the server programs with: \
                  apt-get install -y --no-install-recommends mariadb-server-core mariadb-client-core"
             )
         })
