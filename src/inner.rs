@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, Postgres};
+use sqlx::Database;
 
 use crate::clock::Clock;
-use crate::engine::{Driver, Survey};
+use crate::engine::{Driver, Engine, Survey};
 use crate::event::{Events, Observer};
 use crate::topology::{Address, Target, Topology};
 
@@ -14,18 +14,34 @@ pub use crate::engine::Flavour;
 
 /// What a survey said, in one line: `writer`, or `reader`, the flavour, the own name, the members, the writer's with a
 /// `*`.
-pub async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<String, sqlx::Error> {
-    Ok(line(&Postgres::survey(conn, flavour).await?))
+pub async fn survey<C>(conn: &mut C, flavour: Flavour) -> Result<String, sqlx::Error>
+where
+    C: sqlx::Connection<Database: Engine + Database<Connection = C>>,
+{
+    Ok(line(&C::Database::survey(conn, flavour).await?))
+}
+
+/// As [`survey`], of Aurora MySQL, whose table and variable are called otherwise on the stage.
+#[cfg(feature = "mysql")]
+pub async fn survey_aurora(conn: &mut sqlx::MySqlConnection, status: &str, me: &str) -> Result<String, sqlx::Error> {
+    use crate::engine::mysql::{Aurora, survey_as};
+    Ok(line(&survey_as(conn, Flavour::Aurora, Aurora { status, me }).await?))
 }
 
 /// How many sessions a survey counted.
-pub async fn sessions(conn: &mut PgConnection) -> Result<Option<u32>, sqlx::Error> {
-    Ok(Postgres::survey(conn, Flavour::Unknown).await?.sessions)
+pub async fn sessions<C>(conn: &mut C) -> Result<Option<u32>, sqlx::Error>
+where
+    C: sqlx::Connection<Database: Engine + Database<Connection = C>>,
+{
+    Ok(C::Database::survey(conn, Flavour::Unknown).await?.sessions)
 }
 
 /// Whether the server is a writer, now or within the bound.
-pub async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, sqlx::Error> {
-    Postgres::await_promotion(conn, bound).await
+pub async fn await_promotion<C>(conn: &mut C, bound: Duration) -> Result<bool, sqlx::Error>
+where
+    C: sqlx::Connection<Database: Engine + Database<Connection = C>>,
+{
+    C::Database::await_promotion(conn, bound).await
 }
 
 /// A topology of its own.
@@ -46,9 +62,12 @@ impl Map {
     }
 
     /// Surveys the server behind a URL; what changed.
-    pub async fn learn(&self, host: &str, port: u16, url: &str) -> Result<String, sqlx::Error> {
-        let mut conn = PgConnection::connect(url).await?;
-        let survey = Postgres::survey(&mut conn, self.0.flavour()).await?;
+    pub async fn learn<DB>(&self, host: &str, port: u16, url: &str) -> Result<String, sqlx::Error>
+    where
+        DB: Engine,
+    {
+        let mut conn = <DB::Connection as sqlx::Connection>::connect(url).await?;
+        let survey = DB::survey(&mut conn, self.0.flavour()).await?;
         Ok(format!("{:?}", self.0.learn(&Address::new(host, port), &survey)))
     }
 

@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lambda_rds::{Connection, Error, Outcome, PgProxy, Postgres};
+use lambda_rds::{Connection, Error, Outcome};
 
-use crate::support::cluster::{Cluster, Imitation};
+use super::stage::*;
 use crate::support::http::lock;
-use crate::support::proxy_to;
 
 const FAILOVERS: usize = 3;
 /// Of each kind.
@@ -74,12 +73,12 @@ impl Book {
     }
 }
 
-async fn insert(conn: &mut Connection<Postgres>, id: i64) -> Result<(), Error> {
-    sqlx::query("insert into ledger values ($1)").bind(id).execute(conn).await?;
+async fn insert(conn: &mut Connection<Db>, id: i64) -> Result<(), Error> {
+    sqlx::query(INSERT).bind(id).execute(conn).await?;
     Ok(())
 }
 
-async fn write(proxy: &PgProxy, kind: Kind, id: i64) -> Result<(), Error> {
+async fn write(proxy: &DbProxy, kind: Kind, id: i64) -> Result<(), Error> {
     match kind {
         Kind::Statement => insert(&mut proxy.get_connection().await?, id).await,
         Kind::Guard => {
@@ -105,7 +104,7 @@ async fn write(proxy: &PgProxy, kind: Kind, id: i64) -> Result<(), Error> {
 }
 
 /// One who writes until the book is closed.
-async fn keep_writing(proxy: PgProxy, book: Arc<Book>, kind: Kind) {
+async fn keep_writing(proxy: DbProxy, book: Arc<Book>, kind: Kind) {
     while !book.closed.load(Ordering::Relaxed) {
         let id = book.next.fetch_add(1, Ordering::Relaxed);
         let result = write(&proxy, kind, id).await;
@@ -114,22 +113,13 @@ async fn keep_writing(proxy: PgProxy, book: Arc<Book>, kind: Kind) {
     }
 }
 
-/// The standby that is promoted next has applied whatever is acknowledged; the others may be late.
-async fn synchronize(cluster: &Cluster, writer: usize, standby: Option<usize>) {
-    let names = standby.map(|node| format!("\"{}\"", crate::support::cluster::id(node))).unwrap_or_default();
-    let server = cluster.node(writer);
-    server.execute(&format!("alter system set synchronous_standby_names = '{names}'")).await;
-    server.execute("select pg_reload_conf()").await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
     let failovers = std::env::var("LEDGER_FAILOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(FAILOVERS);
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    cluster.node(0).execute("create table ledger (id bigint not null); grant all on ledger to app").await;
-    cluster.node(0).execute("alter role app set synchronous_commit = remote_apply").await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    cluster.node(0).execute(LEDGER).await;
     cluster.wait_until_follows(1, 0).await;
-    synchronize(&cluster, 0, Some(1)).await;
+    synchronize(&cluster, 0, 1).await;
     let proxy = proxy_to(cluster.node(0)).instances(cluster.instances()).max_connections(6).build()?;
     let book = Arc::new(Book::default());
     let writers: Vec<_> = (0..WRITERS)
@@ -144,7 +134,7 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
             tokio::join!(cluster.fail_over(from, to), promoted_and_found(&proxy, cluster.node(to).port()));
         spans.push(found.saturating_duration_since(promoted));
         cluster.rejoin(from, to).await;
-        synchronize(&cluster, to, Some(from)).await;
+        synchronize(&cluster, to, from).await;
     }
     tokio::time::sleep(REST).await;
     book.closed.store(true, Ordering::Relaxed);
@@ -155,14 +145,14 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
 }
 
 /// When a read by way of the proxy first comes from the new writer.
-async fn promoted_and_found(proxy: &PgProxy, port: u16) -> Instant {
+async fn promoted_and_found(proxy: &DbProxy, port: u16) -> Instant {
     loop {
         let at = async {
             let mut conn = proxy.get_connection().await?;
-            let at: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(&mut conn).await?;
+            let at: i64 = sqlx::query_scalar(PORT).fetch_one(&mut conn).await?;
             Ok::<_, Error>(at)
         };
-        if at.await.is_ok_and(|at| at == i32::from(port)) {
+        if at.await.is_ok_and(|at| at == i64::from(port)) {
             return Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -170,7 +160,7 @@ async fn promoted_and_found(proxy: &PgProxy, port: u16) -> Instant {
 }
 
 /// Compares the book with the table.
-async fn settle(proxy: &PgProxy, book: &Book, spans: &[Duration]) -> Result<(), Error> {
+async fn settle(proxy: &DbProxy, book: &Book, spans: &[Duration]) -> Result<(), Error> {
     let mut conn = proxy.get_connection().await?;
     let rows: Vec<(i64, i64)> =
         sqlx::query_as("select id, count(*) from ledger group by id").fetch_all(&mut conn).await?;

@@ -9,12 +9,13 @@ mod concurrency;
 mod credentials;
 mod driver;
 mod dropped;
-mod failover;
 mod function;
 mod leaks;
-mod ledger;
 mod model;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod oracle;
+mod postgres;
 mod raw;
 mod refusals;
 mod secrecy;

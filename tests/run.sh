@@ -5,7 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/setup.sh
+need_compiler
 need_postgres
+need_mariadb
 need_pgbouncer
 
 cargo test --all-features "$@"

@@ -23,11 +23,20 @@ install() {
     [ "$installed" = 0 ] || exit "$installed"
 }
 
+# The driver's crypto library and the SDK's hash functions bring a little C and assembler.
+need_compiler() {
+    command -v cc >/dev/null 2>&1 || install gcc libc6-dev
+}
+
 need_postgres() {
     command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || install postgresql
-    # The driver's crypto library and the SDK's hash functions bring a little C and assembler.
-    command -v cc >/dev/null 2>&1 || install gcc libc6-dev
     # Stages of runs that were killed are cleaned up by their own keepers; nothing is left to do here.
+}
+
+# The core packages bring the programs only: no data, no account, no service.
+need_mariadb() {
+    { command -v mariadbd || [ -x /usr/sbin/mariadbd ]; } >/dev/null 2>&1 &&
+        command -v mariadb-install-db >/dev/null 2>&1 || install mariadb-server-core mariadb-client-core
 }
 
 need_pgbouncer() {

@@ -202,7 +202,7 @@ async fn members_writer_and_epoch_are_learnt_from_the_servers() {
     let map = Map::new(cluster.instances(), |_: &Event| {});
     let learn = async |node: usize| {
         let server = cluster.node(node);
-        map.learn(server.host(), server.port(), &url(server)).await.unwrap()
+        map.learn::<lambda_rds::Postgres>(server.host(), server.port(), &url(server)).await.unwrap()
     };
     learn(1).await;
     assert_eq!(map.writer(), Some(("stage-1".to_owned(), false)), "a reader's word is a claim");
@@ -247,7 +247,7 @@ async fn turn(map: &Map) -> String {
 
 /// With a count of the fleet, without which the API is hardly ever asked.
 async fn counted(map: &Map, server: &Postgres) {
-    map.learn(server.host(), server.port(), &url(server)).await.unwrap();
+    map.learn::<lambda_rds::Postgres>(server.host(), server.port(), &url(server)).await.unwrap();
 }
 
 #[tokio::test]

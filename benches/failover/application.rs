@@ -10,13 +10,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::peer::Peer;
 use crate::support::postgres::{APP_PASSWORD, Postgres};
 
-const TASKS: u32 = 4;
+pub(crate) const TASKS: u32 = 4;
 const EVERY: Duration = Duration::from_millis(10);
 
 /// Says who took the write.
-const SHORT: &str = "insert into ledger default values returning inet_server_port()";
+pub(crate) const SHORT: &str = "insert into ledger default values returning inet_server_port()";
 const LONG: &str = "insert into ledger select from pg_sleep(30) returning inet_server_port()";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +25,29 @@ pub(crate) enum Contestant {
     Ours,
     /// sqlx's pool on an endpoint.
     PgPool,
+    /// The AWS Advanced Python wrapper, over psycopg.
+    Python,
+    /// The AWS Advanced Node.js wrapper, over pg.
+    Node,
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 2] = [Self::Ours, Self::PgPool];
+    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::PgPool, Self::Python, Self::Node];
+
+    pub(crate) fn is_ours(self) -> bool {
+        self == Self::Ours
+    }
+
+    pub(crate) fn is_wrapper(self) -> bool {
+        matches!(self, Self::Python | Self::Node)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "lambda-rds",
             Self::PgPool => "PgPool on the endpoint",
+            Self::Python => "AWS Python wrapper",
+            Self::Node => "AWS Node.js wrapper",
         }
     }
 }
@@ -49,12 +64,14 @@ pub(crate) struct Request {
 pub(crate) enum Application {
     Ours(PgProxy),
     PgPool(PgPool),
+    Wrapper(Peer),
 }
 
 impl Application {
     /// A proxy that was given the members' addresses; the endpoint leads nowhere after the failover.
-    pub(crate) fn ours(server: &Postgres, members: Vec<(String, String, u16)>) -> Self {
-        let proxy = crate::support::proxy_to(server).instances(members).max_connections(TASKS as usize);
+    pub(crate) fn ours(server: &Postgres, writer: u16, members: Vec<(String, String, u16)>) -> Self {
+        let url = format!("postgres://app:{APP_PASSWORD}@{}:{writer}/app", server.host());
+        let proxy = crate::support::proxy_to(server).url(url).instances(members).max_connections(TASKS as usize);
         Self::Ours(proxy.build().expect("valid"))
     }
 
@@ -77,13 +94,19 @@ impl Application {
                 Err(_) => return None,
             },
             Self::PgPool(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Self::Wrapper(_) => return None,
         };
         port.ok().and_then(|port| u16::try_from(port).ok())
     }
 
-    /// Writes until the set is dropped. While `long` is set, each task begins no more than one long statement.
+    /// Writes until the set is dropped. While `long` is set, each task begins no more than one long statement;
+    /// a wrapper's none.
     pub(crate) fn load(self, long: &Arc<AtomicBool>, done: &UnboundedSender<Request>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        if let Self::Wrapper(peer) = self {
+            tasks.spawn(peer.load(done.clone()));
+            return tasks;
+        }
         for _ in 0..TASKS {
             let (application, long, done) = (self.clone(), Arc::clone(long), done.clone());
             tasks.spawn(async move {

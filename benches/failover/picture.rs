@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use crate::Series;
-use crate::trial::Trial;
+use crate::trial::{PATIENCE, Trial};
 
 /// What is shown, in steps of 10 ms around the fault.
 const FROM: i64 = -50;
@@ -15,7 +15,7 @@ const TO: i64 = 650;
 const STEP: f64 = 1.2;
 const LEFT: f64 = 190.0;
 const LANE: f64 = 64.0;
-const REQUEST: f64 = 5.0;
+const REQUEST: f64 = 3.5;
 const TOP: f64 = 40.0;
 
 /// Readable on white and on black.
@@ -48,7 +48,7 @@ fn figures(all: &[Series]) -> String {
 fn timeline(all: &[Series]) -> String {
     let shown: Vec<(&Series, &Trial)> = all
         .iter()
-        .filter(|series| !series.case.name.contains(','))
+        .filter(|series| !series.case.name.contains([',', ':']))
         .filter_map(|series| Some((series, series.typical()?)))
         .collect();
     let lanes: String = shown.iter().enumerate().map(|(n, (series, trial))| lane(n, series, trial)).collect();
@@ -87,8 +87,14 @@ fn lane(n: usize, series: &Series, trial: &Trial) -> String {
     let (top, bottom) = (middle - LANE / 2.0 + 4.0, middle + LANE / 2.0 - 4.0);
     let promoted = x(0) + milliseconds(trial, trial.writes) / 10.0 * STEP;
     let case = series.case.name;
+    let never = if trial.recovered().is_some() {
+        String::new()
+    } else {
+        let (at, seconds) = (middle - 6.0, PATIENCE.as_secs());
+        format!("<text x=\"{end:.0}\" y=\"{at:.0}\" text-anchor=\"end\">not within {seconds} s</text>\n")
+    };
     format!(
-        "<text x=\"8\" y=\"{:.0}\">writer {case}</text><text x=\"8\" y=\"{:.0}\">{}</text>\n\
+        "{never}<text x=\"8\" y=\"{:.0}\">writer {case}</text><text x=\"8\" y=\"{:.0}\">{}</text>\n\
          <path class=\"good\" d=\"{}\"/>\n<path class=\"failed\" d=\"{}\"/>\n\
          <path class=\"axis\" d=\"M{start:.1} {middle:.1}H{end:.1}M{:.1} {top:.1}V{bottom:.1}\"/>\n\
          <path class=\"mark\" d=\"M{promoted:.1} {top:.1}V{bottom:.1}\"/>\n",

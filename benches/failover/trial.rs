@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use crate::application::{Application, Contestant, Request};
+use crate::peer::Peer;
 use crate::support::cluster::{Cluster, Imitation};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::postgres::Postgres;
 
 /// After the promotion: whoever has not recovered then is said not to.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How long a contestant may take until its first write: some are programs that have to start.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The load runs undisturbed before.
 const LEAD: Duration = Duration::from_millis(600);
@@ -30,6 +34,8 @@ const CLOSED: Duration = Duration::from_millis(50);
 pub(crate) enum Fault {
     Killed,
     Silent,
+    /// Silent, and its address answers no connect either, as if each packet to it were dropped.
+    Dropped,
 }
 
 /// What happens.
@@ -42,6 +48,8 @@ pub(crate) struct Case {
     pub(crate) cuts: bool,
     /// What is in flight takes 30 s.
     pub(crate) long_statements: bool,
+    /// The AWS wrappers take part: not in what they can only sit out.
+    pub(crate) wrappers: bool,
     pub(crate) target: &'static str,
 }
 
@@ -52,6 +60,7 @@ impl Case {
         promoted_after: Duration::ZERO,
         cuts: false,
         long_statements: false,
+        wrappers: false,
         target: "",
     };
 }
@@ -85,6 +94,8 @@ impl Trial {
 struct Ways {
     /// The writer's name: follows it by [`DNS_LAG`].
     endpoint: FaultProxy,
+    /// The writer's address, where it can drop packets.
+    writer: FaultProxy,
     /// The replica's door.
     door: FaultProxy,
 }
@@ -93,25 +104,33 @@ pub(crate) async fn run(case: &'static Case, contestant: Contestant) -> Trial {
     let cluster = Cluster::start(Imitation::Aurora, 1).await;
     cluster
         .node(0)
-        .execute("create table ledger (at timestamptz default clock_timestamp()); grant all on ledger to app")
+        .execute("create table ledger (at timestamptz default clock_timestamp()); grant all on ledger to app, plain")
         .await;
     let ways = Ways {
         endpoint: FaultProxy::start(address(cluster.node(0))).await,
+        writer: FaultProxy::start(address(cluster.node(0))).await,
         door: FaultProxy::start(address(cluster.node(1))).await,
     };
+    let mut members = cluster.instances();
+    if case.fault == Fault::Dropped {
+        members[0].2 = ways.writer.port();
+    }
+    if case.cuts {
+        members[1].2 = ways.door.port();
+    }
     let application = match contestant {
-        Contestant::Ours => {
-            let mut members = cluster.instances();
-            if case.cuts {
-                members[1].2 = ways.door.port();
-            }
-            Application::ours(cluster.node(0), members)
-        }
+        Contestant::Ours => Application::ours(cluster.node(0), members[0].2, members),
         Contestant::PgPool => Application::pg_pool(cluster.node(0), ways.endpoint.port()).await,
+        Contestant::Python | Contestant::Node => {
+            Application::Wrapper(Peer::new(contestant, ways.endpoint.port(), &members))
+        }
     };
 
-    let (long, (done, requests)) = (Arc::new(AtomicBool::new(false)), unbounded_channel());
+    let (long, (done, mut requests)) = (Arc::new(AtomicBool::new(false)), unbounded_channel());
     let _load = application.load(&long, &done);
+    if timeout(START_LIMIT, begun(&mut requests)).await.is_err() {
+        println!("  the {} did not begin to write within {START_LIMIT:?}", contestant.name());
+    }
     sleep(LEAD).await;
     if case.long_statements {
         long.store(true, Ordering::Relaxed);
@@ -144,6 +163,10 @@ async fn lose_writer(case: &Case, cluster: &Cluster, ways: &Ways) {
             ways.endpoint.refuse().await;
         }
         Fault::Silent => cluster.node(0).suspend(),
+        Fault::Dropped => {
+            cluster.node(0).suspend();
+            tokio::join!(ways.writer.drop_packets(), ways.endpoint.drop_packets());
+        }
     }
 }
 
@@ -161,6 +184,11 @@ async fn promote(case: &Case, cluster: &Cluster, ways: &Ways) -> Instant {
     };
     let (writes, open) = tokio::join!(cluster.promote(1), reopen);
     writes.max(open)
+}
+
+/// Waits for the first good write.
+async fn begun(requests: &mut UnboundedReceiver<Request>) {
+    while requests.recv().await.is_some_and(|request| request.taken_by.is_none()) {}
 }
 
 /// Collects what the application saw, until a while after it has recovered.

@@ -24,7 +24,9 @@ pub const VARIABLES: &[(&str, &str)] = &{
 };
 
 const TABLE: [Variable; 31] = [
-    ("LAMBDA_RDS_URL", "postgres://user[:password]@host[:port]/database", |c, v| set(&mut c.url, text(v)?.into())),
+    ("LAMBDA_RDS_URL", "postgres:// or mysql://user[:password]@host[:port]/database", |c, v| {
+        set(&mut c.url, text(v)?.into())
+    }),
     ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
     ("LAMBDA_RDS_DATABASE", TEXT, |c, v| set(&mut c.database, text(v)?)),

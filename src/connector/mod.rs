@@ -26,7 +26,7 @@ use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
 
-pub(crate) use self::wire::{Access, Proof, Wire};
+pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -76,6 +76,11 @@ impl<DB: Engine> Connector<DB> {
 
     pub(crate) fn via_proxy(&self) -> bool {
         self.config.via_proxy
+    }
+
+    /// Whether nothing of a session may be left on the server from one transaction to the next.
+    pub(crate) fn is_forgetful(&self) -> bool {
+        self.config.via_proxy && DB::POOLERS_FORGET
     }
 
     /// `host:port` of the last login.
@@ -232,7 +237,7 @@ impl<DB: Engine> Connector<DB> {
         if let Some(problem) = tls::problem(&source) {
             return Error::Tls { host, problem, elapsed, source };
         }
-        match DB::diagnose(&source) {
+        match DB::diagnose_login(&source) {
             Diagnosis::Authentication => {
                 let refused = u32::try_from(refused + 1).unwrap_or(u32::MAX);
                 Error::Authentication { host, user: login.user.clone(), refused, elapsed, source }
@@ -318,17 +323,26 @@ impl<DB: Engine> Connector<DB> {
             // A pooler in between has sessions of its own.
             return;
         }
-        let deadline = Deadline::after(self.config.connect_timeout());
-        let request = self.request(Place { host: Some(at.host), port: Some(at.port) }, deadline);
-        let Ok(credentials) = self.provider.credentials(&request).await else { return };
-        let Ok(login) = self.login(&request, &credentials) else { return };
-        let Ok(mut side) = self.dial_within(&login, deadline).await else { return };
+        let Ok(mut side) = self.log_in_beside(at.host, at.port).await else { return };
         sent.store(true, Ordering::Relaxed);
         let cancelled = DB::cancel(&mut side.driver, &name).await;
         if let Err(error) = cancelled {
             self.events.emit(&Event::CancelFailed { error: chain(&error) });
         }
         self.close(side).await;
+    }
+
+    /// One more connection to a server, for questions beside a statement in flight. `Err(None)`: it did not answer.
+    pub(crate) async fn beside(&self, peer: &Peer) -> Result<Wire<DB>, Option<sqlx::Error>> {
+        self.log_in_beside(peer.name.clone(), peer.address.port()).await
+    }
+
+    async fn log_in_beside(&self, host: String, port: u16) -> Result<Wire<DB>, Option<sqlx::Error>> {
+        let deadline = Deadline::after(self.config.connect_timeout());
+        let request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
+        let credentials = self.provider.credentials(&request).await.map_err(|_| None)?;
+        let login = self.login(&request, &credentials).map_err(|_| None)?;
+        self.dial_within(&login, deadline).await.map_err(|failure| failure.source)
     }
 
     /// The one statement of its own that a new connection may need.
@@ -392,7 +406,7 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn reach(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let mut wire = match self.log_in(place.clone(), access, attempt).await {
             Err(Error::Connect { source, .. })
-                if DB::diagnose(&source) == Diagnosis::UnknownSetting
+                if DB::diagnose_login(&source) == Diagnosis::UnknownSetting
                     && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
             {
                 // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.
@@ -418,7 +432,7 @@ impl<DB: Engine> Connector<DB> {
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
                 if !DB::ROLLBACK_RESETS {
                     // They are what they were.
-                } else if self.config.via_proxy {
+                } else if self.is_forgetful() {
                     // Taken back before any commit.
                     wire.applied = before;
                 } else if wire.applied != before {

@@ -28,13 +28,20 @@ pub(crate) struct Proof {
     pub(crate) doubt: u64,
 }
 
+/// A server at the other end: where it is, and the name that led there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: String,
+}
+
 /// A physical connection, and what has been done to it.
 pub(crate) struct Wire<DB: Engine> {
     pub(crate) driver: DB::Connection,
     /// Where it was dialled.
     pub(crate) at: Address,
     /// Where that was, of all places that the name may lead to.
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) proof: Proof,
     /// Counts it among the connections to its reader, while it lives.
     pub(crate) share: Option<Arc<()>>,
@@ -80,8 +87,8 @@ impl<DB: Engine> Wire<DB> {
         home: Settings,
     ) -> Self {
         Self {
+            peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
             at,
-            peer,
             proof: Proof::default(),
             share: None,
             stands_in: false,
@@ -108,6 +115,11 @@ impl<DB: Engine> Wire<DB> {
         if self.open.is_none() {
             self.open = Some(self.applied.clone());
         }
+    }
+
+    /// Another session has had it.
+    pub(crate) fn is_anothers(&self, session: u64) -> bool {
+        self.hands > 0 && self.session != session
     }
 
     /// This session has it now.

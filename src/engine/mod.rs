@@ -265,6 +265,8 @@ pub trait Driver: sqlx::Database + Sized {
     const PORT: u16;
     /// A statement that fails aborts its transaction. Otherwise the transaction goes on without it.
     const ERRORS_ABORT: bool;
+    /// Statements make a session as good as new. Otherwise only another connection is.
+    const CLEANS: bool;
     /// A rollback takes back what the transaction had set, too.
     const ROLLBACK_RESETS: bool;
     /// Several statements in one text are executed all or none.
@@ -272,6 +274,10 @@ pub trait Driver: sqlx::Database + Sized {
     /// What a savepoint is called that shows whether a transaction is still the one that it was set in; `None` where
     /// the server itself tells.
     const MARK: Option<&'static str>;
+    /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
+    const POOLERS_FORGET: bool;
+    /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
+    const PREPARES_AHEAD: bool;
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
     /// that asks.
     const KNOCK_BY_LOGIN: bool;
@@ -287,18 +293,24 @@ pub trait Driver: sqlx::Database + Sized {
     fn home(login: &Login) -> Settings;
 
     /// What the driver has to do before a statement that it prepares can be sent, in an exchange of its own. Dropped, it
-    /// leaves the connection out of step. Refuses a wrong number of values.
+    /// leaves the connection out of step. Refuses a wrong number of values. True: the statement is kept, and only its
+    /// execution is left to do.
     fn prepare(
         conn: &mut Self::Connection,
         sql: sqlx::SqlStr,
         values: usize,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// What `sql` does to its session.
     fn classify(sql: &str) -> Class<'_>;
 
     /// What an error means for the connection.
     fn diagnose(error: &sqlx::Error) -> Diagnosis;
+
+    /// As `diagnose`, of a login: what a statement of a session may be told as well, and survive.
+    fn diagnose_login(error: &sqlx::Error) -> Diagnosis {
+        Self::diagnose(error)
+    }
 
     /// Whether the server refused a statement, or stopped it, for being in a transaction.
     fn wants_no_transaction(error: &sqlx::Error) -> bool;

@@ -15,8 +15,7 @@ mod search;
 mod verdict;
 mod watch;
 
-use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
-use crate::connector::{Connector, Proof, Wire};
+use crate::connector::{Connector, Peer, Proof, Wire};
 use crate::engine::{Engine, Flavour};
 use crate::error::{Answer, Error};
 use crate::event::{Event, Events};
@@ -58,7 +57,7 @@ pub(crate) struct Spans {
 pub(crate) struct Failover<DB: Engine> {
     connector: Arc<Connector<DB>>,
     topology: Arc<Topology>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<Pulse<Knock<DB>>>,
     /// What is wanted are readers.
     readers: Option<Readers>,
     spans: Spans,
@@ -93,10 +92,11 @@ impl<DB: Engine> Failover<DB> {
         clock: Clock,
         events: Events,
     ) -> Self {
+        let pulse = Arc::new(Pulse::new(Knock(Arc::clone(&connector))));
         Self {
             connector,
             topology,
-            pulse: Arc::default(),
+            pulse,
             readers: None,
             spans,
             clock,
@@ -144,10 +144,10 @@ impl<DB: Engine> Failover<DB> {
     /// As `work`.
     pub(crate) async fn attend<T>(
         &self,
-        host: Option<SocketAddr>,
+        host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.pulse.attend::<Knock<DB>, T>(host, work).await
+        self.pulse.attend(host, work).await
     }
 
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven
@@ -190,7 +190,7 @@ impl<DB: Engine> Failover<DB> {
             let before = self.topology.epoch();
             let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
             let survey = looked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
                 .map_err(Error::Database)?;
             // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
             if survey.is_reader || self.topology.epoch() == before {
@@ -332,10 +332,31 @@ fn changed_role(at: &Address, told: Told) -> Error {
 }
 
 /// The engine's question to a host.
-struct Knock<DB>(PhantomData<DB>);
+struct Knock<DB: Engine>(Arc<Connector<DB>>);
 
 impl<DB: Engine> pulse::Ask for Knock<DB> {
-    async fn ask(at: SocketAddr) -> std::io::Result<()> {
-        DB::knock(at).await
+    type Side = Wire<DB>;
+
+    async fn ask(&self, host: &Peer, side: &mut Option<Wire<DB>>) -> io::Result<()> {
+        if !DB::KNOCK_BY_LOGIN {
+            return DB::knock(host.address).await;
+        }
+        if let Some(wire) = side {
+            return DB::drain(&mut wire.driver).await.map(drop).map_err(io::Error::other);
+        }
+        match self.0.beside(host).await {
+            Ok(wire) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
+                *side = Some(wire);
+                Ok(())
+            }
+            // The name leads elsewhere by now.
+            Ok(wire) => {
+                self.0.close(wire).await;
+                DB::knock(host.address).await
+            }
+            // A refusal is an answer.
+            Err(Some(sqlx::Error::Database(_))) => Ok(()),
+            Err(error) => Err(io::Error::other(error.map_or_else(String::new, |error| error.to_string()))),
+        }
     }
 }

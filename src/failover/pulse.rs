@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::connector::Peer;
+
 /// Nobody asks before: almost every statement is answered by then.
 const FIRST: Duration = Duration::from_millis(250);
 /// Between two questions while the statement goes on.
@@ -26,30 +28,46 @@ const MOST_MISSED: u32 = 2;
 
 /// A question that a living server answers at once.
 pub(crate) trait Ask {
-    fn ask(at: SocketAddr) -> impl Future<Output = io::Result<()>> + Send;
+    /// What serves for the next question to the same host, while anybody waits for that host.
+    type Side: Send;
+
+    fn ask(&self, host: &Peer, side: &mut Option<Self::Side>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// What is known of hosts that are being asked.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse {
-    hosts: Mutex<HashMap<SocketAddr, Arc<tokio::sync::Mutex<Beat>>>>,
+pub(crate) struct Pulse<A: Ask> {
+    asker: A,
+    hosts: Mutex<HashMap<SocketAddr, SharedBeat<A::Side>>>,
 }
+
+/// Held by whoever asks.
+type SharedBeat<S> = Arc<tokio::sync::Mutex<Beat<S>>>;
 
 /// The last questions to one host.
-#[derive(Debug, Default)]
-struct Beat {
+struct Beat<S> {
     missed: u32,
     last: Option<Instant>,
+    side: Option<S>,
 }
 
-impl Pulse {
+impl<S> Default for Beat<S> {
+    fn default() -> Self {
+        Self { missed: 0, last: None, side: None }
+    }
+}
+
+impl<A: Ask> Pulse<A> {
+    pub(crate) fn new(asker: A) -> Self {
+        Self { asker, hosts: Mutex::default() }
+    }
+
     /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`.
     ///
     /// # Cancel safety
     /// As `work`.
-    pub(crate) async fn attend<A: Ask, T>(
+    pub(crate) async fn attend<T>(
         &self,
-        host: Option<SocketAddr>,
+        host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
         let Some(host) = host else { return work.await };
@@ -60,30 +78,30 @@ impl Pulse {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
-            let watch = watch.get_or_insert_with(|| Box::pin(self.watch::<A>(host)));
+            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host)));
             watch.as_mut().poll(context).map(|silence| Err(silent(silence)))
         })
         .await
     }
 
     /// Ends when the host is gone; with how long it has been watched.
-    async fn watch<A: Ask>(&self, host: SocketAddr) -> Duration {
+    async fn watch(&self, host: &Peer) -> Duration {
         let started = Instant::now();
         sleep(FIRST).await;
-        while self.beats::<A>(host).await {
+        while self.beats(host).await {
             sleep(EVERY).await;
         }
         started.elapsed()
     }
 
     /// Whether the host has answered just now, to this caller or to another.
-    async fn beats<A: Ask>(&self, host: SocketAddr) -> bool {
+    async fn beats(&self, host: &Peer) -> bool {
         let asked = Instant::now();
         let beat = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever is not asked any more is forgotten: addresses come and go with failovers.
-            hosts.retain(|known, beat| *known == host || Arc::strong_count(beat) > 1);
-            Arc::clone(hosts.entry(host).or_default())
+            hosts.retain(|known, beat| *known == host.address || Arc::strong_count(beat) > 1);
+            Arc::clone(hosts.entry(host.address).or_default())
         };
         let mut beat = beat.lock().await;
         if beat.last.is_some_and(|last| last >= asked) {
@@ -92,8 +110,11 @@ impl Pulse {
         beat.missed = 0;
         while beat.missed < MOST_MISSED {
             let began = Instant::now();
-            match timeout(BOUND, A::ask(host)).await {
+            // What was dropped in the middle of a question is of no use for the next.
+            let mut side = beat.side.take();
+            match timeout(BOUND, self.asker.ask(host, &mut side)).await {
                 Ok(Ok(())) => {
+                    beat.side = side;
                     beat.missed = 0;
                     break;
                 }
@@ -127,7 +148,9 @@ mod tests {
     struct Host;
 
     impl Ask for Host {
-        async fn ask(_: SocketAddr) -> io::Result<()> {
+        type Side = ();
+
+        async fn ask(&self, _: &Peer, _: &mut Option<()>) -> io::Result<()> {
             ASKED.fetch_add(1, Ordering::Relaxed);
             if !ALIVE.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
@@ -136,8 +159,8 @@ mod tests {
         }
     }
 
-    fn host() -> Option<SocketAddr> {
-        Some(SocketAddr::from(([127, 0, 0, 1], 5432)))
+    fn host() -> Peer {
+        Peer { address: SocketAddr::from(([127, 0, 0, 1], 5432)), name: "localhost".to_owned() }
     }
 
     async fn after(span: Duration) -> Result<(), sqlx::Error> {
@@ -148,15 +171,16 @@ mod tests {
     /// One test, for the host is one.
     #[tokio::test(start_paused = true)]
     async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
-        let pulse = Pulse::default();
-        assert!(pulse.attend::<Host, _>(host(), after(Duration::from_millis(200))).await.is_ok());
+        let (pulse, host) = (Pulse::new(Host), host());
+        let host = Some(&host);
+        assert!(pulse.attend(host, after(Duration::from_millis(200))).await.is_ok());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
-        assert!(pulse.attend::<Host, _>(host(), after(Duration::from_secs(30))).await.is_ok());
+        assert!(pulse.attend(host, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
 
         // Many wait, one asks.
-        let crowd: Vec<_> = (0..64).map(|_| pulse.attend::<Host, _>(host(), after(Duration::from_secs(5)))).collect();
+        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, after(Duration::from_secs(5)))).collect();
         assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
@@ -165,7 +189,7 @@ mod tests {
         for silent_after in [0, 100, 249, 250, 1000, 5000, 30_000, 60_000].map(Duration::from_millis) {
             ALIVE.store(true, Ordering::Relaxed);
             let started = Instant::now();
-            let (result, ()) = tokio::join!(pulse.attend::<Host, ()>(host(), std::future::pending()), async {
+            let (result, ()) = tokio::join!(pulse.attend::<()>(host, std::future::pending()), async {
                 sleep(silent_after).await;
                 ALIVE.store(false, Ordering::Relaxed);
             });

@@ -41,7 +41,9 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
             Verdict::Again
         }
         (Diagnosis::Dead, Phase::Begin) if free => Verdict::Again,
-        (Diagnosis::Statement | Diagnosis::StalePlan, _) => Verdict::Tell(Outcome::RolledBack),
+        (Diagnosis::Statement | Diagnosis::RolledBack | Diagnosis::Unsure | Diagnosis::StalePlan, _) => {
+            Verdict::Tell(Outcome::RolledBack)
+        }
         (_, Phase::Begin) => Verdict::Tell(Outcome::NotExecuted),
         // What was done in the transaction went with the connection, unless something in it may have committed.
         (_, Phase::InTransaction | Phase::Rollback) if !work.doubtful => Verdict::Tell(Outcome::RolledBack),
@@ -90,6 +92,8 @@ mod tests {
             (Statement, FREE, false, Tell(RolledBack)),
             (Statement, commit, false, Tell(RolledBack)),
             (StalePlan, inside, false, Tell(RolledBack)),
+            (Diagnosis::RolledBack, inside, false, Tell(RolledBack)),
+            (Diagnosis::Unsure, inside, false, Tell(RolledBack)),
             (NotSent, FREE, false, Tell(NotExecuted)),
             (Interrupted, FREE, false, Tell(Unknown)),
         ] {

@@ -72,7 +72,7 @@ impl<C: Connect> Lease<C> {
     }
 
     /// Closes the connection with a goodbye, within a bound.
-    pub(super) async fn close(mut self, why: Discard) {
+    pub(crate) async fn close(mut self, why: Discard) {
         self.pool.0.events.emit(&discarded(why, None));
         if let Some(physical) = self.physical.take() {
             let Physical { conn, slot, .. } = *physical;

@@ -200,8 +200,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     ) -> Result<T, Error> {
         self.unrest();
         let (failover, wire) = self.apart();
-        let peer = wire.peer;
-        let answered = timeout_at(deadline.instant(), failover.attend(peer, exchange(wire))).await;
+        let peer = wire.peer.clone();
+        let answered = timeout_at(deadline.instant(), failover.attend(peer.as_deref(), exchange(wire))).await;
         let source = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(source)) => source,
@@ -212,14 +212,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     pub(super) async fn run(&mut self, sql: String) -> Result<(), Error> {
         let (failover, wire) = self.apart();
-        let result = failover.attend(wire.peer, DB::run(&mut wire.driver, sql)).await;
+        let result = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql)).await;
         result.map_err(|error| self.fail(error))
     }
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
     pub(super) async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
         let (failover, wire) = self.apart();
-        let run = failover.attend(wire.peer, DB::run(&mut wire.driver, sql));
+        let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;
         let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
         answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
@@ -238,7 +238,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
         let (failover, wire) = self.apart();
-        let result = failover.attend(wire.peer, DB::end_doubtful(&mut wire.driver, end)).await;
+        let result = failover.attend(wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end)).await;
         result.map_err(|error| self.fail(error))
     }
 }

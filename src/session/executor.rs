@@ -8,8 +8,8 @@ use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use sqlx::{Arguments, Database, Either, Error, Execute, SqlStr};
 
-use super::{Connection, Intent};
-use crate::engine::{Diagnosis, Driver, PinEnd};
+use super::{Borrow, Connection, Intent};
+use crate::engine::{Diagnosis, Driver, Engine, PinEnd};
 use crate::error::Phase;
 use crate::failover::Verdict;
 
@@ -84,6 +84,48 @@ type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 /// A statement is run as often at the most: two failovers in a row are rare, and three runs were none to believe in.
 const MOST_RUNS: usize = 3;
 
+/// What the driver has to exchange with the server before a statement. Until it is over, and where the driver prepares
+/// and executes in one go until that is, a dropped future leaves the driver out of step.
+async fn ahead<DB: Engine>(borrow: &mut Borrow<'_, DB>, parts: &Parts<DB>) -> Result<(), Error> {
+    let Some(arguments) = parts.arguments.as_ref().filter(|_| DB::PREPARES_AHEAD) else { return Ok(()) };
+    let (failover, wire) = borrow.apart();
+    wire.out_of_step = true;
+    if parts.persistent {
+        let prepared = DB::prepare(&mut wire.driver, parts.sql.clone(), arguments.len());
+        // What is not kept is prepared again, and executed in one go with that.
+        wire.out_of_step = !failover.attend(wire.peer.as_deref(), prepared).await?;
+    }
+    Ok(())
+}
+
+async fn execute<'c, 'q: 'c, DB, E>(conn: E, query: impl Execute<'q, DB> + 'q) -> Result<DB::QueryResult, Error>
+where
+    DB: Database,
+    E: sqlx::Executor<'c, Database = DB>,
+{
+    conn.execute(query).await
+}
+
+async fn fetch_all<'c, 'q: 'c, DB, E>(conn: E, query: impl Execute<'q, DB> + 'q) -> Result<Vec<DB::Row>, Error>
+where
+    DB: Database,
+    E: sqlx::Executor<'c, Database = DB>,
+{
+    conn.fetch_all(query).await
+}
+
+/// Reads all rows to the end: MySQL's driver stops at the first, and leaves the rest on the wire (sqlx 0.9.0).
+async fn fetch_optional<'c, 'q: 'c, DB, E>(conn: E, query: impl Execute<'q, DB> + 'q) -> Result<Option<DB::Row>, Error>
+where
+    DB: Database,
+    E: sqlx::Executor<'c, Database = DB>,
+{
+    let mut rows = conn.fetch(query);
+    let first = rows.try_next().await?;
+    while rows.try_next().await?.is_some() {}
+    Ok(first)
+}
+
 /// A query whose answer is read to the end in one call of the driver's `$method`. A stale plan is run again once, and
 /// what the server provably did not execute on another connection.
 macro_rules! whole {
@@ -94,7 +136,7 @@ macro_rules! whole {
             while $session.would_be_torn(&parts) {
                 let spare = parts.spare();
                 let mut transaction = $session.begin().await?;
-                let error = match sqlx::Executor::$method(&mut *transaction, parts).await {
+                let error = match $method(&mut *transaction, parts).await {
                     Ok(value) => {
                         transaction.commit().await?;
                         return Ok(value);
@@ -108,19 +150,28 @@ macro_rules! whole {
             for run in 1.. {
                 let (mut borrow, ready) = $session.ready_for(parts).await?;
                 let mut spare = ready.spare();
-                let mut result = {
-                    let (failover, wire) = borrow.apart();
-                    failover.attend(wire.peer, (&mut wire.driver).$method(ready)).await
+                let mut result = match ahead(&mut borrow, &ready).await {
+                    Ok(()) => {
+                        let (failover, wire) = borrow.apart();
+                        failover.attend(wire.peer.as_deref(), $method(&mut wire.driver, ready)).await
+                    }
+                    Err(error) => Err(error),
                 };
+                borrow.wire().out_of_step = false;
                 if let Err(error) = &result
                     && spare.is_prepared()
                     && borrow.heal(error).await
                 {
                     let again = spare.spare();
-                    let (failover, wire) = borrow.apart();
-                    result = failover
-                        .attend(wire.peer, (&mut wire.driver).$method(std::mem::replace(&mut spare, again)))
-                        .await;
+                    let next = std::mem::replace(&mut spare, again);
+                    result = match ahead(&mut borrow, &next).await {
+                        Ok(()) => {
+                            let (failover, wire) = borrow.apart();
+                            failover.attend(wire.peer.as_deref(), $method(&mut wire.driver, next)).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    borrow.wire().out_of_step = false;
                 }
                 let error = match result {
                     Ok(value) => {
@@ -146,12 +197,12 @@ macro_rules! executor {
             async fn ready_for(
                 &mut self,
                 mut parts: Parts<$engine>,
-            ) -> Result<(super::Borrow<'_, $engine>, Parts<$engine>), Error> {
+            ) -> Result<(Borrow<'_, $engine>, Parts<$engine>), Error> {
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
-                parts.persistent &= !self.connector().via_proxy();
+                parts.persistent &= !self.connector().is_forgetful();
                 let intent = self.intent(parts.sql.as_str());
                 parts.persistent &= !intent.shifting;
-                if self.connector().via_proxy() && intent.control.is_some() {
+                if self.connector().is_forgetful() && intent.control.is_some() {
                     self.refuse_whole(intent.control)?;
                     if !parts.has_values() {
                         // In one exchange: between two, what it begins or ends could be another's.
@@ -166,7 +217,7 @@ macro_rules! executor {
             /// prepared somebody else's statement meanwhile. Settings are in the same danger. A transaction keeps all of
             /// them together.
             fn would_be_torn(&self, parts: &Parts<$engine>) -> bool {
-                if !self.connector().via_proxy() || self.state.depth() > 0 || parts.alone {
+                if !self.connector().is_forgetful() || self.state.depth() > 0 || parts.alone {
                     return false;
                 }
                 let class = <$engine>::classify(parts.sql.as_str());
@@ -193,7 +244,7 @@ macro_rules! executor {
             /// The driver prepares under a name. A pooler in between keeps the server's connection, and with it the
             /// name, no longer than a transaction, so that one is needed to take the name away again.
             fn leaves_names_behind(&self) -> bool {
-                self.connector().via_proxy() && self.state.is_free()
+                self.connector().is_forgetful() && self.state.is_free()
             }
 
             /// Preparing runs nothing: no text pins by it.
@@ -202,10 +253,10 @@ macro_rules! executor {
                 sql: SqlStr,
                 parameters: &[<$engine as Database>::TypeInfo],
             ) -> Result<<$engine as Database>::Statement, Error> {
-                let via_proxy = self.connector().via_proxy();
+                let forgetful = self.connector().is_forgetful();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                 let mut prepared = sqlx::Executor::prepare_with(&mut borrow.wire().driver, sql, parameters).await;
-                if via_proxy && prepared.is_ok() {
+                if forgetful && prepared.is_ok() {
                     let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
                     prepared = cleared.and(prepared);
                 }
@@ -213,10 +264,10 @@ macro_rules! executor {
             }
 
             async fn describe_here(&mut self, sql: SqlStr) -> Result<sqlx::Describe<$engine>, Error> {
-                let via_proxy = self.connector().via_proxy();
+                let forgetful = self.connector().is_forgetful();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
                 let mut described = sqlx::Executor::describe(&mut borrow.wire().driver, sql).await;
-                if via_proxy && described.is_ok() {
+                if forgetful && described.is_ok() {
                     let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
                     described = cleared.and(described);
                 }
@@ -282,18 +333,26 @@ macro_rules! executor {
                         let failed = loop {
                             // Nothing was handed on yet: only then can the statement be run again unnoticed.
                             let mut fresh = true;
-                            let failed = {
+                            let failed = 'run: {
+                                if let Err(error) = ahead(&mut borrow, &next).await {
+                                    borrow.wire().out_of_step = false;
+                                    break 'run Some(error);
+                                }
                                 let (failover, wire) = borrow.apart();
-                                let peer = wire.peer;
+                                let (peer, out_of_step) = (wire.peer.as_deref(), &mut wire.out_of_step);
                                 let mut steps = (&mut wire.driver).fetch_many(next);
                                 loop {
                                     match failover.attend(peer, steps.try_next()).await {
                                         Ok(Some(step)) => {
                                             fresh = false;
+                                            *out_of_step = false;
                                             yield step;
                                         }
                                         Ok(None) => break None,
-                                        Err(error) => break Some(error),
+                                        Err(error) => {
+                                            *out_of_step = false;
+                                            break Some(error);
+                                        }
                                     }
                                 }
                             };

@@ -26,7 +26,7 @@ use crate::config::PinningFilter;
 use crate::connector::Connector;
 use crate::engine::{Class, Control, Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
-use crate::event::Event;
+use crate::event::{Discard, Event};
 use crate::failover::{self, Failover, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
@@ -403,6 +403,10 @@ impl<DB: Engine> Connection<DB> {
                 Some(lease) => lease,
                 None => self.pool.lease(purpose).await?,
             };
+            while self.connector().is_strict() && !DB::CLEANS && lease.conn().is_anothers(self.id) {
+                Box::pin(lease.close(Discard::Unrecoverable)).await;
+                lease = self.pool.lease(purpose).await?;
+            }
             lease.conn().come_into(self.id);
             self.lease = Some(lease);
         }
@@ -441,7 +445,7 @@ impl<DB: Engine> Connection<DB> {
     /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
     /// connection to somebody else with the end of a transaction: nothing is left on it then.
     fn settings_applied(&self) -> Settings {
-        let none = self.state.depth() == 0 && self.connector().via_proxy();
+        let none = self.state.depth() == 0 && self.connector().is_forgetful();
         if none { Settings::default() } else { self.state.settings().clone() }
     }
 

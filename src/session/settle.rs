@@ -54,7 +54,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) fn has_other_settings(&mut self) -> bool {
         let state = &self.session.state;
         // Through a pooler they last as long as the transaction, and are needed only there.
-        let elsewhere = if self.session.connector().via_proxy() {
+        let elsewhere = if self.session.connector().is_forgetful() {
             state.depth() == 0 || state.is_aborted()
         } else {
             state.pin_reason().is_some()
@@ -184,7 +184,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
     /// to questions of its own, while they are still in reach. Whoever gets the server's connection next finds neither.
     pub(super) async fn tidy(&mut self) -> Result<(), Error> {
-        if !self.session.connector().via_proxy() {
+        if !self.session.connector().is_forgetful() {
             return Ok(());
         }
         let deadline = self.deadline()?;

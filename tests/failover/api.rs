@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::support::aws::{Aws, Cluster as ApiCluster, Instance};
-use crate::support::cluster::Imitation;
 
 /// Nothing but the RDS API knows who the members are, and the endpoint goes on to lead to the dead writer.
 #[tokio::test]
@@ -23,10 +22,10 @@ async fn members_that_only_the_api_knows_are_asked_too() -> Result<(), Error> {
         let cluster = Some("shop".to_owned());
         aws.put_instance(Instance { identifier, endpoint: Some((host, port)), cluster, ..Instance::default() });
     }
-    let proxy = PgProxy::builder()
+    let proxy = DbProxy::builder()
         .cluster("shop")
         .user("app")
-        .password(crate::support::postgres::APP_PASSWORD)
+        .password(APP_PASSWORD)
         .database("app")
         .ca_pem(cluster.ca_pem())
         .aws_config(aws.sdk_config())

@@ -1,13 +1,11 @@
 //! Many who wait, and several clusters.
 
 use super::*;
-use crate::support::cluster::Imitation;
-use crate::support::postgres::PostgresOptions;
 
 /// Case 50: their members even have the same identifiers.
 #[tokio::test]
 async fn two_clusters_in_one_process_do_not_mix() -> Result<(), Error> {
-    let (one, other) = tokio::join!(Cluster::start(Imitation::Aurora, 1), Cluster::start(Imitation::Aurora, 1));
+    let (one, other) = tokio::join!(Cluster::start(CLUSTERED, 1), Cluster::start(CLUSTERED, 1));
     let seen = Recorder::default();
     for cluster in [&one, &other] {
         table(cluster).await;
@@ -40,9 +38,8 @@ const LIMIT: usize = 40;
 /// are needed.
 #[tokio::test]
 async fn a_herd_is_one_search() -> Result<(), Error> {
-    let settings = vec![("log_connections", "on".to_owned())];
-    let options = PostgresOptions { max_connections: 60, settings, ..PostgresOptions::default() };
-    let cluster = Cluster::start_with(Imitation::Aurora, 2, options).await;
+    let options = ServerOptions { max_connections: 60, ..logging_connections() };
+    let cluster = Cluster::start_with(CLUSTERED, 2, options).await;
     table(&cluster).await;
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).max_connections(LIMIT).observer(seen.observer()).build()?;
@@ -74,9 +71,6 @@ async fn a_herd_is_one_search() -> Result<(), Error> {
     assert!(suspicions(&seen) <= LIMIT / 10, "{}", suspicions(&seen));
     Ok(())
 }
-
-const LOGIN: &str = "authorized: user=app";
-const SOCKET: &str = "connection received";
 
 /// How often the survivors have logged this.
 fn logged(cluster: &Cluster, what: &str) -> usize {

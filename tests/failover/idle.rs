@@ -1,12 +1,11 @@
 //! What becomes of the connections at rest, and of those who are about to get one.
 
 use super::*;
-use crate::support::cluster::Imitation;
 
 /// Case 6: the writer is another, and the old one's connections look as good as ever.
 #[tokio::test]
 async fn idle_connections_are_closed_when_the_writer_has_moved() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).max_connections(4).observer(seen.observer()).build()?;
@@ -30,18 +29,17 @@ async fn idle_connections_are_closed_when_the_writer_has_moved() -> Result<(), E
 /// Case 6: a connection was cut and the writer is the same.
 #[tokio::test]
 async fn idle_connections_are_kept_when_the_same_writer_answers() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).max_connections(4).observer(seen.observer()).build()?;
     let before = occupy(&proxy, 4).await?;
     let mut conn = proxy.get_connection().await?;
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'select pg_sleep(20)%'";
-    let (long, ()) = tokio::join!(async { sqlx::query("select pg_sleep(20)").execute(&mut conn).await }, async {
+    let (long, ()) = tokio::join!(sleep_for(&mut conn, 20.0), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        cluster.node(0).execute(cut).await;
+        terminate_sleepers(cluster.node(0)).await;
     });
-    lost(long.map_err(Error::from), Outcome::Unknown);
+    lost(long, Outcome::Unknown);
     assert_eq!(suspicions(&seen), 1);
     let after = occupy(&proxy, 4).await?;
     assert_eq!(after.iter().filter(|backend| before.contains(backend)).count(), 3, "{before:?} {after:?}");
@@ -52,7 +50,7 @@ async fn idle_connections_are_kept_when_the_same_writer_answers() -> Result<(), 
 /// Cases 32 and 34: in the middle of a checkout, and reused afterwards.
 #[tokio::test]
 async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).max_connections(4).build()?;
     occupy(&proxy, 2).await?;
@@ -74,7 +72,7 @@ async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
 /// Case 34: the search takes longer than a dial is given, and whoever waited for it is served all the same.
 #[tokio::test]
 async fn a_search_longer_than_a_dial_serves_all_who_waited() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).max_connections(4).borrow_timeout(SECOND).observer(seen.observer()).build()?;
     occupy(&proxy, 4).await?;

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::support::cluster::Imitation;
 
 /// Cases 7, 15 and 17: by any way the members became known, and an observer sees it in order.
 #[tokio::test]
 async fn a_killed_writer_costs_the_statements_in_flight_and_nothing_else() -> Result<(), Error> {
-    for imitation in [Imitation::Aurora, Imitation::MultiAz, Imitation::Nothing] {
+    for imitation in [CLUSTERED, Imitation::MultiAz, Imitation::Nothing] {
         let cluster = Cluster::start(imitation, 2).await;
         table(&cluster).await;
         let seen = Recorder::default();
@@ -52,7 +51,7 @@ fn word(event: &Event) -> Option<&'static str> {
 /// Cases 1 and 2: noticed on the session itself, by a statement that it had prepared on the connection that is gone.
 #[tokio::test]
 async fn a_session_at_rest_goes_on_with_what_it_had_prepared() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     let mut conn = proxy.get_connection().await?;
@@ -71,7 +70,7 @@ async fn a_session_at_rest_goes_on_with_what_it_had_prepared() -> Result<(), Err
 /// Case 2: what cannot be moved is lost, and said to be.
 #[tokio::test]
 async fn a_pinned_session_is_told_that_its_state_is_gone() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     let proxy = proxy_for(&cluster).build()?;
     let mut conn = proxy.get_connection().await?;
     sqlx::raw_sql("prepare one as select 1").execute(&mut conn).await?;
@@ -89,7 +88,7 @@ async fn a_pinned_session_is_told_that_its_state_is_gone() -> Result<(), Error> 
 /// Cases 4, 5 and 9: by guard and by text, and the member that nobody expected is promoted.
 #[tokio::test]
 async fn a_transaction_goes_with_its_writer_and_was_rolled_back() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 2).await;
+    let cluster = Cluster::start(CLUSTERED, 2).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     let (mut guarded, mut texted) = (proxy.get_connection().await?, proxy.get_connection().await?);
@@ -115,7 +114,7 @@ async fn a_transaction_goes_with_its_writer_and_was_rolled_back() -> Result<(), 
 /// Cases 5 and 32: what was given as a closure is done again, once.
 #[tokio::test]
 async fn a_closure_is_run_again_on_the_new_writer() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     let runs = Arc::new(AtomicU32::new(0));
@@ -140,49 +139,10 @@ async fn a_closure_is_run_again_on_the_new_writer() -> Result<(), Error> {
     Ok(())
 }
 
-/// Cases 8 and 14: how the session was set up, and what it has set since.
-#[tokio::test]
-async fn settings_and_options_are_carried_over() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    table(&cluster).await;
-    let seen = Recorder::default();
-    let builder = proxy_for(&cluster).init_query("set geqo_seed = 0.5");
-    let proxy = builder.observer(seen.observer()).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for text in [
-        "set time zone 'Asia/Tokyo'",
-        "set search_path = pg_catalog, public",
-        "set app.tenant = 'blue'",
-        "set default_transaction_read_only = on",
-        "set default_transaction_isolation = 'repeatable read'",
-    ] {
-        sqlx::raw_sql(text).execute(&mut conn).await?;
-    }
-    let before = settings(&mut conn).await?;
-    cluster.fail_over(0, 1).await;
-    assert_eq!(settings(&mut conn).await?, before);
-    assert_eq!(port(&mut conn).await?, cluster.node(1).port());
-    // Its own doing, and not the server's: nobody is suspected for it.
-    let suspected = suspicions(&seen);
-    let error = insert(&mut conn, 1).await.unwrap_err();
-    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
-    assert_eq!(suspicions(&seen), suspected);
-    write(&proxy, 2).await?;
-    assert_eq!(written(&proxy).await?, [2]);
-    Ok(())
-}
-
-async fn settings(conn: &mut Connection<Postgres>) -> Result<Vec<String>, Error> {
-    let text = "select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed, \
-                default_transaction_read_only, transaction_isolation}'::text[]) name \
-                union all select split_part(current_setting('application_name'), ' ', 1)";
-    Ok(sqlx::query_scalar(text).fetch_all(conn).await?)
-}
-
 /// Case 16.
 #[tokio::test]
 async fn when_nobody_becomes_the_writer_everybody_is_named_with_an_answer() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).failover_timeout(SECOND).build()?;
     write(&proxy, 1).await?;
@@ -200,7 +160,7 @@ async fn when_nobody_becomes_the_writer_everybody_is_named_with_an_answer() -> R
 /// the host that the proxy was given.
 #[tokio::test]
 async fn two_failovers_in_a_row_and_the_first_host_is_gone_for_good() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 2).await;
+    let cluster = Cluster::start(CLUSTERED, 2).await;
     table(&cluster).await;
     let seen = Recorder::default();
     let proxy = proxy_for(&cluster).observer(seen.observer()).build()?;

@@ -4,13 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::support::aws::Aws;
-use crate::support::cluster::Imitation;
-use crate::support::directory::Directory;
-use crate::support::postgres::{APP_PASSWORD, PostgresOptions};
 
 const SECRET: &str = "prod/shop/db";
 
-fn with_secret(cluster: &Cluster, aws: &Aws) -> ProxyBuilder<Postgres> {
+fn with_secret(cluster: &Cluster, aws: &Aws) -> ProxyBuilder<Db> {
     let server = cluster.node(0);
     let place = Proxy::builder().host(server.host()).port(server.port()).database("app").ca_pem(server.ca_pem());
     place.secret(SECRET).aws_config(aws.sdk_config()).instances(cluster.instances())
@@ -18,13 +15,13 @@ fn with_secret(cluster: &Cluster, aws: &Aws) -> ProxyBuilder<Postgres> {
 
 fn secret_of(cluster: &Cluster, password: &str) -> serde_json::Value {
     let server = cluster.node(0);
-    json!({"engine": "postgres", "host": server.host(), "port": server.port(), "username": "app", "password": password})
+    json!({"engine": FAMILY, "host": server.host(), "port": server.port(), "username": "app", "password": password})
 }
 
 /// Cases 19 and 42: one secret serves all members, though it names only one of them, and is not fetched anew.
 #[tokio::test]
 async fn a_secret_is_good_for_the_new_writer() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let aws = Aws::start().await;
     aws.secret(SECRET).put(secret_of(&cluster, APP_PASSWORD));
@@ -40,7 +37,7 @@ async fn a_secret_is_good_for_the_new_writer() -> Result<(), Error> {
 /// Cases 19, 42 and 56: rotated while the connections were up, so that the failover is the first to notice.
 #[tokio::test]
 async fn a_secret_that_was_rotated_before_is_fetched_once_by_the_search() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let aws = Aws::start().await;
     aws.secret(SECRET).put(secret_of(&cluster, APP_PASSWORD));
@@ -64,39 +61,6 @@ async fn a_secret_that_was_rotated_before_is_fetched_once_by_the_search() -> Res
     Ok(())
 }
 
-/// Cases 19 and 56: a token is signed for a host, so that the new writer needs another one.
-#[tokio::test]
-async fn an_iam_token_is_signed_for_the_new_writer() -> Result<(), Error> {
-    const USER: &str = "iam@app";
-    let (aws, directory) = (Aws::start().await, Directory::start().await);
-    let options = PostgresOptions { host_rules: vec![directory.host_rule(USER)], ..PostgresOptions::default() };
-    let cluster = Cluster::start_with(Imitation::Aurora, 1, options).await;
-    table(&cluster).await;
-    cluster.node(0).execute(&format!("create role \"{USER}\" login in role app")).await;
-    cluster.wait_until_follows(1, 0).await;
-    let server = cluster.node(0);
-    let proxy = Proxy::<Postgres>::builder()
-        .host(server.host())
-        .port(server.port())
-        .database("app")
-        .user(USER)
-        .iam()
-        .ca_pem(server.ca_pem())
-        .aws_config(aws.sdk_config())
-        .instances(cluster.instances())
-        .build()?;
-    write(&proxy, 1).await?;
-    cluster.fail_over(0, 1).await;
-    write(&proxy, 2).await?;
-    assert_eq!(place(&proxy).await?, cluster.node(1).port());
-    let tokens = directory.passwords();
-    for (node, token) in [(0, tokens.first()), (1, tokens.last())] {
-        let host = format!("localhost:{}/?Action=connect", cluster.node(node).port());
-        assert!(token.is_some_and(|token| token.starts_with(&host)), "{tokens:?}");
-    }
-    Ok(())
-}
-
 /// Case 56: what the provider had kept is refused by the new writer, as a token is whose time is over.
 #[tokio::test]
 async fn a_token_that_expired_meanwhile_is_replaced() -> Result<(), Error> {
@@ -112,10 +76,10 @@ async fn a_token_that_expired_meanwhile_is_replaced() -> Result<(), Error> {
         }
     }
 
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let server = cluster.node(0);
-    let place = Proxy::<Postgres>::builder().host(server.host()).port(server.port()).database("app");
+    let place = Proxy::<Db>::builder().host(server.host()).port(server.port()).database("app");
     let proxy = place.credentials(Stale).ca_pem(server.ca_pem()).instances(cluster.instances()).build()?;
     write(&proxy, 1).await?;
     server.set_password("app", "app-secret-2").await;

@@ -3,21 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::support::cluster::Imitation;
 use crate::support::lambda::{Environment, FunctionSpec, example};
 
 /// Case 51: it slept through all of it, and serves the next event without an error.
 #[tokio::test]
 async fn a_function_that_was_frozen_serves_the_first_event_after_the_thaw() {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    cluster
-        .node(0)
-        .execute(
-            "create table orders (id bigint generated always as identity primary key, item text not null); \
-             grant all on orders to app",
-        )
-        .await;
-    let mut function = FunctionSpec::new(example("quickstart"));
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    cluster.node(0).execute(ORDERS).await;
+    let mut function = FunctionSpec::new(example(QUICKSTART));
     function.timeout = 10 * SECOND;
     let members = cluster.instances();
     let members: Vec<_> = members.iter().map(|(id, host, port)| format!("{id}={host}:{port}")).collect();

@@ -1,13 +1,12 @@
 //! Sessions with a reader.
 
 use super::*;
-use crate::support::cluster::Imitation;
 
 /// Cases 37 (spread over the readers), 29 (a reader is promoted), 12 and 26 (one dies, all die), 3 and 11 (the writer by
 /// choice); 24 and 25: what a session may is said when it is made, and no flag turns it.
 #[tokio::test]
 async fn read_only_sessions_are_spread_over_the_readers_and_leave_one_that_is_promoted_or_lost() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 3).await;
+    let cluster = Cluster::start(CLUSTERED, 3).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).max_connections(6).validate_after(SECOND / 10).build()?;
     let mut sessions = Vec::new();

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::*;
-use crate::support::cluster::{Imitation, id};
 
 /// Far above what it takes, and far below what TCP would take to notice.
 const BOUND: Duration = Duration::from_secs(8);
@@ -16,7 +15,7 @@ struct Stage {
 
 impl Stage {
     async fn set(replicas: usize) -> Self {
-        let cluster = Cluster::start(Imitation::Aurora, replicas).await;
+        let cluster = Cluster::start(CLUSTERED, replicas).await;
         table(&cluster).await;
         let mut ways = Vec::new();
         for node in 0..=replicas {
@@ -25,7 +24,7 @@ impl Stage {
         Self { cluster, ways }
     }
 
-    fn proxy(&self) -> ProxyBuilder<Postgres> {
+    fn proxy(&self) -> ProxyBuilder<Db> {
         let member = |(node, way): (usize, &FaultProxy)| (id(node), "localhost".to_owned(), way.port());
         let members = self.ways.iter().enumerate().map(member);
         proxy_by_way_of(&self.ways[0], self.cluster.node(0)).instances(members.collect::<Vec<_>>())
@@ -35,28 +34,27 @@ impl Stage {
 /// Cases 20 and 47: found out in a long statement and in a short one, though nothing else was asked before.
 #[tokio::test]
 async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
+    let cluster = Cluster::start(CLUSTERED, 1).await;
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     let (mut long, mut short) = (proxy.get_connection().await?, proxy.get_connection().await?);
     // Busy: nobody kills it for being long, and what asks meanwhile leaves no trace in its log.
     let log = cluster.node(0).log();
-    sqlx::query("select pg_sleep(1.5)").execute(&mut long).await?;
+    sleep_for(&mut long, 1.5).await?;
     assert_eq!(cluster.node(0).log(), log);
     // From here on no connection is dialled or checked: both statements are in flight.
     occupy(&proxy, 2).await?;
-    let (long, (short, began)) =
-        tokio::join!(async { sqlx::query("select pg_sleep(60)").execute(&mut long).await }, async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            cluster.node(0).suspend();
-            let began = Instant::now();
-            let short = insert(&mut short, 2).await;
-            println!("short: {:?}", began.elapsed());
-            (short, began)
-        });
+    let (long, (short, began)) = tokio::join!(sleep_for(&mut long, 60.0), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cluster.node(0).suspend();
+        let began = Instant::now();
+        let short = insert(&mut short, 2).await;
+        println!("short: {:?}", began.elapsed());
+        (short, began)
+    });
     println!("long: {:?}", began.elapsed());
     assert!(began.elapsed() < BOUND);
-    lost(long.map_err(Error::from), Outcome::Unknown);
+    lost(long, Outcome::Unknown);
     lost(short, Outcome::Unknown);
     cluster.promote(1).await;
     write(&proxy, 3).await?;
@@ -85,6 +83,30 @@ async fn a_black_hole_costs_bounded_time() -> Result<(), Error> {
     stage.cluster.promote(1).await;
     insert(&mut conn, 5).await?;
     assert_eq!(written(&proxy).await?.last(), Some(&5));
+    Ok(())
+}
+
+/// Case 20 where nothing answers a connect any more either: it costs no more than silence.
+#[tokio::test]
+async fn an_address_that_drops_packets_costs_bounded_time() -> Result<(), Error> {
+    let stage = Stage::set(1).await;
+    let proxy = stage.proxy().build()?;
+    let mut conn = proxy.get_connection().await?;
+    insert(&mut conn, 1).await?;
+    stage.cluster.node(0).suspend();
+    stage.ways[0].drop_packets().await;
+    let dial = tokio::net::TcpStream::connect(("127.0.0.1", stage.ways[0].port()));
+    assert!(tokio::time::timeout(Duration::from_millis(50), dial).await.is_err());
+    let began = Instant::now();
+    lost(insert(&mut conn, 2).await, Outcome::Unknown);
+    println!("in flight: {:?}", began.elapsed());
+    stage.cluster.promote(1).await;
+    insert(&mut conn, 3).await?;
+    assert!(began.elapsed() < BOUND);
+    assert_eq!(place(&proxy).await?, stage.cluster.node(1).port());
+    // And it is one that can be healed.
+    stage.ways[0].pass();
+    tokio::net::TcpStream::connect(("127.0.0.1", stage.ways[0].port())).await.unwrap();
     Ok(())
 }
 

@@ -212,11 +212,12 @@ const AURORA: &str = "
     create function pg_catalog.aurora_db_instance_identifier() returns varchar language sql stable as
       $$ select current_setting('cluster_name')::varchar $$;
     create function pg_catalog.aurora_replica_status()
-      returns table (server_id text, session_id text, last_update_timestamp timestamptz, replica_lag_in_msec bigint)
+      returns table (server_id text, session_id text, last_update_timestamp timestamptz, replica_lag_in_msec bigint,
+                     cpu double precision)
       language sql volatile set search_path = pg_catalog as $$
         select s.id, case when s.id = stage.writer() then 'MASTER_SESSION_ID' else md5(s.id) end,
                case when s.id = current_setting('cluster_name') then null else now() end,
-               case when s.id = stage.writer() then null else 12 end::bigint
+               case when s.id = stage.writer() then null else 12 end::bigint, 1::double precision
           from stage.seen() s
       $$;
 ";

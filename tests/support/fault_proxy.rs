@@ -4,7 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use tokio::{
     },
     sync::watch,
     task::JoinHandle,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::ports::free_port;
@@ -26,6 +26,10 @@ use super::ports::free_port;
 /// How long a cut connection is still read, so that the kernel sends FIN and does not turn it into RST because of
 /// bytes nobody has read.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a connect to ourselves may take. The kernel answers within the call; one that it answers later is in the queue
+/// all the same.
+const UNANSWERED: Duration = Duration::from_millis(5);
 
 /// A TCP proxy on 127.0.0.1. It starts passing everything on; each fault is a verb and stays until the next verb.
 ///
@@ -37,7 +41,16 @@ pub struct FaultProxy {
     controls: watch::Sender<Controls>,
     traffic: Arc<Traffic>,
     /// Accepts connections; `None` while refusing.
-    door: Mutex<Option<JoinHandle<()>>>,
+    door: Mutex<Option<Door>>,
+    /// The connections that keep the door's queue full while packets are dropped.
+    crowd: Mutex<Vec<TcpStream>>,
+}
+
+#[derive(Debug)]
+struct Door {
+    listener: Arc<TcpListener>,
+    /// None while packets are dropped.
+    porter: Option<JoinHandle<()>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +96,7 @@ impl FaultProxy {
             controls: watch::Sender::new(controls),
             traffic: Arc::default(),
             door: Mutex::new(None),
+            crowd: Mutex::default(),
         };
         proxy.open_door();
         proxy
@@ -150,10 +164,30 @@ impl FaultProxy {
     pub async fn refuse(&self) {
         let door = self.door().take();
         if let Some(door) = door {
-            door.abort();
-            // An error is the cancellation we have asked for.
-            let _ = door.await;
+            door.dismiss().await;
         }
+        self.crowd().clear();
+    }
+
+    /// Answers nothing any more, as if each packet were dropped: connections move nothing, and a connect is neither
+    /// accepted nor refused. What is sent on a connection there is is still acknowledged: a client's kernel, unlike with
+    /// packets that are really dropped, never gives it up.
+    pub async fn drop_packets(&self) {
+        self.hang();
+        let door = self.door().take();
+        let listener = match door {
+            Some(door) => door.dismiss().await,
+            None => Arc::new(listen(self.port).expect("the proxy's port is free")),
+        };
+        // The kernel drops a handshake when the queue of connections nobody has accepted is full.
+        rustix::net::listen(&listener, 0).expect("a listener may change its backlog");
+        let mut crowd = std::mem::take(&mut *self.crowd());
+        while let Ok(connection) = timeout(UNANSWERED, TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))).await {
+            crowd.push(connection.expect("our own listener refuses nobody"));
+            assert!(crowd.len() < 512, "the kernel does not honour a backlog of 0");
+        }
+        *self.crowd() = crowd;
+        *self.door() = Some(Door { listener, porter: None });
     }
 
     /// Sends new connections to `address`.
@@ -170,21 +204,42 @@ impl FaultProxy {
 
     fn open_door(&self) {
         let mut door = self.door();
-        if door.is_none() {
-            let listener = listen(self.port).expect("the proxy's port is free");
-            *door = Some(tokio::spawn(accept(listener, self.controls.subscribe(), Arc::clone(&self.traffic))));
+        if door.as_ref().is_some_and(|door| door.porter.is_some()) {
+            return;
         }
+        // A full one has to close before another can open.
+        *door = None;
+        self.crowd().clear();
+        let listener = Arc::new(listen(self.port).expect("the proxy's port is free"));
+        let accepting = accept(Arc::clone(&listener), self.controls.subscribe(), Arc::clone(&self.traffic));
+        *door = Some(Door { listener, porter: Some(tokio::spawn(accepting)) });
     }
 
-    fn door(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn door(&self) -> MutexGuard<'_, Option<Door>> {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Door {
+    /// Accepts nobody any more.
+    async fn dismiss(self) -> Arc<TcpListener> {
+        if let Some(porter) = self.porter {
+            porter.abort();
+            // An error is the cancellation we have asked for.
+            let _ = porter.await;
+        }
+        self.listener
     }
 }
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
-        if let Some(door) = self.door().take() {
-            door.abort();
+        if let Some(porter) = self.door().take().and_then(|door| door.porter) {
+            porter.abort();
         }
         // The connections end because the other side of their `controls` goes away.
     }
@@ -196,7 +251,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn accept(listener: TcpListener, controls: watch::Receiver<Controls>, traffic: Arc<Traffic>) {
+async fn accept(listener: Arc<TcpListener>, controls: watch::Receiver<Controls>, traffic: Arc<Traffic>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             // The client has gone already, or the process is out of files for a moment.
@@ -255,7 +310,7 @@ async fn close_politely(mut side: TcpStream) {
     // An error means that the other side was faster.
     let _ = side.shutdown().await;
     let (mut unread, mut nowhere) = (side, tokio::io::sink());
-    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut unread, &mut nowhere)).await;
+    let _ = timeout(LINGER, tokio::io::copy(&mut unread, &mut nowhere)).await;
 }
 
 async fn relay(

@@ -1,6 +1,6 @@
-//! The local stage: a real PostgreSQL, a stand-in for the AWS services, a Lambda environment. Used by the tests, the
-//! benches and the demo alike; nothing of it outlives the process that started it.
-#![allow(dead_code, unreachable_pub, reason = "each user of the stage takes a part of it")]
+//! The local stage: a real PostgreSQL and a real MariaDB, a stand-in for the AWS services, a Lambda environment. Used by
+//! the tests, the benches and the demo alike; nothing of it outlives the process that started it.
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each user of the stage takes a part of it")]
 
 pub mod aws;
 pub mod certificates;
@@ -11,15 +11,25 @@ pub mod fault_proxy;
 pub mod http;
 pub mod keeper;
 pub mod lambda;
+#[cfg(feature = "mysql")]
+pub mod mariadb;
+#[cfg(feature = "mysql")]
+pub mod on_mysql;
+pub mod on_postgres;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod site;
 
 use std::sync::{Arc, Mutex};
 
 use lambda_rds::{Event, PgProxy, Postgres as Engine, Proxy, ProxyBuilder};
+#[cfg(feature = "mysql")]
+use lambda_rds::{MySql, MySqlProxy};
 use tokio::sync::OnceCell;
 
+#[cfg(feature = "mysql")]
+use mariadb::{MariaDb, MariaDbOptions};
 use postgres::{Postgres, PostgresOptions};
 
 /// The server that the tests of a process share. Tests that change or break it start their own.
@@ -44,6 +54,25 @@ pub async fn role(name: &str, options: &str) -> &'static Postgres {
     let server = server().await;
     server.execute(&format!("create role \"{name}\" login password '{}' {options}", postgres::APP_PASSWORD)).await;
     server
+}
+
+/// As [`server`], a MariaDB.
+#[cfg(feature = "mysql")]
+pub async fn mysql_server() -> &'static MariaDb {
+    static SERVER: OnceCell<MariaDb> = OnceCell::const_new();
+    SERVER.get_or_init(|| MariaDb::start(MariaDbOptions { max_connections: 90, ..MariaDbOptions::default() })).await
+}
+
+/// As [`proxy_to`], for a MariaDB.
+#[cfg(feature = "mysql")]
+pub fn mysql_proxy_to(server: &MariaDb) -> ProxyBuilder<MySql> {
+    Proxy::builder().url(server.url()).ca_pem(server.ca_pem())
+}
+
+/// As [`proxy`], for a MariaDB.
+#[cfg(feature = "mysql")]
+pub async fn mysql_proxy() -> MySqlProxy {
+    mysql_proxy_to(mysql_server().await).build().expect("a valid configuration")
 }
 
 /// Collects events.

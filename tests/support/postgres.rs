@@ -3,14 +3,9 @@
 use std::{
     env, fmt, fs,
     fs::File,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
+    process::Command,
+    sync::Arc,
 };
 
 use rustix::process::Signal;
@@ -20,40 +15,19 @@ use sqlx::{
 };
 use tokio::{
     sync::OnceCell,
-    time::{sleep, timeout},
+    time::{Duration, timeout},
 };
 
+pub use super::site::{APP_PASSWORD, ServerTls};
 use super::{
-    certificates::{Authority, Validity},
-    keeper::{Account, Keeper, Server},
+    certificates::Authority,
+    keeper::Account,
     ports::free_port,
+    site::{self, HOST, PORT_TAKEN, Site, WAIT_LIMIT, percent_encoded, run},
 };
-
-/// The password of the roles `app`, `lim` and `plain`.
-pub const APP_PASSWORD: &str = "app-secret-1";
 
 /// The superuser needs no password.
 const SUPERUSER: &str = "postgres";
-
-/// How long a server may take until it answers; a loaded machine recovers slowly.
-const START_LIMIT: Duration = Duration::from_secs(20);
-
-/// How long a server may take to end, and a condition to come true.
-const WAIT_LIMIT: Duration = Duration::from_secs(5);
-
-/// The TLS a server offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServerTls {
-    /// A certificate for `localhost` and 127.0.0.1; all roles but `plain` must use TLS.
-    #[default]
-    Valid,
-    /// As `Valid`, but its time is over.
-    Expired,
-    /// As `Valid`, but for another host.
-    WrongName,
-    /// None, and nobody needs it.
-    Off,
-}
 
 /// What a server is like.
 #[derive(Clone, Debug)]
@@ -86,9 +60,8 @@ pub struct Postgres {
     options: PostgresOptions,
     authority: Arc<Authority>,
     ca_pem: Vec<u8>,
-    directory: PathBuf,
+    site: Site,
     port: u16,
-    keeper: Mutex<Keeper>,
 }
 
 impl Postgres {
@@ -98,9 +71,7 @@ impl Postgres {
         let template = Template::shared().await;
         let installation = template.installation.clone();
         let server = Self::prepare(installation, options, authority);
-        let mut copy = server.installation.account.command("cp");
-        copy.arg("-R").arg(template.directory.join("data")).arg(server.data());
-        run(copy).await;
+        server.site.copy_data(&template.site).await;
         server.launch().await
     }
 
@@ -121,7 +92,7 @@ impl Postgres {
     async fn copy_from(&self, primary: &Self) {
         let mut backup = self.installation.command("pg_basebackup");
         backup.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
-        backup.arg("--dbname").arg(primary.source()).arg("--pgdata").arg(self.data());
+        backup.arg("--dbname").arg(primary.source()).arg("--pgdata").arg(self.site.data());
         run(backup).await;
     }
 
@@ -132,7 +103,7 @@ impl Postgres {
 
     /// The name the certificate is for.
     pub fn host(&self) -> &'static str {
-        "localhost"
+        HOST
     }
 
     /// The port on 127.0.0.1; it stays the same when the server is started again.
@@ -152,13 +123,12 @@ impl Postgres {
 
     /// A URL of this server, without TLS parameters.
     pub fn url_for(&self, user: &str, password: &str, database: &str) -> String {
-        let password: String = password.bytes().map(percent_encoded).collect();
-        format!("postgres://{user}:{password}@{}:{}/{database}", self.host(), self.port)
+        format!("postgres://{user}:{}@{HOST}:{}/{database}", percent_encoded(password), self.port)
     }
 
     /// Whether the server process exists, suspended or not.
     pub fn is_running(&self) -> bool {
-        !self.keeper().has_exited()
+        self.site.is_running()
     }
 }
 
@@ -198,15 +168,7 @@ impl Postgres {
 
     /// Waits until `role` has exactly `count` sessions: the server notices a closed connection a moment later.
     pub async fn wait_until_sessions(&self, role: &str, count: i64) {
-        let deadline = Instant::now() + WAIT_LIMIT;
-        loop {
-            let seen = self.sessions(role).await;
-            if seen == count {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{role} has {seen} sessions after {WAIT_LIMIT:?} instead of {count}");
-            sleep(Duration::from_millis(10)).await;
-        }
+        site::wait_until_sessions(role, count, async || self.sessions(role).await).await;
     }
 
     async fn count_sessions(&self, what: &'static str, role: &str) -> i64 {
@@ -245,44 +207,44 @@ impl Postgres {
 
     /// Tells the server to end as soon as its last session has: until then it goes on and lets nobody in (57P03).
     pub fn begin_shutdown(&self) {
-        self.keeper().signal(Signal::TERM);
+        self.site.signal(Signal::TERM);
     }
 
     /// Starts a server that was killed or stopped, on the same port.
     pub async fn start_again(&self) {
         assert!(!self.is_running(), "{self} is still running");
         // Left behind by a server that was killed hard; the pid in it may be somebody else's by now.
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let _ = fs::remove_file(self.site.data().join("postmaster.pid"));
         self.run_server();
         if let Err(problem) = self.wait_until_ready().await {
-            panic!("{problem}");
+            panic!("{self} {problem}");
         }
     }
 
     /// Freezes the server with all its sessions: nothing is answered, nothing breaks, and the kernel still acknowledges
     /// what is sent.
     pub fn suspend(&self) {
-        self.keeper().signal_family(Signal::STOP);
+        self.site.signal_family(Signal::STOP);
     }
 
     /// Whether the process that accepts connections is frozen.
     pub fn is_suspended(&self) -> bool {
-        self.keeper().is_stopped()
+        self.site.is_suspended()
     }
 
     /// Ends [`suspend`](Self::suspend).
     pub fn resume(&self) {
-        self.keeper().signal_family(Signal::CONT);
+        self.site.signal_family(Signal::CONT);
     }
 
     /// Freezes only the process that accepts connections: sessions go on, new ones hang during login.
     pub fn suspend_postmaster(&self) {
-        self.keeper().signal(Signal::STOP);
+        self.site.signal(Signal::STOP);
     }
 
     /// Ends [`suspend_postmaster`](Self::suspend_postmaster).
     pub fn resume_postmaster(&self) {
-        self.keeper().signal(Signal::CONT);
+        self.site.signal(Signal::CONT);
     }
 
     /// Makes a replica a writer, and returns when it is one.
@@ -308,25 +270,15 @@ impl Postgres {
     /// Starts a server that was killed or stopped as a replica of another one, on the same port, with the other's data.
     pub async fn start_again_as_replica_of(&self, primary: &Self) {
         assert!(!self.is_running(), "{self} is still running");
-        fs::remove_dir_all(self.data()).unwrap_or_else(|error| panic!("the data of {self} stays: {error}"));
+        self.site.remove_data();
         self.copy_from(primary).await;
-        self.installation.write(&self.data().join("pg_hba.conf"), &self.host_rules());
-        self.installation.write(&self.data().join("postgresql.conf"), &self.configuration());
+        self.site.write("data/pg_hba.conf", &self.host_rules());
+        self.site.write("data/postgresql.conf", &self.configuration());
         self.start_again().await;
     }
 
     async fn end(&self, signal: Signal) {
-        {
-            let keeper = self.keeper();
-            keeper.signal(signal);
-            // A suspended server would not notice.
-            keeper.signal_family(Signal::CONT);
-        }
-        let deadline = Instant::now() + WAIT_LIMIT;
-        while self.is_running() {
-            assert!(Instant::now() < deadline, "{self} did not end within {WAIT_LIMIT:?}:\n{}", self.log());
-            sleep(Duration::from_millis(2)).await;
-        }
+        self.site.end(signal).await.unwrap_or_else(|problem| panic!("{self} {problem}"));
     }
 }
 
@@ -334,60 +286,36 @@ impl Postgres {
 impl Postgres {
     /// A server with a directory and nothing in it.
     fn prepare(installation: Installation, options: PostgresOptions, authority: Arc<Authority>) -> Self {
-        let (directory, keeper) = installation.new_directory();
+        let site = Site::new(installation.account);
         let ca_pem = authority.pem().into_bytes();
-        Self { installation, options, authority, ca_pem, directory, port: 0, keeper: Mutex::new(keeper) }
+        Self { installation, options, authority, ca_pem, site, port: 0 }
     }
 
     /// Starts a server whose data is there. Somebody else may be faster at a port that was free: then we take another.
     async fn launch(mut self) -> Self {
-        let data = self.data();
-        self.installation.write(&data.join("pg_hba.conf"), &self.host_rules());
-        self.write_certificate();
+        self.site.write("data/pg_hba.conf", &self.host_rules());
+        self.site.write_certificate(&self.authority, self.options.tls);
         let mut attempts = 0..5;
         loop {
             self.port = free_port();
-            self.installation.write(&data.join("postgresql.conf"), &self.configuration());
+            self.site.write("data/postgresql.conf", &self.configuration());
             self.run_server();
             match self.wait_until_ready().await {
                 Ok(()) => return self,
-                Err(_) if self.log().contains("Address already in use") && attempts.next().is_some() => {}
-                Err(problem) => panic!("{problem}"),
+                Err(_) if self.log().contains(PORT_TAKEN) && attempts.next().is_some() => {}
+                Err(problem) => panic!("{self} {problem}"),
             }
         }
     }
 
     fn run_server(&self) {
-        let log =
-            File::options().create(true).append(true).open(self.log_path()).expect("the server's log can be opened");
-        self.installation.account.own_path(&self.log_path()).expect("the server's log can be given to its user");
-        let server = Keeper::start(Server {
-            program: self.installation.programs.join("postgres"),
-            arguments: vec!["-D".into(), self.data().into()],
-            account: self.installation.account,
-            directory: self.directory.clone(),
-            log,
-            // At once: the data is thrown away, and a fast shutdown would wait for a replica that may be suspended.
-            end_signal: Signal::QUIT,
-            patience: WAIT_LIMIT,
-        });
-        std::mem::replace(&mut *self.keeper(), server).leave();
+        let program = self.installation.programs.join("postgres");
+        // At once: the data is thrown away, and a fast shutdown would wait for a replica that may be suspended.
+        self.site.start(program, vec!["-D".into(), self.site.data().into()], Signal::QUIT);
     }
 
     async fn wait_until_ready(&self) -> Result<(), String> {
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if self.answers().await {
-                return Ok(());
-            }
-            if !self.is_running() {
-                return Err(format!("{self} did not start:\n{}", self.log()));
-            }
-            if Instant::now() > deadline {
-                return Err(format!("{self} did not answer within {START_LIMIT:?}:\n{}", self.log()));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+        self.site.wait_until_ready(async || self.answers().await).await
     }
 
     /// Whether it is this server that answers at our port.
@@ -397,12 +325,12 @@ impl Postgres {
             sqlx::query_scalar("select current_setting('stage.directory', true)").fetch_one(&mut connection).await
         };
         let answer: Option<Result<Option<String>, sqlx::Error>> = timeout(Duration::from_secs(2), ask).await.ok();
-        matches!(answer, Some(Ok(Some(directory))) if Path::new(&directory) == self.directory)
+        matches!(answer, Some(Ok(Some(directory))) if Path::new(&directory) == self.site.directory())
     }
 
     /// The whole of `postgresql.conf`: what a replica got from its primary is overwritten.
     fn configuration(&self) -> String {
-        let directory = self.directory.display();
+        let directory = self.site.directory().display();
         let tls = if self.options.tls == ServerTls::Off { "off" } else { "on" };
         let ours = [
             ("listen_addresses", "127.0.0.1".to_owned()),
@@ -448,33 +376,9 @@ impl Postgres {
         self.options.host_rules.iter().chain(&ours).map(|rule| format!("{rule}\n")).collect()
     }
 
-    fn write_certificate(&self) {
-        let (names, validity): (&[&str], _) = match self.options.tls {
-            ServerTls::Valid => (&[self.host(), "127.0.0.1"], Validity::Current),
-            ServerTls::Expired => (&[self.host(), "127.0.0.1"], Validity::Expired),
-            ServerTls::WrongName => (&["elsewhere.example"], Validity::Current),
-            ServerTls::Off => return,
-        };
-        let (certificate, key) = self.authority.issue(names, validity);
-        self.installation.write(&self.directory.join("server.crt"), &certificate);
-        self.installation.write(&self.directory.join("server.key"), &key);
-    }
-
-    fn data(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.directory.join("server.log")
-    }
-
     /// What the server has logged so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
-    }
-
-    fn keeper(&self) -> MutexGuard<'_, Keeper> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+        self.site.log()
     }
 }
 
@@ -486,16 +390,18 @@ impl fmt::Display for Postgres {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("port", &self.port).field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("port", &self.port)
+            .field("directory", &self.site.directory())
+            .finish_non_exhaustive()
     }
 }
 
 /// A data directory with our roles and database in it. Copying it is much faster than making it.
 struct Template {
     installation: Installation,
-    directory: PathBuf,
-    /// Removes the directory when this process ends.
-    _keeper: Keeper,
+    /// Gone when this process ends.
+    site: Site,
 }
 
 impl Template {
@@ -507,21 +413,21 @@ impl Template {
 
     async fn make() -> Self {
         let installation = Installation::find();
-        let (directory, keeper) = installation.new_directory();
-        let data = directory.join("data");
+        let site = Site::new(installation.account);
+        let data = site.data();
         let mut create = installation.command("initdb");
         // Small log segments: a replica copies at least one.
         create.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--wal-segsize=1"]);
         create.args(["--username", SUPERUSER, "--pgdata"]).arg(&data);
         run(create).await;
 
-        let statements = directory.join("statements.sql");
-        installation.write(&statements, &statements_of_a_new_server());
+        site.write("statements.sql", &statements_of_a_new_server());
+        let statements = File::open(site.path("statements.sql")).expect("the statements were just written");
         let mut execute = installation.command("postgres");
         execute.args(["--single", "-c", "fsync=off", "-c", "password_encryption=scram-sha-256", "-D"]);
-        execute.arg(&data).arg("template1").stdin(File::open(statements).expect("the statements were just written"));
+        execute.arg(&data).arg("template1").stdin(statements);
         run(execute).await;
-        Self { installation, directory, _keeper: keeper }
+        Self { installation, site }
     }
 }
 
@@ -562,37 +468,8 @@ impl Installation {
         Self { programs, account: Account::unprivileged(&["postgres", "nobody"]) }
     }
 
-    /// A command that sees nothing of our environment: `PGOPTIONS`, `PGSSLMODE` and their like would mislead it.
     fn command(&self, program: &str) -> Command {
-        let mut command = self.account.command(self.programs.join(program));
-        command.env_clear().env("LC_ALL", "C");
-        if let Some(path) = env::var_os("PATH") {
-            command.env("PATH", path);
-        }
-        command
-    }
-
-    /// A new private directory, and the keeper that removes it.
-    fn new_directory(&self) -> (PathBuf, Keeper) {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("lambda-rds-stage-{}-{number}", process::id()));
-        fs::create_dir(&directory).unwrap_or_else(|error| panic!("{} cannot be created: {error}", directory.display()));
-        self.give(&directory, 0o700);
-        let keeper = Keeper::guard(&directory, self.account);
-        (directory, keeper)
-    }
-
-    /// Writes a file that only the server's user may read.
-    fn write(&self, path: &Path, content: &str) {
-        fs::write(path, content).unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
-        self.give(path, 0o600);
-    }
-
-    fn give(&self, path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .and_then(|()| self.account.own_path(path))
-            .unwrap_or_else(|error| panic!("{} cannot be given to the server's user: {error}", path.display()));
+        site::command(self.account, self.programs.join(program))
     }
 }
 
@@ -622,22 +499,4 @@ fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
         .collect();
     found.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     found.into_iter().map(|(_, bin)| bin).collect()
-}
-
-/// Runs a program that ends by itself; panics with what it said when it fails.
-async fn run(mut command: Command) {
-    command.current_dir("/").stdout(Stdio::null());
-    let name = format!("{command:?}");
-    let mut command = tokio::process::Command::from(command);
-    let output = command.kill_on_drop(true).output().await.unwrap_or_else(|error| panic!("{name} cannot run: {error}"));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name} failed with {}:\n{complaint}", output.status);
-}
-
-fn percent_encoded(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
-    }
 }

@@ -88,7 +88,10 @@ fn first_text(login: &Login) -> String {
     if login.read_only {
         text.push_str("; SET SESSION TRANSACTION READ ONLY");
     }
-    text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port)");
+    // Behind a pooler nothing is asked that would be another session's in the next moment.
+    if login.orphans.is_some() {
+        text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port)");
+    }
     text
 }
 

@@ -25,6 +25,19 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
+/// What a login may be refused with, and a statement too.
+pub(super) fn of_login(error: &Error) -> Diagnosis {
+    match refusal(error).map(MySqlDatabaseError::number) {
+        // Access denied: to the server, to the database; host not allowed; the account is locked; the password has expired.
+        Some(1045 | 1044 | 1130 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
+        Some(1049) => Diagnosis::UnknownDatabase,
+        // Connections using insecure transport are prohibited.
+        Some(3159) => Diagnosis::TlsDemanded,
+        Some(1053) => Diagnosis::NotReady,
+        _ => diagnose(error),
+    }
+}
+
 fn by_number(number: u16, message: &str) -> Diagnosis {
     match number {
         // Too many connections, of all and of one user. 1226 stands for a user's queries in an hour as well.
@@ -32,16 +45,10 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         1226 if message.contains("max_user_connections") || message.contains("max_connections_per_hour") => {
             Diagnosis::Full
         }
-        // The server is shutting down.
-        1053 => Diagnosis::NotReady,
-        // Access denied: to the server, to the database; host not allowed; the account is locked; the password has expired.
-        1045 | 1044 | 1130 | 3118 | 4151 | 1862 => Diagnosis::Authentication,
-        1049 => Diagnosis::UnknownDatabase,
-        // Connections using insecure transport are prohibited.
-        3159 => Diagnosis::TlsDemanded,
-        // The session was killed; the server waited in vain for the client, or for the network; it does not follow.
-        1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184 | 1043
-        | 1047 => Diagnosis::Dead,
+        // The server is shutting down, which may have met the statement half way; the session was killed; the server waited
+        // in vain for the client, or for the network; it does not follow.
+        1053 | 1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184
+        | 1043 | 1047 => Diagnosis::Dead,
         // An option forbids the statement; which one the text tells.
         1290 if message.contains("read-only") || message.contains("read_only") => Diagnosis::ReadOnly,
         // The transaction, InnoDB or the whole server is read-only.
@@ -78,9 +85,9 @@ mod tests {
             (1836, "Running in read-only mode", Diagnosis::ReadOnly),
             (1792, "Cannot execute statement in a READ ONLY transaction", Diagnosis::ReadOnly),
             (1040, "Too many connections", Diagnosis::Full),
-            (1045, "Access denied for user", Diagnosis::Authentication),
-            (1049, "Unknown database 'x'", Diagnosis::UnknownDatabase),
-            (1053, "Server shutdown in progress", Diagnosis::NotReady),
+            (1045, "Access denied for user", Diagnosis::Statement),
+            (1049, "Unknown database 'x'", Diagnosis::Statement),
+            (1053, "Server shutdown in progress", Diagnosis::Dead),
             (1213, "Deadlock found when trying to get lock", Diagnosis::RolledBack),
             (1205, "Lock wait timeout exceeded", Diagnosis::Unsure),
             (1064, "You have an error in your SQL syntax", Diagnosis::Statement),

@@ -23,8 +23,11 @@ use once_cell::sync::OnceCell;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
 
+#[cfg(feature = "_inner")]
+pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -58,9 +61,13 @@ impl Driver for MySql {
     const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
     const PORT: u16 = 3306;
     const ERRORS_ABORT: bool = false;
+    const CLEANS: bool = false;
     const ROLLBACK_RESETS: bool = false;
     const TEXTS_ARE_ATOMIC: bool = false;
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
+    /// RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
+    const POOLERS_FORGET: bool = false;
+    const PREPARES_AHEAD: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
@@ -77,7 +84,7 @@ impl Driver for MySql {
         connect::home(login)
     }
 
-    async fn prepare(conn: &mut MySqlConnection, sql: SqlStr, values: usize) -> Result<(), Error> {
+    async fn prepare(conn: &mut MySqlConnection, sql: SqlStr, values: usize) -> Result<bool, Error> {
         // A statement that is prepared already costs no exchange. One whose preparation is dropped half way leaves packets
         // that the driver takes for something else (sqlx 0.9.0); so does a wrong number of values.
         let statement = conn.prepare(sql).await?;
@@ -85,7 +92,7 @@ impl Driver for MySql {
             Some(sqlx::Either::Right(wanted)) if wanted != values => Err(Error::InvalidArgument(format!(
                 "the statement has {wanted} parameters, and was given {values} values"
             ))),
-            _ => Ok(()),
+            _ => Ok(conn.cached_statements_size() > 0),
         }
     }
 
@@ -95,6 +102,10 @@ impl Driver for MySql {
 
     fn diagnose(error: &Error) -> Diagnosis {
         diagnose::diagnose(error)
+    }
+
+    fn diagnose_login(error: &Error) -> Diagnosis {
+        diagnose::of_login(error)
     }
 
     fn wants_no_transaction(_: &Error) -> bool {

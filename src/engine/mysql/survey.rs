@@ -19,11 +19,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks of the server at itself.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A server that takes no writes. Aurora's readers say `innodb_read_only`, the others `read_only`, whose session's kind is
-/// another thing.
+/// A server that takes no writes. Aurora's readers say `innodb_read_only`, the others `read_only`, which has several ways
+/// of being on since MariaDB 12. What a session has set for itself is another thing.
 macro_rules! is_reader {
     () => {
-        "(@@global.read_only <> 0 OR @@global.innodb_read_only <> 0)"
+        "(CONCAT(@@global.read_only) NOT IN ('0', 'OFF') OR @@global.innodb_read_only <> 0)"
     };
 }
 

@@ -53,9 +53,12 @@ impl Driver for Postgres {
     const SCHEMES: &'static [&'static str] = &["postgres", "postgresql"];
     const PORT: u16 = 5432;
     const ERRORS_ABORT: bool = true;
+    const CLEANS: bool = true;
     const ROLLBACK_RESETS: bool = true;
     const TEXTS_ARE_ATOMIC: bool = true;
     const MARK: Option<&'static str> = None;
+    const POOLERS_FORGET: bool = true;
+    const PREPARES_AHEAD: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
@@ -72,9 +75,9 @@ impl Driver for Postgres {
         Settings::default()
     }
 
-    async fn prepare(_: &mut PgConnection, _: SqlStr, _: usize) -> Result<(), Error> {
+    async fn prepare(_: &mut PgConnection, _: SqlStr, _: usize) -> Result<bool, Error> {
         // The driver reads on where a dropped exchange stopped, wherever that was.
-        Ok(())
+        Ok(true)
     }
 
     fn classify(sql: &str) -> Class<'_> {

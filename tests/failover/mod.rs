@@ -27,69 +27,75 @@ mod silent;
 use std::time::Duration;
 
 use lambda_rds::event::Discard;
-use lambda_rds::{Connection, Error, Event, Outcome, PgProxy, Postgres, Proxy, ProxyBuilder};
+use lambda_rds::{Connection, Error, Event, Outcome, Proxy, ProxyBuilder};
+use sqlx::AssertSqlSafe;
 
-use crate::support::cluster::Cluster;
+use super::stage::*;
+use crate::support::Recorder;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::postgres::Postgres as Server;
-use crate::support::{Recorder, proxy_to};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A proxy that was told the members' addresses, as behind names of one's own, and that has the writer's for an endpoint.
-fn proxy_for(cluster: &Cluster) -> ProxyBuilder<Postgres> {
+pub(super) fn proxy_for(cluster: &Cluster) -> ProxyBuilder<Db> {
     proxy_to(cluster.node(0)).instances(cluster.instances())
 }
 
 /// A proxy whose target is reached by a way that can be blocked.
-fn proxy_by_way_of(way: &FaultProxy, server: &Server) -> ProxyBuilder<Postgres> {
+pub(super) fn proxy_by_way_of(way: &FaultProxy, server: &Server) -> ProxyBuilder<Db> {
     let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", way.port()));
     Proxy::builder().url(url).ca_pem(server.ca_pem())
 }
 
-async fn way_to(server: &Server) -> FaultProxy {
+pub(super) async fn way_to(server: &Server) -> FaultProxy {
     FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await
 }
 
-async fn table(cluster: &Cluster) {
-    cluster.node(0).execute("create table ledger (n int); grant all on ledger to app").await;
+pub(super) async fn table(cluster: &Cluster) {
+    cluster.node(0).execute(TABLE).await;
     for replica in 1..cluster.instances().len() {
         cluster.wait_until_follows(replica, 0).await;
     }
 }
 
-async fn insert(conn: &mut Connection<Postgres>, n: i32) -> Result<(), Error> {
-    sqlx::query("insert into ledger values ($1)").bind(n).execute(conn).await?;
+pub(super) async fn insert(conn: &mut Connection<Db>, n: i32) -> Result<(), Error> {
+    sqlx::query(INSERT).bind(n).execute(conn).await?;
     Ok(())
 }
 
 /// One write, on a session of its own.
-async fn write(proxy: &PgProxy, n: i32) -> Result<(), Error> {
+pub(super) async fn write(proxy: &DbProxy, n: i32) -> Result<(), Error> {
     insert(&mut proxy.get_connection().await?, n).await
 }
 
 /// What is in the table, by way of the proxy.
-async fn written(proxy: &PgProxy) -> Result<Vec<i32>, Error> {
+pub(super) async fn written(proxy: &DbProxy) -> Result<Vec<i32>, Error> {
     let mut conn = proxy.get_connection().await?;
     Ok(sqlx::query_scalar("select n from ledger order by n").fetch_all(&mut conn).await?)
 }
 
-async fn port(conn: &mut Connection<Postgres>) -> Result<u16, Error> {
-    let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(conn).await?;
+pub(super) async fn port(conn: &mut Connection<Db>) -> Result<u16, Error> {
+    let port: i64 = sqlx::query_scalar(PORT).fetch_one(conn).await?;
     Ok(u16::try_from(port).expect("a port"))
 }
 
-async fn backend(conn: &mut Connection<Postgres>) -> Result<i32, Error> {
-    Ok(sqlx::query_scalar("select pg_backend_pid()").fetch_one(conn).await?)
+pub(super) async fn backend(conn: &mut Connection<Db>) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(SESSION).fetch_one(conn).await?)
+}
+
+/// A statement that takes so long on the server.
+pub(super) async fn sleep_for(conn: &mut Connection<Db>, seconds: f64) -> Result<(), Error> {
+    sqlx::query(AssertSqlSafe(sleep(seconds))).execute(conn).await?;
+    Ok(())
 }
 
 /// The server behind a session of its own.
-async fn place(proxy: &PgProxy) -> Result<u16, Error> {
+pub(super) async fn place(proxy: &DbProxy) -> Result<u16, Error> {
     port(&mut proxy.get_connection().await?).await
 }
 
 /// The server processes behind `count` sessions that are at work at the same time.
-async fn occupy(proxy: &PgProxy, count: usize) -> Result<Vec<i32>, Error> {
+pub(super) async fn occupy(proxy: &DbProxy, count: usize) -> Result<Vec<i64>, Error> {
     let all = tokio::sync::Barrier::new(count);
     let work = (0..count).map(|_| async {
         let mut conn = proxy.get_connection().await?;
@@ -104,20 +110,20 @@ async fn occupy(proxy: &PgProxy, count: usize) -> Result<Vec<i32>, Error> {
     Ok(backends)
 }
 
-fn suspicions(seen: &Recorder) -> usize {
+pub(super) fn suspicions(seen: &Recorder) -> usize {
     seen.count(|event| matches!(event, Event::Suspected { .. }))
 }
 
-fn moves(seen: &Recorder) -> usize {
+pub(super) fn moves(seen: &Recorder) -> usize {
     seen.count(|event| matches!(event, Event::WriterFound { moved: true, .. }))
 }
 
-fn discarded(seen: &Recorder, why: Discard) -> usize {
+pub(super) fn discarded(seen: &Recorder, why: Discard) -> usize {
     seen.count(|event| matches!(event, Event::Discarded { why: reason, .. } if *reason == why))
 }
 
 #[track_caller]
-fn lost<T: std::fmt::Debug>(result: Result<T, Error>, expected: Outcome) {
+pub(super) fn lost<T: std::fmt::Debug>(result: Result<T, Error>, expected: Outcome) {
     match result {
         Err(Error::ConnectionLost { outcome, .. }) if outcome == expected => {}
         other => panic!("{other:?} where a connection lost with {expected:?} was due"),

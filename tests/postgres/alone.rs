@@ -1,0 +1,193 @@
+//! Cases that need what only PostgreSQL has: a commit that waits for its standby, a login against a directory, a server that
+//! says that it is shutting down, defaults that make it read-only.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::failover::*;
+use super::stage::*;
+use crate::support::Recorder;
+use crate::support::aws::Aws;
+use crate::support::directory::Directory;
+use lambda_rds::{Connection, Error, Outcome, Proxy};
+use std::time::Duration;
+
+async fn waits_for_replica(cluster: &Cluster) {
+    let question = "do $$ begin while not exists (select from pg_stat_activity where wait_event = 'SyncRep') loop \
+                    perform pg_sleep(0.005); perform pg_stat_clear_snapshot(); end loop; end $$";
+    cluster.node(0).execute(question).await;
+}
+
+/// Case 46: the commit is on the writer's disk, nobody was told, and the writer dies. Whether the new one has it is a
+/// matter of luck.
+#[tokio::test]
+async fn a_commit_without_an_answer_is_unknown_and_never_repeated() -> Result<(), Error> {
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).build()?;
+    occupy(&proxy, 2).await?;
+    // A commit waits for the replica, which does not answer.
+    let synchronous = "set synchronous_commit = remote_apply";
+    let mut conn = proxy.get_connection().await?;
+    sqlx::raw_sql(synchronous).execute(&mut conn).await?;
+    cluster.node(0).execute("alter system set synchronous_standby_names = '*'").await;
+    cluster.node(0).execute("select pg_reload_conf()").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.node(1).suspend();
+    let mut tx = conn.begin().await?;
+    insert(&mut tx, 1).await?;
+    let runs = AtomicU32::new(0);
+    let runs = &runs;
+    let closure = proxy.transaction(|tx| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            sqlx::raw_sql(synchronous).execute(&mut **tx).await?;
+            insert(tx, 2).await
+        })
+    });
+    let (guarded, closure, ()) = tokio::join!(tx.commit(), closure, async {
+        waits_for_replica(&cluster).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.node(0).kill().await;
+    });
+    for result in [guarded, closure] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLost { phase: lambda_rds::error::Phase::Commit, .. }), "{error:?}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(!error.is_retryable());
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    cluster.node(1).resume();
+    cluster.promote(1).await;
+    write(&proxy, 3).await?;
+    let rows = written(&proxy).await?;
+    println!("the new writer has {rows:?}");
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]) && rows.last() == Some(&3), "{rows:?}");
+    Ok(())
+}
+
+/// Cases 8 and 14: how the session was set up, and what it has set since.
+#[tokio::test]
+async fn settings_and_options_are_carried_over() -> Result<(), Error> {
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    table(&cluster).await;
+    let seen = Recorder::default();
+    let builder = proxy_for(&cluster).init_query("set geqo_seed = 0.5");
+    let proxy = builder.observer(seen.observer()).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for text in [
+        "set time zone 'Asia/Tokyo'",
+        "set search_path = pg_catalog, public",
+        "set app.tenant = 'blue'",
+        "set default_transaction_read_only = on",
+        "set default_transaction_isolation = 'repeatable read'",
+    ] {
+        sqlx::raw_sql(text).execute(&mut conn).await?;
+    }
+    let before = settings(&mut conn).await?;
+    cluster.fail_over(0, 1).await;
+    assert_eq!(settings(&mut conn).await?, before);
+    assert_eq!(port(&mut conn).await?, cluster.node(1).port());
+    // Its own doing, and not the server's: nobody is suspected for it.
+    let suspected = suspicions(&seen);
+    let error = insert(&mut conn, 1).await.unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    assert_eq!(suspicions(&seen), suspected);
+    write(&proxy, 2).await?;
+    assert_eq!(written(&proxy).await?, [2]);
+    Ok(())
+}
+
+async fn settings(conn: &mut Connection<Db>) -> Result<Vec<String>, Error> {
+    let text = "select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed, \
+                default_transaction_read_only, transaction_isolation}'::text[]) name \
+                union all select split_part(current_setting('application_name'), ' ', 1)";
+    Ok(sqlx::query_scalar(text).fetch_all(conn).await?)
+}
+
+/// Case 49: the old writer goes on to answer and is read-only by its settings, while another is promoted. What it refuses
+/// was not executed, and runs on the new one.
+#[tokio::test]
+async fn a_writer_that_was_made_read_only_is_left_for_the_one_that_is_promoted() -> Result<(), Error> {
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    table(&cluster).await;
+    let seen = Recorder::default();
+    let proxy = proxy_for(&cluster).failover_timeout(30 * SECOND).observer(seen.observer()).build()?;
+    write(&proxy, 1).await?;
+    // What a session or a role wishes for itself says nothing about the server.
+    let mut reading = proxy.get_connection().await?;
+    sqlx::query("set default_transaction_read_only = on").execute(&mut reading).await?;
+    assert!(matches!(insert(&mut reading, 2).await, Err(Error::ReadOnly { .. })));
+    assert_eq!(suspicions(&seen), 0);
+    drop(reading);
+    cluster.node(0).execute("alter system set default_transaction_read_only = on").await;
+    cluster.node(0).execute("select pg_reload_conf()").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (written_3, _) = tokio::join!(write(&proxy, 3), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cluster.promote(1).await
+    });
+    written_3?;
+    assert_eq!(place(&proxy).await?, cluster.node(1).port());
+    assert_eq!(written(&proxy).await?, [1, 3]);
+    Ok(())
+}
+
+/// Cases 19 and 56: a token is signed for a host, so that the new writer needs another one.
+#[tokio::test]
+async fn an_iam_token_is_signed_for_the_new_writer() -> Result<(), Error> {
+    const USER: &str = "iam@app";
+    let (aws, directory) = (Aws::start().await, Directory::start().await);
+    let options = ServerOptions { host_rules: vec![directory.host_rule(USER)], ..ServerOptions::default() };
+    let cluster = Cluster::start_with(CLUSTERED, 1, options).await;
+    table(&cluster).await;
+    cluster.node(0).execute(&format!("create role \"{USER}\" login in role app")).await;
+    cluster.wait_until_follows(1, 0).await;
+    let server = cluster.node(0);
+    let proxy = Proxy::<Db>::builder()
+        .host(server.host())
+        .port(server.port())
+        .database("app")
+        .user(USER)
+        .iam()
+        .ca_pem(server.ca_pem())
+        .aws_config(aws.sdk_config())
+        .instances(cluster.instances())
+        .build()?;
+    write(&proxy, 1).await?;
+    cluster.fail_over(0, 1).await;
+    write(&proxy, 2).await?;
+    assert_eq!(place(&proxy).await?, cluster.node(1).port());
+    let tokens = directory.passwords();
+    for (node, token) in [(0, tokens.first()), (1, tokens.last())] {
+        let host = format!("localhost:{}/?Action=connect", cluster.node(node).port());
+        assert!(token.is_some_and(|token| token.starts_with(&host)), "{tokens:?}");
+    }
+    Ok(())
+}
+
+/// Case 58: the new writer lets nobody in (57P03), restarts, and is promoted only then.
+#[tokio::test]
+async fn a_new_writer_that_is_starting_is_waited_for() -> Result<(), Error> {
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).build()?;
+    write(&proxy, 1).await?;
+    cluster.wait_until_follows(1, 0).await;
+    let last = cluster.node(1).admin().await;
+    cluster.node(1).begin_shutdown();
+    cluster.node(0).kill().await;
+    let (waited, ()) = tokio::join!(write(&proxy, 2), async {
+        tokio::time::sleep(SECOND / 2).await;
+        drop(last);
+        while cluster.node(1).is_running() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cluster.node(1).start_again().await;
+        tokio::time::sleep(SECOND / 5).await;
+        cluster.promote(1).await;
+    });
+    waited?;
+    assert_eq!(written(&proxy).await?, [1, 2]);
+    assert_eq!(place(&proxy).await?, cluster.node(1).port());
+    Ok(())
+}

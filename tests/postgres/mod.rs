@@ -1,0 +1,9 @@
+//! What both engines share, on PostgreSQL, and the cases that only PostgreSQL has.
+
+use crate::support::on_postgres as stage;
+
+mod alone;
+#[path = "../failover/mod.rs"]
+mod failover;
+#[path = "../ledger.rs"]
+mod ledger;
