@@ -66,6 +66,11 @@ impl<'a> Cursor<'a> {
         self.text.get(start..end).unwrap_or_default()
     }
 
+    /// Where the text ends.
+    pub(super) fn end(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn finish(&mut self) {
         self.at = self.text.len();
     }

@@ -2,14 +2,18 @@
 //!
 //! Rules: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>.
 
+use crate::engine::cursor::Cursor;
 use crate::engine::token::Token;
+
+/// Block comments nest, however deep.
+const ANY_DEPTH: usize = usize::MAX;
+
+/// What ends a line.
+const LINE_ENDS: &[u8] = b"\n\r";
 
 /// An iterator over the tokens of a text. A quote or comment that is never closed swallows the rest, as on the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Lexer<'a> {
-    text: &'a str,
-    at: usize,
-}
+pub(crate) struct Lexer<'a>(Cursor<'a>);
 
 /// What a byte begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,87 +50,37 @@ fn kind(byte: u8) -> Kind {
     KINDS[usize::from(byte)]
 }
 
-/// The bytes that may stand inside a word.
-const IN_WORD: [bool; 256] = {
-    let mut bytes = [false; 256];
-    let mut byte = 0;
-    while byte < bytes.len() {
-        bytes[byte] = matches!(KINDS[byte], Kind::Letter | Kind::Digit | Kind::Dollar);
-        byte += 1;
-    }
-    bytes
-};
-
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self(Cursor::new(text))
     }
 
     /// The next token and where it begins.
     #[inline]
     pub(crate) fn next_at(&mut self) -> Option<(usize, Token<'a>)> {
         let first = self.skip_blanks()?;
-        let start = self.at;
+        let start = self.0.at;
         Some((start, self.token(first)))
     }
 
     /// Where the token that was returned last ends.
     pub(crate) fn at(&self) -> usize {
-        self.at.min(self.text.len())
-    }
-
-    fn byte(&self, offset: usize) -> Option<u8> {
-        self.text.as_bytes().get(self.at + offset).copied()
-    }
-
-    /// What is left.
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    #[inline]
-    fn slice(&self, start: usize, end: usize) -> &'a str {
-        self.text.get(start..end).unwrap_or_default()
+        self.0.at()
     }
 
     /// Passes over white space and comments, and returns the byte that follows.
     #[inline]
     fn skip_blanks(&mut self) -> Option<u8> {
         loop {
-            let byte = self.byte(0)?;
+            let byte = self.0.byte(0)?;
             if kind(byte) == Kind::Blank {
-                self.at += 1;
-            } else if byte == b'-' && self.byte(1) == Some(b'-') {
-                self.skip_past_line();
-            } else if byte == b'/' && self.byte(1) == Some(b'*') {
-                self.skip_past_comment();
+                self.0.at += 1;
+            } else if byte == b'-' && self.0.byte(1) == Some(b'-') {
+                self.0.skip_past_line(LINE_ENDS);
+            } else if byte == b'/' && self.0.byte(1) == Some(b'*') {
+                self.0.skip_past_comment(ANY_DEPTH);
             } else {
                 return Some(byte);
-            }
-        }
-    }
-
-    fn skip_past_line(&mut self) {
-        let rest = self.rest();
-        self.at += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(rest.len(), |end| end + 1);
-    }
-
-    /// Block comments nest.
-    fn skip_past_comment(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(byte) = self.byte(0) {
-            let pair = (byte, self.byte(1));
-            if pair == (b'/', Some(b'*')) {
-                depth += 1;
-                self.at += 2;
-            } else if pair == (b'*', Some(b'/')) {
-                depth -= 1;
-                self.at += 2;
-                if depth == 0 {
-                    return;
-                }
-            } else {
-                self.at += 1;
             }
         }
     }
@@ -136,122 +90,88 @@ impl<'a> Lexer<'a> {
     fn token(&mut self, first: u8) -> Token<'a> {
         let kind = kind(first);
         if kind == Kind::Letter {
-            let word = self.word();
+            let word = self.0.word();
             // E'…' has escapes; B'…', X'…', N'…' and U&'…' end where a standard string does.
-            if word.len() == 1 && first | 0x20 == b'e' && self.byte(0) == Some(b'\'') {
+            if word.len() == 1 && first | 0x20 == b'e' && self.0.byte(0) == Some(b'\'') {
                 return Token::String(self.escaped());
             }
             return Token::Word(word);
         }
         if kind == Kind::Other {
-            self.at += 1;
+            self.0.at += 1;
             return if first == b';' { Token::End } else { Token::Symbol(first) };
         }
         match kind {
             // A standard string; where `standard_conforming_strings` is off the text counts as unknown anyway.
-            Kind::Quote => Token::String(self.quoted('\'')),
-            Kind::DoubleQuote => Token::Identifier(self.quoted('"')),
+            Kind::Quote => Token::String(self.0.quoted(first)),
+            Kind::DoubleQuote => Token::Identifier(self.0.quoted(first)),
             Kind::Digit => Token::Word(self.number()),
             Kind::Dollar => self.dollar_quoted().map_or_else(|| Token::Word(self.parameter()), Token::String),
             _ => Token::Word(self.parameter()),
         }
     }
 
-    #[inline]
-    fn word(&mut self) -> &'a str {
-        let start = self.at;
-        let rest = self.rest();
-        self.at += rest.iter().position(|byte| !IN_WORD[usize::from(*byte)]).unwrap_or(rest.len());
-        self.slice(start, self.at)
-    }
-
-    fn skip_digits(&mut self) {
-        while self.byte(0).is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-    }
-
     /// A number ends where it can: up to PostgreSQL 14 `1into` is a number and a word.
     fn number(&mut self) -> &'a str {
-        let start = self.at;
-        self.skip_digits();
-        if self.byte(0) == Some(b'.') {
-            self.at += 1;
-            self.skip_digits();
+        let start = self.0.at;
+        self.0.skip_digits();
+        if self.0.byte(0) == Some(b'.') {
+            self.0.at += 1;
+            self.0.skip_digits();
         }
-        let sign = usize::from(matches!(self.byte(1), Some(b'+' | b'-')));
-        if matches!(self.byte(0), Some(b'e' | b'E')) && self.byte(1 + sign).is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1 + sign;
-            self.skip_digits();
-        }
-        self.slice(start, self.at)
+        self.0.skip_exponent();
+        self.0.slice(start, self.0.at)
     }
 
     /// `$1`, or a `$` that begins nothing.
     fn parameter(&mut self) -> &'a str {
-        let start = self.at;
-        self.at += 1;
-        self.skip_digits();
-        self.slice(start, self.at)
-    }
-
-    /// Past a quoted piece whose opening quote is at the current place; returns what is inside. A doubled quote stands
-    /// for itself.
-    fn quoted(&mut self, quote: char) -> &'a str {
-        self.at += 1;
-        let start = self.at;
-        while let Some(length) = self.slice(self.at, self.text.len()).find(quote) {
-            self.at += length + 1;
-            if self.byte(0).map(char::from) != Some(quote) {
-                return self.slice(start, self.at - 1);
-            }
-            self.at += 1;
-        }
-        self.at = self.text.len();
-        self.slice(start, self.at)
+        let start = self.0.at;
+        self.0.at += 1;
+        self.0.skip_digits();
+        self.0.slice(start, self.0.at)
     }
 
     /// As `quoted`, for a string with escapes. A part of it on a later line has them too.
     fn escaped(&mut self) -> &'a str {
-        self.at += 1;
-        let start = self.at;
-        while let Some(byte) = self.byte(0) {
-            self.at += 1;
+        self.0.at += 1;
+        let start = self.0.at;
+        while let Some(byte) = self.0.byte(0) {
+            self.0.at += 1;
             if byte == b'\\' {
-                self.at += 1;
+                self.0.at += 1;
             } else if byte == b'\'' {
-                let end = self.at - 1;
-                if self.byte(0) == Some(b'\'') {
-                    self.at += 1;
+                let end = self.0.at - 1;
+                if self.0.byte(0) == Some(b'\'') {
+                    self.0.at += 1;
                 } else if !self.skip_to_next_part() {
-                    return self.slice(start, end);
+                    return self.0.slice(start, end);
                 }
             }
         }
-        self.slice(start, self.text.len())
+        self.0.slice(start, self.0.end())
     }
 
     /// Past the quote that takes a string up again, if one does: after white space and `--` comments, on a later line.
     fn skip_to_next_part(&mut self) -> bool {
-        let end = self.at;
-        while let Some(byte) = self.byte(0) {
+        let end = self.0.at;
+        while let Some(byte) = self.0.byte(0) {
             match (kind(byte), byte) {
-                (Kind::Blank, _) => self.at += 1,
-                (_, b'-') if self.byte(1) == Some(b'-') => self.skip_past_line(),
-                (_, b'\'') if self.slice(end, self.at).contains(['\n', '\r']) => {
-                    self.at += 1;
+                (Kind::Blank, _) => self.0.at += 1,
+                (_, b'-') if self.0.byte(1) == Some(b'-') => self.0.skip_past_line(LINE_ENDS),
+                (_, b'\'') if self.0.slice(end, self.0.at).contains(['\n', '\r']) => {
+                    self.0.at += 1;
                     return true;
                 }
                 _ => break,
             }
         }
-        self.at = end;
+        self.0.at = end;
         false
     }
 
     /// Past `$tag$ … $tag$`, if that is what begins here; returns what is inside.
     fn dollar_quoted(&mut self) -> Option<&'a str> {
-        let rest = self.slice(self.at, self.text.len());
+        let rest = self.0.rest_of_text();
         let tag_end = rest.bytes().skip(1).position(|byte| !matches!(kind(byte), Kind::Letter | Kind::Digit));
         let delimiter_length = tag_end? + 2;
         let closed = rest.as_bytes().get(delimiter_length - 1) == Some(&b'$');
@@ -260,9 +180,9 @@ impl<'a> Lexer<'a> {
         }
         let (delimiter, body) = rest.split_at(delimiter_length);
         let end = body.find(delimiter);
-        self.at = match end {
-            Some(end) => self.at + delimiter_length + end + delimiter_length,
-            None => self.text.len(),
+        self.0.at = match end {
+            Some(end) => self.0.at + delimiter_length + end + delimiter_length,
+            None => self.0.end(),
         };
         Some(end.map_or(body, |end| &body[..end]))
     }
