@@ -8,4 +8,5 @@ mod failover;
 #[path = "../ledger.rs"]
 mod ledger;
 mod session;
+mod settings;
 mod transactions;
