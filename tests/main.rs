@@ -12,7 +12,6 @@ mod driver;
 mod dropped;
 mod function;
 mod leaks;
-mod model;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;

@@ -5,8 +5,11 @@ use crate::support::on_mysql as stage;
 
 #[path = "../failover/mod.rs"]
 mod failover;
+mod language;
 #[path = "../ledger.rs"]
 mod ledger;
+#[path = "../model.rs"]
+mod model;
 mod session;
 mod settings;
 mod transactions;

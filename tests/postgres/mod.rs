@@ -5,5 +5,8 @@ use crate::support::on_postgres as stage;
 mod alone;
 #[path = "../failover/mod.rs"]
 mod failover;
+mod language;
 #[path = "../ledger.rs"]
 mod ledger;
+#[path = "../model.rs"]
+mod model;
