@@ -109,6 +109,39 @@ async fn after_a_deadlock_nothing_more_is_sent_in_the_transaction() -> Result<()
 }
 
 #[tokio::test]
+async fn a_closure_is_run_again_after_a_deadlock() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    server.execute("insert into app.turns values (1), (2)").await;
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    let (runs, both) = (&runs, &tokio::sync::Barrier::new(2));
+    let swap = async |first: i32, second: i32| {
+        proxy
+            .transaction(|tx| {
+                let run = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Box::pin(async move {
+                    run_on(tx, first).await?;
+                    if run < 2 {
+                        both.wait().await;
+                    }
+                    run_on(tx, second).await
+                })
+            })
+            .await
+    };
+    let (one, other) = tokio::join!(swap(1, 2), swap(2, 1));
+    one.and(other)?;
+    assert_eq!(runs.load(std::sync::atomic::Ordering::Relaxed), 3);
+    assert_eq!(numbers(&mut proxy.get_connection().await?).await?, [1, 2, 101, 102, 201, 202]);
+    Ok(())
+}
+
+/// Each row is locked and left a mark beside it.
+async fn run_on(conn: &mut Session, n: i32) -> Result<(), Error> {
+    run(conn, &format!("update turns set n = n where n in ({n}, {n} + 100)")).await?;
+    run(conn, &format!("insert into turns select max(n) + 100 from turns where mod(n, 100) = {n}")).await
+}
+
+#[tokio::test]
 async fn a_lock_that_was_not_had_in_time_leaves_what_the_server_left() -> Result<(), Error> {
     for (rolls_back, rows) in [("0", vec![1, 3]), ("1", vec![])] {
         let settings = vec![("innodb_rollback_on_timeout", rolls_back.to_owned())];
