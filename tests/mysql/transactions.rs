@@ -113,7 +113,8 @@ async fn a_closure_is_run_again_after_a_deadlock() -> Result<(), Error> {
     let (server, proxy) = stage().await;
     server.execute("insert into app.turns values (1), (2)").await;
     let runs = std::sync::atomic::AtomicU32::new(0);
-    let (runs, both) = (&runs, &tokio::sync::Barrier::new(2));
+    let both = tokio::sync::Barrier::new(2);
+    let (runs, both) = (&runs, &both);
     let swap = async |first: i32, second: i32| {
         proxy
             .transaction(|tx| {
