@@ -86,6 +86,14 @@ impl MariaDb {
         text(&source, "Slave_IO_Running") == "Yes" && text(&source, "Master_Port") == primary.admin_port.to_string()
     }
 
+    /// Lets a replica that was started again go on. After a crash in the middle of a statement that is no transaction its
+    /// binary log knows better than its position how far it was: what is logged there was done.
+    pub(super) async fn follow_again(&self) {
+        if self.is_replica().await {
+            self.execute("set global gtid_slave_pos = @@global.gtid_binlog_pos; start slave").await;
+        }
+    }
+
     /// Everything there is on this server, as a GTID position.
     pub async fn position(&self) -> String {
         text(&self.rows("select @@global.gtid_binlog_pos as position").await[0], "position")
