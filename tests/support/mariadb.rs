@@ -482,6 +482,8 @@ fn statements_of_a_new_server() -> String {
 fn settings_file<'a>(site: &Site, further: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
     let ours = [
         ("datadir", site.data().display().to_string()),
+        // A server that starts removes what it takes for its own from before, another's too.
+        ("tmpdir", site.data().display().to_string()),
         // Relative to the data: the whole path may be longer than a socket's may.
         ("socket", "server.sock".to_owned()),
         ("pid_file", "server.pid".to_owned()),
