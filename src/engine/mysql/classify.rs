@@ -5,6 +5,7 @@
 
 use super::control;
 use super::ends;
+use super::glance;
 use super::lexer::{Lexer, Reading};
 use super::settings::{self, Change};
 use super::statement::Statement;
@@ -13,7 +14,7 @@ use crate::engine::{Class, Control};
 use crate::pin::PinCause;
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
-    read(sql)
+    glance::classify(sql).unwrap_or_else(|| read(sql))
 }
 
 /// As `classify`, word by word; in more than one way where the text does not say how the server reads it.
