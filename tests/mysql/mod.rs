@@ -7,5 +7,6 @@ use crate::support::on_mysql as stage;
 mod failover;
 #[path = "../ledger.rs"]
 mod ledger;
+mod oracle;
 mod session;
 mod transactions;
