@@ -122,10 +122,10 @@ async fn a_closure_is_run_again_after_a_deadlock() -> Result<(), Error> {
     let swap = async |first: i32, second: i32| {
         proxy
             .transaction(|tx| {
-                let (run, both) = (runs.fetch_add(1, Ordering::Relaxed), Arc::clone(&both));
+                let (before, both) = (runs.fetch_add(1, Ordering::Relaxed), Arc::clone(&both));
                 Box::pin(async move {
                     run(tx, &mark(first)).await?;
-                    if run < 2 {
+                    if before < 2 {
                         both.wait().await;
                     }
                     run(tx, &mark(second)).await
