@@ -8,6 +8,7 @@
 //! What is in flight when the writer goes cannot be saved by anybody. It is answered with what became of it: `Unknown` is
 //! counted and left alone, the rest is repeated as a Lambda client would.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person at a terminal")]
+#![allow(clippy::duplicate_mod, reason = "the demo is compiled for each engine")]
 
 #[cfg(feature = "mysql")]
 #[path = "demo/mysql.rs"]

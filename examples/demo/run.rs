@@ -200,7 +200,7 @@ pub(crate) async fn run(seconds: u64) -> ExitCode {
     let log = first.log() + &second.log();
     tally.connects = log.lines().filter(|line| line.contains(LOGIN)).count();
     tally.requests = stage.aws.requests().len();
-    let items = sqlx::query_scalar("select item from orders").fetch_all(&mut first.admin().await).await;
+    let items = sqlx::query_scalar(ORDERED).fetch_all(&mut first.admin().await).await;
     let verdict = tally.report(&items.expect("the orders"));
     stage.environment.shutdown().await;
     verdict

@@ -268,6 +268,8 @@ pub trait Driver: sqlx::Database + Sized {
     const ERRORS_ABORT: bool;
     /// Statements make a session as good as new. Otherwise only another connection is.
     const CLEANS: bool;
+    /// Settings that only go back where there is a [`home`](Self::home) for them.
+    const NEED_A_HOME: &'static [&'static str];
     /// A rollback takes back what the transaction had set, too.
     const ROLLBACK_RESETS: bool;
     /// Several statements in one text are executed all or none.

@@ -3,7 +3,28 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
+
 use super::Phase;
+
+/// Whether a server refused to write. MySQL has a number that means several things, and says which in its text.
+pub(super) fn is_read_only(error: &dyn DatabaseError) -> bool {
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return is_mysql_read_only(error.number(), error.message());
+    }
+    error.code().as_deref() == Some("25006")
+}
+
+/// 1290: an option forbids it, and only the text names the option. 1792: the transaction is read-only; 1836 and 1874: the
+/// server or InnoDB is. <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>
+#[cfg(feature = "mysql")]
+pub(crate) fn is_mysql_read_only(number: u16, message: &str) -> bool {
+    match number {
+        1290 => message.contains("read-only") || message.contains("read_only"),
+        number => matches!(number, 1792 | 1836 | 1874),
+    }
+}
 
 /// Why a host could not be talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! sqlx's traits demand `sqlx::Error`. Errors of ours travel inside it (as the source of `sqlx::Error::Io`,
 //! `Configuration` or `Tls`), and [`From<sqlx::Error>`](Error#impl-From<Error>-for-Error) takes them out again.
 
-mod detail;
+pub(crate) mod detail;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -279,7 +279,7 @@ pub enum Error {
         remaining: Duration,
     },
 
-    /// The server is read-only (SQLSTATE 25006), or the application opened a read-only transaction.
+    /// The server is read-only (SQLSTATE 25006; MySQL 1290, 1836 and 1874), or the application opened a read-only transaction.
     #[error("the server refused to write: it is read-only, or the transaction is; connect to the writer's endpoint")]
     ReadOnly {
         /// The server's answer.
@@ -464,7 +464,7 @@ impl From<sqlx::Error> for Error {
                 Ok(ours) => *ours,
                 Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
             },
-            sqlx::Error::Database(ref inner) if inner.code().as_deref() == Some("25006") => {
+            sqlx::Error::Database(ref inner) if detail::is_read_only(inner.as_ref()) => {
                 Self::ReadOnly { source: error }
             }
             other => Self::Database(other),

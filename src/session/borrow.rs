@@ -86,6 +86,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 }
             }
         }
+        self.stay_without_a_home(intent);
         self.begin_by_itself(intent);
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {
             self.phase = Phase::InTransaction;
@@ -101,6 +102,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.session.pin_for(reason);
         }
         Ok(())
+    }
+
+    /// A setting that this connection could not take back is not moved: the session stays where it was made.
+    fn stay_without_a_home(&mut self, intent: &mut Intent<'_>) {
+        let home = &self.wire().home;
+        let stays = |name: &str| DB::NEED_A_HOME.contains(&name) && !home.contains_key(name);
+        if intent.change.as_ref().is_some_and(|change| change.sets(stays)) {
+            intent.change = None;
+            intent.pin = Some(intent.pin.take().unwrap_or_else(|| PinReason::new(PinCause::Setting, intent.sql)));
+        }
     }
 
     /// With `autocommit` off whatever is sent outside a transaction begins one.

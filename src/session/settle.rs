@@ -81,8 +81,11 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             self.session.interrupted = false;
         }
-        let gone = self.session.state.gone().is_some();
-        if let Some(depth) = self.session.state.abandoned().filter(|depth| !gone || *depth == 1) {
+        if self.session.state.gone().is_some() {
+            // The server has rolled back further already.
+            self.session.state.rolled_back_abandoned();
+        }
+        if let Some(depth) = self.session.state.abandoned() {
             let deadline = self.deadline()?;
             // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();

@@ -97,7 +97,8 @@ impl Snapshot {
         let before = self.outline(rules.port);
         let me = self.me(at, survey, rules.port);
         if !survey.is_reader && !survey.sightings.is_empty() {
-            let seen: Vec<String> = survey.sightings.iter().map(identifier).collect();
+            let seen: Vec<String> =
+                survey.sightings.iter().map(|sighting| self.identifier(sighting, rules.port)).collect();
             self.members.retain(|member| {
                 member.source == Source::Given || seen.contains(&member.id) || me.as_ref() == Some(&member.id)
             });
@@ -108,7 +109,7 @@ impl Snapshot {
         self.note_role(me.as_deref(), survey.is_reader);
         let change = match survey.is_reader {
             false => self.prove(me, at),
-            true => self.refute(me, at, survey),
+            true => self.refute(me, at, survey, rules.port),
         };
         match change {
             Change::None if self.outline(rules.port) != before => Change::Members,
@@ -183,19 +184,33 @@ impl Snapshot {
         self.epoch
     }
 
+    /// A Multi-AZ cluster's servers call each other by resource ids, or by numbers. Everybody else uses the identifiers that
+    /// their hosts' names begin with, or those that were given with the same addresses.
+    fn identifier(&self, sighting: &Sighting, port: u16) -> String {
+        let by_host = sighting.host.as_deref().and_then(names::instance_id);
+        let given = |host: &String| {
+            let address = Address::new(host.clone(), sighting.port.unwrap_or(port));
+            let mut given = self.members.iter().filter(|member| member.source == Source::Given);
+            given.find(|member| member.address(port).is(&address)).map(|member| member.id.clone())
+        };
+        let by_host = by_host.map(str::to_ascii_lowercase);
+        let by_address = || sighting.host.as_ref().and_then(given);
+        by_host.or_else(by_address).unwrap_or_else(|| sighting.id.to_ascii_lowercase())
+    }
+
     /// The identifier of the server that was asked.
     fn me(&self, at: &Address, survey: &Survey, port: u16) -> Option<String> {
         let by_sighting = || {
             let me = survey.me.as_ref()?;
             let mine = survey.sightings.iter().find(|sighting| sighting.id.eq_ignore_ascii_case(me));
-            Some(mine.map_or_else(|| me.to_ascii_lowercase(), identifier))
+            Some(mine.map_or_else(|| me.to_ascii_lowercase(), |mine| self.identifier(mine, port)))
         };
         let by_address = || self.members.iter().find(|member| member.address(port).is(at));
         by_sighting().or_else(|| by_address().map(|member| member.id.clone()))
     }
 
     fn sight(&mut self, sighting: &Sighting, rules: &Rules) {
-        let id = identifier(sighting);
+        let id = self.identifier(sighting, rules.port);
         let told = sighting.host.clone().filter(|host| !host.is_empty()).map(|host| (host, sighting.port));
         // Not where it was reached: a name that leads there today may follow the writer tomorrow.
         let implied = || rules.pattern.as_ref().map(|pattern| pattern.host_of(&id));
@@ -254,14 +269,15 @@ impl Snapshot {
         change
     }
 
-    fn refute(&mut self, me: Option<String>, at: &Address, survey: &Survey) -> Change {
+    fn refute(&mut self, me: Option<String>, at: &Address, survey: &Survey, port: u16) -> Change {
         let refuted = self.last.as_ref().is_some_and(|last| last.proven && last.is(me.as_deref(), at));
         if refuted {
             self.suspect();
         }
-        let writers = survey.sightings.iter().filter(|sighting| sighting.writer).map(identifier);
+        let writers = survey.sightings.iter().filter(|sighting| sighting.writer);
+        let writers = writers.map(|sighting| self.identifier(sighting, port)).collect();
         let viewer = Viewer::Server(me.unwrap_or_else(|| at.to_string()));
-        let claimed = self.claim(viewer, writers.collect());
+        let claimed = self.claim(viewer, writers);
         if refuted { Change::Demoted } else { claimed }
     }
 
@@ -280,13 +296,6 @@ impl Snapshot {
     fn outline(&self, port: u16) -> Vec<(String, Address, Option<u8>)> {
         self.members.iter().map(|member| (member.id.clone(), member.address(port), member.tier)).collect()
     }
-}
-
-/// A Multi-AZ cluster's servers call each other by resource ids; their hosts have the identifiers that everybody else
-/// uses.
-fn identifier(sighting: &Sighting) -> String {
-    let by_host = sighting.host.as_deref().and_then(names::instance_id);
-    by_host.unwrap_or(&sighting.id).to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ async fn a_pinned_session_is_told_that_its_state_is_gone() -> Result<(), Error> 
     let cluster = Cluster::start(CLUSTERED, 1).await;
     let proxy = proxy_for(&cluster).build()?;
     let mut conn = proxy.get_connection().await?;
-    sqlx::raw_sql("prepare one as select 1").execute(&mut conn).await?;
+    sqlx::raw_sql(PREPARE).execute(&mut conn).await?;
     cluster.fail_over(0, 1).await;
     for _ in 0..2 {
         let error = Error::from(sqlx::raw_sql("execute one").execute(&mut conn).await.unwrap_err());

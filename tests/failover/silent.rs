@@ -15,7 +15,7 @@ struct Stage {
 
 impl Stage {
     async fn set(replicas: usize) -> Self {
-        let cluster = Cluster::start(CLUSTERED, replicas).await;
+        let cluster = Cluster::start(WITHOUT_ADDRESSES, replicas).await;
         table(&cluster).await;
         let mut ways = Vec::new();
         for node in 0..=replicas {

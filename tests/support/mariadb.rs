@@ -1,10 +1,11 @@
 //! MariaDB servers of one's own: with TLS, passwords, replicas that follow by GTID, and faults on command.
 
+mod replication;
+mod template;
+
 use std::{
-    env, fmt,
-    fs::File,
-    path::{Path, PathBuf},
-    process::Command,
+    fmt,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,15 +19,18 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, MySqlConnection, Row,
     mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode},
 };
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::time::timeout;
 
 pub use super::site::{APP_PASSWORD, ServerTls};
 use super::{
     certificates::Authority,
-    keeper::Account,
     ports::free_port,
-    site::{self, HOST, PORT_TAKEN, START_LIMIT, Site, WAIT_LIMIT, percent_encoded, run},
+    site::{self, HOST, PORT_TAKEN, Site, WAIT_LIMIT, percent_encoded},
 };
+use template::{Installation, Template, settings_file};
+
+/// The file of the general log.
+const STATEMENTS: &str = "statements.log";
 
 /// What a server is like.
 #[derive(Clone, Debug)]
@@ -76,30 +80,6 @@ impl MariaDb {
         server.launch().await
     }
 
-    /// A replica of this server, with the same options, that accepts (read-only) connections and has everything that is
-    /// there now.
-    pub async fn replica(&self) -> Self {
-        self.replica_with(&[]).await
-    }
-
-    /// A replica with settings of its own; they win over this server's.
-    pub async fn replica_with(&self, settings: &[(&'static str, String)]) -> Self {
-        let mut options = self.options.clone();
-        options.settings.extend_from_slice(settings);
-        let replica = Self::prepare(self.installation.clone(), options, Arc::clone(&self.authority));
-        replica.is_reader.store(true, Ordering::Relaxed);
-        replica.copy_template().await;
-        let replica = replica.launch().await;
-        replica.repoint(self).await;
-        replica.wait_until_has(&self.position().await).await;
-        replica
-    }
-
-    /// What a replica starts from: it gets all that happened since then from its primary, which keeps it.
-    async fn copy_template(&self) {
-        self.site.copy_data(&Template::shared().await.site).await;
-    }
-
     /// The name the certificate is for.
     pub fn host(&self) -> &'static str {
         HOST
@@ -144,6 +124,12 @@ impl MariaDb {
             .await
             .unwrap_or_else(|_| panic!("{self} did not let its administrator in within {WAIT_LIMIT:?}"))
             .unwrap_or_else(|error| panic!("{self} did not let its administrator in: {error}"))
+    }
+
+    /// A connection of another account that needs neither TLS nor a password, by the same port.
+    pub async fn enter_as(&self, account: &str) -> MySqlConnection {
+        let connected = self.admin_options().username(account).connect().await;
+        connected.unwrap_or_else(|error| panic!("{self} did not let {account} in: {error}"))
     }
 
     /// Executes one or more statements.
@@ -228,6 +214,7 @@ impl MariaDb {
         if let Err(problem) = self.wait_until_ready().await {
             panic!("{self} {problem}");
         }
+        self.follow_again().await;
     }
 
     /// Freezes the server with all its sessions: nothing is answered, nothing breaks, and the kernel still acknowledges
@@ -254,74 +241,6 @@ impl MariaDb {
 
     async fn end(&self, signal: Signal) {
         self.site.end(signal).await.unwrap_or_else(|problem| panic!("{self} {problem}"));
-    }
-}
-
-/// Roles.
-impl MariaDb {
-    /// Makes a replica, or a writer that was demoted, a writer, and returns when it is one. What it has received is
-    /// applied before.
-    pub async fn promote(&self) {
-        self.execute("stop slave io_thread").await;
-        if let Some(source) = self.rows("show replica status").await.first() {
-            let received: String = source.try_get_unchecked("Gtid_IO_Pos").expect("a replica knows its position");
-            self.wait_until_has(&received).await;
-        }
-        self.is_reader.store(false, Ordering::Relaxed);
-        self.execute("stop slave; reset slave all; set global read_only = 0").await;
-    }
-
-    /// Makes a writer read-only, as its configuration can; it waits for statements there are.
-    pub async fn demote(&self) {
-        self.is_reader.store(true, Ordering::Relaxed);
-        self.execute("set global read_only = 1").await;
-    }
-
-    /// Makes a running replica, or a new server, follow `primary`.
-    pub async fn repoint(&self, primary: &Self) {
-        self.execute(&format!(
-            "stop slave; \
-             change master to master_host = '127.0.0.1', master_port = {}, master_user = 'root', master_ssl = 0, \
-               master_use_gtid = slave_pos, master_connect_retry = 1, master_heartbeat_period = 1; \
-             start slave",
-            primary.admin_port
-        ))
-        .await;
-    }
-
-    /// Starts a server that was killed or stopped as a replica of another one, on the same port, with the other's data.
-    pub async fn start_again_as_replica_of(&self, primary: &Self) {
-        assert!(!self.is_running(), "{self} is still running");
-        self.site.remove_data();
-        self.copy_template().await;
-        self.is_reader.store(true, Ordering::Relaxed);
-        self.start_again().await;
-        self.let_in_without_tls().await;
-        self.repoint(primary).await;
-        self.wait_until_has(&primary.position().await).await;
-    }
-
-    /// Everything there is on this server, as a GTID position.
-    pub async fn position(&self) -> String {
-        let rows = self.rows("select @@global.gtid_binlog_pos").await;
-        rows[0].try_get_unchecked(0).expect("a position is a text")
-    }
-
-    /// Waits until this replica has applied everything up to a position.
-    pub async fn wait_until_has(&self, position: &str) {
-        let wait = format!("select master_gtid_wait('{position}', {})", START_LIMIT.as_secs());
-        let waited: i64 = self.rows(&wait).await[0].try_get_unchecked(0).expect("a number");
-        assert!(waited == 0, "{self} lacks {position} after {START_LIMIT:?}: {}", self.replication().await);
-    }
-
-    /// How the replica says that it is, for a message.
-    pub async fn replication(&self) -> String {
-        let rows = self.rows("show replica status").await;
-        let Some(row) = rows.first() else { return "it follows nobody".to_owned() };
-        let names =
-            ["Master_Port", "Slave_IO_Running", "Slave_SQL_Running", "Gtid_IO_Pos", "Last_Error", "Last_IO_Error"];
-        let tell = |name| format!("{name}: {}", row.try_get_unchecked::<String, _>(name).unwrap_or_default());
-        names.map(tell).join(", ")
     }
 }
 
@@ -395,11 +314,13 @@ impl MariaDb {
             ("log_slave_updates", "1".to_owned()),
             ("gtid_strict_mode", "1".to_owned()),
             ("relay_log", "relay".to_owned()),
+            // See `follow_again`.
+            ("skip_slave_start", "1".to_owned()),
             // `app` may create functions.
             ("log_bin_trust_function_creators", "1".to_owned()),
             // As on RDS.
             ("character_set_server", "utf8mb4".to_owned()),
-            ("general_log_file", format!("{directory}/statements.log")),
+            ("general_log_file", format!("{directory}/{STATEMENTS}")),
         ];
         if self.options.tls != ServerTls::Off {
             ours.push(("ssl_cert", format!("{directory}/server.crt")));
@@ -409,14 +330,15 @@ impl MariaDb {
         settings_file(&self.site, ours.iter().chain(&self.options.settings))
     }
 
-    /// What the server has logged so far.
+    /// What the server has logged so far, and then, with `general_log`, all [`statements`](Self::statements).
     pub fn log(&self) -> String {
-        self.site.log()
+        format!("{}{}", self.site.log(), self.statements())
     }
 
-    /// The statements so far, since `general_log` is on.
+    /// The logins and statements so far, since `general_log` is on.
     pub fn statements(&self) -> String {
-        self.site.read("statements.log")
+        // There is no such file before.
+        if self.site.path(STATEMENTS).exists() { self.site.read(STATEMENTS) } else { String::new() }
     }
 }
 
@@ -432,112 +354,6 @@ impl fmt::Debug for MariaDb {
             .field("port", &self.port)
             .field("directory", &self.site.directory())
             .finish_non_exhaustive()
-    }
-}
-
-/// A data directory with our accounts and database in it. Copying it is much faster than making it.
-struct Template {
-    installation: Installation,
-    /// Gone when this process ends.
-    site: Site,
-}
-
-impl Template {
-    /// The template of this process.
-    async fn shared() -> &'static Self {
-        static TEMPLATE: OnceCell<Template> = OnceCell::const_new();
-        TEMPLATE.get_or_init(Self::make).await
-    }
-
-    async fn make() -> Self {
-        let installation = Installation::find();
-        let site = Site::new(installation.account);
-        site.write("server.cnf", &settings_file(&site, &[]));
-        let file = format!("--defaults-file={}", site.path("server.cnf").display());
-        let mut create = installation.command("mariadb-install-db");
-        // The administrator needs no password.
-        create.args([&file, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-        run(create).await;
-
-        site.write("statements.sql", &statements_of_a_new_server());
-        let statements = File::open(site.path("statements.sql")).expect("the statements were just written");
-        let mut execute = installation.command("mariadbd");
-        execute.args([&file, "--bootstrap"]).stdin(statements);
-        run(execute).await;
-        Self { installation, site }
-    }
-}
-
-/// The first one makes the server know of accounts at all, in the mode it executes these in.
-fn statements_of_a_new_server() -> String {
-    let accounts = ["app@'%' require ssl", "lim@'%' require ssl with max_user_connections 3", "plain@'%'"];
-    let account = |account: &str| {
-        let (name, options) = account.split_once(' ').unwrap_or((account, ""));
-        format!("create user {name} identified by '{APP_PASSWORD}' {options};\ngrant all on app.* to {name};\n")
-    };
-    format!("flush privileges;\ncreate database app character set utf8mb4;\n{}", accounts.map(account).concat())
-}
-
-/// What a server's program reads. Whatever works on the same data is told of the same files.
-fn settings_file<'a>(site: &Site, further: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
-    let ours = [
-        ("datadir", site.data().display().to_string()),
-        // A server that starts removes what it takes for its own from before, another's too.
-        ("tmpdir", site.data().display().to_string()),
-        // Relative to the data: the whole path may be longer than a socket's may.
-        ("socket", "server.sock".to_owned()),
-        ("pid_file", "server.pid".to_owned()),
-        ("skip_name_resolve", "1".to_owned()),
-        ("performance_schema", "0".to_owned()),
-        // Small and quick: this data need not survive the machine. It survives the server, as acknowledged data should:
-        // each commit is handed to the system, which is what 2 means.
-        ("innodb_flush_log_at_trx_commit", "2".to_owned()),
-        ("innodb_flush_method", "nosync".to_owned()),
-        ("sync_binlog", "0".to_owned()),
-        ("innodb_buffer_pool_size", "16M".to_owned()),
-        ("innodb_buffer_pool_dump_at_shutdown", "0".to_owned()),
-        ("innodb_buffer_pool_load_at_startup", "0".to_owned()),
-        ("innodb_log_file_size", "8M".to_owned()),
-        ("innodb_data_file_path", "ibdata1:12M:autoextend".to_owned()),
-        ("innodb_temp_data_file_path", "ibtmp1:4M:autoextend".to_owned()),
-        ("innodb_autoextend_increment", "4".to_owned()),
-        ("aria_log_file_size", "8M".to_owned()),
-        ("aria_pagecache_buffer_size", "8M".to_owned()),
-        ("key_buffer_size", "1M".to_owned()),
-    ];
-    let line = |(name, value): &(&str, String)| format!("{name} = \"{value}\"\n");
-    let (ours, further): (String, String) = (ours.iter().map(line).collect(), further.into_iter().map(line).collect());
-    format!("[mysqld]\n{ours}{further}")
-}
-
-/// The server programs of this machine and the user they run as.
-#[derive(Clone, Debug)]
-struct Installation {
-    places: Vec<PathBuf>,
-    account: Account,
-}
-
-impl Installation {
-    fn find() -> Self {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut places: Vec<PathBuf> = env::split_paths(&path).collect();
-        places.extend(["/usr/sbin", "/usr/local/mysql/bin", "/opt/homebrew/opt/mariadb/bin"].map(PathBuf::from));
-        Self { places, account: Account::unprivileged(&["mysql", "nobody"]) }
-    }
-
-    /// Where a program is.
-    fn program(&self, name: &str) -> PathBuf {
-        let found = self.places.iter().map(|place| place.join(name)).find(|program| program.is_file());
-        found.unwrap_or_else(|| {
-            panic!(
-                "MariaDB's program {name} not found; install it with: \
-                 apt-get install -y --no-install-recommends mariadb-server-core mariadb-client-core"
-            )
-        })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        site::command(self.account, self.program(program))
     }
 }
 

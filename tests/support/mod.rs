@@ -14,6 +14,8 @@ pub mod lambda;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
 #[cfg(feature = "mysql")]
+pub mod mariadb_cluster;
+#[cfg(feature = "mysql")]
 pub mod on_mysql;
 pub mod on_postgres;
 pub mod pgbouncer;
@@ -73,6 +75,19 @@ pub fn mysql_proxy_to(server: &MariaDb) -> ProxyBuilder<MySql> {
 #[cfg(feature = "mysql")]
 pub async fn mysql_proxy() -> MySqlProxy {
     mysql_proxy_to(mysql_server().await).build().expect("a valid configuration")
+}
+
+/// As [`role`], an account on the shared MariaDB that may do anything in `app`. `options` are those of `create user`.
+#[cfg(feature = "mysql")]
+pub async fn mysql_account(name: &str, options: &str) -> &'static MariaDb {
+    let server = mysql_server().await;
+    let password = mariadb::APP_PASSWORD;
+    server
+        .execute(&format!(
+            "create user `{name}`@'%' identified by '{password}' {options}; grant all on app.* to `{name}`@'%'"
+        ))
+        .await;
+    server
 }
 
 /// Collects events.

@@ -8,6 +8,8 @@ pub use super::proxy_to;
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
+/// A cluster that tells of its members, and not of their addresses.
+pub const WITHOUT_ADDRESSES: Imitation = Imitation::Aurora;
 pub const ENGINE: &str = "PostgreSQL";
 /// As secrets call it.
 pub const FAMILY: &str = "postgres";
@@ -15,6 +17,7 @@ pub const FAMILY: &str = "postgres";
 pub const TABLE: &str = "create table ledger (n int); grant all on ledger to app";
 pub const INSERT: &str = "insert into ledger values ($1)";
 pub const PORT: &str = "select inet_server_port()::int8";
+pub const PREPARE: &str = "prepare one as select 1";
 /// The server's number of the session.
 pub const SESSION: &str = "select pg_backend_pid()::int8";
 /// The code of the last word of a server that is stopped.
@@ -25,6 +28,7 @@ pub const LEDGER: &str = "create table ledger (id bigint not null); grant all on
 /// For the quickstart.
 pub const ORDERS: &str = "create table orders (id bigint generated always as identity primary key, item text not null); \
                           grant all on orders to app";
+pub const ORDERED: &str = "select item from orders";
 pub const QUICKSTART: &str = "quickstart";
 
 /// In the log: a login, and a socket that was opened.

@@ -7,6 +7,7 @@ use sqlx::Error;
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::engine::Diagnosis;
+use crate::error::detail::is_mysql_read_only;
 
 /// The server's refusal in an error, if it is one.
 pub(super) fn refusal(error: &Error) -> Option<&MySqlDatabaseError> {
@@ -49,10 +50,7 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         // in vain for the client, or for the network; it does not follow.
         1053 | 1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184
         | 1043 | 1047 => Diagnosis::Dead,
-        // An option forbids the statement; which one the text tells.
-        1290 if message.contains("read-only") || message.contains("read_only") => Diagnosis::ReadOnly,
-        // The transaction, InnoDB or the whole server is read-only.
-        1792 | 1836 | 1874 => Diagnosis::ReadOnly,
+        number if is_mysql_read_only(number, message) => Diagnosis::ReadOnly,
         // A deadlock, or a transaction that could not go on in a group or a cluster.
         1213 | 1614 | 3101 => Diagnosis::RolledBack,
         // A lock not had in time takes back its statement, or everything, by `innodb_rollback_on_timeout`; a row changed

@@ -63,6 +63,7 @@ impl Driver for MySql {
     const PORT: u16 = 3306;
     const ERRORS_ABORT: bool = false;
     const CLEANS: bool = false;
+    const NEED_A_HOME: &'static [&'static str] = &[settings::DATABASE];
     const ROLLBACK_RESETS: bool = false;
     const TEXTS_ARE_ATOMIC: bool = false;
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");

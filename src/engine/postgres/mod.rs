@@ -54,6 +54,7 @@ impl Driver for Postgres {
     const PORT: u16 = 5432;
     const ERRORS_ABORT: bool = true;
     const CLEANS: bool = true;
+    const NEED_A_HOME: &'static [&'static str] = &[];
     const ROLLBACK_RESETS: bool = true;
     const TEXTS_ARE_ATOMIC: bool = true;
     const MARK: Option<&'static str> = None;

@@ -85,6 +85,11 @@ impl SettingChange {
         !matches!(self, Self::Set(_))
     }
 
+    /// Whether it sets one of those.
+    pub(super) fn sets(&self, among: impl Fn(&str) -> bool) -> bool {
+        matches!(self, Self::Set(set) if set.iter().any(|(name, _)| among(name)))
+    }
+
     fn apply(self, settings: &mut BTreeMap<String, String>) {
         match self {
             Self::Set(set) => {

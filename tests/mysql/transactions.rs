@@ -1,0 +1,339 @@
+//! Where MySQL's transactions are not PostgreSQL's: a failed statement leaves them open, a deadlock ends them, definitions
+//! commit them, and with `autocommit` off they begin by themselves.
+
+use std::time::Duration;
+
+use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome, PinCause, PinReason};
+use sqlx::AssertSqlSafe;
+
+use crate::support::mariadb::{MariaDb, MariaDbOptions};
+use crate::support::mysql_proxy_to;
+
+type Session = Connection<MySql>;
+
+async fn run(conn: &mut Session, sql: &str) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+async fn numbers(conn: &mut Session) -> Result<Vec<i32>, Error> {
+    Ok(sqlx::query_scalar("select n from turns order by n").fetch_all(conn).await?)
+}
+
+async fn text(conn: &mut Session, sql: &str) -> Result<String, Error> {
+    Ok(sqlx::query_scalar(AssertSqlSafe(format!("select cast(({sql}) as char)"))).fetch_one(conn).await?)
+}
+
+fn cause(conn: &Session) -> Option<PinCause> {
+    conn.pin_reason().map(PinReason::cause)
+}
+
+async fn stage() -> (MariaDb, MySqlProxy) {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.turns (n int primary key)").await;
+    let proxy = mysql_proxy_to(&server).max_connections(2).build().unwrap();
+    (server, proxy)
+}
+
+#[tokio::test]
+async fn a_failed_statement_is_taken_back_and_the_transaction_goes_on() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let mut conn = proxy.get_connection().await?;
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "insert into turns values (1)").await?;
+    assert!(run(&mut tx, "insert into turns values (2), (1)").await.is_err());
+    let mut inner = tx.begin().await?;
+    assert!(run(&mut inner, "insert into turns values (1)").await.is_err());
+    run(&mut inner, "insert into turns values (3)").await?;
+    inner.commit().await?;
+    tx.commit().await?;
+    assert_eq!(numbers(&mut conn).await?, [1, 3]);
+    for (end, rows) in [("rollback", vec![1, 3]), ("commit", vec![1, 3, 4])] {
+        run(&mut conn, "begin").await?;
+        assert!(run(&mut conn, "insert into turns values (1)").await.is_err());
+        run(&mut conn, "insert into turns values (4)").await?;
+        run(&mut conn, end).await?;
+        assert_eq!(numbers(&mut conn).await?, rows, "{end}");
+    }
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    Ok(())
+}
+
+/// After a deadlock the server has no transaction any more: what a guard sent now would be committed by itself.
+#[tokio::test]
+async fn after_a_deadlock_nothing_more_is_sent_in_the_transaction() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    server.execute("insert into app.turns values (1), (2)").await;
+    for nested in [false, true] {
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        let (mut first, mut second) = (one.begin().await?, other.begin().await?);
+        // The heavier transaction wins.
+        run(&mut second, "insert into turns values (10), (11), (12), (13)").await?;
+        run(&mut first, "delete from turns where n = 1").await?;
+        run(&mut second, "delete from turns where n = 2").await?;
+        let (refused, blocked) = tokio::join!(
+            async {
+                if nested {
+                    let mut inner = first.begin().await?;
+                    let refused = run(&mut inner, "delete from turns where n = 2").await;
+                    assert!(matches!(
+                        run(&mut inner, "insert into turns values (98)").await,
+                        Err(Error::TransactionAborted { .. })
+                    ));
+                    drop(inner);
+                    refused
+                } else {
+                    run(&mut first, "delete from turns where n = 2").await
+                }
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                run(&mut second, "delete from turns where n = 1").await
+            }
+        );
+        blocked?;
+        let refused = refused.unwrap_err();
+        assert_eq!((refused.sqlstate().as_deref(), refused.outcome()), (Some("40001"), Outcome::RolledBack));
+        assert!(refused.is_retryable());
+        second.rollback().await?;
+        for _ in 0..2 {
+            let error = run(&mut first, "insert into turns values (99)").await.unwrap_err();
+            assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::RolledBack, .. }), "{error:?}");
+        }
+        assert!(matches!(first.begin().await, Err(Error::TransactionAborted { .. })));
+        let error = first.commit().await.unwrap_err();
+        assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::RolledBack, .. }), "{error:?}");
+        assert_eq!(numbers(&mut one).await?, [1, 2], "nested: {nested}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_closure_is_run_again_after_a_deadlock() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    server.execute("insert into app.turns values (1), (2)").await;
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    let both = tokio::sync::Barrier::new(2);
+    let (runs, both) = (&runs, &both);
+    let swap = async |first: i32, second: i32| {
+        proxy
+            .transaction(|tx| {
+                let run = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Box::pin(async move {
+                    run_on(tx, first).await?;
+                    if run < 2 {
+                        both.wait().await;
+                    }
+                    run_on(tx, second).await
+                })
+            })
+            .await
+    };
+    let (one, other) = tokio::join!(swap(1, 2), swap(2, 1));
+    one.and(other)?;
+    assert_eq!(runs.load(std::sync::atomic::Ordering::Relaxed), 3);
+    assert_eq!(numbers(&mut proxy.get_connection().await?).await?, [1, 2, 101, 102, 201, 202]);
+    Ok(())
+}
+
+/// Each row is locked and left a mark beside it.
+async fn run_on(conn: &mut Session, n: i32) -> Result<(), Error> {
+    run(conn, &format!("update turns set n = n where n in ({n}, {n} + 100)")).await?;
+    run(conn, &format!("insert into turns select max(n) + 100 from turns where mod(n, 100) = {n}")).await
+}
+
+#[tokio::test]
+async fn a_lock_that_was_not_had_in_time_leaves_what_the_server_left() -> Result<(), Error> {
+    for (rolls_back, rows) in [("0", vec![1, 3]), ("1", vec![])] {
+        let settings = vec![("innodb_rollback_on_timeout", rolls_back.to_owned())];
+        let server = MariaDb::start(MariaDbOptions { settings, ..MariaDbOptions::default() }).await;
+        server.execute("create table app.turns (n int primary key)").await;
+        let proxy = mysql_proxy_to(&server).max_connections(2).build()?;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut one, "set innodb_lock_wait_timeout = 1").await?;
+        let mut holds = other.begin().await?;
+        run(&mut holds, "insert into turns values (2)").await?;
+        let mut tx = one.begin().await?;
+        run(&mut tx, "insert into turns values (1)").await?;
+        assert!(run(&mut tx, "insert into turns values (2)").await.is_err());
+        holds.rollback().await?;
+        let next = run(&mut tx, "insert into turns values (3)").await;
+        let end = tx.commit().await;
+        assert_eq!((next.is_ok(), end.is_ok()), (!rows.is_empty(), !rows.is_empty()), "{next:?} {end:?}");
+        assert_eq!(numbers(&mut other).await?, rows);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_definition_is_refused_in_a_guard_and_commits_a_text() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let mut conn = proxy.get_connection().await?;
+    for definition in [
+        "create table other (n int)",
+        "begin",
+        "start transaction read only",
+        "lock tables turns write",
+        "truncate turns",
+    ] {
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "insert into turns values (1)").await?;
+        let error = run(&mut tx, definition).await.unwrap_err();
+        assert!(matches!(error, Error::ImplicitCommit { .. }), "{definition}: {error:?}");
+        assert_eq!(error.outcome(), Outcome::NotExecuted);
+        run(&mut tx, "insert into turns values (2)").await?;
+        tx.rollback().await?;
+        assert_eq!(numbers(&mut conn).await?, [0; 0], "{definition}");
+    }
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "create temporary table mine (n int)").await?;
+    run(&mut tx, "insert into turns values (1)").await?;
+    tx.rollback().await?;
+    assert_eq!((numbers(&mut conn).await?, cause(&conn)), (vec![], Some(PinCause::TemporaryObject)));
+    drop(conn);
+
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into turns values (1)").await?;
+    assert_eq!(proxy.status().leased, 1);
+    run(&mut conn, "create table other (n int)").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "the definition has ended it");
+    run(&mut conn, "insert into turns values (2)").await?;
+    run(&mut conn, "rollback").await?;
+    assert_eq!(numbers(&mut conn).await?, [1, 2]);
+    // A second begin commits the first.
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into turns values (3)").await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into turns values (4)").await?;
+    run(&mut conn, "rollback").await?;
+    assert_eq!((numbers(&mut conn).await?, proxy.status().leased), (vec![1, 2, 3], 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_autocommit_a_transaction_begins_by_itself_and_holds_its_connection() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut conn, "set autocommit = 0").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    run(&mut conn, "insert into turns values (1)").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 1));
+    assert_eq!(numbers(&mut other).await?, [0; 0]);
+    run(&mut conn, "rollback").await?;
+    assert_eq!((numbers(&mut other).await?, proxy.status().leased), (vec![], 0));
+    run(&mut conn, "insert into turns values (2)").await?;
+    run(&mut conn, "commit").await?;
+    assert_eq!((numbers(&mut other).await?, proxy.status().leased), (vec![2], 0));
+    // Others commit by themselves, whichever connection they get.
+    for n in 10..14 {
+        run(&mut other, &format!("insert into turns values ({n})")).await?;
+    }
+    assert_eq!(numbers(&mut other).await?, [2, 10, 11, 12, 13]);
+    assert_eq!(text(&mut other, "@@autocommit + 0").await?, "1");
+    run(&mut conn, "insert into turns values (3)").await?;
+    run(&mut conn, "set autocommit = 1").await?;
+    assert_eq!(proxy.status().leased, 0, "the end of it commits");
+    assert_eq!(numbers(&mut other).await?, [2, 3, 10, 11, 12, 13]);
+    // Dropped in the middle: rolled back before anybody else gets the connection.
+    run(&mut conn, "set autocommit = off").await?;
+    run(&mut conn, "insert into turns values (4)").await?;
+    drop(conn);
+    for _ in 0..2 {
+        assert_eq!(numbers(&mut other).await?, [2, 3, 10, 11, 12, 13]);
+    }
+    let mut tx = other.begin().await?;
+    run(&mut tx, "insert into turns values (5)").await?;
+    drop(tx);
+    assert_eq!(numbers(&mut other).await?, [2, 3, 10, 11, 12, 13]);
+    Ok(())
+}
+
+/// A procedure may end the transaction that it is called in, and begin another.
+#[tokio::test]
+async fn a_guard_whose_transaction_a_procedure_ended_never_says_ok() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    for body in
+        ["commit", "begin commit; start transaction; end", "rollback", "begin insert into turns values (7); end"]
+    {
+        server.execute("drop procedure if exists app.p; delete from app.turns").await;
+        server.execute(&format!("create procedure app.p() {body}")).await;
+        let mut conn = proxy.get_connection().await?;
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "insert into turns values (1)").await?;
+        run(&mut tx, "call p()").await?;
+        let result = tx.commit().await;
+        let rows = numbers(&mut conn).await?;
+        if body.contains("values (7)") {
+            result?;
+            assert_eq!(rows, [1, 7]);
+        } else {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::Unknown, .. }), "{body}: {error:?}");
+        }
+        assert_eq!(cause(&conn), Some(PinCause::Procedure));
+    }
+    Ok(())
+}
+
+/// Settings stay as they are when a transaction is rolled back.
+#[tokio::test]
+async fn a_rollback_leaves_the_settings() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "set group_concat_max_len = 77").await?;
+    tx.rollback().await?;
+    for _ in 0..3 {
+        assert_eq!(text(&mut conn, "@@group_concat_max_len").await?, "77");
+        assert_ne!(text(&mut other, "@@group_concat_max_len").await?, "77");
+    }
+    {
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "set group_concat_max_len = 78").await?;
+    }
+    for _ in 0..3 {
+        assert_ne!(text(&mut other, "@@group_concat_max_len").await?, "78");
+        assert_eq!(text(&mut conn, "@@group_concat_max_len").await?, "78");
+    }
+    assert_eq!(cause(&conn), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_server_remembers_of_earlier_statements_is_right_or_refused() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    server.execute("create table app.counted (id int auto_increment primary key, n int)").await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    let last = "select cast(last_insert_id() as signed)";
+    let ask = async |conn: &mut Session, sql: &'static str| -> Result<i64, Error> {
+        Ok(sqlx::query_scalar(sql).fetch_one(conn).await?)
+    };
+    run(&mut conn, "insert into counted (n) values (1)").await?;
+    assert_eq!(ask(&mut conn, last).await?, 1);
+    assert_eq!(ask(&mut conn, last).await?, 1);
+    run(&mut other, "insert into counted (n) values (2)").await?;
+    for _ in 0..2 {
+        match ask(&mut conn, last).await {
+            Ok(id) => assert_eq!(id, 1),
+            Err(error) => assert!(matches!(error, Error::SessionStateLost { .. }), "{error:?}"),
+        }
+    }
+    let rows = "select cast(row_count() as signed)";
+    run(&mut conn, "update counted set n = 3").await?;
+    match ask(&mut conn, rows).await {
+        Ok(count) => assert_eq!(count, 2),
+        Err(error) => assert!(matches!(error, Error::SessionStateLost { .. }), "{error:?}"),
+    }
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "update counted set n = 4").await?;
+    assert_eq!(ask(&mut tx, rows).await?, 2);
+    run(&mut tx, "insert into counted (n) values (9)").await?;
+    assert_eq!(ask(&mut tx, last).await?, 3);
+    tx.commit().await?;
+    // Nobody's, on a connection that others have used.
+    let mut third = proxy.get_connection().await?;
+    assert!(matches!(ask(&mut third, last).await, Err(Error::SessionStateLost { .. })));
+    assert!(matches!(ask(&mut third, rows).await, Err(Error::SessionStateLost { .. })));
+    Ok(())
+}
