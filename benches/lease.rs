@@ -1,7 +1,7 @@
 //! What a connection costs that is shared: a lease and its return, a warm query, a connect over TLS, beside the bare sqlx
 //! connection, sqlx's pool, deadpool and bb8, in one run on one server. `multiplex` has many tasks on few connections.
 //!
-//! `cargo bench --features _bench --bench lease` prints criterion's report for each, and at the end the ratios that the
+//! `cargo bench --features _bench,mysql --bench lease` prints criterion's report for each, and at the end the ratios that the
 //! README states. The ratios come from rounds that take turns, so that whatever else the machine does hits all alike.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 use field::{Field, median, options, select};
 use sqlx::Connection;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::postgres::PgConnection;
-use support::postgres::{Postgres as Server, PostgresOptions};
+use support::mariadb::{MariaDb, MariaDbOptions};
+use support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
 use tokio::runtime::Runtime;
 
 fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field) {
@@ -148,6 +150,43 @@ async fn ratios(field: &Field, server: &Server) {
     turns.print("TLS connect, verify-full, SCRAM", "ms", 1e6);
 }
 
+/// The same on MariaDB, where it is another.
+async fn ratios_on_mariadb() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let options = MySqlConnectOptions::new()
+        .host(server.host())
+        .port(server.port())
+        .username("app")
+        .password(APP_PASSWORD)
+        .database("app")
+        .ssl_mode(MySqlSslMode::VerifyIdentity)
+        .ssl_ca_from_pem(server.ca_pem().to_vec());
+    let proxy = support::mysql_proxy_to(&server).build().expect("valid");
+    let mut session = proxy.get_connection().await.expect("connects");
+    let mut bare = MySqlConnection::connect_with(&options).await.expect("connects");
+    let query = || sqlx::query_scalar::<_, i64>("select cast(? as signed)").bind(7_i64);
+    let mut turns = Turns::of(&["lambda-rds", "bare connection"]);
+    for _ in 0..151 {
+        timed!(turns, 0, 100, query().fetch_one(&mut session).await.expect("a row"));
+        timed!(turns, 1, 100, query().fetch_one(&mut bare).await.expect("a row"));
+    }
+    turns.print("warm query on MariaDB", "us", 1e3);
+
+    let mut turns = Turns::of(&["lambda-rds", "sqlx as it comes"]);
+    for _ in 0..21 {
+        timed!(turns, 0, 1, {
+            let proxy = support::mysql_proxy_to(&server).build().expect("valid");
+            drop(proxy.get_connection().await.expect("connects"));
+            proxy.close().await;
+        });
+        timed!(turns, 1, 1, {
+            let conn = MySqlConnection::connect_with(&options).await.expect("connects");
+            conn.close().await.expect("closes");
+        });
+    }
+    turns.print("TLS connect on MariaDB, verify-full", "ms", 1e6);
+}
+
 fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }));
@@ -160,4 +199,5 @@ fn main() {
     criterion.final_summary();
 
     runtime.block_on(ratios(&field, &server));
+    runtime.block_on(ratios_on_mariadb());
 }

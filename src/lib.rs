@@ -36,6 +36,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `postgres` | yes | PostgreSQL and Aurora PostgreSQL |
+//! | `mysql` | no | MySQL, MariaDB and Aurora MySQL |
 //! | `secrets-manager` | yes | credentials from AWS Secrets Manager |
 //! | `iam` | yes | IAM database authentication |
 //! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier, and its members |

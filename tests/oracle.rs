@@ -5,19 +5,21 @@
 //! time.
 
 mod corpus;
-mod generator;
+pub(crate) mod generator;
+mod pieces;
+pub(crate) mod snapshot;
 mod witness;
 
+use std::cell::RefCell;
+
 use lambda_rds::inspect;
-use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::Runtime;
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 
-use self::witness::{Session, Snapshot};
-
-const CASES: u32 = 300;
+use self::pieces::PIECES;
+use self::snapshot::Snapshot;
+use self::witness::Session;
 
 /// Names of settings that say who the session acts as: each shows in the others, and decides what is shown at all.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
@@ -176,25 +178,11 @@ fn a_setting_means_the_same_whatever_was_set_before() {
 #[test]
 fn generated_texts_do_what_the_classifier_says() {
     let (runtime, server) = stage();
-    let cases = std::env::var("ORACLE_CASES").ok().and_then(|cases| cases.parse().ok());
-    let config =
-        Config { cases: cases.unwrap_or(CASES), failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
-    let session = std::cell::RefCell::new(None);
-    let mut runner = match cases {
-        Some(_) => TestRunner::new(config),
-        None => {
-            let rng = TestRng::deterministic_rng(config.rng_algorithm);
-            TestRunner::new_with_rng(config, rng)
-        }
-    };
-    let texts = proptest::prop_oneof![3 => generator::text().boxed(), 1 => generator::soup().boxed()];
-    let judged = runner.run(&texts, |text| {
+    let session = RefCell::new(None);
+    generator::try_texts(&PIECES, |text| {
         let mut held = session.take();
-        let result = runtime.block_on(judge(&server, &mut held, &text));
+        let result = runtime.block_on(judge(&server, &mut held, text));
         session.replace(held);
-        result.map_err(TestCaseError::fail)
+        result
     });
-    if let Err(problem) = judged {
-        panic!("{problem}");
-    }
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lambda_rds::PgProxy;
+use lambda_rds::{Engine, MySqlProxy, PgProxy, Proxy, ProxyBuilder};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::peer::Peer;
-use crate::support::postgres::{APP_PASSWORD, Postgres};
+use crate::rig::Rig;
+use crate::support::postgres::APP_PASSWORD;
 
 pub(crate) const TASKS: u32 = 4;
 const EVERY: Duration = Duration::from_millis(10);
@@ -19,10 +20,15 @@ const EVERY: Duration = Duration::from_millis(10);
 /// Says who took the write.
 pub(crate) const SHORT: &str = "insert into ledger default values returning inet_server_port()";
 const LONG: &str = "insert into ledger select from pg_sleep(30) returning inet_server_port()";
+/// The same on MariaDB.
+const SHORT_ON_MARIADB: &str = "insert into ledger values () returning cast(@@port as signed)";
+const LONG_ON_MARIADB: &str =
+    "insert into ledger select now() from (select sleep(30)) slow returning cast(@@port as signed)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     Ours,
+    OursOnMariaDb,
     /// sqlx's pool on an endpoint.
     PgPool,
     /// The AWS Advanced Python wrapper, over psycopg.
@@ -32,10 +38,10 @@ pub(crate) enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::PgPool, Self::Python, Self::Node];
+    pub(crate) const ALL: [Self; 5] = [Self::Ours, Self::OursOnMariaDb, Self::PgPool, Self::Python, Self::Node];
 
     pub(crate) fn is_ours(self) -> bool {
-        self == Self::Ours
+        matches!(self, Self::Ours | Self::OursOnMariaDb)
     }
 
     pub(crate) fn is_wrapper(self) -> bool {
@@ -45,6 +51,7 @@ impl Contestant {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ours => "lambda-rds",
+            Self::OursOnMariaDb => "lambda-rds on MariaDB",
             Self::PgPool => "PgPool on the endpoint",
             Self::Python => "AWS Python wrapper",
             Self::Node => "AWS Node.js wrapper",
@@ -63,37 +70,48 @@ pub(crate) struct Request {
 #[derive(Clone)]
 pub(crate) enum Application {
     Ours(PgProxy),
+    OursOnMariaDb(MySqlProxy),
     PgPool(PgPool),
     Wrapper(Peer),
 }
 
 impl Application {
     /// A proxy that was given the members' addresses; the endpoint leads nowhere after the failover.
-    pub(crate) fn ours(server: &Postgres, writer: u16, members: Vec<(String, String, u16)>) -> Self {
-        let url = format!("postgres://app:{APP_PASSWORD}@{}:{writer}/app", server.host());
-        let proxy = crate::support::proxy_to(server).url(url).instances(members).max_connections(TASKS as usize);
-        Self::Ours(proxy.build().expect("valid"))
+    pub(crate) fn ours(rig: &Rig, members: Vec<(String, String, u16)>) -> Self {
+        Self::Ours(builder(rig, "postgres", members).build().expect("valid"))
     }
 
-    pub(crate) async fn pg_pool(server: &Postgres, endpoint: u16) -> Self {
+    pub(crate) fn ours_on_mariadb(rig: &Rig, members: Vec<(String, String, u16)>) -> Self {
+        Self::OursOnMariaDb(builder(rig, "mysql", members).build().expect("valid"))
+    }
+
+    pub(crate) async fn pg_pool(rig: &Rig, endpoint: u16) -> Self {
         let options = PgConnectOptions::new_without_pgpass()
-            .host(server.host())
+            .host(rig.host())
             .port(endpoint)
             .username("app")
             .password(APP_PASSWORD)
             .database("app")
             .ssl_mode(PgSslMode::VerifyFull)
-            .ssl_root_cert_from_pem(server.ca_pem().to_vec());
+            .ssl_root_cert_from_pem(rig.ca_pem().to_vec());
         Self::PgPool(PgPoolOptions::new().max_connections(TASKS).connect_with(options).await.expect("connects"))
     }
 
-    async fn write(&self, sql: &'static str) -> Option<u16> {
-        let port: Result<i32, sqlx::Error> = match self {
+    async fn write(&self, long: bool) -> Option<u16> {
+        let sql = if long { LONG } else { SHORT };
+        let port: Result<i64, sqlx::Error> = match self {
             Self::Ours(proxy) => match proxy.get_connection().await {
-                Ok(mut session) => sqlx::query_scalar(sql).fetch_one(&mut session).await,
+                Ok(mut session) => sqlx::query_scalar::<_, i32>(sql).fetch_one(&mut session).await.map(i64::from),
                 Err(_) => return None,
             },
-            Self::PgPool(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Self::OursOnMariaDb(proxy) => match proxy.get_connection().await {
+                Ok(mut session) => {
+                    let sql = if long { LONG_ON_MARIADB } else { SHORT_ON_MARIADB };
+                    sqlx::query_scalar(sql).fetch_one(&mut session).await
+                }
+                Err(_) => return None,
+            },
+            Self::PgPool(pool) => sqlx::query_scalar::<_, i32>(sql).fetch_one(pool).await.map(i64::from),
             Self::Wrapper(_) => return None,
         };
         port.ok().and_then(|port| u16::try_from(port).ok())
@@ -117,7 +135,7 @@ impl Application {
                     ticks.tick().await;
                     let is_long = !was_long && long.load(Ordering::Relaxed);
                     was_long |= is_long;
-                    let taken_by = application.write(if is_long { LONG } else { SHORT }).await;
+                    let taken_by = application.write(is_long).await;
                     if done.send(Request { ended: Instant::now(), taken_by }).is_err() {
                         return;
                     }
@@ -126,4 +144,9 @@ impl Application {
         }
         tasks
     }
+}
+
+fn builder<DB: Engine>(rig: &Rig, scheme: &str, members: Vec<(String, String, u16)>) -> ProxyBuilder<DB> {
+    let url = format!("{scheme}://app:{APP_PASSWORD}@{}:{}/app", rig.host(), members[0].2);
+    Proxy::builder().url(url).ca_pem(rig.ca_pem()).instances(members).max_connections(TASKS as usize)
 }

@@ -1,6 +1,6 @@
 //! How long a failover takes the application, beyond what it takes the database.
 //!
-//! `FAILOVERS=20 cargo bench --features _bench --bench failover` loses the writer that often in each of the cases below,
+//! `FAILOVERS=20 cargo bench --features _bench,mysql --bench failover` loses the writer that often in each of the cases below,
 //! with this crate and with those it is compared with. `FAILOVER_OUT=x.svg` also writes a timeline, and each run's figures
 //! to `x.csv`. `FAILOVER_PEERS` is how often the others take part, 5 times at the most by default; who has not recovered
 //! twice is not waited for again. `FAILOVER_CASE=silent` is only the cases with that in their names.
@@ -27,6 +27,7 @@
 mod application;
 mod peer;
 mod picture;
+mod rig;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod trial;
@@ -111,6 +112,15 @@ impl Series {
         parts.get(parts.len() / 2).copied()
     }
 
+    fn target(&self) -> &'static str {
+        match self.contestant {
+            Contestant::Ours => self.case.target,
+            Contestant::OursOnMariaDb if self.case.fault == Fault::Killed => "median 25 ms",
+            Contestant::OursOnMariaDb => "1200 ms",
+            _ => "",
+        }
+    }
+
     fn print(&self) {
         let parts = self.own_parts();
         let (Some(max), Some(median)) = (parts.last(), self.median()) else { return };
@@ -123,7 +133,7 @@ impl Series {
             shown(median),
             shown(*max),
             failed as f64 / parts.len() as f64,
-            if self.contestant.is_ours() { self.case.target } else { "" },
+            self.target(),
         );
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn variable(contestant: Contestant) -> Option<&'static str> {
     match contestant {
         Contestant::Python => Some("FAILOVER_PYTHON"),
         Contestant::Node => Some("FAILOVER_NODE"),
-        Contestant::Ours | Contestant::PgPool => None,
+        Contestant::Ours | Contestant::OursOnMariaDb | Contestant::PgPool => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use crate::Series;
+use crate::application::Contestant;
 use crate::trial::{PATIENCE, Trial};
 
 /// What is shown, in steps of 10 ms around the fault.
@@ -49,6 +50,8 @@ fn timeline(all: &[Series]) -> String {
     let shown: Vec<(&Series, &Trial)> = all
         .iter()
         .filter(|series| !series.case.name.contains([',', ':']))
+        // One server for all in the picture.
+        .filter(|series| series.contestant != Contestant::OursOnMariaDb)
         .filter_map(|series| Some((series, series.typical()?)))
         .collect();
     let lanes: String = shown.iter().enumerate().map(|(n, (series, trial))| lane(n, series, trial)).collect();

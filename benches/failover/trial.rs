@@ -1,6 +1,5 @@
 //! One failover: a new cluster, a load, a fault, a promotion, and what the application saw of it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +9,8 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use crate::application::{Application, Contestant, Request};
 use crate::peer::Peer;
-use crate::support::cluster::{Cluster, Imitation};
+use crate::rig::Rig;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::postgres::Postgres;
 
 /// After the promotion: whoever has not recovered then is said not to.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
@@ -101,17 +99,13 @@ struct Ways {
 }
 
 pub(crate) async fn run(case: &'static Case, contestant: Contestant) -> Trial {
-    let cluster = Cluster::start(Imitation::Aurora, 1).await;
-    cluster
-        .node(0)
-        .execute("create table ledger (at timestamptz default clock_timestamp()); grant all on ledger to app, plain")
-        .await;
+    let rig = Rig::set(contestant, case.cuts || case.fault == Fault::Dropped).await;
     let ways = Ways {
-        endpoint: FaultProxy::start(address(cluster.node(0))).await,
-        writer: FaultProxy::start(address(cluster.node(0))).await,
-        door: FaultProxy::start(address(cluster.node(1))).await,
+        endpoint: FaultProxy::start(rig.address(0)).await,
+        writer: FaultProxy::start(rig.address(0)).await,
+        door: FaultProxy::start(rig.address(1)).await,
     };
-    let mut members = cluster.instances();
+    let mut members = rig.instances();
     if case.fault == Fault::Dropped {
         members[0].2 = ways.writer.port();
     }
@@ -119,8 +113,9 @@ pub(crate) async fn run(case: &'static Case, contestant: Contestant) -> Trial {
         members[1].2 = ways.door.port();
     }
     let application = match contestant {
-        Contestant::Ours => Application::ours(cluster.node(0), members[0].2, members),
-        Contestant::PgPool => Application::pg_pool(cluster.node(0), ways.endpoint.port()).await,
+        Contestant::Ours => Application::ours(&rig, members),
+        Contestant::OursOnMariaDb => Application::ours_on_mariadb(&rig, members),
+        Contestant::PgPool => Application::pg_pool(&rig, ways.endpoint.port()).await,
         Contestant::Python | Contestant::Node => {
             Application::Wrapper(Peer::new(contestant, ways.endpoint.port(), &members))
         }
@@ -137,17 +132,17 @@ pub(crate) async fn run(case: &'static Case, contestant: Contestant) -> Trial {
         sleep(LEAD / 4).await;
     }
     let fault = Instant::now();
-    lose_writer(case, &cluster, &ways).await;
+    lose_writer(case, &rig, &ways).await;
     sleep(case.promoted_after).await;
-    let writes = promote(case, &cluster, &ways).await;
+    let writes = promote(case, &rig, &ways).await;
     let end = tokio::time::Instant::from_std(writes + PATIENCE);
     let dns = async {
         sleep_until(tokio::time::Instant::from_std(writes + DNS_LAG)).await;
-        ways.endpoint.upstream(address(cluster.node(1)));
+        ways.endpoint.upstream(rig.address(1));
         ways.endpoint.pass();
         std::future::pending().await
     };
-    let mut trial = Trial { fault, writes, requests: Vec::new(), new_writer: cluster.node(1).port() };
+    let mut trial = Trial { fault, writes, requests: Vec::new(), new_writer: rig.address(1).port() };
     tokio::select! {
         () = observe(&mut trial, requests, end) => {}
         () = dns => {}
@@ -155,34 +150,34 @@ pub(crate) async fn run(case: &'static Case, contestant: Contestant) -> Trial {
     trial
 }
 
-async fn lose_writer(case: &Case, cluster: &Cluster, ways: &Ways) {
+async fn lose_writer(case: &Case, rig: &Rig, ways: &Ways) {
     match case.fault {
         Fault::Killed => {
-            cluster.node(0).kill().await;
+            rig.kill().await;
             // Or it would be the stand-in for the name that answers.
             ways.endpoint.refuse().await;
         }
-        Fault::Silent => cluster.node(0).suspend(),
+        Fault::Silent => rig.suspend(),
         Fault::Dropped => {
-            cluster.node(0).suspend();
+            rig.suspend();
             tokio::join!(ways.writer.drop_packets(), ways.endpoint.drop_packets());
         }
     }
 }
 
 /// Gives the moment from which on the new writer takes writes from who comes.
-async fn promote(case: &Case, cluster: &Cluster, ways: &Ways) -> Instant {
+async fn promote(case: &Case, rig: &Rig, ways: &Ways) -> Instant {
     if !case.cuts {
-        return cluster.promote(1).await;
+        return rig.promote().await;
     }
     ways.door.refuse().await;
-    cluster.node(1).terminate_sessions("app").await;
+    rig.cut_sessions().await;
     let reopen = async {
         sleep(CLOSED).await;
         ways.door.pass();
         Instant::now()
     };
-    let (writes, open) = tokio::join!(cluster.promote(1), reopen);
+    let (writes, open) = tokio::join!(rig.promote(), reopen);
     writes.max(open)
 }
 
@@ -201,8 +196,4 @@ async fn observe(trial: &mut Trial, mut requests: UnboundedReceiver<Request>, mu
             end = end.min(tokio::time::Instant::now() + TAIL);
         }
     }
-}
-
-fn address(server: &Postgres) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, server.port()).into()
 }

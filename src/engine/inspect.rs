@@ -2,7 +2,7 @@
 
 use super::{Class, Setting};
 
-/// `plain`, `setting:name`, `settings`, `reset:name`, `reset:*`, `pin:Cause`, `control` of a transaction, or the
+/// `plain`, `setting:name`, `reset:name`, `reset:*`, `pin:Cause`, `control` of a transaction, or the
 /// `end` of what pins.
 pub(super) fn verdict(class: Class<'_>) -> String {
     match class {
@@ -10,7 +10,6 @@ pub(super) fn verdict(class: Class<'_>) -> String {
         Class { control: Some(_), .. } => "control".to_owned(),
         Class { ends: Some(_), .. } => "end".to_owned(),
         Class { setting: Some(Setting::Set { name, .. }), .. } => format!("setting:{}", name.key()),
-        Class { setting: Some(Setting::Several(_)), .. } => "settings".to_owned(),
         Class { setting: Some(Setting::Reset(name)), .. } => format!("reset:{}", name.key()),
         Class { setting: Some(Setting::ResetAll), .. } => "reset:*".to_owned(),
         _ => "plain".to_owned(),

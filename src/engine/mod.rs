@@ -5,6 +5,7 @@
 #![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
 mod cursor;
+mod glance;
 #[cfg(feature = "_bench")]
 mod inspect;
 #[cfg(feature = "mysql")]

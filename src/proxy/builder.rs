@@ -55,7 +55,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// A URL as sqlx and libpq write it: `postgres://user[:password]@host[:port]/database`, with `sslmode` and
-    /// `sslrootcert`. What other setters say wins over it.
+    /// `sslrootcert`, or `mysql://…` with `ssl-mode` and `ssl-ca`. What other setters say wins over it.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.config.url = Some(url.into().into());
         self
@@ -219,7 +219,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// A connection that was idle for this long is not lent again, and the server is told to drop it
-    /// (`idle_session_timeout`, PostgreSQL 14 and later). Default: 5 min, as RDS Proxy counts idle.
+    /// (`idle_session_timeout`, PostgreSQL 14 and later; `wait_timeout`, in whole seconds, on MySQL). Default: 5 min, as RDS Proxy counts idle.
     pub fn idle_timeout(mut self, span: Duration) -> Self {
         self.config.idle_timeout = Some(span);
         self

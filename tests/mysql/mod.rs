@@ -10,6 +10,7 @@ mod language;
 mod ledger;
 #[path = "../model.rs"]
 mod model;
+mod oracle;
 mod session;
 mod settings;
 mod transactions;

@@ -1,10 +1,9 @@
 //! What a statement may leave behind in a server session, as far as the server shows it.
 
-use std::collections::BTreeMap;
-
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
+use super::snapshot::{Seen, Snapshot};
 use crate::support::postgres::Postgres as Server;
 
 /// Custom settings that the texts use; the server lists none of them by itself.
@@ -44,33 +43,6 @@ const LOOK: &str = r"
         union all select 'dblink', coalesce(public.dblink_get_connections()::text, '')
         union all select 'transaction', (pg_catalog.now() <> pg_catalog.statement_timestamp())::text
     ) x (k, v)";
-
-/// A session's state: what, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snapshot(BTreeMap<String, String>);
-
-impl Snapshot {
-    /// What differs.
-    pub(super) fn changed(&self, other: &Self) -> Vec<String> {
-        let keys: std::collections::BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
-        keys.into_iter().filter(|key| self.0.get(*key) != other.0.get(*key)).cloned().collect()
-    }
-
-    pub(super) fn contains(&self, key: &str) -> bool {
-        self.0.contains_key(key)
-    }
-}
-
-/// What the server made of a text.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// Statements that it completed.
-    pub(super) completed: usize,
-    /// The code of the error that ended it.
-    pub(super) refused: Option<String>,
-    /// Whether the session is still there.
-    pub(super) alive: bool,
-}
 
 /// A session of a superuser, so that nothing fails for want of a right.
 pub(super) struct Session {
@@ -121,5 +93,5 @@ impl Session {
 async fn look(conn: &mut PgConnection) -> Option<Snapshot> {
     let text = LOOK.replace("CUSTOM", CUSTOM);
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await.ok()?;
-    Some(Snapshot(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
+    Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -214,6 +214,7 @@ impl MariaDb {
         if let Err(problem) = self.wait_until_ready().await {
             panic!("{self} {problem}");
         }
+        self.follow_again().await;
     }
 
     /// Freezes the server with all its sessions: nothing is answered, nothing breaks, and the kernel still acknowledges
@@ -313,6 +314,8 @@ impl MariaDb {
             ("log_slave_updates", "1".to_owned()),
             ("gtid_strict_mode", "1".to_owned()),
             ("relay_log", "relay".to_owned()),
+            // See `follow_again`.
+            ("skip_slave_start", "1".to_owned()),
             // `app` may create functions.
             ("log_bin_trust_function_creators", "1".to_owned()),
             // As on RDS.

@@ -5,6 +5,7 @@
 
 use super::control;
 use super::ends;
+use super::glance;
 use super::lexer::{Lexer, Reading};
 use super::settings::{self, Change};
 use super::statement::Statement;
@@ -13,7 +14,7 @@ use crate::engine::{Class, Control};
 use crate::pin::PinCause;
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
-    read(sql)
+    glance::classify(sql).unwrap_or_else(|| read(sql))
 }
 
 /// As `classify`, word by word; in more than one way where the text does not say how the server reads it.
@@ -25,19 +26,21 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
     Reading::OTHERS.into_iter().fold(usual, |class, reading| {
         let other = read_once(sql, &mut Lexer::reading(sql, reading));
+        let (sequence, several) = (class.sequence.max(other.sequence), class.several || other.several);
+        let (class, other) = (Class { sequence, several, ..class }, Class { sequence, several, ..other });
         if class == other { class } else { either(class, other) }
     })
 }
 
 /// What a text does that may be one or the other.
 fn either<'a>(one: Class<'a>, other: Class<'a>) -> Class<'a> {
-    let control = one.control.or(other.control).map(|_| Control::Unclear { ends: true });
     Class {
         pins: Some(PinCause::UnknownStatement),
-        sequence: one.sequence.max(other.sequence),
-        control,
+        sequence: one.sequence,
+        control: one.control.or(other.control).map(|_| Control::Unclear { ends: true }),
+        // Where only one of them does, the transaction is looked after as with all that is not understood.
         commits: one.commits && other.commits,
-        several: one.several || other.several,
+        several: one.several,
         ..Class::default()
     }
 }

@@ -7,6 +7,7 @@ mod connect;
 mod control;
 mod diagnose;
 mod ends;
+mod glance;
 #[cfg(feature = "_bench")]
 pub mod inspect;
 mod knock;

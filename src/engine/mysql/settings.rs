@@ -16,7 +16,7 @@ const ISOLATION: &str = "transaction_isolation";
 const READ_ONLY: &str = "transaction_read_only";
 
 /// Other names of a setting, which would be taken for another one.
-const ALIASES: [(&str, &str); 8] = [
+const ALIASES: [(&str, &str); 9] = [
     ("tx_isolation", ISOLATION),
     ("tx_read_only", READ_ONLY),
     ("storage_engine", "default_storage_engine"),
@@ -25,10 +25,11 @@ const ALIASES: [(&str, &str); 8] = [
     ("log_slow_query_time", "long_query_time"),
     ("log_slow_min_examined_row_limit", "min_examined_row_limit"),
     ("sql_max_join_size", "max_join_size"),
+    ("max_insert_delayed_threads", "max_delayed_threads"),
 ];
 
 /// Settings that are not moved: their values are changed in part, used up by the next statement, or change others.
-const NOT_MOVED: [&str; 24] = [
+const NOT_MOVED: [&str; 28] = [
     "optimizer_switch",
     "optimizer_trace",
     "optimizer_trace_features",
@@ -53,6 +54,10 @@ const NOT_MOVED: [&str; 24] = [
     "original_commit_timestamp",
     "xa_detach_on_prepare",
     "old",
+    "old_alter_table",
+    "log_queries_not_using_indexes",
+    "log_slow_admin_statements",
+    "log_slow_slave_statements",
 ];
 
 /// How the names of others begin.

@@ -312,7 +312,8 @@ impl<'a> Statement<'a> {
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let then = |words: &[&str]| is_among(self.second, words);
         if self.is_definition() {
-            let passes = self.temporary && is_among(self.object, &["table", "tables"]);
+            // A temporary sequence commits when it is made.
+            let passes = self.temporary && (among(&["drop"]) || !is_among(self.object, &["sequence"]));
             return self.object.is_some() && !passes && !is_among(self.object, &["prepare"]);
         }
         among(&["truncate", "grant", "revoke", "check", "optimize", "repair", "flush", "backup"])

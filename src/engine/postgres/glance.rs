@@ -1,9 +1,8 @@
 //! The classes of most texts, without reading them.
 //!
-//! Why is this right? What pins, sets or asks does so by a word, and a text is judged here only when none of those words is
-//! in it *anywhere*, be it in a string or a comment: then it does not matter where strings and comments begin and end. A
-//! text with a semicolon, an `&` (which may spell a name by escapes) or an unusual beginning is left to who reads.
+//! A text with a semicolon, an `&` (which may spell a name by escapes) or an unusual beginning is left to who reads.
 
+use crate::engine::glance::{begins, begins_as, initials, is_clear, is_glued, trimmed};
 use crate::engine::{Class, Sequence};
 
 /// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
@@ -24,16 +23,10 @@ const SUSPECTS: [&[u8]; 14] = [
     b"hypopg_",
 ];
 
-const BLOCK: usize = 64;
-
 /// The class of a text that holds nothing to be found by reading.
 pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
-    let text = sql.trim_ascii_end();
-    let text = text.strip_suffix(';').unwrap_or(text).as_bytes();
-    let begins = |word: &[u8]| {
-        text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
-            && text.get(word.len()).is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'\r'))
-    };
+    let text = trimmed(sql);
+    let begins = |word| begins(text, word);
     let with = begins(b"with");
     let sequence = if with || begins(b"select") || begins(b"delete") {
         Sequence::None
@@ -42,59 +35,17 @@ pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
     } else {
         return None;
     };
-    let mut last_in_word = 0;
-    for (number, block) in text.chunks(BLOCK).enumerate() {
-        let words = words(block)?;
-        let mut starts = words & !(words << 1 | last_in_word);
-        last_in_word = words >> (BLOCK - 1);
-        while starts != 0 {
-            let start = number * BLOCK + starts.trailing_zeros() as usize;
-            if is_suspect(&text[start..], with) {
-                return None;
-            }
-            starts &= starts - 1;
-        }
-    }
-    Some(Class { sequence, ..Class::default() })
-}
-
-/// A bit for each byte that may stand in a word, the first byte's the lowest; `None` if it is not that simple.
-fn words(block: &[u8]) -> Option<u64> {
-    let mut bytes = [b' '; BLOCK];
-    bytes[..block.len()].copy_from_slice(block);
-    let mut in_word = [0_u8; BLOCK];
-    let mut odd = 0_u8;
-    // No branches and no tables: the compiler does many bytes at once.
-    for (is, byte) in in_word.iter_mut().zip(bytes) {
-        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        let digit = byte.wrapping_sub(b'0') < 10;
-        *is = u8::from(letter | digit | (byte == b'_') | (byte == b'$') | (byte >= 0x80));
-        odd |= u8::from((byte == b';') | (byte == b'&'));
-    }
-    if odd != 0 {
-        return None;
-    }
-    let mut words = 0;
-    for (number, eight) in in_word.as_chunks::<8>().0.iter().enumerate() {
-        // Gathers the lowest bits of eight bytes in the highest byte.
-        let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        words |= bits << (number * 8);
-    }
-    Some(words)
+    is_clear(text, |byte| (byte == b';') | (byte == b'&'), |word| is_suspect(word, with))
+        .then_some(Class { sequence, ..Class::default() })
 }
 
 /// Whether a word that begins here may be one of those. What begins as a number or a parameter and goes on may end before
 /// a word, and a dollar quote may too.
 fn is_suspect(text: &[u8], with: bool) -> bool {
-    let mut four = [b' '; 4];
-    let length = text.len().min(4);
-    four[..length].copy_from_slice(&text[..length]);
-    if four[0].is_ascii_digit() || four[0] == b'$' {
-        let after = text.iter().skip(1).find(|byte| !byte.is_ascii_digit());
-        return after.is_some_and(|byte| matches!(byte, b'_' | b'$' | 0x80..) || byte.is_ascii_alphabetic());
+    if text[0].is_ascii_digit() || text[0] == b'$' {
+        return is_glued(text);
     }
-    // The underscore too has that bit set here.
-    match &four.map(|byte| byte | 0x20) {
+    match &initials(text) {
         b"temp"
         | b"hold"
         | b"set\x7f"
@@ -108,9 +59,7 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
         | b"ts\x7fs"
         | b"ts\x7fr"
         | b"hypo"
-        | [b'p', b'g', 0x7f, _] => {
-            SUSPECTS.iter().any(|known| text.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known)))
-        }
+        | [b'p', b'g', 0x7f, _] => begins_as(text, &SUSPECTS),
         // Rows may be changed anywhere in it.
         b"inse" | b"upda" | b"merg" => with,
         _ => false,
@@ -121,6 +70,9 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
 mod tests {
     use super::super::classify::{PINNING, read};
     use super::*;
+
+    /// More than one of the blocks that a text is looked at in.
+    const LONG: usize = 128;
 
     #[test]
     fn usual_statements_are_known_at_a_glance() {
@@ -140,7 +92,7 @@ mod tests {
         let words = PINNING.iter().map(|(name, _)| *name);
         for word in words.chain(["temp", "temporary", "hold", "nextval", "setval", "currval", "lastval", "pg_temp_3"]) {
             // Wherever it stands, and across the blocks.
-            for before in 0..2 * BLOCK {
+            for before in 0..LONG {
                 let sql = format!("select {} {}(1)", "x".repeat(before), word.to_uppercase());
                 assert_eq!(classify(&sql), None, "{sql}");
             }

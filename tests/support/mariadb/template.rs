@@ -56,6 +56,8 @@ fn statements_of_a_new_server() -> String {
 pub(super) fn settings_file<'a>(site: &Site, further: impl IntoIterator<Item = &'a (&'static str, String)>) -> String {
     let ours = [
         ("datadir", site.data().display().to_string()),
+        // A server that starts removes what others have left there, and does not ask whether they are still at it.
+        ("tmpdir", site.directory().display().to_string()),
         // Relative to the data: the whole path may be longer than a socket's may.
         ("socket", "server.sock".to_owned()),
         ("pid_file", "server.pid".to_owned()),
