@@ -138,6 +138,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         Ok(())
     }
 
+    /// The end of a savepoint, with a new mark where it takes the one that there was.
+    pub(super) fn with_mark(&self, end: String, takes_mark: bool) -> String {
+        match DB::MARK.filter(|_| takes_mark) {
+            Some(mark) => format!("{end}; {mark}"),
+            None => end,
+        }
+    }
+
     /// Transaction control as text that the session's account follows.
     async fn turn_to(&mut self, turn: Turn) -> Result<(), Error> {
         self.phase = match &turn {
@@ -244,8 +252,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(());
         }
+        let text = self.with_mark(state::rollback(depth), self.session.state.takes_mark(depth));
         self.session.state.ending(depth, false);
-        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
+        let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();
         rolled_back
     }

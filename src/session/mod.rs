@@ -258,8 +258,9 @@ impl<DB: Engine> Connection<DB> {
         let why = match plan {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
+                let text = borrow.with_mark(state::commit(depth), borrow.session.state.takes_mark(depth));
                 borrow.session.state.ending(depth, true);
-                let committed = borrow.run(state::commit(depth)).await;
+                let committed = borrow.run(text).await;
                 borrow.session.state.answered();
                 committed?;
                 None

@@ -89,8 +89,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             let deadline = self.deadline()?;
             // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
-            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            let text = self.with_mark(state::rollback(depth), self.session.state.is_unmarked());
+            self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
             self.session.interrupted = false;
+            if self.session.state.is_unmarked() {
+                self.session.state.marked();
+            }
             let settings = self.session.settings_applied();
             self.wire().applied = settings;
         }
