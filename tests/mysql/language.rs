@@ -264,10 +264,12 @@ pub(super) fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A text as it is sent. What would take a guard's transaction from it without being refused is left out.
+/// A text as it is sent. In a guard, what would take the transaction from it without being refused is left out, and what
+/// would take away the savepoint that shows that it is still there.
 pub(super) fn spoken(sql: &str, depth: usize) -> String {
     match sql {
         "commit" | "rollback" | "call app.commits()" if depth > 0 => "do 0".to_owned(),
+        "rollback to savepoint a" | "release savepoint a" if depth > 0 => "do 0".to_owned(),
         sql if depth > 0 => sql.replace("begin; ", "").replace("; commit", ""),
         sql => sql.to_owned(),
     }
