@@ -1,5 +1,7 @@
 //! What the tests that both engines share call things by, on MySQL.
 
+use std::time::Duration;
+
 pub use lambda_rds::{MySql as Db, MySqlProxy as DbProxy};
 
 pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as ServerOptions};
@@ -24,6 +26,8 @@ pub const SESSION: &str = "select cast(connection_id() as signed)";
 pub const FAREWELL: Option<&str> = None;
 /// For the ledger.
 pub const LEDGER: &str = "create table app.ledger (id bigint not null)";
+/// Between two writes of one writer. A node that comes back gets all of them again, one after the other.
+pub const PAUSE: Duration = Duration::from_millis(10);
 /// For the quickstart.
 pub const ORDERS: &str = "create table app.orders (id bigint unsigned auto_increment primary key, item text not null)";
 pub const ORDERED: &str = "select item from app.orders";

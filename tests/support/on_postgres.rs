@@ -1,5 +1,7 @@
 //! What the tests that both engines share call things by, on PostgreSQL.
 
+use std::time::Duration;
+
 pub use lambda_rds::{PgProxy as DbProxy, Postgres as Db};
 
 pub use super::cluster::{Cluster, Imitation, id};
@@ -25,6 +27,8 @@ pub const FAREWELL: Option<&str> = Some("57P01");
 /// For the ledger: a commit is acknowledged when the standby that is promoted next has it.
 pub const LEDGER: &str = "create table ledger (id bigint not null); grant all on ledger to app; \
                           alter role app set synchronous_commit = remote_apply";
+/// Between two writes of one writer.
+pub const PAUSE: Duration = Duration::from_millis(2);
 /// For the quickstart.
 pub const ORDERS: &str = "create table orders (id bigint generated always as identity primary key, item text not null); \
                           grant all on orders to app";
