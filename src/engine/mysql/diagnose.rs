@@ -29,9 +29,10 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
 /// What a login may be refused with, and a statement too.
 pub(super) fn of_login(error: &Error) -> Diagnosis {
     match refusal(error).map(MySqlDatabaseError::number) {
-        // Access denied: to the server, to the database; host not allowed; the account is locked; the password has expired.
-        Some(1045 | 1044 | 1130 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
-        Some(1049) => Diagnosis::UnknownDatabase,
+        // Access denied; host not allowed; the account is locked; the password has expired.
+        Some(1045 | 1130 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
+        // The login was good: no other password helps. Whoever may not use a database is not told whether there is one.
+        Some(1049 | 1044) => Diagnosis::UnknownDatabase,
         // Connections using insecure transport are prohibited.
         Some(3159) => Diagnosis::TlsDemanded,
         Some(1053) => Diagnosis::NotReady,
