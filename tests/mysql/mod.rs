@@ -15,6 +15,7 @@ mod failover;
 mod function;
 #[path = "../ledger.rs"]
 mod ledger;
+mod logins;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrecy.rs"]

@@ -12,7 +12,6 @@ mod token;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -60,12 +59,15 @@ impl Visitor {
     }
 }
 
-/// What a server says instead of a greeting.
+/// What a server says instead of a greeting, or of letting somebody in.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {
     pub number: u16,
+    pub state: &'static str,
     pub message: &'static str,
 }
+
+pub const ACCESS_DENIED: Refusal = Refusal { number: 1045, state: "28000", message: "Access denied for user" };
 
 /// See the module. It ends when it is dropped.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ struct State {
     server: SocketAddr,
     /// None: the door speaks plain text only.
     tls: Option<TlsAcceptor>,
-    refusing: AtomicBool,
+    refused: Mutex<Option<Refusal>>,
     turned_away: Mutex<Option<Refusal>>,
     visitors: Mutex<Vec<Visitor>>,
 }
@@ -107,7 +109,7 @@ impl Gate {
             password: password.to_owned(),
             server: server.side_door(),
             tls: tls.then(|| acceptor(&authority)),
-            refusing: AtomicBool::new(false),
+            refused: Mutex::default(),
             turned_away: Mutex::default(),
             visitors: Mutex::default(),
         });
@@ -124,9 +126,9 @@ impl Gate {
         &self.ca_pem
     }
 
-    /// Refuses every password from now on.
-    pub fn refuse(&self) {
-        self.state.refusing.store(true, Ordering::Relaxed);
+    /// Answers every login with this from now on, whatever was said.
+    pub fn refuse(&self, refusal: Refusal) {
+        *lock(&self.state.refused) = Some(refusal);
     }
 
     /// Answers every connect with this, until told `None`.
@@ -176,7 +178,7 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
     let mut client = Packets::new(client);
     let refusal = *lock(&state.turned_away);
     if let Some(refusal) = refusal {
-        return client.send(0, &packet::refusal(refusal, None)).await;
+        return client.send(0, &packet::refusal(Refusal { state: "", ..refusal })).await;
     }
     let mut server = Packets::new(TcpStream::connect(state.server).await?);
     let mut greeting = Greeting::read(server.receive().await?.1)?;
@@ -233,16 +235,21 @@ async fn let_in<C: AsyncRead + AsyncWrite + Unpin>(
         }
         Asks::CachingSha2 { remembers: false } => {
             client.send(number + 1, &packet::FULL).await?;
-            let (answered, said) = client.receive().await?;
+            let (mut answered, mut said) = client.receive().await?;
+            if said == packet::WANTS_KEY {
+                heard(said);
+                client.send(answered + 1, packet::KEY).await?;
+                (answered, said) = client.receive().await?;
+            }
             number = answered;
             let is_right = sha256(&[&said]) == sha256(&[state.password.as_bytes(), &[0]]);
             heard(said);
             is_right
         }
     };
-    if !is_right || state.refusing.load(Ordering::Relaxed) {
-        let refusal = Refusal { number: 1045, message: "Access denied for user" };
-        return client.send(number + 1, &packet::refusal(refusal, Some("28000"))).await;
+    let refused = lock(&state.refused).or((!is_right).then_some(ACCESS_DENIED));
+    if let Some(refusal) = refused {
+        return client.send(number + 1, &packet::refusal(refusal)).await;
     }
     server.send(1, &login.without_password()).await?;
     let (_, answer) = server.receive().await?;

@@ -20,6 +20,9 @@ const PROOF_OF_ANY_LENGTH: u32 = 1 << 21;
 /// `caching_sha2_password`: the proof was enough; the password itself is wanted.
 pub(super) const FAST: [u8; 2] = [1, 3];
 pub(super) const FULL: [u8; 2] = [1, 4];
+/// The client has no TLS, and wants to know with which key to encrypt the password. It is told some key.
+pub(super) const WANTS_KEY: [u8; 1] = [2];
+pub(super) const KEY: &[u8] = b"\x01-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
 
 /// In a login: before the user's name.
 const HEAD: usize = 32;
@@ -150,12 +153,12 @@ pub(super) fn switch_to_clear() -> Vec<u8> {
 }
 
 /// An error; before the greeting it has no SQLSTATE.
-pub(super) fn refusal(refusal: Refusal, state: Option<&str>) -> Vec<u8> {
+pub(super) fn refusal(refusal: Refusal) -> Vec<u8> {
     let mut bytes = vec![0xff];
     bytes.extend(refusal.number.to_le_bytes());
-    if let Some(state) = state {
+    if !refusal.state.is_empty() {
         bytes.extend(b"#");
-        bytes.extend(state.bytes());
+        bytes.extend(refusal.state.bytes());
     }
     bytes.extend(refusal.message.bytes());
     bytes

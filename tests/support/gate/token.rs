@@ -4,7 +4,7 @@ use lambda_rds::{MySql, Proxy, ProxyBuilder};
 
 use super::super::mariadb::{MariaDb, MariaDbOptions};
 use super::super::site::HOST;
-use super::{Asks, Gate};
+use super::{ACCESS_DENIED, Asks, Gate};
 
 /// See the module.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl TokenServer {
 
     /// Refuses every token from now on.
     pub fn refuse(&self) {
-        self.gate.refuse();
+        self.gate.refuse(ACCESS_DENIED);
     }
 
     /// All that were sent, in order.
