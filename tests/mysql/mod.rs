@@ -3,10 +3,27 @@
 
 use crate::support::on_mysql as stage;
 
+#[path = "../concurrency.rs"]
+mod concurrency;
+#[path = "../credentials.rs"]
+mod credentials;
+#[path = "../dropped.rs"]
+mod dropped;
 #[path = "../failover/mod.rs"]
 mod failover;
+#[path = "../function.rs"]
+mod function;
 #[path = "../ledger.rs"]
 mod ledger;
+mod logins;
 mod oracle;
+#[path = "../refusals.rs"]
+mod refusals;
+#[path = "../secrecy.rs"]
+mod secrecy;
 mod session;
+#[path = "../tls.rs"]
+mod tls;
 mod transactions;
+#[path = "../upkeep.rs"]
+mod upkeep;

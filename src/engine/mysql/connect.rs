@@ -30,7 +30,6 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .host(&login.host)
         .port(login.port)
         .username(&login.user)
-        .password(login.password.expose())
         .ssl_mode(match login.tls {
             Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
             Tls::VerifyCa => MySqlSslMode::VerifyCa,
@@ -44,6 +43,10 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .no_engine_substitution(false)
         .timezone(None)
         .set_names(false);
+    if !login.password.expose().is_empty() {
+        // An empty one is proven by saying nothing; the driver would prove it like any other.
+        options = options.password(login.password.expose());
+    }
     if !login.roots.is_empty() {
         options = options.ssl_ca_from_pem(login.roots.clone());
     }
