@@ -7,7 +7,6 @@ mod support;
 
 mod attacks;
 mod leaks;
-mod model;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;

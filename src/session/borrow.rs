@@ -96,6 +96,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
+            self.wire().forgetful |= DB::may_read_anew(reason.cause());
             if reason.cause() == PinCause::TemporaryObject && self.wire().hands > 1 {
                 Box::pin(self.replan()).await?;
             }
@@ -185,8 +186,10 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.session.previous = Some(Exchange { wire: wire.id, number: wire.exchanges });
             self.before = wire.soil;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
-            if intent.change.is_some() {
+            if let Some(change) = &intent.change {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
+                let state = &self.session.state;
+                wire.forgetful |= DB::reads_anew(state.settings(), &state.settings_after(change));
             }
             if intent.soils {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));

@@ -118,8 +118,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
-    /// Makes the driver forget what the server has forgotten.
-    async fn forget(&mut self) -> Result<(), Error> {
+    /// Makes the driver forget what the server has forgotten, or would read in another way now.
+    pub(super) async fn forget(&mut self) -> Result<(), Error> {
         let deadline = self.deadline()?;
         self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
         self.session.interrupted = false;
@@ -175,7 +175,11 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.rest();
             return Err(error.into());
         }
-        self.wire().applied = wanted;
+        let wire = self.wire();
+        let before = std::mem::replace(&mut wire.applied, wanted);
+        if DB::reads_anew(&before, &wire.applied) {
+            self.forget().await?;
+        }
         Ok(())
     }
 

@@ -13,15 +13,19 @@ mod dropped;
 mod failover;
 #[path = "../function.rs"]
 mod function;
+mod language;
 #[path = "../ledger.rs"]
 mod ledger;
 mod logins;
+#[path = "../model.rs"]
+mod model;
 mod oracle;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrecy.rs"]
 mod secrecy;
 mod session;
+mod settings;
 #[path = "../tls.rs"]
 mod tls;
 mod transactions;

@@ -14,9 +14,12 @@ mod dropped;
 mod failover;
 #[path = "../function.rs"]
 mod function;
+mod language;
 #[path = "../ledger.rs"]
 mod ledger;
 mod managed;
+#[path = "../model.rs"]
+mod model;
 mod plans;
 #[path = "../refusals.rs"]
 mod refusals;

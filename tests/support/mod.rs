@@ -90,19 +90,6 @@ pub async fn mysql_proxy() -> MySqlProxy {
     mysql_proxy_to(mysql_server().await).build().expect("a valid configuration")
 }
 
-/// As [`role`], an account on the shared MariaDB that may do anything in `app`. `options` are those of `create user`.
-#[cfg(feature = "mysql")]
-pub async fn mysql_account(name: &str, options: &str) -> &'static MariaDb {
-    let server = mysql_server().await;
-    let password = mariadb::APP_PASSWORD;
-    server
-        .execute(&format!(
-            "create user `{name}`@'%' identified by '{password}' {options}; grant all on app.* to `{name}`@'%'"
-        ))
-        .await;
-    server
-}
-
 /// Collects events.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Vec<Event>>>);

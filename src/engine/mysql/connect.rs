@@ -17,8 +17,9 @@ use crate::engine::{Login, Settings};
 pub(super) const WHERE: &str = "SELECT CONCAT(@@hostname, ':', @@port)";
 
 /// What sqlx sets by itself, so that its types mean what they mean with sqlx alone: `||` concatenates, a missing storage
-/// engine is an error, times are UTC, texts are UTF-8.
-const SQL_MODE: &str = "sql_mode = (SELECT CONCAT(@@global.sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION'))";
+/// engine is an error, times are UTC, texts are UTF-8. Its login asks for spaces between a function and its parenthesis.
+const SQL_MODE: &str =
+    "sql_mode = (SELECT CONCAT(@@global.sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION,IGNORE_SPACE'))";
 const TIME_ZONE: &str = "time_zone = '+00:00'";
 const NAMES: &str = "NAMES utf8mb4";
 

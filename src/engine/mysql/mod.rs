@@ -151,6 +151,24 @@ impl Driver for MySql {
         settings::replay(applied, wanted, home)
     }
 
+    fn reads_anew(before: &Settings, after: &Settings) -> bool {
+        settings::reads_anew(before, after)
+    }
+
+    fn may_read_anew(cause: PinCause) -> bool {
+        matches!(
+            cause,
+            PinCause::HandedOut
+                | PinCause::UnknownStatement
+                | PinCause::SeveralStatements
+                | PinCause::Setting
+                | PinCause::Procedure
+                | PinCause::PreparedStatement
+                // `SET @x = 1, sql_mode = ANSI`
+                | PinCause::UserVariable
+        )
+    }
+
     fn soil(cause: PinCause) -> Soil {
         match cause {
             PinCause::AdvisoryLock | PinCause::TableLock | PinCause::RawTransaction => Soil::Traces,
