@@ -9,4 +9,5 @@ mod failover;
 mod ledger;
 mod oracle;
 mod session;
+mod settings;
 mod transactions;
