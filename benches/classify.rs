@@ -1,6 +1,6 @@
 //! What it costs to know what a statement does to its session: new, and known from before.
 //!
-//! `cargo bench --features _bench --bench classify`. Neither way allocates, by design: a class borrows from its text, and
+//! `cargo bench --features _bench,mysql --bench classify`. Neither way allocates, by design: a class borrows from its text, and
 //! the memory of known texts is used again.
 #![allow(missing_docs, reason = "a program for a person at a terminal")]
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lambda_rds::{Connection, Error, MySql, PinCause, PinReason};
+use lambda_rds::{Connection, Error, MySql, PinCause, PinReason, Proxy};
 use sqlx::{AssertSqlSafe, Executor, Row};
 
+use crate::support::mariadb::APP_PASSWORD;
 use crate::support::{mysql_proxy_to, mysql_server};
 
 type Shown = BTreeMap<String, String>;
@@ -119,5 +120,20 @@ async fn what_cannot_be_followed_pins() -> Result<(), Error> {
         run(&mut conn, text).await?;
         assert_eq!(conn.pin_reason().map(PinReason::cause), Some(cause), "{text}");
     }
+    Ok(())
+}
+
+/// No statement takes a session back to having no database. It must not be left in another one's.
+#[tokio::test]
+async fn a_database_is_left_with_its_session() -> Result<(), Error> {
+    let server = mysql_server().await;
+    let url = server.url_for("app", APP_PASSWORD, "");
+    let proxy = Proxy::<MySql>::builder().url(url).ca_pem(server.ca_pem()).max_connections(1).build().unwrap();
+    let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    assert_eq!(look(&mut own).await?["database()"], "");
+    run(&mut own, "use app").await?;
+    assert_eq!(look(&mut other).await?["database()"], "information_schema");
+    assert_eq!(look(&mut own).await?["database()"], "app");
+    assert_eq!(own.pin_reason().map(PinReason::cause), None);
     Ok(())
 }
