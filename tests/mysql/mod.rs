@@ -20,6 +20,7 @@ mod logins;
 #[path = "../model.rs"]
 mod model;
 mod oracle;
+mod plans;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrecy.rs"]
