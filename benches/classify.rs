@@ -1,6 +1,6 @@
 //! What it costs to know what a statement does to its session: new, and known from before.
 //!
-//! `cargo bench --features _bench --bench classify`. Neither way allocates, by design: a class borrows from its text, and
+//! `cargo bench --features _bench,mysql --bench classify`. Neither way allocates, by design: a class borrows from its text, and
 //! the memory of known texts is used again.
 #![allow(missing_docs, reason = "a program for a person at a terminal")]
 
@@ -8,10 +8,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
-use lambda_rds::inspect;
+use lambda_rds::{inspect, inspect_mysql};
 
 /// About 200 bytes each.
-const STATEMENTS: &[(&str, &str)] = &[
+const POSTGRES: &[(&str, &str)] = &[
     (
         "select",
         "SELECT o.id, o.created_at, o.status, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id \
@@ -40,13 +40,49 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same, as one writes them for MySQL.
+const MYSQL: &[(&str, &str)] = &[
+    (
+        "select",
+        "SELECT o.id, o.created_at, o.status, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id \
+         WHERE o.tenant_id = ? AND o.status = ? ORDER BY o.created_at DESC LIMIT ? OFFSET ?",
+    ),
+    (
+        "insert",
+        "insert into audit_events (tenant_id, actor_id, kind, subject, payload, created_at) \
+         values (?, ?, ?, ?, ?, now()) on duplicate key update payload = values(payload), kind = values(kind), \
+         created_at = now()",
+    ),
+    (
+        "update",
+        "UPDATE `accounts` SET `balance` = `balance` - ?, `updated_at` = CURRENT_TIMESTAMP, `version` = `version` + 1 \
+         WHERE `accounts`.`id` = ? AND `accounts`.`version` = ? AND `accounts`.`closed` IS NULL LIMIT 1",
+    ),
+    (
+        "literals",
+        "select coalesce(sum(amount), 0) from payments where currency = 'EUR' and kind in ('card', 'transfer', \
+         'voucher') and note not like '%a rather long pattern; with a semicolon in it%' -- monthly",
+    ),
+    (
+        "escapes",
+        "insert into notes (tenant_id, author, body) values (7, 'O\\'Brien', 'what\\'s read in three ways; since nothing \
+         says how the server reads a backslash in a string, of all things that it could say')",
+    ),
+];
+
+type Classify = fn(&str) -> bool;
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2));
-    for (title, classify) in
-        [("new", inspect::is_plain as fn(&str) -> bool), ("known", inspect::is_plain_again as fn(&str) -> bool)]
-    {
+    let known: [(&str, &[(&str, &str)], Classify); 4] = [
+        ("postgres: new", POSTGRES, inspect::is_plain),
+        ("postgres: known", POSTGRES, inspect::is_plain_again),
+        ("mysql: new", MYSQL, inspect_mysql::is_plain),
+        ("mysql: known", MYSQL, inspect_mysql::is_plain_again),
+    ];
+    for (title, statements, classify) in known {
         let mut group = criterion.benchmark_group(title);
-        for (name, sql) in STATEMENTS {
+        for (name, sql) in statements {
             let id = BenchmarkId::new(*name, sql.len());
             group.bench_with_input(id, sql, |b, sql| b.iter(|| classify(black_box(sql))));
         }

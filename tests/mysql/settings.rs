@@ -1,77 +1,139 @@
-//! Settings belong to the session that made them, wherever its statements run: they are replayed, never lost, never
-//! seen by another, and none of them pins.
+//! Settings go with their session from one physical connection to another, and stay off everybody else's.
 
-use lambda_rds::{Connection, Error, MySql, MySqlProxy};
-use sqlx::AssertSqlSafe;
+use std::collections::BTreeMap;
 
-use crate::support::mariadb::{MariaDb, MariaDbOptions};
+use lambda_rds::{Connection, Error, MySql, PinCause, PinReason, Proxy};
+use sqlx::{AssertSqlSafe, Executor, Row};
+
+use crate::support::mariadb::APP_PASSWORD;
 use crate::support::{mysql_proxy_to, mysql_server};
 
-/// All sessions share one physical connection: whatever could leak would.
-async fn one_connection() -> MySqlProxy {
-    mysql_proxy_to(mysql_server().await).max_connections(1).build().expect("valid")
-}
+type Shown = BTreeMap<String, String>;
+
+/// All that the server shows of a session's settings.
+const LOOK: &str = "
+    select lower(variable_name), session_value from information_schema.system_variables
+        where session_value is not null and variable_name not in ('TIMESTAMP', 'RAND_SEED1', 'RAND_SEED2',
+        'PSEUDO_THREAD_ID', 'LAST_INSERT_ID', 'IDENTITY', 'IN_TRANSACTION', 'LAST_GTID')
+    union all select 'database()', ifnull(database(), '')
+    limit 10000";
 
 async fn run(conn: &mut Connection<MySql>, sql: &str) -> Result<(), Error> {
-    sqlx::query(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
     Ok(())
 }
 
-async fn ask(conn: &mut Connection<MySql>, sql: &str) -> Result<String, Error> {
-    Ok(sqlx::query_scalar(AssertSqlSafe(format!("select cast(({sql}) as char)"))).fetch_one(conn).await?)
+async fn look(conn: &mut Connection<MySql>) -> Result<Shown, Error> {
+    let rows = conn.fetch_all(sqlx::raw_sql(LOOK)).await?;
+    let text = |row: &sqlx::mysql::MySqlRow, at: usize| {
+        String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(at)).into_owned()
+    };
+    Ok(rows.iter().map(|row| (text(row, 0), text(row, 1))).collect())
 }
 
-/// The server reads a statement when it is prepared, and keeps what its names and its quotes meant then.
+fn changed(before: &Shown, after: &Shown) -> Vec<String> {
+    after.iter().filter(|(name, value)| before.get(*name) != Some(value)).map(|(name, _)| name.clone()).collect()
+}
+
 #[tokio::test]
-async fn what_one_session_prepared_is_not_executed_for_another_that_reads_it_differently() -> Result<(), Error> {
-    let server = MariaDb::start(MariaDbOptions::default()).await;
-    server
-        .execute(
-            "create table app.t (n text); insert into app.t values ('app'); create database other; \
-             grant all on other.* to app; create table other.t (n text); insert into other.t values ('other'); \
-             create procedure app.sets() set default_week_format = 3",
-        )
-        .await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    for (set, sql, here, there) in [
-        ("use other", "select n from t", "app", "other"),
-        ("set sql_mode = ''", "'1' || '0'", "10", "1"),
-        ("set sql_mode = 'traditional', lock_wait_timeout = 3", "'1' || '0'", "10", "1"),
-        ("set names latin1", "charset('x')", "utf8mb4", "latin1"),
-        ("set default_week_format = 3", "week('2008-02-20')", "7", "8"),
-        // These pin.
-        ("set sql_mode = concat('', '')", "'1' || '0'", "10", "1"),
-        ("set @x = 1, sql_mode = ''", "'1' || '0'", "10", "1"),
-        ("call app.sets()", "week('2008-02-20')", "7", "8"),
-        ("set @@session.character_set_connection = latin1", "charset('x')", "utf8mb4", "latin1"),
-    ] {
-        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
-        assert_eq!(ask(&mut one, sql).await?, here);
-        run(&mut other, set).await?;
-        for _ in 0..2 {
-            if other.pin_reason().is_none() {
-                assert_eq!(ask(&mut one, sql).await?, here, "{set}");
-            }
-            assert_eq!(ask(&mut other, sql).await?, there, "{set}");
-        }
-        drop(other);
-        assert_eq!(ask(&mut one, sql).await?, here, "{set}");
-    }
-    // In one session it is so, too.
-    let mut conn = proxy.get_connection().await?;
-    let mut tx = conn.begin().await?;
-    for (set, there) in [("use other", "other"), ("use app", "app"), ("use `other`", "other")] {
-        run(&mut tx, set).await?;
-        assert_eq!(ask(&mut tx, "select n from t").await?, there, "{set}");
-    }
-    tx.rollback().await?;
-    // And on the connection itself.
-    let mut one = proxy.get_connection().await?;
-    assert_eq!(ask(&mut one, "select n from t").await?, "app");
+async fn a_setting_is_its_sessions_and_nobody_elses() -> Result<(), Error> {
+    let server = mysql_server().await;
+    server.execute("create database if not exists `set``tings`; grant all on `set``tings`.* to app").await;
+    let proxy = mysql_proxy_to(server).max_connections(1).build().unwrap();
     let mut other = proxy.get_connection().await?;
-    let physical = other.pin().await?;
-    sqlx::raw_sql("use other").execute(&mut *physical).await?;
-    let n: String = sqlx::query_scalar("select cast((select n from t) as char)").fetch_one(&mut *physical).await?;
-    assert_eq!(n, "other");
+    let origin = look(&mut other).await?;
+    for (text, names) in [
+        ("set sql_mode = 'traditional'", vec!["sql_mode"]),
+        ("set sql_mode = ''", vec!["sql_mode"]),
+        ("set sql_mode = default", vec!["sql_mode"]),
+        ("SET @@session . Time_Zone := '+07:00' -- x", vec!["time_zone"]),
+        ("set time_zone = default;", vec!["time_zone"]),
+        ("set wait_timeout = 77", vec!["wait_timeout"]),
+        ("set idle_transaction_timeout = 77", vec!["idle_transaction_timeout"]),
+        ("set group_concat_max_len = 7000 # x", vec!["group_concat_max_len"]),
+        ("set storage_engine = 'aria'", vec!["default_storage_engine", "storage_engine"]),
+        ("set default_storage_engine = myisam", vec!["default_storage_engine", "storage_engine"]),
+        (
+            "set names latin1",
+            vec!["character_set_client", "character_set_connection", "character_set_results", "collation_connection"],
+        ),
+        ("set names utf8mb4 collate utf8mb4_bin", vec!["collation_connection"]),
+        ("use `set``tings`", vec!["database()"]),
+        ("set session transaction isolation level read committed", vec!["tx_isolation"]),
+        ("set tx_isolation = 'serializable'", vec!["tx_isolation"]),
+        ("set local transaction read only", vec!["tx_read_only"]),
+        ("set @@session.tx_read_only = on", vec!["tx_read_only"]),
+        ("set session transaction read only, isolation level read uncommitted", vec!["tx_isolation", "tx_read_only"]),
+        ("set autocommit = 0", vec!["autocommit"]),
+        (
+            "set sql_mode = 'strict_all_tables', names utf8mb4 collate utf8mb4_bin, session sql_select_limit = 10000, \
+             autocommit = off, @@session.tx_isolation = 'serializable'",
+            vec!["autocommit", "collation_connection", "sql_mode", "sql_select_limit", "tx_isolation"],
+        ),
+    ] {
+        let mut own = proxy.get_connection().await?;
+        run(&mut own, text).await?;
+        let set = look(&mut own).await?;
+        assert_eq!(changed(&origin, &set), names, "{text}");
+        run(&mut own, "commit").await?;
+        assert_eq!(changed(&origin, &look(&mut other).await?), Vec::<String>::new(), "after {text}");
+        assert_eq!(changed(&set, &look(&mut own).await?), Vec::<String>::new(), "{text}, again");
+        run(&mut own, "commit").await?;
+        assert_eq!(own.pin_reason().map(PinReason::cause), None, "{text}");
+        drop(own);
+        let mut next = proxy.get_connection().await?;
+        assert_eq!(changed(&origin, &look(&mut next).await?), Vec::<String>::new(), "after the session of {text}");
+        assert_eq!(proxy.status().connections, 1, "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_setting_that_is_refused_is_not_kept() -> Result<(), Error> {
+    let proxy = mysql_proxy_to(mysql_server().await).max_connections(1).build().unwrap();
+    let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    let origin = look(&mut own).await?;
+    // All of a list are set, or none.
+    for text in [
+        "set sql_mode = 'nonsense'",
+        "set group_concat_max_len = 7000, nothing_of_that_name = 1",
+        "set group_concat_max_len = 7000, sql_mode = 'nonsense'",
+        "use nothing_of_that_name",
+    ] {
+        assert!(run(&mut own, text).await.is_err(), "{text}");
+        look(&mut other).await?;
+        assert_eq!(changed(&origin, &look(&mut own).await?), Vec::<String>::new(), "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_pins() -> Result<(), Error> {
+    let proxy = mysql_proxy_to(mysql_server().await).max_connections(2).build().unwrap();
+    for (text, cause) in [
+        ("set @a = 1", PinCause::UserVariable),
+        ("set transaction isolation level serializable", PinCause::Setting),
+        ("set optimizer_switch = 'mrr=on'", PinCause::Setting),
+        ("set sql_mode = ansi_quotes", PinCause::UnknownStatement),
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, text).await?;
+        assert_eq!(conn.pin_reason().map(PinReason::cause), Some(cause), "{text}");
+    }
+    Ok(())
+}
+
+/// No statement takes a session back to having no database. It must not be left in another one's.
+#[tokio::test]
+async fn a_database_is_left_with_its_session() -> Result<(), Error> {
+    let server = mysql_server().await;
+    let url = server.url_for("app", APP_PASSWORD, "");
+    let proxy = Proxy::<MySql>::builder().url(url).ca_pem(server.ca_pem()).max_connections(1).build().unwrap();
+    let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    assert_eq!(look(&mut own).await?["database()"], "");
+    run(&mut own, "use app").await?;
+    assert_eq!(look(&mut other).await?["database()"], "information_schema");
+    assert_eq!(look(&mut own).await?["database()"], "app");
+    assert_eq!(own.pin_reason().map(PinReason::cause), None);
     Ok(())
 }

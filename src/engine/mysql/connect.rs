@@ -31,7 +31,6 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .host(&login.host)
         .port(login.port)
         .username(&login.user)
-        .password(login.password.expose())
         .ssl_mode(match login.tls {
             Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
             Tls::VerifyCa => MySqlSslMode::VerifyCa,
@@ -45,6 +44,10 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .no_engine_substitution(false)
         .timezone(None)
         .set_names(false);
+    if !login.password.expose().is_empty() {
+        // An empty one is proven by saying nothing; the driver would prove it like any other.
+        options = options.password(login.password.expose());
+    }
     if !login.roots.is_empty() {
         options = options.ssl_ca_from_pem(login.roots.clone());
     }
@@ -81,10 +84,9 @@ fn first_text(login: &Login) -> String {
         text.push_str(", ");
         text.push_str(&wait);
     }
-    if let Some(orphans) = &login.orphans {
+    if let Some(timeout) = idle_in_transaction(login) {
         // MariaDB 10.3 and later; MySQL has nothing of the kind.
-        let seconds = seconds(orphans.idle_in_transaction);
-        text.push_str(&format!(" /*M!100300 , idle_transaction_timeout = {seconds} */"));
+        text.push_str(&format!(" /*M!100300 , {timeout} */"));
     }
     if login.read_only {
         text.push_str("; SET SESSION TRANSACTION READ ONLY");
@@ -98,6 +100,10 @@ fn first_text(login: &Login) -> String {
 
 fn wait_timeout(login: &Login) -> Option<String> {
     login.orphans.as_ref().map(|orphans| format!("wait_timeout = {}", seconds(orphans.idle)))
+}
+
+fn idle_in_transaction(login: &Login) -> Option<String> {
+    login.orphans.as_ref().map(|orphans| format!("idle_transaction_timeout = {}", seconds(orphans.idle_in_transaction)))
 }
 
 /// Rounded up: zero would mean at once, or never.
@@ -114,11 +120,15 @@ pub(super) fn home(login: &Login) -> Settings {
     if let Some(wait) = wait_timeout(login) {
         home.insert("wait_timeout".to_owned(), format!("SET {wait}"));
     }
+    if let Some(timeout) = idle_in_transaction(login) {
+        // Where the server does not know it, no session has set it.
+        home.insert("idle_transaction_timeout".to_owned(), format!("SET {timeout}"));
+    }
     if login.read_only {
         home.insert("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
     }
-    if let Some(database) = &login.database {
-        home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
-    }
+    // No statement takes a session back to having no database; this one has nobody's data.
+    let database = login.database.as_deref().unwrap_or("information_schema");
+    home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
     Arc::new(home)
 }

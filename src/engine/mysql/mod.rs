@@ -17,9 +17,10 @@ mod statement;
 mod survey;
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use once_cell::sync::OnceCell;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
@@ -80,9 +81,14 @@ impl Driver for MySql {
     }
 
     async fn dial(login: &Login) -> Result<(MySqlConnection, String), Error> {
-        let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
-        let name = connect::set_up(&mut conn, login).await?;
-        Ok((conn, name))
+        let dial = async {
+            let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
+            let name = connect::set_up(&mut conn, login).await?;
+            Ok((conn, name))
+        };
+        // The driver (sqlx 0.9.0) panics on a greeting that is too short. Nothing that it was working on is used again.
+        let dialled = AssertUnwindSafe(dial).catch_unwind().await;
+        dialled.unwrap_or_else(|_| Err(Error::Protocol("the server's login is none of MySQL's".to_owned())))
     }
 
     fn home(login: &Login) -> Settings {

@@ -432,7 +432,7 @@ pub(super) fn settings_of(statement: &str) -> Vec<(String, String)> {
 
 /// The statements, in one text, that take a connection from `applied` to `wanted`.
 ///
-/// How texts are read comes first. A session that has a database cannot be taken back to having none: no statement does.
+/// How texts are read comes first.
 pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String> {
     if std::sync::Arc::ptr_eq(applied, wanted) || applied == wanted {
         return None;
@@ -468,6 +468,7 @@ fn back(name: &str, home: &Settings) -> Option<String> {
         return Some(statement.clone());
     }
     let name = match name {
+        // No statement does, but for a login's own.
         DATABASE => return None,
         NAMES => return Some("SET NAMES DEFAULT".to_owned()),
         // MySQL 5.7.20 and later knows the second name, MariaDB up to 11.0 only the first; each takes the other's for a

@@ -145,6 +145,7 @@ impl<'a> Statement<'a> {
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
+                statement.sequence = statement.sequence.max(statement.drawn_by_block());
             } else if statement.third.is_none() {
                 statement.third = Some(token);
             }
@@ -154,7 +155,7 @@ impl<'a> Statement<'a> {
     }
 
     fn of(start: usize, end: usize, first: Token<'a>) -> Self {
-        let draws = is_among(Some(first), &["insert", "replace", "load", "call", "execute", "begin"]);
+        let draws = is_among(Some(first), &["insert", "replace", "load", "call", "execute"]);
         Self {
             start,
             end,
@@ -247,9 +248,20 @@ impl<'a> Statement<'a> {
             }
         } else if same("diagnostics") && is(self.first, "get") {
             self.sequence = Sequence::AsksPrevious;
-        } else if (same("insert") || same("replace")) && is(self.first, "analyze") {
+        } else if self.draws_by(token) {
             self.sequence = self.sequence.max(Sequence::Draws);
         }
+    }
+
+    /// A word that makes a statement insert rows that does not by its first.
+    fn draws_by(&self, token: Token<'_>) -> bool {
+        is(self.first, "analyze") && is_among(Some(token), &["insert", "replace"])
+            || is(self.first, "create") && is_among(self.object, &["table"]) && is(token, "select")
+    }
+
+    /// What a block does is not read.
+    fn drawn_by_block(&self) -> Sequence {
+        if is(self.first, "begin") && self.has_body() { Sequence::Draws } else { Sequence::None }
     }
 
     /// What pins and goes away by a statement must not hide what does not.
