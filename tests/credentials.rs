@@ -8,25 +8,21 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
-use lambda_rds::{
-    Connection, Credentials, CredentialsError, CredentialsProvider, Error, Event, PgProxy, Postgres, Proxy,
-    ProxyBuilder,
-};
+use lambda_rds::{Connection, Credentials, CredentialsError, CredentialsProvider, Error, Event, ProxyBuilder};
 use serde_json::json;
 
+use super::stage::*;
 use crate::support::aws::{Aws, Fault, Service};
-use crate::support::directory::Directory;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::http::lock;
-use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
-use crate::support::{Recorder, child, proxy_to, role, server};
+use crate::support::{Recorder, child};
 
 const SECRET: &str = "prod/shop/db";
 const NEW_PASSWORD: &str = "app-secret-2";
 
 /// A proxy for this secret on this server.
-fn with_secret(server: &Server, aws: &Aws) -> ProxyBuilder<Postgres> {
-    PgProxy::builder()
+fn with_secret(server: &Server, aws: &Aws) -> ProxyBuilder<Db> {
+    DbProxy::builder()
         .host(server.host())
         .port(server.port())
         .database("app")
@@ -40,14 +36,14 @@ fn secret_of(user: &str, password: &str) -> serde_json::Value {
 }
 
 /// A session that keeps its connection, so that the next one needs another.
-async fn connect(proxy: &PgProxy) -> Result<Connection<Postgres>, Error> {
+async fn connect(proxy: &DbProxy) -> Result<Connection<Db>, Error> {
     let mut conn = proxy.get_connection().await?;
     conn.pin().await?;
     Ok(conn)
 }
 
-async fn user_of(conn: &mut Connection<Postgres>) -> String {
-    sqlx::query_scalar("select current_user::text").fetch_one(conn).await.expect("the session works")
+async fn user_of(conn: &mut Connection<Db>) -> String {
+    sqlx::query_scalar(USER).fetch_one(conn).await.expect("the session works")
 }
 
 fn refusals(recorder: &Recorder) -> usize {
@@ -91,7 +87,7 @@ async fn a_secret_is_read_once_for_many_connects_even_at_the_same_time() {
 
 #[tokio::test]
 async fn after_a_rotation_one_refusal_finds_the_new_password() {
-    let (aws, server) = (Aws::start().await, role("rotated", "").await);
+    let (aws, server) = (Aws::start().await, account("rotated", None).await);
     aws.secret(SECRET).put(secret_of("rotated", APP_PASSWORD));
     let recorder = Recorder::default();
     let proxy = with_secret(server, &aws).max_connections(4).observer(recorder.observer()).build().unwrap();
@@ -110,7 +106,7 @@ async fn after_a_rotation_one_refusal_finds_the_new_password() {
 #[tokio::test]
 async fn a_herd_that_meets_a_rotation_asks_once() {
     const HERD: usize = 20;
-    let (aws, server) = (Aws::start().await, role("herd", "").await);
+    let (aws, server) = (Aws::start().await, account("herd", None).await);
     aws.secret(SECRET).put(secret_of("herd", APP_PASSWORD));
     let recorder = Recorder::default();
     // Time for a loaded machine: what is counted here is requests.
@@ -130,7 +126,7 @@ async fn a_herd_that_meets_a_rotation_asks_once() {
 
 #[tokio::test]
 async fn a_pending_password_that_the_database_has_already_is_found() {
-    let (aws, server) = (Aws::start().await, role("pending", "").await);
+    let (aws, server) = (Aws::start().await, account("pending", None).await);
     aws.secret(SECRET).put(secret_of("pending", APP_PASSWORD));
     aws.secret(SECRET).stage_pending(secret_of("pending", NEW_PASSWORD));
     server.set_password("pending", NEW_PASSWORD).await;
@@ -147,7 +143,7 @@ async fn a_pending_password_that_the_database_has_already_is_found() {
 
 #[tokio::test]
 async fn the_previous_password_is_tried_last() {
-    let (aws, server) = (Aws::start().await, role("previous", "").await);
+    let (aws, server) = (Aws::start().await, account("previous", None).await);
     aws.secret(SECRET).put(secret_of("previous", APP_PASSWORD));
     aws.secret(SECRET).rotate(secret_of("previous", NEW_PASSWORD));
     connect(&with_secret(server, &aws).build().unwrap()).await.unwrap();
@@ -158,7 +154,7 @@ async fn the_previous_password_is_tried_last() {
 
 #[tokio::test]
 async fn a_secret_that_is_wrong_in_every_stage_is_a_refused_login() {
-    let (aws, server) = (Aws::start().await, role("stale", "").await);
+    let (aws, server) = (Aws::start().await, account("stale", None).await);
     aws.secret(SECRET).put(secret_of("stale", "wrong"));
     aws.secret(SECRET).rotate(secret_of("stale", "wrong as well"));
     let error = with_secret(server, &aws).build().unwrap().get_connection().await.unwrap_err();
@@ -189,15 +185,15 @@ async fn a_service_that_recovers_in_time_is_waited_for() {
 
 #[tokio::test]
 async fn alternating_users_are_followed() {
-    let (aws, server) = (Aws::start().await, role("alternating", "").await);
-    role("alternating_clone", "").await;
+    let (aws, server) = (Aws::start().await, account("alternating", None).await);
+    account("alternating_clone", None).await;
     aws.secret(SECRET).put(secret_of("alternating", APP_PASSWORD));
     let proxy = with_secret(server, &aws).max_connections(3).build().unwrap();
     let mut first = connect(&proxy).await.unwrap();
     aws.secret(SECRET).rotate(secret_of("alternating_clone", APP_PASSWORD));
     // The old user stays good until the rotation after this one.
     let mut second = connect(&proxy).await.unwrap();
-    server.execute("alter role alternating nologin").await;
+    server.execute(&lock_out("alternating")).await;
     let mut third = connect(&proxy).await.unwrap();
     let users = [user_of(&mut first).await, user_of(&mut second).await, user_of(&mut third).await];
     assert_eq!(users, ["alternating", "alternating", "alternating_clone"]);
@@ -208,14 +204,13 @@ async fn a_secret_may_bring_host_port_and_database() {
     let (aws, server) = (Aws::start().await, server().await);
     for port in [json!(server.port()), json!(server.port().to_string())] {
         aws.secret(SECRET).put(json!({
-            "engine": "postgres", "host": server.host(), "port": port, "dbname": "app",
+            "engine": FAMILY, "host": server.host(), "port": port, "dbname": "app",
             "username": "app", "password": APP_PASSWORD,
         }));
-        let builder = || PgProxy::builder().secret(SECRET).aws_config(aws.sdk_config()).ca_pem(server.ca_pem());
+        let builder = || DbProxy::builder().secret(SECRET).aws_config(aws.sdk_config()).ca_pem(server.ca_pem());
         let proxy = builder().build().unwrap();
         let mut conn = proxy.get_connection().await.unwrap();
-        let database: String =
-            sqlx::query_scalar("select current_database()::text").fetch_one(&mut conn).await.unwrap();
+        let database: String = sqlx::query_scalar(DATABASE).fetch_one(&mut conn).await.unwrap();
         assert_eq!(database, "app");
         assert_eq!(proxy.status().writer, Some(format!("localhost:{}", server.port())));
         // What is configured wins; the secret's port belongs to the secret's host.
@@ -225,7 +220,7 @@ async fn a_secret_may_bring_host_port_and_database() {
         assert!(matches!(&error, Error::Dns { host, .. } if host == "db.invalid"), "{error:?}");
     }
     aws.secret(SECRET).put(secret_of("app", APP_PASSWORD));
-    let nowhere = Proxy::<Postgres>::builder().secret(SECRET).aws_config(aws.sdk_config()).build().unwrap();
+    let nowhere = DbProxy::builder().secret(SECRET).aws_config(aws.sdk_config()).build().unwrap();
     let error = nowhere.get_connection().await.unwrap_err();
     assert!(matches!(&error, Error::Config(lambda_rds::ConfigError::NoHost)), "{error:?}");
 }
@@ -244,17 +239,17 @@ async fn the_environment_alone_is_enough() {
     environment.push(("LAMBDA_RDS_SECRET".to_owned(), aws.secret(SECRET).arn()));
     environment.extend(aws.environment());
     aws.secret(SECRET).put(secret_of("app", APP_PASSWORD));
-    let said = child::run("credentials::the_environment_alone_is_enough", &environment).await;
+    let said = child::run(concat!(module_path!(), "::the_environment_alone_is_enough"), &environment).await;
     assert!(said.contains("logged in as app"), "{said}");
     assert_eq!(aws.requests().len(), 1);
 }
 
 async fn log_in_by_the_environment() {
-    let mut conn = lambda_rds::get_connection::<Postgres>().await.unwrap();
+    let mut conn = lambda_rds::get_connection::<Db>().await.unwrap();
     println!("logged in as {}", user_of(&mut conn).await);
     // The second call is served by the same proxy.
     drop(conn);
-    let proxy = lambda_rds::init::<Postgres>().await.unwrap();
+    let proxy = lambda_rds::init::<Db>().await.unwrap();
     assert_eq!(proxy.status().connections, 1);
 }
 
@@ -281,8 +276,8 @@ impl CredentialsProvider for Vault {
     }
 }
 
-fn with_provider(server: &Server, provider: impl CredentialsProvider) -> ProxyBuilder<Postgres> {
-    let place = PgProxy::builder().host(server.host()).port(server.port()).database("app");
+fn with_provider(server: &Server, provider: impl CredentialsProvider) -> ProxyBuilder<Db> {
+    let place = DbProxy::builder().host(server.host()).port(server.port()).database("app");
     place.ca_pem(server.ca_pem()).credentials(provider)
 }
 
@@ -295,7 +290,7 @@ async fn a_provider_of_ones_own_is_told_what_was_refused() {
     assert_eq!(user_of(&mut proxy.get_connection().await.unwrap()).await, "app");
     let asked = lock(&asked);
     let [first, second] = &asked[..] else { panic!("{asked:?}") };
-    assert_eq!((first.host.as_deref(), first.port, first.engine), (Some(server.host()), server.port(), "postgres"));
+    assert_eq!((first.host.as_deref(), first.port, first.engine), (Some(server.host()), server.port(), FAMILY));
     assert_eq!((first.refused.len(), second.refused[0].password.expose()), (0, "wrong"));
 }
 
@@ -306,7 +301,7 @@ async fn a_provider_that_has_nothing_left_ends_in_the_databases_answer() {
     let proxy = with_provider(server().await, vault).observer(recorder.observer()).build().unwrap();
     let error = proxy.get_connection().await.unwrap_err();
     assert!(matches!(&error, Error::Authentication { refused: 2, .. }), "{error:?}");
-    assert_eq!((error.sqlstate().as_deref(), refusals(&recorder)), (Some("28P01"), 2));
+    assert_eq!((error.sqlstate().as_deref(), refusals(&recorder)), (Some(WRONG_PASSWORD), 2));
 }
 
 #[tokio::test]
@@ -322,7 +317,7 @@ async fn a_provider_may_bring_the_host_and_may_fail() {
     let server = server().await;
     let mut known = Credentials::new("app", APP_PASSWORD);
     (known.host, known.port) = (Some(server.host().to_owned()), Some(server.port()));
-    let builder = Proxy::<Postgres>::builder().ca_pem(server.ca_pem()).credentials(Registry(Some(known)));
+    let builder = DbProxy::builder().ca_pem(server.ca_pem()).credentials(Registry(Some(known)));
     assert!(builder.build().unwrap().get_connection().await.is_ok());
 
     let error = with_provider(server, Registry(None)).build().unwrap().get_connection().await.unwrap_err();
@@ -351,25 +346,19 @@ async fn a_provider_that_never_answers_is_given_up() {
     assert!(error.is_retryable());
 }
 
-/// RDS hands the token to somebody else to check, and so does this server: see [`Directory`].
+/// RDS hands the token to somebody else to check, and so does this server.
 #[tokio::test]
 async fn an_iam_token_is_signed_for_host_port_and_user_and_kept() {
     const USER: &str = "iam@app";
-    let (aws, directory) = (Aws::start().await, Directory::start().await);
-    let options = PostgresOptions { host_rules: vec![directory.host_rule(USER)], ..PostgresOptions::default() };
-    let server = Server::start(options).await;
-    server.execute(&format!("create role \"{USER}\" login")).await;
+    let (aws, server) = (Aws::start().await, TokenServer::start(USER).await);
     let recorder = Recorder::default();
-    let builder = || {
-        let place = Proxy::<Postgres>::builder().host(server.host()).port(server.port()).database("app");
-        place.user(USER).iam().ca_pem(server.ca_pem()).aws_config(aws.sdk_config()).observer(recorder.observer())
-    };
+    let builder = || server.place().user(USER).iam().aws_config(aws.sdk_config()).observer(recorder.observer());
     let proxy = builder().build().unwrap();
     let mut first = connect(&proxy).await.unwrap();
     let _second = connect(&proxy).await.unwrap();
     assert_eq!(user_of(&mut first).await, USER);
 
-    let tokens = directory.passwords();
+    let tokens = server.tokens();
     let place = format!("localhost:{}/?Action=connect&DBUser=iam%40app&", server.port());
     assert!(tokens[0].starts_with(&place), "{tokens:?}");
     assert!(tokens[0].contains("%2Feu-central-1%2Frds-db%2Faws4_request&"), "{tokens:?}");
@@ -379,8 +368,26 @@ async fn an_iam_token_is_signed_for_host_port_and_user_and_kept() {
         || recorder.count(|event| matches!(event, Event::CredentialsFetched { source, .. } if source == "iam"));
     assert_eq!((signed(), aws.requests().len()), (1, 0), "signed once, without a network");
 
-    directory.refuse();
+    server.refuse();
     let error = builder().build().unwrap().get_connection().await.unwrap_err();
     assert!(matches!(&error, Error::Authentication { user, .. } if user == USER), "{error:?}");
     assert!(error.to_string().contains("for IAM that the role has rds_iam and the function rds-db:connect"));
+}
+
+/// Whatever a URL, a connection string or a shell would take for something else. (PostgreSQL's driver refuses what
+/// SASLprep forbids, such as control characters: `mysql::logins` has those.)
+#[tokio::test]
+async fn a_password_may_have_any_character() {
+    let server = account("peculiar", None).await;
+    for password in ["a'b\"c`d\\e", "%2F:@/?#[]&=+ ;$", " blank ", "ünïcødé ключ", "\\0\\n\\'", &"long ".repeat(40)]
+    {
+        server.set_password("peculiar", password).await;
+        for builder in [
+            proxy_to(server).url(server.url_for("peculiar", password, "app")),
+            proxy_to(server).url(server.url_for("peculiar", "x", "app")).password(password),
+        ] {
+            let connected = builder.build().unwrap().get_connection().await;
+            assert!(connected.is_ok(), "{password:?}: {connected:?}");
+        }
+    }
 }

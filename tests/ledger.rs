@@ -109,7 +109,7 @@ async fn keep_writing(proxy: DbProxy, book: Arc<Book>, kind: Kind) {
         let id = book.next.fetch_add(1, Ordering::Relaxed);
         let result = write(&proxy, kind, id).await;
         book.enter(id, kind, result);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

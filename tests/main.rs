@@ -6,25 +6,15 @@
 mod support;
 
 mod attacks;
-mod concurrency;
-mod credentials;
-mod driver;
-mod dropped;
-mod function;
 mod leaks;
-mod model;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;
 mod postgres;
 mod raw;
-mod refusals;
-mod secrecy;
 mod session;
 mod settings;
-mod tls;
 #[cfg(feature = "_inner")]
 mod topology;
 mod truth_table;
-mod upkeep;
 mod via_proxy;

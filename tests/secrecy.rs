@@ -7,16 +7,15 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
-use lambda_rds::{Credentials, CredentialsError, CredentialsProvider, Error, Postgres, Proxy, ProxyBuilder};
+use lambda_rds::{Credentials, CredentialsError, CredentialsProvider, Error, Proxy, ProxyBuilder};
 use serde_json::json;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
+use super::stage::*;
 use crate::support::aws::{Aws, Fault, SECRET_KEY, Service};
-use crate::support::directory::Directory;
 use crate::support::http::lock;
-use crate::support::postgres::{Postgres as Server, PostgresOptions};
-use crate::support::{Recorder, chain, proxy_to, role};
+use crate::support::{Recorder, chain};
 
 /// Nothing else in this process has these letters.
 const PASSWORD: &str = "xyzzy-plugh-plover";
@@ -52,7 +51,7 @@ impl Listener {
     }
 
     /// Connects, and hears all there is about it.
-    async fn attempt(&self, builder: ProxyBuilder<Postgres>) -> Result<(), Error> {
+    async fn attempt(&self, builder: ProxyBuilder<Db>) -> Result<(), Error> {
         let builder = builder.observer(self.recorder.observer());
         self.hear(&builder);
         let result: Result<(), Error> = async {
@@ -60,7 +59,7 @@ impl Listener {
             self.hear(&proxy);
             let mut conn = proxy.get_connection().await?;
             self.hear(&conn);
-            sqlx::query("select $1::text").bind("a parameter").execute(&mut conn).await?;
+            sqlx::query(ECHO).bind("a parameter").execute(&mut conn).await?;
             conn.pin().await?;
             self.hear(&(&conn, proxy.status()));
             Ok(())
@@ -106,7 +105,7 @@ impl io::Write for Heard {
 
 #[tokio::test]
 async fn a_fixed_password_does_not_show() {
-    let server = role("secretive", "").await;
+    let server = account("secretive", None).await;
     server.set_password("secretive", PASSWORD).await;
     let listener = Listener::new();
     let url = |password, database| server.url_for("secretive", password, database);
@@ -121,10 +120,10 @@ async fn a_fixed_password_does_not_show() {
         Proxy::builder().url(url(PASSWORD, "app")),
         Proxy::builder().url(format!("{}?sslmode=prefer", url(PASSWORD, "app"))),
         Proxy::builder().url(format!("{}?pasword={PASSWORD}", url("x", "app"))),
-        Proxy::builder().url(format!("postgres://app:{PASSWORD}@db:port/app")),
-        Proxy::builder().url(format!("postgres://app:#{PASSWORD}@db/app")),
-        Proxy::builder().url(format!("postgres://app:7?{PASSWORD}@db/app")),
-        Proxy::builder().url(format!("postgres://app:7/{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("{FAMILY}://app:{PASSWORD}@db:port/app")),
+        Proxy::builder().url(format!("{FAMILY}://app:#{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("{FAMILY}://app:7?{PASSWORD}@db/app")),
+        Proxy::builder().url(format!("{FAMILY}://app:7/{PASSWORD}@db/app")),
         Proxy::builder().url(format!("{PASSWORD}@db/app")),
         Proxy::builder().url(url(PASSWORD, "app")).ca_pem(PASSWORD),
     ] {
@@ -138,7 +137,7 @@ async fn a_fixed_password_does_not_show() {
 #[tokio::test]
 async fn a_secrets_password_does_not_show() {
     const SECRET: &str = "prod/secretive/db";
-    let server = role("secretive_too", "").await;
+    let server = account("secretive_too", None).await;
     server.set_password("secretive_too", PASSWORD).await;
     let aws = Aws::start().await;
     let listener = Listener::new();
@@ -176,7 +175,7 @@ async fn a_providers_password_does_not_show() {
             Box::pin(std::future::ready(answer))
         }
     }
-    let server = role("secretive_three", "").await;
+    let server = account("secretive_three", None).await;
     let listener = Listener::new();
     let provider = Provider(Credentials::new("secretive_three", PASSWORD));
     listener.hear(&provider);
@@ -187,19 +186,13 @@ async fn a_providers_password_does_not_show() {
 
 #[tokio::test]
 async fn a_token_and_the_keys_behind_it_do_not_show() {
-    let (aws, directory) = (Aws::start().await, Directory::start().await);
-    let options = PostgresOptions { host_rules: vec![directory.host_rule("tokened")], ..PostgresOptions::default() };
-    let server = Server::start(options).await;
-    server.execute("create role tokened login").await;
+    let (aws, server) = (Aws::start().await, TokenServer::start("tokened").await);
     let listener = Listener::new();
-    let builder = || {
-        let place = Proxy::builder().host(server.host()).port(server.port()).database("app").user("tokened");
-        place.iam().ca_pem(server.ca_pem()).aws_config(aws.sdk_config())
-    };
+    let builder = || server.place().user("tokened").iam().aws_config(aws.sdk_config());
     listener.attempt(builder()).await.unwrap();
-    directory.refuse();
+    server.refuse();
     listener.attempt(builder()).await.unwrap_err();
-    let signatures: Vec<_> = directory.passwords().iter().map(|token| signature(token).to_owned()).collect();
+    let signatures: Vec<_> = server.tokens().iter().map(|token| signature(token).to_owned()).collect();
     assert!(signatures.len() >= 2 && signatures.iter().all(|signature| signature.len() == 64), "{signatures:?}");
     let mut secrets: Vec<&str> = signatures.iter().map(String::as_str).collect();
     secrets.push(SECRET_KEY);

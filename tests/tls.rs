@@ -5,37 +5,38 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use lambda_rds::error::TlsProblem;
-use lambda_rds::{ConfigError, Error, Postgres, Proxy, ProxyBuilder, Tls};
+use lambda_rds::{ConfigError, Error, Proxy, ProxyBuilder, Tls};
 use tokio::sync::OnceCell;
 
+use super::refusals;
+use super::stage::*;
 use crate::support::certificates::Authority;
-use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions, ServerTls};
-use crate::support::{chain, child, proxy_to, server};
+use crate::support::site::ServerTls;
+use crate::support::{chain, child};
 
 /// A server whose certificate is for another name.
 async fn misnamed() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    let options = PostgresOptions { tls: ServerTls::WrongName, ..PostgresOptions::default() };
+    let options = ServerOptions { tls: ServerTls::WrongName, ..ServerOptions::default() };
     SERVER.get_or_init(|| Server::start(options)).await
 }
 
 /// A proxy's settings without any root of its own.
-fn without_roots(server: &Server) -> ProxyBuilder<Postgres> {
+fn without_roots(server: &Server) -> ProxyBuilder<Db> {
     Proxy::builder().url(server.url())
 }
 
 /// The TLS version of a new session, as the server sees it; nothing is encrypted where there is none.
-async fn version(builder: ProxyBuilder<Postgres>) -> Result<Option<String>, Error> {
+async fn version(builder: ProxyBuilder<Db>) -> Result<Option<String>, Error> {
     let mut conn = builder.build()?.get_connection().await?;
-    let query = sqlx::query_scalar("select version from pg_stat_ssl where pid = pg_backend_pid()");
-    Ok(query.fetch_one(&mut conn).await?)
+    Ok(sqlx::query_scalar(ENCRYPTION).fetch_one(&mut conn).await?)
 }
 
-async fn is_encrypted(builder: ProxyBuilder<Postgres>) -> bool {
+async fn is_encrypted(builder: ProxyBuilder<Db>) -> bool {
     version(builder).await.expect("this connect succeeds").is_some()
 }
 
-async fn problem(builder: ProxyBuilder<Postgres>) -> TlsProblem {
+async fn problem(builder: ProxyBuilder<Db>) -> TlsProblem {
     match version(builder).await {
         Err(Error::Tls { problem, .. }) => problem,
         other => panic!("{other:?}"),
@@ -61,7 +62,7 @@ async fn verify_ca_accepts_another_name_and_nobody_elses_authority() {
 
 #[tokio::test]
 async fn verify_ca_still_looks_at_the_clock() {
-    let options = PostgresOptions { tls: ServerTls::Expired, ..PostgresOptions::default() };
+    let options = ServerOptions { tls: ServerTls::Expired, ..ServerOptions::default() };
     let expired = Server::start(options).await;
     assert_eq!(problem(proxy_to(&expired).tls(Tls::VerifyCa)).await, TlsProblem::Expired);
 }
@@ -79,31 +80,31 @@ async fn disable_speaks_plain_text() {
 }
 
 #[tokio::test]
-async fn a_url_says_it_the_way_libpq_does() {
+async fn a_url_says_it_the_way_the_databases_own_clients_do() {
     let folder = scratch("url");
     let file = folder.join("ca.pem");
     std::fs::write(&file, server().await.ca_pem()).unwrap();
-    let with =
-        |server: &Server, parameters: &str| Proxy::<Postgres>::builder().url(format!("{}?{parameters}", server.url()));
+    let with = |server: &Server, parameters: &str| DbProxy::builder().url(format!("{}?{parameters}", server.url()));
+    let [full, ca, require, disable] = TLS_MODES;
 
-    let roots = format!("sslrootcert={}", file.display());
-    assert!(is_encrypted(with(server().await, &format!("sslmode=verify-full&{roots}"))).await);
+    let roots = format!("{TLS_ROOTS}={}", file.display());
+    assert!(is_encrypted(with(server().await, &format!("{full}&{roots}"))).await);
     assert!(is_encrypted(with(server().await, &roots)).await, "verify-full is the default");
-    assert!(is_encrypted(with(misnamed().await, "sslmode=require")).await);
-    assert_eq!(problem(with(misnamed().await, "sslmode=verify-ca")).await, TlsProblem::UnknownIssuer);
+    assert!(is_encrypted(with(misnamed().await, require)).await);
+    assert_eq!(problem(with(misnamed().await, ca)).await, TlsProblem::UnknownIssuer);
     let plain = server().await.url_for("plain", APP_PASSWORD, "app");
-    assert!(!is_encrypted(Proxy::builder().url(format!("{plain}?sslmode=disable"))).await);
+    assert!(!is_encrypted(Proxy::builder().url(format!("{plain}?{disable}"))).await);
     // A setter wins.
-    assert!(is_encrypted(with(misnamed().await, "sslmode=verify-full").tls(Tls::Require)).await);
+    assert!(is_encrypted(with(misnamed().await, full).tls(Tls::Require)).await);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// They would fall back to plain text, or to no check at all, without a word.
 #[test]
 fn prefer_and_allow_are_refused() {
-    for mode in ["prefer", "allow"] {
-        let url = format!("postgres://app@db.example/shop?sslmode={mode}");
-        let error = Proxy::<Postgres>::builder().url(url).build().unwrap_err();
+    for mode in ["prefer", "allow", "PREFERRED"] {
+        let url = format!("{FAMILY}://app@db.example/shop?sslmode={mode}");
+        let error = DbProxy::builder().url(url).build().unwrap_err();
         assert!(matches!(&error, ConfigError::UrlParameter { value, .. } if value == mode), "{error:?}");
         assert!(error.to_string().contains("expected verify-full, verify-ca, require or disable"), "{error}");
     }
@@ -113,8 +114,7 @@ fn prefer_and_allow_are_refused() {
 async fn roots_that_cannot_be_read_are_an_error_and_not_silence() {
     let folder = scratch("roots");
     let at = |name: &str| {
-        Proxy::<Postgres>::builder()
-            .url(format!("postgres://app@localhost?sslrootcert={}", folder.join(name).display()))
+        DbProxy::builder().url(format!("{FAMILY}://app@localhost?{TLS_ROOTS}={}", folder.join(name).display()))
     };
     std::fs::write(folder.join("empty.pem"), "").unwrap();
     std::fs::write(folder.join("damaged.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
@@ -132,7 +132,7 @@ async fn roots_that_cannot_be_read_are_an_error_and_not_silence() {
         }
     }
     for pem in ["hello", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
-        let built = Proxy::<Postgres>::builder().url("postgres://app@localhost").ca_pem(pem).build();
+        let built = DbProxy::builder().url(format!("{FAMILY}://app@localhost")).ca_pem(pem).build();
         assert!(matches!(built, Err(ConfigError::Value { option: "ca_pem", .. })), "{built:?}");
     }
     std::fs::remove_dir_all(folder).unwrap();
@@ -151,9 +151,7 @@ async fn roots_of_a_variable_and_of_a_file_add_up() {
             ("LAMBDA_RDS_CA_PEM", text.trim().to_owned()),
             ("LAMBDA_RDS_CA_FILE", path.display().to_string()),
         ];
-        let said =
-            child::run("refusals::configuration::a_wrong_environment_is_named_with_the_form_expected", &variables)
-                .await;
+        let said = child::run(refusals::ENVIRONMENT, &variables).await;
         assert!(said.contains("connected"), "{said}");
     }
     std::fs::remove_dir_all(folder).unwrap();
@@ -166,8 +164,8 @@ async fn a_replaced_root_file_is_noticed_at_the_next_connect() {
     let file = folder.join("ca.pem");
     std::fs::write(&file, Authority::new("the old one").pem()).unwrap();
     let server = server().await;
-    let url = format!("{}?sslrootcert={}", server.url(), file.display());
-    let proxy = Proxy::<Postgres>::builder().url(url).build().unwrap();
+    let url = format!("{}?{TLS_ROOTS}={}", server.url(), file.display());
+    let proxy = DbProxy::builder().url(url).build().unwrap();
     assert!(matches!(proxy.get_connection().await, Err(Error::Tls { problem: TlsProblem::UnknownIssuer, .. })));
     std::fs::write(&file, server.ca_pem()).unwrap();
     assert!(proxy.get_connection().await.is_ok());
@@ -184,14 +182,15 @@ async fn the_drivers_socket_has_no_delay_and_notices_a_dead_peer() {
     let server = server().await;
     let roots = String::from_utf8(server.ca_pem().to_vec()).unwrap();
     let environment = [("LAMBDA_RDS_URL", server.url()), ("LAMBDA_RDS_CA_PEM", roots)];
-    child::run("tls::the_drivers_socket_has_no_delay_and_notices_a_dead_peer", &environment).await;
+    child::run(concat!(module_path!(), "::the_drivers_socket_has_no_delay_and_notices_a_dead_peer"), &environment)
+        .await;
 }
 
 #[cfg(target_os = "linux")]
 async fn look_at_the_sockets() {
     use rustix::net::sockopt;
 
-    let proxy = lambda_rds::init::<Postgres>().await.unwrap();
+    let proxy = lambda_rds::init::<Db>().await.unwrap();
     let sockets = connected_sockets();
     assert!(!sockets.is_empty(), "the driver's socket is there");
     for socket in &sockets {
@@ -225,7 +224,7 @@ fn connected_sockets() -> Vec<OwnedFd> {
 
 /// A new folder for one test's files.
 fn scratch(name: &str) -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("lambda-rds-tls-{}-{name}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("lambda-rds-tls-{}-{FAMILY}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

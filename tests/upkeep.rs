@@ -4,26 +4,20 @@ use std::time::Duration;
 
 use lambda_rds::{Error, Event};
 
-use crate::support::postgres::{Postgres, PostgresOptions};
-use crate::support::{Recorder, proxy_to};
-
-async fn in_transaction(server: &Postgres) -> i64 {
-    let mut admin = server.admin().await;
-    sqlx::query_scalar("select count(*) from pg_stat_activity where usename = 'app' and xact_start is not null")
-        .fetch_one(&mut admin)
-        .await
-        .expect("an answer")
-}
+use super::stage::*;
+use crate::support::Recorder;
 
 #[tokio::test]
 async fn a_dropped_transaction_is_rolled_back_by_upkeep() -> Result<(), Error> {
-    let server = Postgres::start(PostgresOptions::default()).await;
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(ORDERS).await;
     let recorder = Recorder::default();
     let proxy = proxy_to(&server).observer(recorder.observer()).build()?;
     let mut conn = proxy.get_connection().await?;
     {
         let mut tx = conn.begin().await?;
-        sqlx::query("select 1").execute(&mut *tx).await?;
+        sqlx::query("insert into orders (item) values ('x')").execute(&mut *tx).await?;
+        assert_eq!(in_transaction(&server).await, 1);
     }
     drop(conn);
     proxy.upkeep().await;
@@ -35,7 +29,8 @@ async fn a_dropped_transaction_is_rolled_back_by_upkeep() -> Result<(), Error> {
 
 #[tokio::test]
 async fn a_begin_that_was_cancelled_leaves_no_transaction_open() -> Result<(), Error> {
-    let server = Postgres::start(PostgresOptions::default()).await;
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(ORDERS).await;
     let proxy = proxy_to(&server).max_connections(1).build()?;
     for polls in 0..6 {
         let mut conn = proxy.get_connection().await?;
@@ -52,32 +47,50 @@ async fn a_begin_that_was_cancelled_leaves_no_transaction_open() -> Result<(), E
         proxy.upkeep().await;
         assert_eq!(in_transaction(&server).await, 0, "dropped after {polls} polls");
         assert_eq!(proxy.status().leased, 0);
+        // Whatever was left open would swallow it.
+        let mut next = proxy.get_connection().await?;
+        sqlx::query("insert into orders (item) values ('x')").execute(&mut next).await?;
     }
+    proxy.close().await;
+    server.wait_until_sessions("app", 0).await;
+    let query = sqlx::query_scalar::<_, i64>("select count(*) from orders");
+    assert_eq!(query.fetch_one(&mut server.admin().await).await?, 6);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_server_is_told_to_drop_what_a_killed_environment_leaves() -> Result<(), Error> {
-    let server = Postgres::start(PostgresOptions::default()).await;
+    let server = Server::start(ServerOptions::default()).await;
     let proxy = proxy_to(&server)
         .idle_timeout(Duration::from_secs(77))
         .idle_in_transaction_timeout(Duration::from_millis(300))
         .build()?;
     let mut conn = proxy.get_connection().await?;
-    let idle: String =
-        sqlx::query_scalar("select current_setting('idle_session_timeout')").fetch_one(&mut conn).await?;
-    assert_eq!(idle, "77s");
+    assert_eq!(sqlx::query_scalar::<_, String>(IDLE_TIMEOUT).fetch_one(&mut conn).await?, "77s");
     let mut tx = conn.begin().await?;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    server.wait_until_sessions("app", 0).await;
     let error = Error::from(sqlx::query("select 1").execute(&mut *tx).await.unwrap_err());
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
-    assert_eq!(error.sqlstate().as_deref(), Some("25P03"));
+    assert_eq!(error.sqlstate().as_deref(), LAST_WORD_TO_AN_IDLE_TRANSACTION);
+    Ok(())
+}
+
+/// What the server has dropped while the environment was frozen is replaced, and nobody hears of it.
+#[tokio::test]
+async fn a_connection_that_the_server_dropped_for_being_idle_costs_a_connect_and_no_error() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let proxy = proxy_to(&server).max_connections(1).idle_timeout(Duration::from_secs(1)).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let before: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+    server.wait_until_sessions("app", 0).await;
+    let after: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+    assert_ne!(before, after);
     Ok(())
 }
 
 #[tokio::test]
 async fn closing_says_goodbye_and_refuses_from_then_on() -> Result<(), Error> {
-    let server = Postgres::start(PostgresOptions::default()).await;
+    let server = Server::start(ServerOptions::default()).await;
     let proxy = proxy_to(&server).build()?;
     let mut conn = proxy.get_connection().await?;
     sqlx::query("select 1").execute(&mut conn).await?;
@@ -86,6 +99,6 @@ async fn closing_says_goodbye_and_refuses_from_then_on() -> Result<(), Error> {
     assert!(matches!(proxy.get_connection().await, Err(Error::Closed)));
     let error = Error::from(sqlx::query("select 1").execute(&mut conn).await.unwrap_err());
     assert!(matches!(error, Error::Closed), "{error:?}");
-    assert!(!server.log().contains("unexpected EOF"), "{}", server.log());
+    assert!(!server.log().contains(NO_GOODBYE), "{}", server.log());
     Ok(())
 }

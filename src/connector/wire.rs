@@ -70,7 +70,7 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) soil: Soil,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
     pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
-    /// The server may have forgotten what the driver believes to be prepared.
+    /// The server may have forgotten what the driver believes to be prepared, or keep what it would read in another way now.
     pub(crate) forgetful: bool,
 }
 

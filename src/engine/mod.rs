@@ -334,6 +334,13 @@ pub trait Driver: sqlx::Database + Sized {
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String>;
 
+    /// Whether a statement that was prepared under one set of settings may be another one under the other: what its names
+    /// and its quotes stand for is found out when it is prepared.
+    fn reads_anew(before: &Settings, after: &Settings) -> bool;
+
+    /// Whether such settings may have changed, unseen, by what pins.
+    fn may_read_anew(cause: PinCause) -> bool;
+
     /// What is left of a cause when its session has ended.
     fn soil(cause: PinCause) -> Soil;
 

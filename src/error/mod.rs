@@ -176,9 +176,10 @@ pub enum Error {
         source: sqlx::Error,
     },
 
-    /// The server is there and has no such database.
+    /// The server is there and has no such database, or (on MySQL, which does not tell the two apart) none that the user
+    /// may use.
     #[error(
-        "{host} has no database \"{database}\" (after {elapsed:.1?}); check the URL's path, LAMBDA_RDS_DATABASE or the secret's dbname"
+        "{host} has no database \"{database}\" for this user (after {elapsed:.1?}); check the URL's path, LAMBDA_RDS_DATABASE or the secret's dbname, and what the user was granted"
     )]
     UnknownDatabase {
         /// The host that was dialled.

@@ -96,6 +96,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
+            self.wire().forgetful |= DB::may_read_anew(reason.cause());
             if reason.cause() == PinCause::TemporaryObject && self.wire().hands > 1 {
                 Box::pin(self.replan()).await?;
             }
@@ -135,6 +136,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.run_until(deadline, mark.to_owned()).await?;
         self.session.state.marked();
         Ok(())
+    }
+
+    /// The end of a savepoint, with a new mark where it takes the one that there was.
+    pub(super) fn with_mark(&self, end: String, takes_mark: bool) -> String {
+        match DB::MARK.filter(|_| takes_mark) {
+            Some(mark) => format!("{end}; {mark}"),
+            None => end,
+        }
     }
 
     /// Transaction control as text that the session's account follows.
@@ -185,8 +194,10 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.session.previous = Some(Exchange { wire: wire.id, number: wire.exchanges });
             self.before = wire.soil;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
-            if intent.change.is_some() {
+            if let Some(change) = &intent.change {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
+                let state = &self.session.state;
+                wire.forgetful |= DB::reads_anew(state.settings(), &state.settings_after(change));
             }
             if intent.soils {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
@@ -241,8 +252,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(());
         }
+        let text = self.with_mark(state::rollback(depth), self.session.state.takes_mark(depth));
         self.session.state.ending(depth, false);
-        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
+        let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();
         rolled_back
     }

@@ -114,11 +114,20 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn committed(&mut self, depth: usize) {
         self.session.state.committed(depth);
+        self.marked_anew();
         self.ended();
+    }
+
+    /// The savepoint that has ended took the mark with it; there is a new one.
+    fn marked_anew(&mut self) {
+        if self.session.state.is_unmarked() {
+            self.session.state.marked();
+        }
     }
 
     pub(super) fn rolled_back(&mut self, depth: usize) {
         self.session.state.rolled_back(depth);
+        self.marked_anew();
         // The server took the settings back as well.
         let settings = self.session.settings_applied();
         self.wire().applied = settings;

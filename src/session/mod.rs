@@ -204,7 +204,12 @@ impl<DB: Engine> Connection<DB> {
     pub async fn pin(&mut self) -> Result<&mut DB::Connection, Error> {
         let reason = PinReason::new(PinCause::HandedOut, "");
         let intent = Intent { pin: Some(reason), ..Intent::NONE };
-        self.borrow(Phase::Statement, intent).await?.finish();
+        let mut borrow = self.borrow(Phase::Statement, intent).await?;
+        if borrow.wire().forgetful {
+            // What others have prepared is not for what the caller makes of the connection.
+            borrow.forget().await?;
+        }
+        borrow.finish();
         // What the caller leaves unread on it is not for the session's next statement.
         self.interrupted = true;
         match &mut self.lease {
@@ -253,8 +258,9 @@ impl<DB: Engine> Connection<DB> {
         let why = match plan {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
+                let text = borrow.with_mark(state::commit(depth), borrow.session.state.takes_mark(depth));
                 borrow.session.state.ending(depth, true);
-                let committed = borrow.run(state::commit(depth)).await;
+                let committed = borrow.run(text).await;
                 borrow.session.state.answered();
                 committed?;
                 None

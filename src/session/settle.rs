@@ -89,8 +89,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             let deadline = self.deadline()?;
             // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
-            self.until(deadline, async |wire| DB::run(&mut wire.driver, state::rollback(depth)).await).await?;
+            let text = self.with_mark(state::rollback(depth), self.session.state.is_unmarked());
+            self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
             self.session.interrupted = false;
+            if self.session.state.is_unmarked() {
+                self.session.state.marked();
+            }
             let settings = self.session.settings_applied();
             self.wire().applied = settings;
         }
@@ -118,8 +122,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
-    /// Makes the driver forget what the server has forgotten.
-    async fn forget(&mut self) -> Result<(), Error> {
+    /// Makes the driver forget what the server has forgotten, or would read in another way now.
+    pub(super) async fn forget(&mut self) -> Result<(), Error> {
         let deadline = self.deadline()?;
         self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
         self.session.interrupted = false;
@@ -175,7 +179,11 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.rest();
             return Err(error.into());
         }
-        self.wire().applied = wanted;
+        let wire = self.wire();
+        let before = std::mem::replace(&mut wire.applied, wanted);
+        if DB::reads_anew(&before, &wire.applied) {
+            self.forget().await?;
+        }
         Ok(())
     }
 

@@ -3,11 +3,32 @@
 
 use crate::support::on_mysql as stage;
 
+#[path = "../concurrency.rs"]
+mod concurrency;
+#[path = "../credentials.rs"]
+mod credentials;
+#[path = "../dropped.rs"]
+mod dropped;
 #[path = "../failover/mod.rs"]
 mod failover;
+#[path = "../function.rs"]
+mod function;
+mod language;
 #[path = "../ledger.rs"]
 mod ledger;
+mod logins;
+#[path = "../model.rs"]
+mod model;
 mod oracle;
+mod plans;
+#[path = "../refusals.rs"]
+mod refusals;
+#[path = "../secrecy.rs"]
+mod secrecy;
 mod session;
 mod settings;
+#[path = "../tls.rs"]
+mod tls;
 mod transactions;
+#[path = "../upkeep.rs"]
+mod upkeep;

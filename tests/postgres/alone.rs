@@ -8,7 +8,8 @@ use super::stage::*;
 use crate::support::Recorder;
 use crate::support::aws::Aws;
 use crate::support::directory::Directory;
-use lambda_rds::{Connection, Error, Outcome, Proxy};
+use lambda_rds::error::TlsProblem;
+use lambda_rds::{Connection, Error, Outcome, Proxy, Tls};
 use std::time::Duration;
 
 async fn waits_for_replica(cluster: &Cluster) {
@@ -190,4 +191,31 @@ async fn a_new_writer_that_is_starting_is_waited_for() -> Result<(), Error> {
     assert_eq!(written(&proxy).await?, [1, 2]);
     assert_eq!(place(&proxy).await?, cluster.node(1).port());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_shuts_down_is_not_ready() {
+    let server = Server::start(ServerOptions::default()).await;
+    let _last_session = server.admin().await;
+    server.begin_shutdown();
+    // Until the signal has been handled logins succeed; afterwards none does.
+    let error = loop {
+        let proxy = proxy_to(&server).borrow_timeout(SECOND).build().unwrap();
+        match proxy.get_connection().await {
+            Ok(_) => proxy.close().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
+    assert_eq!((error.sqlstate().as_deref(), error.outcome()), (Some("57P03"), Outcome::NotExecuted));
+    assert!(error.to_string().contains("it is starting, recovering or shutting down"), "{error}");
+    assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_server_that_demands_tls_says_so() {
+    let error = proxy_to(server().await).tls(Tls::Disable).build().unwrap().get_connection().await.unwrap_err();
+    assert!(matches!(&error, Error::Tls { problem: TlsProblem::Demanded, .. }), "{error:?}");
+    assert!(error.to_string().contains("leave `Tls::Disable` (sslmode=disable) out"), "{error}");
+    assert!(!error.is_retryable());
 }

@@ -12,12 +12,13 @@ pub fn is_one() -> bool {
     std::env::var_os(MARK).is_some()
 }
 
-/// Runs the test `name` of this binary once more, in a process that sees `variables` and nothing else of our
+/// Runs the test `name` (its whole path, as `module_path!()` has it) of this binary once more, in a process that sees `variables` and nothing else of our
 /// environment, and returns what it printed. There [`is_one`] says `true`.
 ///
 /// # Panics
 /// When the test failed, or when there is none of that name.
 pub async fn run<N: AsRef<str>, V: AsRef<str>>(name: &str, variables: &[(N, V)]) -> String {
+    let name = name.strip_prefix(concat!(env!("CARGO_CRATE_NAME"), "::")).unwrap_or(name);
     let program = std::env::current_exe().expect("a test knows its binary");
     let Output { status, stdout, stderr } = Command::new(program)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])

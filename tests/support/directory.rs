@@ -12,13 +12,17 @@ use std::{
     },
 };
 
+use lambda_rds::{Postgres as Engine, Proxy, ProxyBuilder};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
-use super::http::lock;
+use super::{
+    http::lock,
+    postgres::{Postgres, PostgresOptions},
+};
 
 const SUCCESS: u8 = 0;
 const INVALID_CREDENTIALS: u8 = 49;
@@ -69,6 +73,44 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+/// A PostgreSQL that asks for IAM tokens.
+#[derive(Debug)]
+pub struct TokenServer {
+    server: Postgres,
+    directory: Directory,
+}
+
+impl TokenServer {
+    /// A server with one user, whose tokens are all good.
+    pub async fn start(user: &str) -> Self {
+        let directory = Directory::start().await;
+        let options = PostgresOptions { host_rules: vec![directory.host_rule(user)], ..PostgresOptions::default() };
+        let server = Postgres::start(options).await;
+        server.execute(&format!("create role \"{user}\" login")).await;
+        Self { server, directory }
+    }
+
+    /// The way there, without a user.
+    pub fn place(&self) -> ProxyBuilder<Engine> {
+        let place = Proxy::builder().host(self.server.host()).port(self.port());
+        place.database("app").ca_pem(self.server.ca_pem())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// Refuses every token from now on.
+    pub fn refuse(&self) {
+        self.directory.refuse();
+    }
+
+    /// All that were sent, in order.
+    pub fn tokens(&self) -> Vec<String> {
+        self.directory.passwords()
     }
 }
 

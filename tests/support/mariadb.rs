@@ -5,6 +5,7 @@ mod template;
 
 use std::{
     fmt,
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -130,6 +131,17 @@ impl MariaDb {
     pub async fn enter_as(&self, account: &str) -> MySqlConnection {
         let connected = self.admin_options().username(account).connect().await;
         connected.unwrap_or_else(|error| panic!("{self} did not let {account} in: {error}"))
+    }
+
+    /// Where whoever needs neither TLS nor a password is let in: the administrator's port.
+    pub fn side_door(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.admin_port).into()
+    }
+
+    /// An account without a password that may do what `app` may.
+    pub async fn open_account(&self, account: &str) {
+        let account = quoted(account);
+        self.execute(&format!("create user {account}@'%'; grant all on app.* to {account}@'%'")).await;
     }
 
     /// Executes one or more statements.

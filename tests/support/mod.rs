@@ -8,6 +8,8 @@ pub mod child;
 pub mod cluster;
 pub mod directory;
 pub mod fault_proxy;
+#[cfg(feature = "mysql")]
+pub mod gate;
 pub mod http;
 pub mod keeper;
 pub mod lambda;
@@ -50,11 +52,22 @@ pub async fn proxy() -> PgProxy {
     proxy_to(server().await).build().expect("a valid configuration")
 }
 
-/// A role of one test's own on the shared server, with [`APP_PASSWORD`](postgres::APP_PASSWORD). `options` are those of
-/// `create role`.
-pub async fn role(name: &str, options: &str) -> &'static Postgres {
+/// An account of one test's own on the shared server, with [`APP_PASSWORD`](postgres::APP_PASSWORD), and as many
+/// connections at the most.
+pub async fn account(name: &str, connections: Option<u16>) -> &'static Postgres {
     let server = server().await;
-    server.execute(&format!("create role \"{name}\" login password '{}' {options}", postgres::APP_PASSWORD)).await;
+    let limit = connections.map(|limit| format!("connection limit {limit}")).unwrap_or_default();
+    server.execute(&format!("create role \"{name}\" login password '{}' {limit}", postgres::APP_PASSWORD)).await;
+    server
+}
+
+/// As [`account`], on the shared MariaDB.
+#[cfg(feature = "mysql")]
+pub async fn mysql_account(name: &str, connections: Option<u16>) -> &'static MariaDb {
+    let server = mysql_server().await;
+    let (password, limit) = (postgres::APP_PASSWORD, connections.unwrap_or_default());
+    let account = format!("create user {name}@'%' identified by '{password}' require ssl");
+    server.execute(&format!("{account} with max_user_connections {limit}; grant all on app.* to {name}@'%'")).await;
     server
 }
 
@@ -75,19 +88,6 @@ pub fn mysql_proxy_to(server: &MariaDb) -> ProxyBuilder<MySql> {
 #[cfg(feature = "mysql")]
 pub async fn mysql_proxy() -> MySqlProxy {
     mysql_proxy_to(mysql_server().await).build().expect("a valid configuration")
-}
-
-/// As [`role`], an account on the shared MariaDB that may do anything in `app`. `options` are those of `create user`.
-#[cfg(feature = "mysql")]
-pub async fn mysql_account(name: &str, options: &str) -> &'static MariaDb {
-    let server = mysql_server().await;
-    let password = mariadb::APP_PASSWORD;
-    server
-        .execute(&format!(
-            "create user `{name}`@'%' identified by '{password}' {options}; grant all on app.* to `{name}`@'%'"
-        ))
-        .await;
-    server
 }
 
 /// Collects events.

@@ -1,18 +1,24 @@
 //! What the tests that both engines share call things by, on MySQL.
 
+use std::time::Duration;
+
 pub use lambda_rds::{MySql as Db, MySqlProxy as DbProxy};
 
+pub use super::gate::TokenServer;
 pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as ServerOptions};
 pub use super::mariadb_cluster::{Imitation, MariaDbCluster as Cluster, id};
-pub use super::mysql_proxy_to as proxy_to;
+pub use super::{mysql_account as account, mysql_proxy_to as proxy_to, mysql_server as server};
 
 /// A cluster that tells of its members. Aurora's tables cannot be imitated under their own names.
 pub const CLUSTERED: Imitation = Imitation::MultiAz;
 /// A cluster that tells of no addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Nothing;
 pub const ENGINE: &str = "MariaDB";
-/// As secrets call it.
+/// As secrets and URLs call it, and what they call the other one.
 pub const FAMILY: &str = "mysql";
+pub const OTHER_FAMILY: &str = "postgres";
+/// The server has the first word.
+pub const SERVER_GREETS: bool = true;
 
 pub const TABLE: &str = "create table app.ledger (n int)";
 pub const INSERT: &str = "insert into ledger values (?)";
@@ -24,11 +30,52 @@ pub const SESSION: &str = "select cast(connection_id() as signed)";
 pub const FAREWELL: Option<&str> = None;
 /// For the ledger.
 pub const LEDGER: &str = "create table app.ledger (id bigint not null)";
+/// Between two writes of one writer. A node that comes back gets all of them again, one after the other.
+pub const PAUSE: Duration = Duration::from_millis(10);
 /// For the quickstart.
 pub const ORDERS: &str = "create table app.orders (id bigint unsigned auto_increment primary key, item text not null)";
 pub const ORDERED: &str = "select item from app.orders";
 pub const QUICKSTART: &str = "quickstart_mysql";
 
+/// The columns of whoever is logged in, and of where.
+pub const USER: &str = "select trim(trailing '@%' from current_user())";
+pub const DATABASE: &str = "select database()";
+pub const ECHO: &str = "select ?";
+/// The TLS version of the session, null where there is none.
+pub const ENCRYPTION: &str =
+    "select nullif(variable_value, '') from information_schema.session_status where variable_name = 'Ssl_version'";
+/// In seconds, with the unit.
+pub const IDLE_TIMEOUT: &str = "select concat(@@wait_timeout, 's')";
+/// The server hangs up.
+pub const LAST_WORD_TO_AN_IDLE_TRANSACTION: Option<&str> = None;
+
+/// URL parameters: from the strictest to none, and the one of the roots.
+pub const TLS_MODES: [&str; 4] =
+    ["ssl-mode=VERIFY_IDENTITY", "ssl-mode=VERIFY_CA", "ssl-mode=REQUIRED", "ssl-mode=DISABLED"];
+pub const TLS_ROOTS: &str = "ssl-ca";
+
+/// SQLSTATEs.
+pub const WRONG_PASSWORD: &str = "28000";
+pub const NO_DATABASE: &str = "42000";
+pub const ACCOUNT_FULL: &str = "42000";
+pub const SERVER_FULL: &str = "08004";
+/// The smallest server, and how many of its connections are kept for the administrator.
+pub const FEW: u16 = 10;
+pub const RESERVED: u16 = 0;
+
+pub const NO_ORDERS: &str = "drop table app.orders";
+pub const NO_SUCH_TABLE: &str = "Table 'app.orders' doesn't exist";
+
+/// A statement that fails takes its transaction with it.
+pub const ERRORS_ABORT: bool = false;
+/// A setting of a session that is a number, as a text; see [`set_mark`].
+pub const MARK: &str = "cast(@@group_concat_max_len - 1000 as char)";
+/// Fails after a moment.
+pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
+pub const DOOM: &str = "21000";
+
+/// In the log: a session of `app` that ended without a word. Its connection is called aborted, of such a user.
+pub const NO_GOODBYE: &str = "user: 'app' host:";
 /// In the log: a login. Nothing tells of a socket that was only opened.
 pub const LOGIN: &str = "Connect\tapp@";
 pub const SOCKET: &str = LOGIN;
@@ -39,6 +86,65 @@ pub fn sleep(seconds: f64) -> String {
 
 pub fn logging_connections() -> ServerOptions {
     ServerOptions { settings: vec![("general_log", "1".to_owned())], ..ServerOptions::default() }
+}
+
+pub fn logging_statements() -> ServerOptions {
+    logging_connections()
+}
+
+/// The texts that the sessions of `app` have sent.
+pub fn texts(server: &Server) -> Vec<String> {
+    logged(server, " Query\t")
+}
+
+/// The prepared statements that the sessions of `app` have executed.
+pub fn executed(server: &Server) -> Vec<String> {
+    logged(server, " Execute\t")
+}
+
+/// What a login brings with it: one text.
+pub const FIRST_TEXTS: &[&str] = &["/* lambda-rds stage #"];
+
+/// A line: the time (where it is another one than before), the session, the command, the text.
+fn logged(server: &Server, command: &str) -> Vec<String> {
+    let log = server.statements();
+    let session = |line: &str, command: &str| {
+        let (before, text) = line.split_once(command)?;
+        Some((before.split_whitespace().last()?.to_owned(), text.to_owned()))
+    };
+    let login = format!(" {LOGIN}");
+    let ours: Vec<String> = log.lines().filter_map(|line| Some(session(line, &login)?.0)).collect();
+    let all = log.lines().filter_map(|line| session(line, command));
+    all.filter(|(session, _)| ours.contains(session)).map(|(_, text)| text).collect()
+}
+
+pub fn set_mark(mark: usize) -> String {
+    format!("set group_concat_max_len = {}", 1000 + mark)
+}
+
+/// One row of an expression, after a time.
+pub fn slowly(expression: &str, seconds: f64) -> String {
+    format!("select {expression} from (select sleep({seconds})) as pause")
+}
+
+/// An account may not log in any more.
+pub fn lock_out(account: &str) -> String {
+    format!("alter user {account}@'%' account lock")
+}
+
+/// How many sessions of `app` are in a transaction, and have done something in it.
+pub async fn in_transaction(server: &Server) -> i64 {
+    // What the tables of InnoDB say is up to 0.1 s old.
+    let report = server.rows("show engine innodb status").await;
+    let text: String = sqlx::Row::get_unchecked(&report[0], 2);
+    let sessions = text.split("---TRANSACTION ").filter(|one| one.contains("ACTIVE") && one.contains(" app "));
+    i64::try_from(sessions.count()).expect("sessions are few")
+}
+
+/// How many sessions of `app` are at work.
+pub async fn running(server: &Server) -> i64 {
+    let text = "select count(*) from information_schema.processlist where user = 'app' and command <> 'Sleep'";
+    sqlx::Row::get_unchecked(&server.rows(text).await[0], 0)
 }
 
 /// Cuts the sessions that are in [`sleep`].

@@ -1,18 +1,24 @@
 //! What the tests that both engines share call things by, on PostgreSQL.
 
+use std::time::Duration;
+
 pub use lambda_rds::{PgProxy as DbProxy, Postgres as Db};
 
 pub use super::cluster::{Cluster, Imitation, id};
+pub use super::directory::TokenServer;
 pub use super::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions as ServerOptions};
-pub use super::proxy_to;
+pub use super::{account, proxy_to, server};
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
 /// A cluster that tells of its members, and not of their addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Aurora;
 pub const ENGINE: &str = "PostgreSQL";
-/// As secrets call it.
+/// As secrets and URLs call it, and what they call the other one.
 pub const FAMILY: &str = "postgres";
+pub const OTHER_FAMILY: &str = "mysql";
+/// The client has the first word.
+pub const SERVER_GREETS: bool = false;
 
 pub const TABLE: &str = "create table ledger (n int); grant all on ledger to app";
 pub const INSERT: &str = "insert into ledger values ($1)";
@@ -25,12 +31,50 @@ pub const FAREWELL: Option<&str> = Some("57P01");
 /// For the ledger: a commit is acknowledged when the standby that is promoted next has it.
 pub const LEDGER: &str = "create table ledger (id bigint not null); grant all on ledger to app; \
                           alter role app set synchronous_commit = remote_apply";
+/// Between two writes of one writer.
+pub const PAUSE: Duration = Duration::from_millis(2);
 /// For the quickstart.
 pub const ORDERS: &str = "create table orders (id bigint generated always as identity primary key, item text not null); \
                           grant all on orders to app";
 pub const ORDERED: &str = "select item from orders";
 pub const QUICKSTART: &str = "quickstart";
 
+/// The columns of whoever is logged in, and of where.
+pub const USER: &str = "select current_user::text";
+pub const DATABASE: &str = "select current_database()::text";
+pub const ECHO: &str = "select $1::text";
+/// The TLS version of the session, null where there is none.
+pub const ENCRYPTION: &str = "select version from pg_stat_ssl where pid = pg_backend_pid()";
+/// In seconds, with the unit.
+pub const IDLE_TIMEOUT: &str = "select current_setting('idle_session_timeout')";
+pub const LAST_WORD_TO_AN_IDLE_TRANSACTION: Option<&str> = Some("25P03");
+
+/// URL parameters: from the strictest to none, and the one of the roots.
+pub const TLS_MODES: [&str; 4] = ["sslmode=verify-full", "sslmode=verify-ca", "sslmode=require", "sslmode=disable"];
+pub const TLS_ROOTS: &str = "sslrootcert";
+
+/// SQLSTATEs.
+pub const WRONG_PASSWORD: &str = "28P01";
+pub const NO_DATABASE: &str = "3D000";
+pub const ACCOUNT_FULL: &str = "53300";
+pub const SERVER_FULL: &str = "53300";
+/// The smallest server, and how many of its connections are kept for the administrator.
+pub const FEW: u16 = 5;
+pub const RESERVED: u16 = 3;
+
+pub const NO_ORDERS: &str = "drop table orders";
+pub const NO_SUCH_TABLE: &str = "relation \"orders\" does not exist";
+
+/// A statement that fails takes its transaction with it.
+pub const ERRORS_ABORT: bool = true;
+/// A setting of a session that is a number, as a text; see [`set_mark`].
+pub const MARK: &str = "current_setting('app.mark')";
+/// Fails after a moment.
+pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
+pub const DOOM: &str = "22012";
+
+/// In the log: a session that ended without a word.
+pub const NO_GOODBYE: &str = "unexpected EOF";
 /// In the log: a login, and a socket that was opened.
 pub const LOGIN: &str = "authorized: user=app";
 pub const SOCKET: &str = "connection received";
@@ -41,6 +85,61 @@ pub fn sleep(seconds: f64) -> String {
 
 pub fn logging_connections() -> ServerOptions {
     ServerOptions { settings: vec![("log_connections", "on".to_owned())], ..ServerOptions::default() }
+}
+
+pub fn logging_statements() -> ServerOptions {
+    let mut options = logging_connections();
+    options.settings.push(("log_statement", "all".to_owned()));
+    options
+}
+
+/// The texts that the sessions of `app` have sent.
+pub fn texts(server: &Server) -> Vec<String> {
+    logged(server, "statement: ")
+}
+
+/// The prepared statements that the sessions of `app` have executed.
+pub fn executed(server: &Server) -> Vec<String> {
+    logged(server, "execute ")
+}
+
+/// A login brings no text with it.
+pub const FIRST_TEXTS: &[&str] = &[];
+
+fn logged(server: &Server, command: &str) -> Vec<String> {
+    let log = server.log();
+    let ours = log.lines().filter(|line| line.contains("app@app"));
+    ours.filter_map(|line| Some(line.split_once(command)?.1.to_owned())).collect()
+}
+
+pub fn set_mark(mark: usize) -> String {
+    format!("set app.mark = '{mark}'")
+}
+
+/// One row of an expression, after a time.
+pub fn slowly(expression: &str, seconds: f64) -> String {
+    format!("select {expression} from pg_sleep({seconds})")
+}
+
+/// An account may not log in any more.
+pub fn lock_out(account: &str) -> String {
+    format!("alter role \"{account}\" nologin")
+}
+
+/// How many sessions of `app` are in a transaction.
+pub async fn in_transaction(server: &Server) -> i64 {
+    count(server, "xact_start is not null").await
+}
+
+/// How many sessions of `app` are at work.
+pub async fn running(server: &Server) -> i64 {
+    count(server, "state = 'active'").await
+}
+
+async fn count(server: &Server, condition: &str) -> i64 {
+    let sql = format!("select count(*) from pg_stat_activity where usename = 'app' and {condition}");
+    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
+    query.fetch_one(&mut server.admin().await).await.expect("an answer")
 }
 
 /// Cuts the sessions that are in [`sleep`].

@@ -17,8 +17,9 @@ use crate::engine::{Login, Settings};
 pub(super) const WHERE: &str = "SELECT CONCAT(@@hostname, ':', @@port)";
 
 /// What sqlx sets by itself, so that its types mean what they mean with sqlx alone: `||` concatenates, a missing storage
-/// engine is an error, times are UTC, texts are UTF-8.
-const SQL_MODE: &str = "sql_mode = (SELECT CONCAT(@@global.sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION'))";
+/// engine is an error, times are UTC, texts are UTF-8. Its login asks for spaces between a function and its parenthesis.
+const SQL_MODE: &str =
+    "sql_mode = (SELECT CONCAT(@@global.sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION,IGNORE_SPACE'))";
 const TIME_ZONE: &str = "time_zone = '+00:00'";
 const NAMES: &str = "NAMES utf8mb4";
 
@@ -30,7 +31,6 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .host(&login.host)
         .port(login.port)
         .username(&login.user)
-        .password(login.password.expose())
         .ssl_mode(match login.tls {
             Tls::VerifyFull => MySqlSslMode::VerifyIdentity,
             Tls::VerifyCa => MySqlSslMode::VerifyCa,
@@ -44,6 +44,10 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
         .no_engine_substitution(false)
         .timezone(None)
         .set_names(false);
+    if !login.password.expose().is_empty() {
+        // An empty one is proven by saying nothing; the driver would prove it like any other.
+        options = options.password(login.password.expose());
+    }
     if !login.roots.is_empty() {
         options = options.ssl_ca_from_pem(login.roots.clone());
     }

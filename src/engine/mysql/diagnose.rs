@@ -9,6 +9,10 @@ use sqlx::mysql::MySqlDatabaseError;
 use crate::engine::Diagnosis;
 use crate::error::detail::is_mysql_read_only;
 
+/// What the driver says when a server wants to see the password itself, and there is no TLS. Encrypted it would be with a key
+/// that whoever has answered sends along.
+const WANTS_RSA: &str = "RSA auth backend disabled";
+
 /// The server's refusal in an error, if it is one.
 pub(super) fn refusal(error: &Error) -> Option<&MySqlDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
@@ -28,10 +32,15 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
 
 /// What a login may be refused with, and a statement too.
 pub(super) fn of_login(error: &Error) -> Diagnosis {
+    if matches!(error, Error::Configuration(source) if source.to_string().starts_with(WANTS_RSA)) {
+        return Diagnosis::TlsDemanded;
+    }
     match refusal(error).map(MySqlDatabaseError::number) {
-        // Access denied: to the server, to the database; host not allowed; the account is locked; the password has expired.
-        Some(1045 | 1044 | 1130 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
-        Some(1049) => Diagnosis::UnknownDatabase,
+        // Access denied; the account is locked; the password has expired. A host that is not allowed (1130) is none of
+        // them: nobody was asked for a password yet.
+        Some(1045 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
+        // The login was good: no other password helps. Whoever may not use a database is not told whether there is one.
+        Some(1049 | 1044) => Diagnosis::UnknownDatabase,
         // Connections using insecure transport are prohibited.
         Some(3159) => Diagnosis::TlsDemanded,
         Some(1053) => Diagnosis::NotReady,

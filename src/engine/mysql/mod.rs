@@ -17,9 +17,10 @@ mod statement;
 mod survey;
 
 use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use once_cell::sync::OnceCell;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
@@ -41,6 +42,9 @@ thread_local! {
 
 /// `ER_SP_DOES_NOT_EXIST`, which a savepoint that is not there is called too.
 const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
+const MOST_LATE: usize = 64;
 
 /// A server's number of an error: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
@@ -77,9 +81,14 @@ impl Driver for MySql {
     }
 
     async fn dial(login: &Login) -> Result<(MySqlConnection, String), Error> {
-        let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
-        let name = connect::set_up(&mut conn, login).await?;
-        Ok((conn, name))
+        let dial = async {
+            let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
+            let name = connect::set_up(&mut conn, login).await?;
+            Ok((conn, name))
+        };
+        // The driver (sqlx 0.9.0) panics on a greeting that is too short. Nothing that it was working on is used again.
+        let dialled = AssertUnwindSafe(dial).catch_unwind().await;
+        dialled.unwrap_or_else(|_| Err(Error::Protocol("the server's login is none of MySQL's".to_owned())))
     }
 
     fn home(login: &Login) -> Settings {
@@ -123,14 +132,22 @@ impl Driver for MySql {
 
     async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
         let mut late = None;
-        // Each error ends one ping: the answers to what was sent before it, then the ping's own.
-        loop {
-            match conn.ping().await {
-                Ok(()) => return Ok(late),
+        for _ in 0..MOST_LATE {
+            // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
+            // is dropped in the middle of a row (sqlx 0.9.0).
+            let asked = fastrand::i64(0..);
+            let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked}")))).await;
+            match answer {
+                Ok(rows) => match rows.as_slice() {
+                    [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                    _ => break,
+                },
+                // Of what was sent before; the question was not sent then.
                 Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
+        Err(Error::Protocol("the driver is out of step with the server".to_owned()))
     }
 
     fn settings_of(statement: &str) -> Vec<(String, String)> {
@@ -143,6 +160,24 @@ impl Driver for MySql {
 
     fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String> {
         settings::replay(applied, wanted, home)
+    }
+
+    fn reads_anew(before: &Settings, after: &Settings) -> bool {
+        settings::reads_anew(before, after)
+    }
+
+    fn may_read_anew(cause: PinCause) -> bool {
+        matches!(
+            cause,
+            PinCause::HandedOut
+                | PinCause::UnknownStatement
+                | PinCause::SeveralStatements
+                | PinCause::Setting
+                | PinCause::Procedure
+                | PinCause::PreparedStatement
+                // `SET @x = 1, sql_mode = ANSI`
+                | PinCause::UserVariable
+        )
     }
 
     fn soil(cause: PinCause) -> Soil {

@@ -81,6 +81,24 @@ const READING_MODES: [&str; 10] = [
     "mysql40",
 ];
 
+/// Settings that no statement is read by: how long to wait, what to check, how transactions are. Any other one may be.
+const OF_EXECUTION: [&str; 14] = [
+    AUTOCOMMIT,
+    ISOLATION,
+    READ_ONLY,
+    "wait_timeout",
+    "interactive_timeout",
+    "idle_transaction_timeout",
+    "lock_wait_timeout",
+    "innodb_lock_wait_timeout",
+    "net_read_timeout",
+    "net_write_timeout",
+    "max_statement_time",
+    "max_execution_time",
+    "foreign_key_checks",
+    "unique_checks",
+];
+
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
@@ -434,6 +452,16 @@ pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> 
     (!statements.is_empty()).then(|| statements.join(";\n"))
 }
 
+/// Whether a statement that was prepared under one set of settings may be another one under the other. The server keeps
+/// what it found when it prepared: the database, the character set of literals, what `||` and quotes mean.
+pub(super) fn reads_anew(before: &Settings, after: &Settings) -> bool {
+    if std::sync::Arc::ptr_eq(before, after) {
+        return false;
+    }
+    let mut names = before.keys().chain(after.keys()).filter(|name| !OF_EXECUTION.contains(&name.as_str()));
+    names.any(|name| before.get(name) != after.get(name))
+}
+
 /// What takes a setting back to what it was at login.
 fn back(name: &str, home: &Settings) -> Option<String> {
     if let Some(statement) = home.get(name) {
@@ -498,6 +526,18 @@ mod tests {
         let own = settings(&[("database", "USE `d`")]);
         assert_eq!(replay(&settings(&[("database", "use shop")]), &none, &own).unwrap(), "USE `d`");
         assert_eq!(replay(&settings(&[("database", "use shop")]), &none, &none), None, "no statement does");
+    }
+
+    #[test]
+    fn what_is_prepared_is_read_anew_where_a_setting_that_it_is_read_by_differs() {
+        let none = settings(&[]);
+        let waits =
+            settings(&[("lock_wait_timeout", "set lock_wait_timeout = 1"), ("autocommit", "set autocommit = 0")]);
+        let elsewhere = settings(&[("database", "use shop"), ("lock_wait_timeout", "set lock_wait_timeout = 1")]);
+        assert!(!reads_anew(&none, &settings(&[])) && !reads_anew(&none, &waits) && !reads_anew(&waits, &none));
+        assert!(reads_anew(&none, &elsewhere) && reads_anew(&elsewhere, &waits));
+        assert!(reads_anew(&elsewhere, &settings(&[("database", "use stock")])));
+        assert!(reads_anew(&none, &settings(&[("x_of_a_later_version", "set x_of_a_later_version = 1")])));
     }
 
     #[test]

@@ -125,6 +125,15 @@ impl Driver for Postgres {
         settings::replay(applied, wanted)
     }
 
+    fn reads_anew(_: &Settings, _: &Settings) -> bool {
+        // The server looks at what it has prepared again where the names in it may stand for something else.
+        false
+    }
+
+    fn may_read_anew(_: PinCause) -> bool {
+        false
+    }
+
     fn soil(cause: PinCause) -> Soil {
         match cause {
             PinCause::TemporaryObject

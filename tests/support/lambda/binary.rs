@@ -9,7 +9,8 @@ use std::{
 /// The binary of example `name`, in the build that the running executable comes from.
 ///
 /// `cargo test` builds the examples before it runs anything. Where it was told not to (`--test`, `cargo bench`), a
-/// missing binary is built here, with the same profile and the default features; one that exists is taken as it is.
+/// missing binary is built here, with the same profile and the databases of the running one; one that exists is taken as it
+/// is.
 ///
 /// # Panics
 ///
@@ -45,6 +46,9 @@ fn build(name: &str, profile: &Path) {
         .args(["build", "--example", name, "--profile", profile_name])
         .arg("--target-dir")
         .arg(profile.parent().unwrap_or(profile));
+    if cfg!(feature = "mysql") {
+        command.args(["--features", "mysql"]);
+    }
     let built = command.status().is_ok_and(|status| status.success());
     assert!(built, "the example `{name}` is missing and could not be built: {command:?}");
 }

@@ -1,11 +1,17 @@
 //! Who writes and who follows whom. A replica starts from the template and gets from its primary all that happened since,
 //! by GTID: no server ever removes a part of its binary log.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use sqlx::{Row, mysql::MySqlRow};
 
-use super::{super::site::START_LIMIT, MariaDb, Template};
+use super::{MariaDb, Template};
+
+/// A node that starts anew gets everything that was ever written.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
 
 impl MariaDb {
     /// A replica of this server, with the same options, that accepts (read-only) connections and has everything that is
@@ -106,10 +112,10 @@ impl MariaDb {
 
     /// Waits until this replica has applied everything up to a position.
     pub async fn wait_until_has(&self, position: &str) {
-        let wait = format!("select master_gtid_wait('{position}', {}) as waited", START_LIMIT.as_secs());
+        let wait = format!("select master_gtid_wait('{position}', {}) as waited", CATCH_UP_LIMIT.as_secs());
         if text(&self.rows(&wait).await[0], "waited") != "0" {
             let state = self.replication().await;
-            panic!("{self} lacks {position} after {START_LIMIT:?}: {state}");
+            panic!("{self} lacks {position} after {CATCH_UP_LIMIT:?}: {state}");
         }
     }
 

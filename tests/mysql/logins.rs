@@ -1,0 +1,287 @@
+//! Logins as only MySQL's servers have them: how they ask for a password, and what they say to whom they do not let in.
+//!
+//! What MariaDB does not do is done by a door before it ([`Gate`]), with the packets of MySQL 8 and of RDS.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lambda_rds::error::{TlsProblem, Unreachable};
+use lambda_rds::{Error, Event, MySql, MySqlProxy, Outcome, Proxy, ProxyBuilder, Tls};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use crate::support::aws::Aws;
+use crate::support::gate::{Asks, Gate, Refusal};
+use crate::support::mariadb::{APP_PASSWORD, MariaDb};
+use crate::support::{Recorder, chain, mysql_account, mysql_server, ports, server};
+
+const PASSWORD: &str = "hunter2 is long enough for more than one block of a hash, which is sixty-four bytes";
+
+/// The account that a door lets in, on the shared server.
+async fn behind_the_gate(account: &str) -> &'static MariaDb {
+    let server = mysql_server().await;
+    server.open_account(account).await;
+    server
+}
+
+fn through(gate: &Gate, user: &str) -> ProxyBuilder<MySql> {
+    let place = Proxy::builder().host("localhost").port(gate.port()).database("app").user(user);
+    place.password(PASSWORD).ca_pem(gate.ca_pem())
+}
+
+/// Logs in, and asks something.
+async fn works(builder: ProxyBuilder<MySql>) -> Result<(), Error> {
+    let mut conn = builder.build()?.get_connection().await?;
+    assert_eq!(sqlx::query_scalar::<_, i64>("select ?").bind(7_i64).fetch_one(&mut conn).await?, 7);
+    Ok(())
+}
+
+async fn refusal(builder: ProxyBuilder<MySql>) -> Error {
+    let error = works(builder).await.expect_err("this login must fail");
+    assert_eq!(error.outcome(), Outcome::NotExecuted, "{error:?}");
+    assert!(!chain(&error).contains("hunter2"), "{error:?}");
+    error
+}
+
+#[tokio::test]
+async fn a_password_that_the_server_remembers_is_proven_and_not_sent() -> Result<(), Error> {
+    let server = behind_the_gate("remembered").await;
+    let gate = Gate::before(server, Asks::CachingSha2 { remembers: true }, PASSWORD).await;
+    works(through(&gate, "remembered")).await?;
+    let visitors = gate.visitors();
+    assert!(visitors[0].is_encrypted);
+    assert_eq!((visitors[0].said.len(), visitors[0].said[0].len()), (1, 32), "a proof, and nothing else");
+    let error = refusal(through(&gate, "remembered").password("wrong")).await;
+    assert!(matches!(&error, Error::Authentication { user, refused: 1, .. } if user == "remembered"), "{error:?}");
+
+    let plain = Gate::in_plain_text_before(server, Asks::CachingSha2 { remembers: true }, PASSWORD).await;
+    works(through(&plain, "remembered").tls(Tls::Disable)).await?;
+    assert_eq!(plain.visitors()[0].said.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_that_the_server_does_not_remember_is_sent_over_tls_and_not_without() -> Result<(), Error> {
+    let server = behind_the_gate("forgotten").await;
+    let gate = Gate::before(server, Asks::CachingSha2 { remembers: false }, PASSWORD).await;
+    works(through(&gate, "forgotten")).await?;
+    let visitor = gate.visitors().remove(0);
+    assert_eq!((visitor.is_encrypted, visitor.clear().as_deref()), (true, Some(PASSWORD)));
+    let error = refusal(through(&gate, "forgotten").password("wrong")).await;
+    assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
+
+    // Without TLS it would have to be encrypted with a key of whoever has answered.
+    let plain = Gate::in_plain_text_before(server, Asks::CachingSha2 { remembers: false }, PASSWORD).await;
+    let error = refusal(through(&plain, "forgotten").tls(Tls::Disable)).await;
+    assert!(matches!(&error, Error::Tls { problem: TlsProblem::Demanded, .. }), "{error:?}");
+    assert!(plain.visitors()[0].said.iter().all(|said| said.len() <= 32), "a proof, and a question for the key");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_sent_as_it_is_unless_it_is_a_token_and_encrypted() -> Result<(), Error> {
+    let server = behind_the_gate("tokened").await;
+    let gate = Gate::before(server, Asks::InClear, "").await;
+    let error = refusal(through(&gate, "tokened")).await;
+    assert!(matches!(&error, Error::Connect { .. }), "{error:?}");
+    assert!(error.to_string().contains("mysql_cleartext_plugin disabled"), "{error}");
+    let visitor = gate.visitors().remove(0);
+    assert_eq!((visitor.said.len(), visitor.said[0].len()), (1, 20), "a proof for another server");
+
+    let aws = Aws::start().await;
+    let with_token = |gate: &Gate| {
+        let place = MySqlProxy::builder().host("localhost").port(gate.port()).database("app").user("tokened");
+        place.iam().aws_config(aws.sdk_config())
+    };
+    let plain = Gate::in_plain_text_before(server, Asks::InClear, "").await;
+    for tls in [Tls::VerifyFull, Tls::VerifyCa, Tls::Require] {
+        let error = refusal(with_token(&plain).tls(tls)).await;
+        assert!(matches!(&error, Error::Tls { problem: TlsProblem::NotOffered, .. }), "{error:?}");
+    }
+    assert!(plain.visitors().is_empty(), "nobody has said who he is");
+    // Whoever is not known to be the server gets nothing either, though he offers TLS.
+    for asks in [Asks::InClear, Asks::InClearAtOnce] {
+        let stranger = Gate::before(server, asks, "").await;
+        for builder in [with_token(&stranger), through(&stranger, "tokened").ca_pem(gate.ca_pem())] {
+            let error = refusal(builder.port(stranger.port()).host("127.0.0.2")).await;
+            assert!(matches!(&error, Error::Tls { .. } | Error::Unreachable { .. }), "{error:?}");
+        }
+        let error = refusal(with_token(&stranger)).await;
+        assert!(matches!(&error, Error::Tls { problem: TlsProblem::UnknownIssuer, .. }), "{error:?}");
+        assert!(stranger.visitors().is_empty());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_without_a_password_is_let_in() -> Result<(), Error> {
+    let server = behind_the_gate("without").await;
+    let bare = || Proxy::<MySql>::builder().host(server.host()).port(server.port()).database("app").user("without");
+    works(bare().password("").ca_pem(server.ca_pem())).await?;
+    works(bare().password("").tls(Tls::Disable)).await?;
+    works(Proxy::builder().url(server.url_for("without", "", "app")).ca_pem(server.ca_pem())).await?;
+    let error = refusal(bare().password("hunter2").ca_pem(server.ca_pem())).await;
+    assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
+    let error = refusal(bare().user("app").password("").ca_pem(server.ca_pem())).await;
+    assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_may_have_what_nobody_can_type() -> Result<(), Error> {
+    let server = mysql_account("untypable", None).await;
+    for password in ["\u{1}\t\r\n\u{7f}", "🔑\u{200b}\u{feff}", "\u{e000}", &"é".repeat(200)] {
+        server.set_password("untypable", password).await;
+        let url = server.url_for("untypable", password, "app");
+        works(Proxy::builder().url(url).ca_pem(server.ca_pem())).await?;
+    }
+    Ok(())
+}
+
+/// Before the greeting: no word was said about user or password, and no other one helps.
+#[tokio::test]
+async fn a_server_that_turns_its_client_away_is_quoted() {
+    let gate = Gate::before(behind_the_gate("turned_away").await, Asks::InClear, "").await;
+    for (number, message) in [
+        (1129, "Host '10.0.0.5' is blocked because of many connection errors; unblock with 'mysqladmin flush-hosts'"),
+        (1130, "Host '10.0.0.5' is not allowed to connect to this MySQL server"),
+    ] {
+        gate.turn_away(Refusal { number, state: "", message });
+        let error = refusal(through(&gate, "turned_away")).await;
+        assert!(matches!(&error, Error::Connect { .. }), "{error:?}");
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!error.is_retryable());
+    }
+    assert!(gate.visitors().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_server_is_waited_for_before_its_greeting() -> Result<(), Error> {
+    let server = behind_the_gate("waiting").await;
+    let gate = Gate::before(server, Asks::CachingSha2 { remembers: true }, PASSWORD).await;
+    let full = Refusal { number: 1040, state: "", message: "Too many connections" };
+    gate.turn_away(full);
+    let error = refusal(through(&gate, "waiting").borrow_timeout(Duration::from_secs(1))).await;
+    assert!(matches!(&error, Error::TooManyConnections { .. }), "{error:?}");
+    assert!(error.is_retryable());
+
+    let seen = Recorder::default();
+    let waiting = through(&gate, "waiting").observer(seen.observer());
+    let (result, ()) = tokio::join!(works(waiting), async {
+        while seen.count(|event| matches!(event, Event::Refused { .. })) < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.turn_away(None);
+    });
+    result
+}
+
+/// What MySQL says after it knows who comes. Numbers, SQLSTATEs and texts are its own.
+#[tokio::test]
+async fn each_refusal_of_a_login_has_its_error() {
+    let gate = Gate::before(behind_the_gate("refused").await, Asks::InClear, "").await;
+    let aws = Aws::start().await;
+    let say = async |number, state, message| {
+        gate.refuse(Refusal { number, state, message });
+        let place = MySqlProxy::builder().host("localhost").port(gate.port()).database("app").user("refused");
+        let place = place.iam().aws_config(aws.sdk_config()).ca_pem(gate.ca_pem());
+        refusal(place.borrow_timeout(Duration::from_secs(1))).await
+    };
+    let insecure = "Connections using insecure transport are prohibited while --require_secure_transport=ON.";
+    let error = say(3159, "HY000", insecure).await;
+    assert!(matches!(&error, Error::Tls { problem: TlsProblem::Demanded, .. }), "{error:?}");
+    for (number, state) in [(1045, "28000"), (3118, "HY000"), (1862, "HY000")] {
+        let error = say(number, state, "no").await;
+        assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
+        assert_eq!(error.sqlstate().as_deref(), Some(state));
+    }
+    for (number, state) in [(1049, "42000"), (1044, "42000")] {
+        let error = say(number, state, "no").await;
+        assert!(matches!(&error, Error::UnknownDatabase { database, .. } if database == "app"), "{error:?}");
+    }
+    let resources = "User 'refused' has exceeded the 'max_user_connections' resource (current value: 1)";
+    for (number, state, message) in [(1226, "42000", resources), (1203, "42000", "no"), (1040, "08004", "no")] {
+        let error = say(number, state, message).await;
+        assert!(matches!(&error, Error::TooManyConnections { .. }), "{error:?}");
+    }
+    let error = say(1053, "08S01", "Server shutdown in progress").await;
+    assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
+    let error = say(1251, "08004", "Client does not support authentication protocol requested by server").await;
+    assert!(matches!(&error, Error::Connect { .. }), "{error:?}");
+}
+
+/// An account that must use TLS is told the same as one with a wrong password: MariaDB, and MySQL too.
+#[tokio::test]
+async fn an_account_that_must_use_tls_is_refused_without() {
+    let server = mysql_server().await;
+    let url = server.url_for("app", APP_PASSWORD, "app");
+    let error = refusal(Proxy::builder().url(url).tls(Tls::Disable)).await;
+    assert!(matches!(&error, Error::Authentication { refused: 1, .. }), "{error:?}");
+}
+
+/// Tells everybody the same, and then nothing more; or hangs up.
+async fn say(bytes: Vec<u8>, hang_up: bool) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            client.write_all(&bytes).await.unwrap();
+            if !hang_up {
+                kept.push(client);
+            }
+        }
+    });
+    port
+}
+
+fn packet(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+    [&length[..3], &[0], payload].concat()
+}
+
+#[tokio::test]
+async fn whoever_is_no_mysql_is_an_error_and_no_panic() {
+    let at = |port| {
+        let place = Proxy::<MySql>::builder().host("127.0.0.1").port(port).user("app").password(PASSWORD);
+        place.connect_timeout(Duration::from_millis(500))
+    };
+    // A PostgreSQL waits for the client, and so does a port that nobody serves.
+    let silent = ports::silent();
+    for port in [server().await.port(), silent.port()] {
+        let error = refusal(at(port)).await;
+        assert!(matches!(&error, Error::Unreachable { reason: Unreachable::Silent, .. }), "{error:?}");
+    }
+    let greeting = b"\x0a8.4.0\0\x07\0\0\0abcdefgh\0\xff\xff\xff\x02\0\xff\xdf\x15\0\0\0\0\0\0\0\0\0\0abcdefghijkl\0\
+                     caching_sha2_password\0";
+    let mut words: Vec<Vec<u8>> = vec![
+        b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+        b"220 mail.example ESMTP\r\n".to_vec(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        b"\x15\x03\x01\0\x02\x02\x46".to_vec(),
+        b"-ERR unknown command\r\n".to_vec(),
+        vec![0; 64],
+        vec![0xff; 64],
+        packet(b""),
+        packet(b"\xff"),
+        packet(b"\xff\x10\x04"),
+        packet(b"\xff\x10\x04#0800"),
+        packet(b"\x09old\0"),
+        packet(b"\0"),
+        packet(b"\xfe"),
+    ];
+    words.extend((0..greeting.len()).map(|end| packet(&greeting[..end])));
+    let answers = words.iter().flat_map(|word| [(word, false), (word, true)]).map(async |(word, hang_up)| {
+        let error = refusal(at(say(word.clone(), hang_up).await)).await;
+        let named = matches!(
+            &error,
+            Error::Unreachable { reason: Unreachable::Silent | Unreachable::HungUp, .. }
+                | Error::Connect { .. }
+                | Error::Tls { .. }
+                | Error::TooManyConnections { .. }
+        );
+        assert!(named, "{word:x?}: {error:?}");
+    });
+    join_all(answers).await;
+}
