@@ -328,6 +328,8 @@ impl<'a> Statement<'a> {
     }
 
     /// It commits the transaction that is open; where servers differ it pins instead.
+    ///
+    /// `UNLOCK TABLES` commits after `LOCK TABLES` only, which has left none of `BEGIN`'s open.
     pub(super) fn commits(&self) -> bool {
         let Token::Word(first) = self.first else { return false };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
