@@ -1,7 +1,7 @@
 //! What a text does to its session: one pass over its words, without allocating.
 //!
 //! Only what is known is plain; whatever is not understood pins. State that hides inside functions, triggers and procedures
-//! is not seen: `CALL` pins, a function called from a query does not.
+//! is not seen: `CALL` pins, a function called from a query does not, whatever it sets, draws or asks.
 
 use super::control;
 use super::ends;

@@ -48,8 +48,8 @@ const REMEMBERED: [(&str, Sequence); 4] = [
     ("error_count", Sequence::AsksPrevious),
 ];
 
-/// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB. The others are
-/// not known to.
+/// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
+/// not known to. `AGGREGATE` is a function's.
 const OBJECTS: [&str; 19] = [
     "table",
     "tables",
@@ -96,6 +96,8 @@ pub(super) struct Statement<'a> {
     prefixed: bool,
     /// `FLUSH TABLES … WITH READ LOCK`, `… FOR EXPORT`.
     locks: bool,
+    /// `CREATE TABLE … START TRANSACTION`, of MySQL: it leaves a transaction open.
+    begins: bool,
     /// Semicolons were part of it.
     body: bool,
 }
@@ -168,6 +170,7 @@ impl<'a> Statement<'a> {
             sequence: if draws { Sequence::Draws } else { Sequence::None },
             prefixed: false,
             locks: false,
+            begins: false,
             body: false,
         }
     }
@@ -248,12 +251,18 @@ impl<'a> Statement<'a> {
             }
         } else if same("diagnostics") && is(self.first, "get") {
             self.sequence = self.sequence.and(Sequence::AsksPrevious);
+        } else if same("algorithm") && is(self.first, "load") {
+            // MySQL's `ALGORITHM = BULK` commits.
+            self.pin(PinCause::UnknownStatement);
+        } else if same("transaction") && is(last, "start") && is(self.first, "create") {
+            self.begins = true;
+            self.pin(PinCause::UnknownStatement);
         } else if self.draws_by(token) {
             self.sequence = self.sequence.and(Sequence::Draws);
         }
     }
 
-    /// A word that makes a statement insert rows that does not by its first.
+    /// A word that makes a statement insert rows whose first word does not.
     fn draws_by(&self, token: Token<'_>) -> bool {
         is(self.first, "analyze") && is_among(Some(token), &["insert", "replace"])
             || is(self.first, "create") && is_among(self.object, &["table"]) && is(token, "select")
@@ -319,6 +328,8 @@ impl<'a> Statement<'a> {
     }
 
     /// It commits the transaction that is open; where servers differ it pins instead.
+    ///
+    /// `UNLOCK TABLES` commits after `LOCK TABLES` only, which has left none of `BEGIN`'s open.
     pub(super) fn commits(&self) -> bool {
         let Token::Word(first) = self.first else { return false };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
@@ -326,7 +337,8 @@ impl<'a> Statement<'a> {
         if self.is_definition() {
             // A temporary sequence commits when it is made.
             let passes = self.temporary && (among(&["drop"]) || !is_among(self.object, &["sequence"]));
-            return self.object.is_some() && !passes && !is_among(self.object, &["prepare"]);
+            let other = self.begins || is_among(self.object, &["prepare"]);
+            return self.object.is_some() && !passes && !other;
         }
         among(&["truncate", "grant", "revoke", "check", "optimize", "repair", "flush", "backup"])
             || among(&["analyze"]) && then(&["table", "tables", "local", "no_write_to_binlog"])
