@@ -292,6 +292,11 @@ pub(super) fn is_quiet(sql: &str) -> bool {
         || pins.iter().chain(&doubtful).any(|part| sql.contains(part)))
 }
 
+/// It asks what a statement that is dropped in one world only would change.
+pub(super) fn is_about_all(sql: &str) -> bool {
+    sql.contains("found_rows") || sql.contains("warning_count")
+}
+
 pub(super) fn is_question(sql: &str) -> bool {
     QUESTIONS.contains(&sql)
 }
