@@ -335,3 +335,25 @@ async fn what_the_server_remembers_of_earlier_statements_is_right_or_refused() -
     assert!(matches!(ask(&mut third, rows).await, Err(Error::SessionStateLost { .. })));
     Ok(())
 }
+
+/// What was not understood has not committed anything: the transaction is still this session's, and nobody else's.
+#[tokio::test]
+async fn a_definition_that_was_refused_unread_leaves_the_transaction_with_its_session() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    for (n, definition, commits) in
+        [(1, "create table broken (n nonsense", false), (2, "drop table no_table_of_that_name", true)]
+    {
+        run(&mut conn, "begin").await?;
+        run(&mut conn, &format!("insert into turns values ({n})")).await?;
+        assert!(run(&mut conn, definition).await.is_err());
+        for _ in 0..3 {
+            run(&mut other, &format!("insert into turns values ({n}0) on duplicate key update n = n")).await?;
+        }
+        run(&mut conn, "rollback").await?;
+        let kept = numbers(&mut other).await?;
+        assert_eq!((kept.contains(&n), kept.contains(&(n * 10))), (commits, true), "{definition}");
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{definition}");
+    }
+    Ok(())
+}
