@@ -69,6 +69,14 @@ pub(super) enum Way {
     Raw,
 }
 
+impl Way {
+    /// On bare sqlx: what is not kept is closed there in a packet of its own, and the next one waits for its
+    /// acknowledgement (sqlx 0.9.0 leaves `TCP_NODELAY` off).
+    fn alone(self) -> Self {
+        if matches!(self, Self::Unnamed) && language::PREPARES_AHEAD { Self::All } else { self }
+    }
+}
+
 /// A statement that is dropped.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lost {
@@ -232,6 +240,8 @@ struct Session<'a> {
     is_quiet: bool,
     /// Some of its statements are dropped.
     drops: bool,
+    /// Alone: how many texts it has sent.
+    texts: usize,
 }
 
 impl<'a> Session<'a> {
@@ -242,6 +252,7 @@ impl<'a> Session<'a> {
             account: Account::default(),
             is_quiet: steps.iter().all(is_quiet),
             drops: steps.iter().any(drops),
+            texts: 0,
         }
     }
 
@@ -336,6 +347,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A text that the driver has not prepared before, where the server would execute it as it was read then.
+    fn anew(&mut self, sql: &str, depth: usize) -> AssertSqlSafe<String> {
+        let AssertSqlSafe(mut text) = text(sql, self.number, depth);
+        if language::PREPARES_AHEAD {
+            self.texts += 1;
+            write!(text, " /* {} */", self.texts).unwrap();
+        }
+        AssertSqlSafe(text)
+    }
+
     /// The same on a connection of its own, with the texts that the guards stand for. `level`: how many transactions and
     /// savepoints the steps are in, those of texts included. Whether the last error has aborted the transaction that the
     /// steps run in.
@@ -351,8 +372,7 @@ impl<'a> Session<'a> {
             for step in steps {
                 match step {
                     Step::Look => {
-                        language::before(conn, language::LOOK).await;
-                        let result = run(&mut *conn, Way::All, text(language::LOOK, self.number, depth)).await;
+                        let result = run(&mut *conn, Way::All, self.anew(language::LOOK, depth)).await;
                         aborted |= result.is_err();
                         language::account(&mut self.account, language::LOOK, depth, result.is_ok());
                         self.note(seen(result));
@@ -362,8 +382,7 @@ impl<'a> Session<'a> {
                         self.note(format_args!("{sql}: {}", language::COMMITS));
                     }
                     Step::Run(way, sql) => {
-                        language::before(conn, sql).await;
-                        let result = run(&mut *conn, *way, text(sql, self.number, depth)).await;
+                        let result = run(&mut *conn, way.alone(), self.anew(sql, depth)).await;
                         aborted |= result.is_err();
                         language::account(&mut self.account, sql, depth, result.is_ok());
                         self.note(format_args!("{sql}: {}", seen(result)));

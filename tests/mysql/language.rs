@@ -341,13 +341,6 @@ pub(super) async fn is_open(conn: &mut MySqlConnection, account: Account) -> boo
     sqlx::Row::get::<String, _>(&asked, 0) == "1"
 }
 
-/// On a connection of one's own the driver would execute what the server had read in another way.
-pub(super) async fn before(conn: &mut MySqlConnection, sql: &str) {
-    if !is_question(sql) {
-        conn.clear_cached_statements().await.expect("forgets");
-    }
-}
-
 /// The code that all errors of a kind share tells less.
 pub(super) fn code(error: &(dyn DatabaseError + 'static)) -> String {
     error.downcast_ref::<MySqlDatabaseError>().number().to_string()

@@ -193,9 +193,6 @@ pub(super) async fn is_open(_: &mut PgConnection, _: Account) -> bool {
     false
 }
 
-/// What has to be done before a statement on a connection of one's own.
-pub(super) async fn before(_: &mut PgConnection, _: &str) {}
-
 pub(super) fn code(error: &(dyn DatabaseError + 'static)) -> String {
     error.code().unwrap_or_default().into_owned()
 }
