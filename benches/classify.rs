@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion};
 use lambda_rds::{inspect, inspect_mysql};
 
 /// About 200 bytes each.
-const POSTGRES: &[(&str, &str)] = &[
+const POSTGRES: Statements = &[
     (
         "select",
         "SELECT o.id, o.created_at, o.status, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id \
@@ -41,7 +41,7 @@ const POSTGRES: &[(&str, &str)] = &[
 ];
 
 /// The same, as one writes them for MySQL.
-const MYSQL: &[(&str, &str)] = &[
+const MYSQL: Statements = &[
     (
         "select",
         "SELECT o.id, o.created_at, o.status, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id \
@@ -70,11 +70,12 @@ const MYSQL: &[(&str, &str)] = &[
     ),
 ];
 
+type Statements = &'static [(&'static str, &'static str)];
 type Classify = fn(&str) -> bool;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2));
-    let known: [(&str, &[(&str, &str)], Classify); 4] = [
+    let known: [(&str, Statements, Classify); 4] = [
         ("postgres: new", POSTGRES, inspect::is_plain),
         ("postgres: known", POSTGRES, inspect::is_plain_again),
         ("mysql: new", MYSQL, inspect_mysql::is_plain),

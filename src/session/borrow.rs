@@ -91,8 +91,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {
             self.phase = Phase::InTransaction;
         }
-        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) {
-            self.mark().await?;
+        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.mark().await? {
+            // What it asks about is the mark now.
+            self.remember(intent.sequence).await?;
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -126,16 +127,25 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
-    /// may end a guard's transaction unseen.
-    pub(super) async fn mark(&mut self) -> Result<(), Error> {
+    /// may end a guard's transaction unseen. Whether it was set just now.
+    pub(super) async fn mark(&mut self) -> Result<bool, Error> {
         let state = &self.session.state;
         let Some(mark) = DB::MARK.filter(|_| state.has_guards() && !state.is_marked() && !state.is_doubtful()) else {
-            return Ok(());
+            return Ok(false);
         };
         let deadline = self.deadline()?;
         self.run_until(deadline, mark.to_owned()).await?;
         self.session.state.marked();
-        Ok(())
+        self.wire().exchanges += 1;
+        Ok(true)
+    }
+
+    /// The end of a savepoint, with a new mark where it takes the one that there was.
+    pub(super) fn with_mark(&self, end: String, takes_mark: bool) -> String {
+        match DB::MARK.filter(|_| takes_mark) {
+            Some(mark) => format!("{end}; {mark}"),
+            None => end,
+        }
     }
 
     /// Transaction control as text that the session's account follows.
@@ -244,8 +254,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(());
         }
+        let text = self.with_mark(state::rollback(depth), self.session.state.takes_mark(depth));
         self.session.state.ending(depth, false);
-        let rolled_back = self.run_until(deadline, state::rollback(depth)).await;
+        let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();
         rolled_back
     }

@@ -1,6 +1,7 @@
 //! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
 //! goes home.
 
+use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine};
@@ -82,6 +83,21 @@ impl<DB: Engine> Borrow<'_, DB> {
         reader
     }
 
+    /// The answer to a statement is there.
+    pub(super) fn answered(&mut self, answer: &DB::QueryResult) {
+        self.drew(DB::drawn(answer));
+    }
+
+    /// The server has told of a number that was drawn.
+    pub(super) fn drew(&mut self, number: Option<u64>) {
+        if let Some(number) = number
+            && let Some(lease) = &mut self.session.lease
+        {
+            let wire = lease.conn();
+            self.session.drawn.drew(Possession { wire: wire.id, hands: wire.hands }, number);
+        }
+    }
+
     /// The end of a statement, one way or the other.
     pub(super) fn concluded<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         match result {
@@ -114,11 +130,20 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn committed(&mut self, depth: usize) {
         self.session.state.committed(depth);
+        self.marked_anew();
         self.ended();
+    }
+
+    /// The savepoint that has ended took the mark with it; there is a new one.
+    fn marked_anew(&mut self) {
+        if self.session.state.is_unmarked() {
+            self.session.state.marked();
+        }
     }
 
     pub(super) fn rolled_back(&mut self, depth: usize) {
         self.session.state.rolled_back(depth);
+        self.marked_anew();
         // The server took the settings back as well.
         let settings = self.session.settings_applied();
         self.wire().applied = settings;

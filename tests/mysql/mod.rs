@@ -17,6 +17,7 @@ mod farewell;
 #[path = "../function.rs"]
 mod function;
 mod language;
+mod leaks;
 #[path = "../ledger.rs"]
 mod ledger;
 mod logins;

@@ -48,8 +48,8 @@ const REMEMBERED: [(&str, Sequence); 4] = [
     ("error_count", Sequence::AsksPrevious),
 ];
 
-/// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB. The others are
-/// not known to.
+/// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
+/// not known to. `AGGREGATE` is a function's.
 const OBJECTS: [&str; 19] = [
     "table",
     "tables",
@@ -96,6 +96,8 @@ pub(super) struct Statement<'a> {
     prefixed: bool,
     /// `FLUSH TABLES … WITH READ LOCK`, `… FOR EXPORT`.
     locks: bool,
+    /// `CREATE TABLE … START TRANSACTION`, of MySQL: it leaves a transaction open.
+    begins: bool,
     /// Semicolons were part of it.
     body: bool,
 }
@@ -145,7 +147,7 @@ impl<'a> Statement<'a> {
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
-                statement.sequence = statement.sequence.max(statement.drawn_by_block());
+                statement.sequence = statement.sequence.and(statement.drawn_by_block());
             } else if statement.third.is_none() {
                 statement.third = Some(token);
             }
@@ -168,6 +170,7 @@ impl<'a> Statement<'a> {
             sequence: if draws { Sequence::Draws } else { Sequence::None },
             prefixed: false,
             locks: false,
+            begins: false,
             body: false,
         }
     }
@@ -175,7 +178,7 @@ impl<'a> Statement<'a> {
     /// `SET STATEMENT … FOR` is read; this one begins the statement itself.
     fn followed_by(self, first: Token<'a>, end: usize) -> Self {
         let next = Self::of(self.start, end, first);
-        Self { cause: self.cause, sequence: self.sequence.max(next.sequence), prefixed: true, ..next }
+        Self { cause: self.cause, sequence: self.sequence.and(next.sequence), prefixed: true, ..next }
     }
 
     /// The next token, outside of a routine's body, and the two before it.
@@ -200,10 +203,10 @@ impl<'a> Statement<'a> {
         if same("last_insert_id") {
             // With a value it remembers that one.
             let asks = rest.clone().next() == Some(Token::Symbol(b')'));
-            self.sequence = self.sequence.max(if asks { Sequence::Asks } else { Sequence::Draws });
+            self.sequence = self.sequence.and(if asks { Sequence::Asks } else { Sequence::Draws });
         }
         if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
-            self.sequence = self.sequence.max(*sequence);
+            self.sequence = self.sequence.and(*sequence);
         }
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
@@ -217,7 +220,7 @@ impl<'a> Statement<'a> {
             return;
         }
         if let Some((_, sequence)) = REMEMBERED.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.sequence = self.sequence.max(*sequence);
+            self.sequence = self.sequence.and(*sequence);
         }
     }
 
@@ -237,23 +240,29 @@ impl<'a> Statement<'a> {
                 two if is(two, "previous") => Sequence::Asks,
                 _ => Sequence::None,
             };
-            self.sequence = self.sequence.max(drawn);
+            self.sequence = self.sequence.and(drawn);
         } else if is(self.first, "flush") {
             self.locks |= same("read") && is(last, "with") || same("export") && is(last, "for");
         } else if is(self.first, "show") {
             // `SHOW WARNINGS`, `SHOW COUNT(*) ERRORS`
             let counted = last == Token::Symbol(b')') && is_among(self.second, &["count"]);
             if (is(last, "show") || counted) && (same("warnings") || same("errors")) {
-                self.sequence = Sequence::AsksPrevious;
+                self.sequence = self.sequence.and(Sequence::AsksPrevious);
             }
         } else if same("diagnostics") && is(self.first, "get") {
-            self.sequence = Sequence::AsksPrevious;
+            self.sequence = self.sequence.and(Sequence::AsksPrevious);
+        } else if same("algorithm") && is(self.first, "load") {
+            // MySQL's `ALGORITHM = BULK` commits.
+            self.pin(PinCause::UnknownStatement);
+        } else if same("transaction") && is(last, "start") && is(self.first, "create") {
+            self.begins = true;
+            self.pin(PinCause::UnknownStatement);
         } else if self.draws_by(token) {
-            self.sequence = self.sequence.max(Sequence::Draws);
+            self.sequence = self.sequence.and(Sequence::Draws);
         }
     }
 
-    /// A word that makes a statement insert rows that does not by its first.
+    /// A word that makes a statement insert rows whose first word does not.
     fn draws_by(&self, token: Token<'_>) -> bool {
         is(self.first, "analyze") && is_among(Some(token), &["insert", "replace"])
             || is(self.first, "create") && is_among(self.object, &["table"]) && is(token, "select")
@@ -319,6 +328,8 @@ impl<'a> Statement<'a> {
     }
 
     /// It commits the transaction that is open; where servers differ it pins instead.
+    ///
+    /// `UNLOCK TABLES` commits after `LOCK TABLES` only, which has left none of `BEGIN`'s open.
     pub(super) fn commits(&self) -> bool {
         let Token::Word(first) = self.first else { return false };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
@@ -326,7 +337,8 @@ impl<'a> Statement<'a> {
         if self.is_definition() {
             // A temporary sequence commits when it is made.
             let passes = self.temporary && (among(&["drop"]) || !is_among(self.object, &["sequence"]));
-            return self.object.is_some() && !passes && !is_among(self.object, &["prepare"]);
+            let other = self.begins || is_among(self.object, &["prepare"]);
+            return self.object.is_some() && !passes && !other;
         }
         among(&["truncate", "grant", "revoke", "check", "optimize", "repair", "flush", "backup"])
             || among(&["analyze"]) && then(&["table", "tables", "local", "no_write_to_binlog"])

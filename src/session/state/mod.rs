@@ -29,8 +29,11 @@ pub(super) struct State {
     doubtful: bool,
     /// A pin's cause may have done so, and may again.
     pinned_in_doubt: bool,
-    /// A savepoint was set that shows whether the guard's transaction is still there.
-    marked: bool,
+    /// A savepoint was set that shows whether the guard's transaction is still there: how deep. It goes with the savepoint
+    /// that it lies in.
+    marked: Option<usize>,
+    /// It went with one whose end is still to be sent, or is on its way.
+    unmarked: bool,
     /// A text has ended, or may have ended, the transaction of a guard behind its back.
     ended_by_text: bool,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
@@ -205,8 +208,7 @@ impl State {
 
     /// The transaction or savepoint at `depth` is committed, and everything inside it.
     pub(super) fn committed(&mut self, depth: usize) {
-        self.levels.truncate(depth - 1);
-        self.ended();
+        self.leave(depth);
     }
 
     /// The transaction or savepoint at `depth` is rolled back, or will be before anything else happens.
@@ -216,6 +218,12 @@ impl State {
         {
             self.settings = level.settings.clone();
         }
+        self.leave(depth);
+    }
+
+    fn leave(&mut self, depth: usize) {
+        self.unmarked |= self.takes_mark(depth);
+        self.marked = self.marked.filter(|at| *at < depth);
         self.levels.truncate(depth - 1);
         self.ended();
     }
@@ -225,7 +233,7 @@ impl State {
             self.aborted = None;
         }
         if self.levels.is_empty() {
-            (self.gone, self.unsure, self.marked) = (false, None, false);
+            (self.gone, self.unsure, self.marked, self.unmarked) = (false, None, None, false);
             self.lost = self.lost && !self.pins.is_empty();
             self.doubtful = self.pinned_in_doubt;
             self.ended_by_text = false;
@@ -276,11 +284,23 @@ impl State {
 
     /// Whether a savepoint shows that the transaction is still the guard's.
     pub(super) fn is_marked(&self) -> bool {
-        self.marked
+        self.marked.is_some()
     }
 
     pub(super) fn marked(&mut self) {
-        self.marked = true;
+        (self.marked, self.unmarked) = (Some(self.depth()), false);
+    }
+
+    /// Whether the end of the savepoint at `depth` takes the mark away from a guard around it. That it can be ended shows
+    /// that the transaction is still there, and a new mark goes with it.
+    pub(super) fn takes_mark(&self, depth: usize) -> bool {
+        let around = self.levels.get(..depth - 1).unwrap_or_default();
+        self.marked.is_some_and(|at| at >= depth) && around.iter().any(|level| level.kind == Kind::Guard)
+    }
+
+    /// Whether the mark has gone with a savepoint that has ended.
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.unmarked
     }
 
     /// A transaction begins that no guard has begun.
@@ -317,7 +337,12 @@ impl State {
                 if !self.lost {
                     self.abandoned = Some(self.abandoned.map_or(depth, |abandoned| abandoned.min(depth)));
                 }
+                return;
             }
+        }
+        if self.unmarked {
+            // The new mark was sent with it.
+            self.marked();
         }
     }
 

@@ -43,6 +43,10 @@ impl State {
     pub(in crate::session) fn read(&self, control: Control<'_>) -> Reading {
         let turn = match control {
             Control::Unclear { ends } => return Reading::Unclear { ends },
+            // No savepoint's text ends a transaction.
+            Control::Savepoint(_) | Control::RollbackTo(_) | Control::Release(_) if self.doubtful => {
+                return Reading::Unclear { ends: false };
+            }
             _ if self.doubtful => return Reading::Unclear { ends: true },
             Control::Begin if self.depth() > 0 => return Reading::Nothing,
             Control::Begin => Turn::Begin,

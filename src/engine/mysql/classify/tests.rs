@@ -75,7 +75,13 @@ fn definitions_commit() {
         let class = classify(sql);
         assert_eq!((class.pins, class.control, class.commits), (None, None, true), "{sql}");
     }
-    for sql in ["create temporary table t (n int)", "drop temporary table t", "set autocommit = 1", "unlock tables"] {
+    for sql in [
+        "create temporary table t (n int)",
+        "drop temporary table t",
+        "create table t (n int) start transaction",
+        "set autocommit = 1",
+        "unlock tables",
+    ] {
         assert!(!classify(sql).commits, "{sql}");
     }
 }
@@ -120,6 +126,8 @@ fn what_leaves_something_behind_pins_and_says_why() {
         ("commit release", PinCause::RawTransaction),
         ("commit nonsense", PinCause::RawTransaction),
         ("load index into cache t", PinCause::UnknownStatement),
+        ("load data infile 'x' into table t algorithm = bulk", PinCause::UnknownStatement),
+        ("create table t (n int) start transaction", PinCause::UnknownStatement),
         ("cache index t in default", PinCause::UnknownStatement),
         ("create procedure p() begin select 1; end", PinCause::UnknownStatement),
         ("create something t", PinCause::UnknownStatement),
@@ -239,6 +247,10 @@ fn the_memory_of_the_session_is_seen() {
         ("replace into t values (1)", Sequence::Draws),
         ("load data infile 'x' into table t", Sequence::Draws),
         ("call p()", Sequence::Draws),
+        ("begin", Sequence::None),
+        ("begin not atomic select 1; end", Sequence::Draws),
+        ("create table t (id int auto_increment primary key) select 1 as n", Sequence::Draws),
+        ("create view v as select 1", Sequence::None),
         ("update t set n = n + 1", Sequence::None),
         ("update t set n = last_insert_id(n + 1)", Sequence::Draws),
         ("select nextval(s)", Sequence::Draws),
@@ -251,6 +263,8 @@ fn the_memory_of_the_session_is_seen() {
         ("select lastval(s)", Sequence::Asks),
         ("insert into t values (last_insert_id())", Sequence::Asks),
         ("select row_count()", Sequence::AsksPrevious),
+        ("select row_count(), last_insert_id()", Sequence::AsksAll),
+        ("select @@identity; show warnings", Sequence::AsksAll),
         ("select found_rows()", Sequence::AsksPrevious),
         ("show warnings limit 1", Sequence::AsksPrevious),
         ("show count(*) errors", Sequence::AsksPrevious),
