@@ -12,7 +12,7 @@ use crate::engine::{Name, Setting, Settings};
 use crate::pin::PinCause;
 
 const NAMES: &str = "names";
-const DATABASE: &str = "database";
+pub(super) const DATABASE: &str = "database";
 const SQL_MODE: &str = "sql_mode";
 const AUTOCOMMIT: &str = "autocommit";
 const ISOLATION: &str = "transaction_isolation";
