@@ -274,12 +274,15 @@ impl<DB: Engine> Connector<DB> {
         // Strict isolation asks for all of it, and a clean that is dropped half way for no less than it was.
         let soil = wire.soil;
         wire.soil = soil.max(Soil::Unknown);
-        DB::clean(&mut wire.driver, soil == Soil::Traces && !wire.forgetful).await?;
-        wire.forgetful = false;
-        if let Some(query) = &self.config.init_query {
-            DB::run(&mut wire.driver, query.clone()).await?;
+        DB::clean(&mut wire.driver, soil == Soil::Traces && !(wire.forgetful && DB::CLEANS)).await?;
+        if DB::CLEANS {
+            wire.forgetful = false;
+            if let Some(query) = &self.config.init_query {
+                DB::run(&mut wire.driver, query.clone()).await?;
+            }
+            // Otherwise they are there as before.
+            wire.applied = Settings::default();
         }
-        wire.applied = Settings::default();
         (wire.hands, wire.session) = (0, 0);
         wire.soil = Soil::None;
         Ok(())

@@ -194,6 +194,18 @@ pub enum Sequence {
     Asks,
     /// It asks about the statement before it, whatever that was.
     AsksPrevious,
+    /// It asks for both.
+    AsksAll,
+}
+
+impl Sequence {
+    /// What a text has to do with it that does both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Asks, Self::AsksPrevious) | (Self::AsksPrevious, Self::Asks) => Self::AsksAll,
+            (one, other) => one.max(other),
+        }
+    }
 }
 
 /// What a driver's error means.
@@ -279,6 +291,8 @@ pub trait Driver: sqlx::Database + Sized {
     const MARK: Option<&'static str>;
     /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
     const POOLERS_FORGET: bool;
+    /// Whether answers tell what was drawn. Otherwise whatever may draw is believed to have drawn.
+    const TELLS_DRAWN: bool;
     /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
     const PREPARES_AHEAD: bool;
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
@@ -333,6 +347,12 @@ pub trait Driver: sqlx::Database + Sized {
 
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String>;
+
+    /// The number that a statement has drawn, by its answer; not all that is told there was drawn.
+    fn drawn(answer: &Self::QueryResult) -> Option<u64>;
+
+    /// The number that was drawn last in the server's session, if engines of this kind have one for all.
+    fn last_drawn(conn: &mut Self::Connection) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// Whether a statement that was prepared under one set of settings may be another one under the other: what its names
     /// and its quotes stand for is found out when it is prepared.

@@ -91,8 +91,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {
             self.phase = Phase::InTransaction;
         }
-        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) {
-            self.mark().await?;
+        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.mark().await? {
+            // What it asks about is the mark now.
+            self.remember(intent.sequence).await?;
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -126,16 +127,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
-    /// may end a guard's transaction unseen.
-    pub(super) async fn mark(&mut self) -> Result<(), Error> {
+    /// may end a guard's transaction unseen. Whether it was set just now.
+    pub(super) async fn mark(&mut self) -> Result<bool, Error> {
         let state = &self.session.state;
         let Some(mark) = DB::MARK.filter(|_| state.has_guards() && !state.is_marked() && !state.is_doubtful()) else {
-            return Ok(());
+            return Ok(false);
         };
         let deadline = self.deadline()?;
         self.run_until(deadline, mark.to_owned()).await?;
         self.session.state.marked();
-        Ok(())
+        self.wire().exchanges += 1;
+        Ok(true)
     }
 
     /// The end of a savepoint, with a new mark where it takes the one that there was.

@@ -1,6 +1,7 @@
 //! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
 //! goes home.
 
+use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine};
@@ -80,6 +81,21 @@ impl<DB: Engine> Borrow<'_, DB> {
             failover.suspect(wire.proof, &wire.at, "it refused to write, and is a reader");
         }
         reader
+    }
+
+    /// The answer to a statement is there.
+    pub(super) fn answered(&mut self, answer: &DB::QueryResult) {
+        self.drew(DB::drawn(answer));
+    }
+
+    /// The server has told of a number that was drawn.
+    pub(super) fn drew(&mut self, number: Option<u64>) {
+        if let Some(number) = number
+            && let Some(lease) = &mut self.session.lease
+        {
+            let wire = lease.conn();
+            self.session.drawn.drew(Possession { wire: wire.id, hands: wire.hands }, number);
+        }
     }
 
     /// The end of a statement, one way or the other.

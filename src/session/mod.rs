@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Moment;
 use crate::config::PinningFilter;
-use crate::connector::Connector;
+use crate::connector::{Connector, Wire};
 use crate::engine::{Class, Control, Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::{Discard, Event};
@@ -56,8 +56,8 @@ pub struct Connection<DB: Engine> {
     /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
     /// in this session's way.
     parted: Option<Parted>,
-    /// Where this session last drew a number from a sequence: the connection, and how often it had changed hands.
-    drawn: Option<Possession>,
+    /// What this session may have drawn from sequences.
+    drawn: Drawn,
     /// This session's last statement.
     previous: Option<Exchange>,
 }
@@ -74,6 +74,49 @@ struct Exchange {
 struct Possession {
     wire: u64,
     hands: u64,
+}
+
+/// What a session knows of the numbers that it has drawn.
+#[derive(Debug, Default)]
+struct Drawn {
+    /// Every place where it may have drawn is this one.
+    only: Option<Possession>,
+    /// There are others.
+    elsewhere: bool,
+    last: Option<Draw>,
+}
+
+/// Where a session drew last.
+#[derive(Debug, Clone, Copy)]
+struct Draw {
+    at: Possession,
+    /// The number, as long as it is not known that the server's is this session's.
+    told: Option<u64>,
+}
+
+impl Drawn {
+    /// Something is sent that may draw.
+    fn may_draw(&mut self, at: Possession, tells: bool) {
+        self.elsewhere |= *self.only.get_or_insert(at) != at;
+        if !tells {
+            self.last = Some(Draw { at, told: None });
+        } else if self.last.is_some_and(|last| last.at != at) {
+            // From here on it is the wrong one, or not.
+            self.last = None;
+        }
+    }
+
+    /// The server has told of a number.
+    fn drew(&mut self, at: Possession, number: u64) {
+        if self.last.is_none_or(|last| last.told.is_some()) {
+            self.last = Some(Draw { at, told: Some(number) });
+        }
+    }
+
+    /// Whether whatever is remembered at this place is this session's: nobody else has been there, nor it elsewhere.
+    fn is_all(&self, at: Possession) -> bool {
+        at.hands <= 1 && !self.elsewhere && self.only.is_none_or(|only| only == at)
+    }
 }
 
 /// A connection that a session has left in the middle of something.
@@ -131,7 +174,7 @@ impl<DB: Engine> Connection<DB> {
             pinned_at: None,
             id,
             parted: None,
-            drawn: None,
+            drawn: Drawn::default(),
             previous: None,
         }
     }
@@ -409,7 +452,7 @@ impl<DB: Engine> Connection<DB> {
                 Some(lease) => lease,
                 None => self.pool.lease(purpose).await?,
             };
-            while self.connector().is_strict() && !DB::CLEANS && lease.conn().is_anothers(self.id) {
+            while self.is_beyond_cleaning(lease.conn()) {
                 Box::pin(lease.close(Discard::Unrecoverable)).await;
                 lease = self.pool.lease(purpose).await?;
             }
@@ -422,10 +465,18 @@ impl<DB: Engine> Connection<DB> {
             borrow.rest();
             return Err(gone);
         }
-        borrow.remember(intent.sequence)?;
+        borrow.remember(intent.sequence).await?;
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)
+    }
+
+    /// Whether a connection would have to be cleaned for this session, and no statement does that.
+    fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
+        let strict = self.connector().is_strict() && wire.is_anothers(self.id);
+        // What a reset goes back to is not what the `init_query` had set.
+        let initial = self.connector().has_init_query() && !wire.applied.is_empty();
+        !DB::CLEANS && (strict || initial && wire.applied != *self.state.settings())
     }
 
     /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.

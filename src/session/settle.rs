@@ -219,32 +219,47 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
     }
 
-    /// Refuses a question about an earlier number of a sequence where the answer could be another session's.
-    pub(super) fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
+    /// Refuses a question about what the server remembers where the answer could be another session's.
+    pub(super) async fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
         let wire = self.wire();
-        let possession = Possession { wire: wire.id, hands: wire.hands };
+        let at = Possession { wire: wire.id, hands: wire.hands };
         let exchange = Exchange { wire: wire.id, number: wire.exchanges };
-        match sequence {
-            Sequence::None => {}
-            Sequence::Draws => self.session.drawn = Some(possession),
-            Sequence::Asks if self.session.drawn == Some(possession) => {}
-            // One pair of hands: nobody has ever drawn on it, nor has this session elsewhere.
-            Sequence::Asks if possession.hands <= 1 && self.session.drawn.is_none() => {}
-            Sequence::Asks => {
-                self.rest();
-                return Err(Error::SessionStateLost {
-                    state: "the last number of a sequence (currval, lastval, LAST_INSERT_ID)",
-                });
-            }
-            Sequence::AsksPrevious if self.session.previous == Some(exchange) => {}
-            Sequence::AsksPrevious => {
-                self.rest();
-                return Err(Error::SessionStateLost {
-                    state: "what the statement before had found (ROW_COUNT, FOUND_ROWS)",
-                });
-            }
+        if sequence == Sequence::Draws {
+            self.session.drawn.may_draw(at, DB::TELLS_DRAWN);
+        }
+        let previous = matches!(sequence, Sequence::AsksPrevious | Sequence::AsksAll);
+        if previous && self.session.previous != Some(exchange) {
+            self.rest();
+            return Err(Error::SessionStateLost {
+                state: "what the statement before had found (ROW_COUNT, FOUND_ROWS)",
+            });
+        }
+        if matches!(sequence, Sequence::Asks | Sequence::AsksAll) && !self.has_drawn(at, previous).await? {
+            self.rest();
+            return Err(Error::SessionStateLost {
+                state: "the last number of a sequence (currval, lastval, LAST_INSERT_ID)",
+            });
         }
         Ok(())
+    }
+
+    /// Whether the number that was drawn last on this connection is this session's. `silent`: the server cannot be asked,
+    /// for it would forget something else.
+    async fn has_drawn(&mut self, at: Possession, silent: bool) -> Result<bool, Error> {
+        if self.session.drawn.is_all(at) {
+            return Ok(true);
+        }
+        let Some(last) = self.session.drawn.last.filter(|last| last.at == at) else { return Ok(false) };
+        let Some(told) = last.told else { return Ok(true) };
+        if silent {
+            return Ok(false);
+        }
+        let deadline = self.deadline()?;
+        let found = self.until(deadline, async |wire| DB::last_drawn(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        let same = found == told;
+        self.session.drawn.last = same.then_some(super::Draw { at, told: None });
+        Ok(same)
     }
 
     /// Makes the server look at all names again: a temporary object may stand before what others' plans mean by one.

@@ -55,12 +55,15 @@ const AUTOCOMMIT_OFF: [&str; 3] =
 const AUTOCOMMIT_ON: [&str; 2] = ["set autocommit = 1", "set long_query_time = 3, session autocommit = 'on'"];
 
 /// They ask what the server remembers of earlier statements.
-const QUESTIONS: [&str; 6] = [
+const QUESTIONS: [&str; 8] = [
     "select cast(last_insert_id() as char)",
     "select cast(@@last_insert_id as char)",
     "select cast(row_count() as char)",
     "select cast(row_count() as char); select 'counted'",
     "select cast(found_rows() as char)",
+    "select concat(last_insert_id(), ' ', row_count())",
+    // In a guard this has to be marked first.
+    "select cast(row_count() as char); set @a = 'counted'",
     "select cast(@@warning_count as char)",
 ];
 
@@ -148,7 +151,7 @@ fn remembering() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         drawn.prop_map(|sql| Step::Run(Way::Raw, sql)),
-        prop::sample::select(QUESTIONS.as_slice()).prop_map(|sql| Step::Run(Way::Raw, sql.to_owned())),
+        prop::sample::select(&QUESTIONS[..7]).prop_map(|sql| Step::Run(Way::Raw, sql.to_owned())),
     ]
 }
 
@@ -202,6 +205,7 @@ fn doubtful_statement() -> impl Strategy<Value = Step> {
             "prepare p from 'insert into app.own{s} values (''p'')'".to_owned(),
             "call app.sets()".to_owned(),
             "call app.tells()".to_owned(),
+            QUESTIONS[7].to_owned(),
             "call app.commits()".to_owned(),
             format!("set group_concat_max_len = {n}000; select 'set by {{s}}'"),
             format!("set group_concat_max_len = {n}000; select no_such_column"),

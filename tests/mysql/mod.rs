@@ -14,6 +14,7 @@ mod failover;
 #[path = "../function.rs"]
 mod function;
 mod language;
+mod leaks;
 #[path = "../ledger.rs"]
 mod ledger;
 mod logins;

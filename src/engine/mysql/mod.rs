@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, TryStreamExt};
 use once_cell::sync::OnceCell;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlQueryResult};
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
 
 #[cfg(feature = "_inner")]
@@ -73,6 +73,7 @@ impl Driver for MySql {
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
     /// RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     const POOLERS_FORGET: bool = false;
+    const TELLS_DRAWN: bool = true;
     const PREPARES_AHEAD: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
 
@@ -162,6 +163,16 @@ impl Driver for MySql {
         settings::replay(applied, wanted, home)
     }
 
+    fn drawn(answer: &MySqlQueryResult) -> Option<u64> {
+        // Of numbers that the statement brought along, the server tells as well.
+        Some(answer.last_insert_id()).filter(|number| *number > 0)
+    }
+
+    async fn last_drawn(conn: &mut MySqlConnection) -> Result<u64, Error> {
+        let asked = conn.fetch_all(sqlx::raw_sql("SELECT CAST(LAST_INSERT_ID() AS UNSIGNED)")).await?;
+        asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
+    }
+
     fn reads_anew(before: &Settings, after: &Settings) -> bool {
         settings::reads_anew(before, after)
     }
@@ -225,7 +236,8 @@ impl Driver for MySql {
             return Err(Error::Protocol(message.to_owned()));
         }
         // MySQL 5.7 and MariaDB 10.5.2 and later.
-        Self::run(conn, "UNLOCK TABLES; DO RELEASE_ALL_LOCKS()".to_owned()).await
+        // What was drawn last is nobody's, either.
+        Self::run(conn, "UNLOCK TABLES; DO RELEASE_ALL_LOCKS(), LAST_INSERT_ID(0)".to_owned()).await
     }
 
     async fn replan(_: &mut MySqlConnection) -> Result<(), Error> {

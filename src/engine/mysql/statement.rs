@@ -147,7 +147,7 @@ impl<'a> Statement<'a> {
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
-                statement.sequence = statement.sequence.max(statement.drawn_by_block());
+                statement.sequence = statement.sequence.and(statement.drawn_by_block());
             } else if statement.third.is_none() {
                 statement.third = Some(token);
             }
@@ -178,7 +178,7 @@ impl<'a> Statement<'a> {
     /// `SET STATEMENT … FOR` is read; this one begins the statement itself.
     fn followed_by(self, first: Token<'a>, end: usize) -> Self {
         let next = Self::of(self.start, end, first);
-        Self { cause: self.cause, sequence: self.sequence.max(next.sequence), prefixed: true, ..next }
+        Self { cause: self.cause, sequence: self.sequence.and(next.sequence), prefixed: true, ..next }
     }
 
     /// The next token, outside of a routine's body, and the two before it.
@@ -203,10 +203,10 @@ impl<'a> Statement<'a> {
         if same("last_insert_id") {
             // With a value it remembers that one.
             let asks = rest.clone().next() == Some(Token::Symbol(b')'));
-            self.sequence = self.sequence.max(if asks { Sequence::Asks } else { Sequence::Draws });
+            self.sequence = self.sequence.and(if asks { Sequence::Asks } else { Sequence::Draws });
         }
         if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
-            self.sequence = self.sequence.max(*sequence);
+            self.sequence = self.sequence.and(*sequence);
         }
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
@@ -220,7 +220,7 @@ impl<'a> Statement<'a> {
             return;
         }
         if let Some((_, sequence)) = REMEMBERED.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.sequence = self.sequence.max(*sequence);
+            self.sequence = self.sequence.and(*sequence);
         }
     }
 
@@ -240,17 +240,17 @@ impl<'a> Statement<'a> {
                 two if is(two, "previous") => Sequence::Asks,
                 _ => Sequence::None,
             };
-            self.sequence = self.sequence.max(drawn);
+            self.sequence = self.sequence.and(drawn);
         } else if is(self.first, "flush") {
             self.locks |= same("read") && is(last, "with") || same("export") && is(last, "for");
         } else if is(self.first, "show") {
             // `SHOW WARNINGS`, `SHOW COUNT(*) ERRORS`
             let counted = last == Token::Symbol(b')') && is_among(self.second, &["count"]);
             if (is(last, "show") || counted) && (same("warnings") || same("errors")) {
-                self.sequence = Sequence::AsksPrevious;
+                self.sequence = self.sequence.and(Sequence::AsksPrevious);
             }
         } else if same("diagnostics") && is(self.first, "get") {
-            self.sequence = Sequence::AsksPrevious;
+            self.sequence = self.sequence.and(Sequence::AsksPrevious);
         } else if same("algorithm") && is(self.first, "load") {
             // MySQL's `ALGORITHM = BULK` commits.
             self.pin(PinCause::UnknownStatement);
@@ -258,7 +258,7 @@ impl<'a> Statement<'a> {
             self.begins = true;
             self.pin(PinCause::UnknownStatement);
         } else if self.draws_by(token) {
-            self.sequence = self.sequence.max(Sequence::Draws);
+            self.sequence = self.sequence.and(Sequence::Draws);
         }
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgQueryResult};
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, SqlStr};
 
 use super::repeat::{self, Repeats};
@@ -59,6 +59,7 @@ impl Driver for Postgres {
     const TEXTS_ARE_ATOMIC: bool = true;
     const MARK: Option<&'static str> = None;
     const POOLERS_FORGET: bool = true;
+    const TELLS_DRAWN: bool = false;
     const PREPARES_AHEAD: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
 
@@ -123,6 +124,14 @@ impl Driver for Postgres {
 
     fn replay(applied: &Settings, wanted: &Settings, _: &Settings) -> Option<String> {
         settings::replay(applied, wanted)
+    }
+
+    fn drawn(_: &PgQueryResult) -> Option<u64> {
+        None
+    }
+
+    async fn last_drawn(_: &mut PgConnection) -> Result<u64, Error> {
+        Err(Error::RowNotFound)
     }
 
     fn reads_anew(_: &Settings, _: &Settings) -> bool {

@@ -263,6 +263,8 @@ fn the_memory_of_the_session_is_seen() {
         ("select lastval(s)", Sequence::Asks),
         ("insert into t values (last_insert_id())", Sequence::Asks),
         ("select row_count()", Sequence::AsksPrevious),
+        ("select row_count(), last_insert_id()", Sequence::AsksAll),
+        ("select @@identity; show warnings", Sequence::AsksAll),
         ("select found_rows()", Sequence::AsksPrevious),
         ("show warnings limit 1", Sequence::AsksPrevious),
         ("show count(*) errors", Sequence::AsksPrevious),
