@@ -33,6 +33,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             Diagnosis::NotSent => self.give_up_change(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
+            // Refused, it may have committed before, and may not: only the server knows.
+            _ if self.implicit => {
+                self.turn = None;
+                self.session.state.failed_unsure(&summary(&error));
+                self.rest();
+            }
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
             _ if self.phase == Phase::Commit => {
                 self.turn = None;

@@ -63,7 +63,7 @@ const QUESTIONS: [&str; 8] = [
     "select cast(found_rows() as char)",
     "select concat(last_insert_id(), ' ', row_count())",
     // In a guard this has to be marked first.
-    "select cast(row_count() as char); set @a = 'counted'",
+    "select cast(row_count() as char); set @counted = 1",
     "select cast(@@warning_count as char)",
 ];
 
