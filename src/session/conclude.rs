@@ -232,9 +232,17 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             self.session.state.lost();
             self.session.interrupted = false;
             self.session.lease = None;
-        } else if self.change.is_some() {
-            // Inside a transaction it may or may not have been set: from here on only the server knows.
-            self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
+        } else if let Some(change) = &self.change {
+            // Inside a transaction it may or may not have been set: from here on only the server knows. That a transaction is
+            // still there is in doubt where they may begin by themselves from here on.
+            let state = &self.session.state;
+            let begins = DB::begins_by_itself(&state.settings_after(change));
+            let cause = if begins == DB::begins_by_itself(state.settings()) {
+                PinCause::Setting
+            } else {
+                PinCause::UnknownStatement
+            };
+            self.session.pin_for(PinReason::new(cause, "a SET that was dropped half way"));
         }
     }
 }
