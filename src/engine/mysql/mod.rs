@@ -218,11 +218,7 @@ impl Driver for MySql {
 
     async fn cancel(side: &mut MySqlConnection, name: &str) -> Result<(), Error> {
         // A number is a session's on one server only, and the way may lead to another one by now.
-        let Some((session, server)) = name.split_once('@') else { return Ok(()) };
-        let row = side.fetch_one(sqlx::raw_sql(connect::WHERE)).await?;
-        if row.try_get::<String, _>(0)? != server || !session.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Ok(());
-        }
+        let Some(session) = connect::session_here(side, name).await? else { return Ok(()) };
         match Self::run(side, format!("KILL QUERY {session}")).await {
             // No such session: there is nothing to cancel.
             Err(error) if number(&error) == Some(1094) => Ok(()),
