@@ -194,7 +194,9 @@ pub enum Sequence {
     Asks,
     /// It asks about the statement before it, whatever that was.
     AsksPrevious,
-    /// It asks for both.
+    /// It asks about the statement before it that had to do with tables: warnings, and the rows that were found.
+    AsksEarlier,
+    /// It asks for several of these.
     AsksAll,
 }
 
@@ -202,7 +204,7 @@ impl Sequence {
     /// What a text has to do with it that does both.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Asks, Self::AsksPrevious) | (Self::AsksPrevious, Self::Asks) => Self::AsksAll,
+            (one, other) if one != other && one.min(other) >= Self::Asks => Self::AsksAll,
             (one, other) => one.max(other),
         }
     }

@@ -33,6 +33,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             Diagnosis::NotSent => self.give_up_change(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
+            // Refused, it may have committed before, and may not: only the server knows.
+            _ if self.implicit => {
+                self.turn = None;
+                self.session.state.failed_unsure(&summary(&error));
+                self.rest();
+            }
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
             _ if self.phase == Phase::Commit => {
                 self.turn = None;
@@ -226,9 +232,17 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             self.session.state.lost();
             self.session.interrupted = false;
             self.session.lease = None;
-        } else if self.change.is_some() {
-            // Inside a transaction it may or may not have been set: from here on only the server knows.
-            self.session.pin_for(PinReason::new(PinCause::UnknownStatement, "a SET that was dropped half way"));
+        } else if let Some(change) = &self.change {
+            // Inside a transaction it may or may not have been set: from here on only the server knows. That a transaction is
+            // still there is in doubt where they may begin by themselves from here on.
+            let state = &self.session.state;
+            let begins = DB::begins_by_itself(&state.settings_after(change));
+            let cause = if begins == DB::begins_by_itself(state.settings()) {
+                PinCause::Setting
+            } else {
+                PinCause::UnknownStatement
+            };
+            self.session.pin_for(PinReason::new(cause, "a SET that was dropped half way"));
         }
     }
 }

@@ -119,6 +119,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;
         self.session.state.found_unsure(found != Found::Nothing);
+        if found == Found::Nothing {
+            self.ended();
+        }
         Ok(())
     }
 
@@ -227,11 +230,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         if sequence == Sequence::Draws {
             self.session.drawn.may_draw(at, DB::TELLS_DRAWN);
         }
-        let previous = matches!(sequence, Sequence::AsksPrevious | Sequence::AsksAll);
-        if previous && self.session.previous != Some(exchange) {
+        // What a statement before this session's has left goes on as long as none has to do with tables.
+        let earlier = matches!(sequence, Sequence::AsksEarlier | Sequence::AsksAll);
+        let previous = earlier || sequence == Sequence::AsksPrevious;
+        if previous && self.session.previous != Some(exchange) || earlier && at.hands > 1 {
             self.rest();
             return Err(Error::SessionStateLost {
-                state: "what the statement before had found (ROW_COUNT, FOUND_ROWS)",
+                state: "what the statement before had found (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS)",
             });
         }
         if matches!(sequence, Sequence::Asks | Sequence::AsksAll) && !self.has_drawn(at, previous).await? {

@@ -63,7 +63,7 @@ const QUESTIONS: [&str; 8] = [
     "select cast(found_rows() as char)",
     "select concat(last_insert_id(), ' ', row_count())",
     // In a guard this has to be marked first.
-    "select cast(row_count() as char); set @a = 'counted'",
+    "select cast(row_count() as char); set @counted = 1",
     "select cast(@@warning_count as char)",
 ];
 
@@ -281,7 +281,8 @@ pub(super) fn spoken(sql: &str, depth: usize) -> String {
 
 /// It leaves nothing behind that the loss of its connection would take away.
 pub(super) fn is_quiet(sql: &str) -> bool {
-    let pins = ["@a", "mine", "get_lock", "release_all", "unlock", "handler", "timestamp", "switch", "prepare"];
+    let pins =
+        ["@a", "@counted", "mine", "get_lock", "release_all", "unlock", "handler", "timestamp", "switch", "prepare"];
     let doubtful = ["execute", "call", "+ 0", "savepoint", "set transaction", "begin; ", "000; select", "?"];
     let text = |known: &[&str]| known.contains(&sql);
     !(text(&CONTROL)
@@ -289,6 +290,11 @@ pub(super) fn is_quiet(sql: &str) -> bool {
         || text(&AUTOCOMMIT_OFF)
         || text(&AUTOCOMMIT_ON)
         || pins.iter().chain(&doubtful).any(|part| sql.contains(part)))
+}
+
+/// It asks what a statement that is dropped in one world only would change.
+pub(super) fn is_about_all(sql: &str) -> bool {
+    sql.contains("found_rows") || sql.contains("warning_count")
 }
 
 pub(super) fn is_question(sql: &str) -> bool {

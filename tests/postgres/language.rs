@@ -175,6 +175,10 @@ pub(super) fn is_quiet(_: &str) -> bool {
     true
 }
 
+pub(super) fn is_about_all(_: &str) -> bool {
+    false
+}
+
 pub(super) fn is_question(_: &str) -> bool {
     false
 }

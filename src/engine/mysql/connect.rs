@@ -143,8 +143,8 @@ pub(super) fn home(login: &Login) -> Settings {
     if login.read_only {
         home.insert("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
     }
-    // No statement takes a session back to having no database; this one has nobody's data.
-    let database = login.database.as_deref().unwrap_or("information_schema");
-    home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+    if let Some(database) = &login.database {
+        home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+    }
     Arc::new(home)
 }

@@ -37,15 +37,15 @@ pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
     ("setval", Sequence::Draws),
     ("lastval", Sequence::Asks),
     ("row_count", Sequence::AsksPrevious),
-    ("found_rows", Sequence::AsksPrevious),
+    ("found_rows", Sequence::AsksEarlier),
 ];
 
 /// System variables that do.
 const REMEMBERED: [(&str, Sequence); 4] = [
     ("last_insert_id", Sequence::Asks),
     ("identity", Sequence::Asks),
-    ("warning_count", Sequence::AsksPrevious),
-    ("error_count", Sequence::AsksPrevious),
+    ("warning_count", Sequence::AsksEarlier),
+    ("error_count", Sequence::AsksEarlier),
 ];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
@@ -247,10 +247,10 @@ impl<'a> Statement<'a> {
             // `SHOW WARNINGS`, `SHOW COUNT(*) ERRORS`
             let counted = last == Token::Symbol(b')') && is_among(self.second, &["count"]);
             if (is(last, "show") || counted) && (same("warnings") || same("errors")) {
-                self.sequence = self.sequence.and(Sequence::AsksPrevious);
+                self.sequence = self.sequence.and(Sequence::AsksEarlier);
             }
         } else if same("diagnostics") && is(self.first, "get") {
-            self.sequence = self.sequence.and(Sequence::AsksPrevious);
+            self.sequence = self.sequence.and(Sequence::AsksEarlier);
         } else if same("algorithm") && is(self.first, "load") {
             // MySQL's `ALGORITHM = BULK` commits.
             self.pin(PinCause::UnknownStatement);
