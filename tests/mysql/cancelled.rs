@@ -172,6 +172,11 @@ fn forgery() -> String {
     format!("select unhex('{}') as a, unhex('{}') as b", hex(&first), hex(&second))
 }
 
+/// As [`forgery`], a packet that is nothing but the head of an error. The driver does not survive that.
+fn crash() -> String {
+    "select unhex('00') as a, '' as b, unhex('ff') as c".to_owned()
+}
+
 /// The driver reads a packet in two steps. Wherever it was dropped, nothing that somebody has stored is taken for an
 /// answer.
 #[tokio::test]
@@ -199,11 +204,11 @@ async fn an_answer_of_which_a_part_was_read_is_nobody_elses() -> Result<(), Erro
     let proxy = Proxy::<MySql>::builder().url(plain).max_connections(1).build()?;
     let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
     for bytes in 1..120 {
-        for patience in [0, 45] {
+        for (stored, patience) in [(forgery(), 0), (forgery(), 45), (crash(), 0)] {
             way.hush(bytes);
-            let text = AssertSqlSafe(forgery());
-            let dropped = timeout(Duration::from_millis(5), (&mut one).fetch_all(sqlx::raw_sql(text))).await;
-            assert!(dropped.is_err());
+            let text = AssertSqlSafe(stored);
+            // The shorter one may be there in whole.
+            let _ = timeout(Duration::from_millis(5), (&mut one).fetch_all(sqlx::raw_sql(text))).await;
             // The next one finds what is late, or waits for it.
             let next = if bytes % 2 == 0 { &mut one } else { &mut other };
             let next = async {
