@@ -497,19 +497,23 @@ impl Stage {
     }
 }
 
-/// Whether a log says the same as the other, or that it was refused to say it.
+/// Whether a log says the same as the other, or that it was refused to say it. What is asked next is asked after another
+/// statement then.
 fn is_same(together: &str, alone: &str) -> bool {
     let (mut together, mut alone) = (together.lines(), alone.lines());
+    let mut refused = false;
     loop {
-        match (together.next(), alone.next()) {
+        let (one, other) = match (together.next(), alone.next()) {
             (None, None) => return true,
-            (Some(one), Some(other)) if one == other => {}
-            (Some(one), Some(other)) => match one.strip_suffix(REFUSED) {
-                Some(question) if other.starts_with(question) => {}
-                _ => return false,
-            },
+            (Some(one), Some(other)) => (one, other),
             _ => return false,
+        };
+        let question = one.split(": ").next().filter(|text| language::is_question(text));
+        let same = question.is_some_and(|question| other.starts_with(question));
+        if one != other && !(same && (refused || one.ends_with(REFUSED))) {
+            return false;
         }
+        refused = question.is_some() && (refused || one.ends_with(REFUSED));
     }
 }
 

@@ -25,8 +25,6 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) turn: Option<Turn>,
     /// The text under way may begin or end a transaction, and is not understood.
     pub(super) unclear: bool,
-    /// The statement under way commits before it is executed.
-    pub(super) implicit: bool,
     /// The text under way is several statements, and those before the one that fails are done.
     pub(super) unatomic: bool,
     /// What the statement under way takes away of the session's pins.
@@ -46,7 +44,6 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             turn: None,
             unclear: false,
             unatomic: false,
-            implicit: false,
             ends: None,
             before: Soil::None,
             done: false,
@@ -79,7 +76,6 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         let followed = !self.session.state.is_doubtful() && !matches!(intent.control, Some(Control::Unclear { .. }));
         if commits && self.session.state.depth() > 0 && followed {
-            self.implicit = true;
             self.turn_to(Turn::Commit { chain: intent.control == Some(Control::Begin) }).await?;
         } else if let Some(control) = intent.control {
             match self.session.state.read(control) {

@@ -187,15 +187,11 @@ impl<DB: Engine> Connection<DB> {
     /// # Cancel safety
     /// A dropped future leaves no open transaction behind: the connection is rolled back before anybody else gets it.
     pub async fn begin(&mut self) -> Result<Transaction<'_, DB>, Error> {
-        let depth = self.state.depth() + 1;
-        if let Err(error) = self.begin_at(depth).await {
+        let depth = match self.begin_deeper().await {
             // Lost before anything had begun: nothing was executed, and another connection may well work.
-            let again = self.state.is_free() && matches!(error, Error::ConnectionLost { .. });
-            if !again {
-                return Err(error);
-            }
-            self.begin_at(depth).await?;
-        }
+            Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await?,
+            begun => begun?,
+        };
         Ok(Transaction::new(self, depth))
     }
 
@@ -270,8 +266,11 @@ impl<DB: Engine> Connection<DB> {
         self.pool.connector().connector()
     }
 
-    async fn begin_at(&mut self, depth: usize) -> Result<(), Error> {
+    /// Begins a transaction, or a savepoint, and says how deep it is.
+    async fn begin_deeper(&mut self) -> Result<usize, Error> {
         let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
+        // NOTE: only now. What was open half way is found out by then, and what is no more.
+        let depth = borrow.session.state.depth() + 1;
         borrow.wire().open();
         let deadline = borrow.deadline()?;
         let mut text = state::begin(depth);
@@ -286,7 +285,7 @@ impl<DB: Engine> Connection<DB> {
             borrow.session.state.marked();
         }
         borrow.finish();
-        Ok(())
+        Ok(depth)
     }
 
     /// Commits the transaction or savepoint at `depth`, and everything inside it.

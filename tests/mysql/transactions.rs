@@ -371,3 +371,66 @@ async fn what_the_server_remembers_of_earlier_statements_is_right_or_refused() -
     assert!(matches!(ask(&mut third, rows).await, Err(Error::SessionStateLost { .. })));
     Ok(())
 }
+
+/// What was not understood has not committed anything: the transaction is still this session's, and nobody else's.
+#[tokio::test]
+async fn a_definition_that_was_refused_unread_leaves_the_transaction_with_its_session() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    for (n, definition, commits) in
+        [(1, "create table broken (n nonsense", false), (2, "drop table no_table_of_that_name", true)]
+    {
+        run(&mut conn, "begin").await?;
+        run(&mut conn, &format!("insert into turns values ({n})")).await?;
+        assert!(run(&mut conn, definition).await.is_err());
+        for _ in 0..3 {
+            run(&mut other, &format!("insert into turns values ({n}0) on duplicate key update n = n")).await?;
+        }
+        run(&mut conn, "rollback").await?;
+        let kept = numbers(&mut other).await?;
+        assert_eq!((kept.contains(&n), kept.contains(&(n * 10))), (commits, true), "{definition}");
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{definition}");
+    }
+    Ok(())
+}
+
+/// What became of a text that failed half way is asked for before anything begins.
+#[tokio::test]
+async fn a_guard_begins_in_the_transaction_that_a_text_left_open_and_commits_nothing_of_it() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let mut conn = proxy.get_connection().await?;
+    assert!(run(&mut conn, "begin; insert into turns values (1); select no_such_column; commit").await.is_err());
+    let mut guard = conn.begin().await?;
+    run(&mut guard, "insert into turns values (2)").await?;
+    guard.commit().await?;
+    assert_eq!(numbers(&mut conn).await?, [1, 2]);
+    run(&mut conn, "rollback").await?;
+    assert_eq!((numbers(&mut conn).await?, cause(&conn), proxy.status().leased), (vec![], None, 0));
+    // It goes on after the error, as without this crate.
+    assert!(run(&mut conn, "begin; insert into turns values (1); select no_such_column; commit").await.is_err());
+    run(&mut conn, "commit").await?;
+    assert_eq!((numbers(&mut conn).await?, cause(&conn), proxy.status().leased), (vec![1], None, 0));
+    Ok(())
+}
+
+/// As above, where the server has taken the whole transaction back by then.
+#[tokio::test]
+async fn a_guard_is_no_savepoint_in_a_transaction_that_is_not_there_any_more() -> Result<(), Error> {
+    let settings = vec![("innodb_rollback_on_timeout", "1".to_owned())];
+    let server = MariaDb::start(MariaDbOptions { settings, ..MariaDbOptions::default() }).await;
+    server.execute("create table app.turns (n int primary key)").await;
+    let proxy = mysql_proxy_to(&server).max_connections(2).build()?;
+    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut one, "set innodb_lock_wait_timeout = 1").await?;
+    let mut holds = other.begin().await?;
+    run(&mut holds, "insert into turns values (2)").await?;
+    run(&mut one, "begin").await?;
+    assert!(run(&mut one, "insert into turns values (2)").await.is_err());
+    holds.rollback().await?;
+    {
+        let mut guard = one.begin().await?;
+        run(&mut guard, "insert into turns values (3)").await?;
+    }
+    assert_eq!(numbers(&mut one).await?, [0; 0]);
+    Ok(())
+}

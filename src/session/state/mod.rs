@@ -51,6 +51,8 @@ pub(super) struct State {
     lost: bool,
     /// A rollback leaves the settings as they are.
     settings_stay: bool,
+    /// A transaction goes on after an error.
+    errors_pass: bool,
     /// What the session has set, each with the statement that sets it again.
     settings: Settings,
 }
@@ -156,7 +158,7 @@ pub(super) enum CommitPlan {
 
 impl State {
     pub(super) fn of<D: Driver>() -> Self {
-        Self { settings_stay: !D::ROLLBACK_RESETS, ..Self::default() }
+        Self { settings_stay: !D::ROLLBACK_RESETS, errors_pass: !D::ERRORS_ABORT, ..Self::default() }
     }
 
     /// 0 outside a transaction, 1 in one, more in savepoints.

@@ -120,13 +120,15 @@ impl State {
         self.half_done.is_some()
     }
 
-    /// What the server said to that: whether a transaction is open, which then is aborted.
+    /// What the server said to that: whether a transaction is open, which then is aborted where errors do that.
     pub(in crate::session) fn found_half_done(&mut self, open: bool) {
         if let Some(why) = self.half_done.take()
             && open
         {
             self.push(Kind::Text(None));
-            self.failed(&why);
+            if !self.errors_pass {
+                self.failed(&why);
+            }
         }
     }
 
