@@ -295,7 +295,7 @@ pub(super) fn is_quiet(sql: &str) -> bool {
 
 /// It asks what a statement that is dropped in one world only would change.
 pub(super) fn is_about_all(sql: &str) -> bool {
-    sql.contains("found_rows") || sql.contains("warning_count")
+    ["row_count", "found_rows", "warning_count"].iter().any(|asked| sql.contains(asked))
 }
 
 pub(super) fn is_question(sql: &str) -> bool {
