@@ -51,7 +51,6 @@
 #![cfg_attr(
     not(any(feature = "postgres", feature = "mysql")),
     allow(
-        dead_code,
         unused_imports,
         unused_macros,
         reason = "each feature builds alone, and without an engine nothing has a user"

@@ -62,6 +62,7 @@ async fn a_cold_start_fetches_one_secret_and_connects_once_and_sends_nothing_els
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert_eq!((requests[0].service, requests[0].detail.as_str()), (Service::SecretsManager, "orders AWSCURRENT"));
     assert_eq!(stage.logins(), 1);
+    assert_eq!(stage.texts_beyond_the_logins(), [""; 0]);
     let executed = executed(&stage.server);
     assert!(executed[0].contains("insert into orders"), "the first statement is the handler's: {executed:#?}");
     assert!(stage.server.log().contains("lambda-rds stage"), "{}", stage.server.log());

@@ -70,7 +70,12 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.rest();
             return Err(Error::ImplicitCommit { statement: shorten(intent.sql) });
         }
-        if commits && self.session.state.depth() > 0 && !self.session.state.is_doubtful() {
+        if commits && intent.several && DB::begins_by_itself(self.session.state.settings()) {
+            // What comes after the one that commits begins the next transaction.
+            intent.control = Some(Control::Unclear { ends: true });
+        }
+        let followed = !self.session.state.is_doubtful() && !matches!(intent.control, Some(Control::Unclear { .. }));
+        if commits && self.session.state.depth() > 0 && followed {
             self.turn_to(Turn::Commit { chain: intent.control == Some(Control::Begin) }).await?;
         } else if let Some(control) = intent.control {
             match self.session.state.read(control) {

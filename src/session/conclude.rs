@@ -33,7 +33,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             Diagnosis::NotSent => self.give_up_change(),
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
-            // A text that was to commit may not even have been understood.
+            // A text that was to commit may not even have been understood, and a definition may have committed before it was
+            // refused: only the server knows.
             _ if self.phase == Phase::Commit && !DB::ERRORS_ABORT && self.turn.is_some() => {
                 self.turn = None;
                 self.session.state.failed_unsure(&summary(&error));

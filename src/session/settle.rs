@@ -119,6 +119,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;
         self.session.state.found_unsure(found != Found::Nothing);
+        if found == Found::Nothing {
+            self.ended();
+        }
         Ok(())
     }
 

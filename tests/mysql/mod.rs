@@ -3,14 +3,17 @@
 
 use crate::support::on_mysql as stage;
 
+mod cancelled;
 #[path = "../concurrency.rs"]
 mod concurrency;
 #[path = "../credentials.rs"]
 mod credentials;
+mod driver;
 #[path = "../dropped.rs"]
 mod dropped;
 #[path = "../failover/mod.rs"]
 mod failover;
+mod farewell;
 #[path = "../function.rs"]
 mod function;
 mod language;

@@ -123,17 +123,18 @@ async fn what_cannot_be_followed_pins() -> Result<(), Error> {
     Ok(())
 }
 
-/// No statement takes a session back to having no database. It must not be left in another one's.
+/// No statement takes a session back to having no database: it keeps its connection.
 #[tokio::test]
-async fn a_database_is_left_with_its_session() -> Result<(), Error> {
+async fn a_database_stays_with_a_session_that_had_none() -> Result<(), Error> {
     let server = mysql_server().await;
     let url = server.url_for("app", APP_PASSWORD, "");
-    let proxy = Proxy::<MySql>::builder().url(url).ca_pem(server.ca_pem()).max_connections(1).build().unwrap();
+    let proxy = Proxy::<MySql>::builder().url(url).ca_pem(server.ca_pem()).max_connections(2).build().unwrap();
     let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
-    assert_eq!(look(&mut own).await?["database()"], "");
     run(&mut own, "use app").await?;
-    assert_eq!(look(&mut other).await?["database()"], "information_schema");
     assert_eq!(look(&mut own).await?["database()"], "app");
-    assert_eq!(own.pin_reason().map(PinReason::cause), None);
+    assert_eq!(own.pin_reason().map(PinReason::cause), Some(PinCause::Setting));
+    assert_eq!(look(&mut other).await?["database()"], "");
+    drop(own);
+    assert_eq!(look(&mut proxy.get_connection().await?).await?["database()"], "");
     Ok(())
 }

@@ -209,6 +209,42 @@ async fn a_definition_is_refused_in_a_guard_and_commits_a_text() -> Result<(), E
     Ok(())
 }
 
+/// Some are refused before they have committed, and some after that.
+#[tokio::test]
+async fn a_definition_that_is_refused_leaves_the_transaction_that_the_server_left() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    for (definition, kept) in [("create tabel nonsense", false), ("create table turns (n int)", true)] {
+        let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut conn, "delete from turns").await?;
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into turns values (1)").await?;
+        assert!(run(&mut conn, definition).await.is_err());
+        // Nobody else is in it, whichever connection they get.
+        for n in 10..13 {
+            run(&mut other, &format!("insert into turns values ({n})")).await?;
+        }
+        run(&mut conn, "insert into turns values (2)").await?;
+        run(&mut conn, "rollback").await?;
+        let rows = numbers(&mut other).await?;
+        assert_eq!(rows, if kept { vec![1, 2, 10, 11, 12] } else { vec![10, 11, 12] }, "{definition}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_autocommit_a_text_that_commits_and_goes_on_is_followed() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let (mut conn, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut conn, "set autocommit = 0").await?;
+    run(&mut conn, "create table if not exists further (n int); insert into turns values (1)").await?;
+    for n in 10..13 {
+        run(&mut other, &format!("insert into turns values ({n})")).await?;
+    }
+    run(&mut conn, "rollback").await?;
+    assert_eq!(numbers(&mut other).await?, [10, 11, 12]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_autocommit_a_transaction_begins_by_itself_and_holds_its_connection() -> Result<(), Error> {
     let (_server, proxy) = stage().await;

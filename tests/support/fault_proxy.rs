@@ -56,8 +56,9 @@ struct Door {
 #[derive(Clone, Copy, Debug)]
 struct Controls {
     moving: bool,
-    /// Whether clients hear what the server says.
-    audible: bool,
+    /// How many bytes of what the server says each client hears, counted from the verb of this number.
+    audible: usize,
+    hushes: u64,
     delay: Duration,
     upstream: SocketAddr,
     /// How many times all connections of that moment were ended. One born before the last time has to go.
@@ -84,7 +85,8 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr) -> Self {
         let controls = Controls {
             moving: true,
-            audible: true,
+            audible: usize::MAX,
+            hushes: 0,
             delay: Duration::ZERO,
             upstream,
             endings: 0,
@@ -123,7 +125,7 @@ impl FaultProxy {
         self.open_door();
         self.controls.send_modify(|controls| {
             controls.moving = true;
-            controls.audible = true;
+            controls.audible = usize::MAX;
             controls.delay = Duration::ZERO;
         });
     }
@@ -135,7 +137,15 @@ impl FaultProxy {
 
     /// Passes on what clients say and holds back every answer.
     pub fn mute(&self) {
-        self.controls.send_modify(|controls| controls.audible = false);
+        self.hush(0);
+    }
+
+    /// Passes on what clients say, and to each of them so many more bytes of the answers.
+    pub fn hush(&self, after: usize) {
+        self.controls.send_modify(|controls| {
+            controls.audible = after;
+            controls.hushes += 1;
+        });
     }
 
     /// Moves nothing any more on the connections there are, without a word, as a NAT that has forgotten them; new ones
@@ -339,6 +349,7 @@ async fn pump(
     counter: Option<&AtomicU64>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
+    let mut heard = Heard::default();
     loop {
         until_moving(&mut controls).await?;
         let length = from.read(&mut buffer).await?;
@@ -347,17 +358,42 @@ async fn pump(
         }
         // Asked again: the fault may have come while we waited for these bytes.
         let delay = until_moving(&mut controls).await?.delay;
-        if counter.is_none() {
-            controls.wait_for(|now| now.audible).await.map_err(io::Error::other)?;
-        }
         if !delay.is_zero() {
             sleep(delay).await;
             until_moving(&mut controls).await?;
         }
+        let mut rest = &buffer[..length];
+        while counter.is_none() && !rest.is_empty() {
+            let now = *controls.wait_for(|now| heard.left(now) > 0).await.map_err(io::Error::other)?;
+            let (audible, held) = rest.split_at(heard.left(&now).min(rest.len()));
+            heard.add(audible.len(), &now);
+            to.write_all(audible).await?;
+            rest = held;
+        }
         if length == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&buffer[..length]).await?;
+        to.write_all(rest).await?;
+    }
+}
+
+/// How much of its ration a client has heard.
+#[derive(Debug, Default)]
+struct Heard {
+    hush: u64,
+    bytes: usize,
+}
+
+impl Heard {
+    fn left(&self, now: &Controls) -> usize {
+        if now.hushes == self.hush { now.audible.saturating_sub(self.bytes) } else { now.audible }
+    }
+
+    fn add(&mut self, bytes: usize, now: &Controls) {
+        if now.hushes != self.hush {
+            *self = Self { hush: now.hushes, bytes: 0 };
+        }
+        self.bytes += bytes;
     }
 }
 

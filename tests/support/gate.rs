@@ -14,8 +14,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -86,6 +87,7 @@ struct State {
     tls: Option<TlsAcceptor>,
     refused: Mutex<Option<Refusal>>,
     turned_away: Mutex<Option<Refusal>>,
+    thrown_out: watch::Sender<Option<Refusal>>,
     visitors: Mutex<Vec<Visitor>>,
 }
 
@@ -111,6 +113,7 @@ impl Gate {
             tls: tls.then(|| acceptor(&authority)),
             refused: Mutex::default(),
             turned_away: Mutex::default(),
+            thrown_out: watch::Sender::default(),
             visitors: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
@@ -134,6 +137,11 @@ impl Gate {
     /// Answers every connect with this, until told `None`.
     pub fn turn_away(&self, refusal: impl Into<Option<Refusal>>) {
         *lock(&self.state.turned_away) = refusal.into();
+    }
+
+    /// Says this to everybody who is inside, though nobody has asked, and hangs up.
+    pub fn throw_out(&self, refusal: Refusal) {
+        self.state.thrown_out.send_replace(Some(refusal));
     }
 
     /// In order of arrival.
@@ -254,6 +262,16 @@ async fn let_in<C: AsyncRead + AsyncWrite + Unpin>(
     server.send(1, &login.without_password()).await?;
     let (_, answer) = server.receive().await?;
     client.send(number + 1, &answer).await?;
-    tokio::io::copy_bidirectional(&mut client.into_inner(), &mut server.into_inner()).await?;
-    Ok(())
+    let mut farewell = state.thrown_out.subscribe();
+    let (mut client, mut server) = (client.into_inner(), server.into_inner());
+    tokio::select! {
+        copied = tokio::io::copy_bidirectional(&mut client, &mut server) => copied.map(drop),
+        _ = farewell.changed() => {
+            let last_word = *farewell.borrow();
+            if let Some(last_word) = last_word {
+                Packets::new(&mut client).send(0, &packet::refusal(last_word)).await?;
+            }
+            client.shutdown().await
+        }
+    }
 }

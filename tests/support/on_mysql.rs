@@ -66,8 +66,6 @@ pub const RESERVED: u16 = 0;
 pub const NO_ORDERS: &str = "drop table app.orders";
 pub const NO_SUCH_TABLE: &str = "Table 'app.orders' doesn't exist";
 
-/// A statement that fails takes its transaction with it.
-pub const ERRORS_ABORT: bool = false;
 /// A setting of a session that is a number, as a text; see [`set_mark`].
 pub const MARK: &str = "cast(@@group_concat_max_len - 1000 as char)";
 /// Fails after a moment.

@@ -65,8 +65,6 @@ pub const RESERVED: u16 = 3;
 pub const NO_ORDERS: &str = "drop table orders";
 pub const NO_SUCH_TABLE: &str = "relation \"orders\" does not exist";
 
-/// A statement that fails takes its transaction with it.
-pub const ERRORS_ABORT: bool = true;
 /// A setting of a session that is a number, as a text; see [`set_mark`].
 pub const MARK: &str = "current_setting('app.mark')";
 /// Fails after a moment.

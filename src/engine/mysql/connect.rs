@@ -13,8 +13,10 @@ use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
 use crate::config::Tls;
 use crate::engine::{Login, Settings};
 
-/// Which server it is, among all that an address may lead to.
-pub(super) const WHERE: &str = "SELECT CONCAT(@@hostname, ':', @@port)";
+/// Which server it is, among all that an address may lead to, and since when: it numbers its sessions from one again when
+/// it was started anew.
+const WHERE: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'; \
+    SELECT CONCAT(@@hostname, ':', @@port), CAST(UNIX_TIMESTAMP() AS SIGNED)";
 
 /// What sqlx sets by itself, so that its types mean what they mean with sqlx alone: `||` concatenates, a missing storage
 /// engine is an error, times are UTC, texts are UTF-8. Its login asks for spaces between a function and its parenthesis.
@@ -72,6 +74,20 @@ pub(super) async fn set_up(conn: &mut MySqlConnection, login: &Login) -> Result<
     Ok(name)
 }
 
+/// The number of the session of this name, where this connection's server is the one that gave it.
+pub(super) async fn session_here(side: &mut MySqlConnection, name: &str) -> Result<Option<u64>, Error> {
+    let rows = side.fetch_all(sqlx::raw_sql(WHERE)).await?;
+    let [uptime, place] = &rows[..] else { return Err(Error::RowNotFound) };
+    let uptime: i64 =
+        uptime.try_get_unchecked::<String, _>(1)?.parse().map_err(|_| Error::Decode("no uptime".into()))?;
+    let started = place.try_get::<i64, _>(1)? - uptime;
+    let mut parts = name.splitn(3, '@');
+    let (session, server, login) = (parts.next(), parts.next(), parts.next());
+    let is_here = server == Some(place.try_get(0)?)
+        && login.and_then(|login| login.parse().ok()).is_some_and(|login: i64| started <= login);
+    Ok(session.filter(|_| is_here).and_then(|session| session.parse().ok()))
+}
+
 fn first_text(login: &Login) -> String {
     // Whoever reads the server's log sees who it is: the driver sends no attributes with the login.
     let application: String = login
@@ -93,7 +109,7 @@ fn first_text(login: &Login) -> String {
     }
     // Behind a pooler nothing is asked that would be another session's in the next moment.
     if login.orphans.is_some() {
-        text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port)");
+        text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP())");
     }
     text
 }
@@ -127,8 +143,8 @@ pub(super) fn home(login: &Login) -> Settings {
     if login.read_only {
         home.insert("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
     }
-    // No statement takes a session back to having no database; this one has nobody's data.
-    let database = login.database.as_deref().unwrap_or("information_schema");
-    home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+    if let Some(database) = &login.database {
+        home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+    }
     Arc::new(home)
 }

@@ -61,6 +61,33 @@ fn found(result: Result<(), Error>) -> Result<Found, Error> {
     }
 }
 
+/// The driver (sqlx 0.9.0) panics on a packet that is shorter than it should be. Nothing that it was working on is used
+/// again.
+async fn without_panic<T>(exchange: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let answer = AssertUnwindSafe(exchange).catch_unwind().await;
+    answer.unwrap_or_else(|_| Err(Error::Protocol("what was read is none of MySQL's packets".to_owned())))
+}
+
+async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
+    let mut late = None;
+    for _ in 0..MOST_LATE {
+        // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
+        // is dropped in the middle of a row (sqlx 0.9.0).
+        let asked = fastrand::i64(0..);
+        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked}")))).await;
+        match answer {
+            Ok(rows) => match rows.as_slice() {
+                [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                _ => break,
+            },
+            // Of what was sent before; the question was not sent then.
+            Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Protocol("the driver is out of step with the server".to_owned()))
+}
+
 impl Driver for MySql {
     const FAMILY: &'static str = "mysql";
     const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
@@ -87,9 +114,7 @@ impl Driver for MySql {
             let name = connect::set_up(&mut conn, login).await?;
             Ok((conn, name))
         };
-        // The driver (sqlx 0.9.0) panics on a greeting that is too short. Nothing that it was working on is used again.
-        let dialled = AssertUnwindSafe(dial).catch_unwind().await;
-        dialled.unwrap_or_else(|_| Err(Error::Protocol("the server's login is none of MySQL's".to_owned())))
+        without_panic(dial).await
     }
 
     fn home(login: &Login) -> Settings {
@@ -132,23 +157,8 @@ impl Driver for MySql {
     }
 
     async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
-        let mut late = None;
-        for _ in 0..MOST_LATE {
-            // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
-            // is dropped in the middle of a row (sqlx 0.9.0).
-            let asked = fastrand::i64(0..);
-            let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked}")))).await;
-            match answer {
-                Ok(rows) => match rows.as_slice() {
-                    [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
-                    _ => break,
-                },
-                // Of what was sent before; the question was not sent then.
-                Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Protocol("the driver is out of step with the server".to_owned()))
+        // What it reads where it has lost its place is whatever somebody has stored.
+        without_panic(drain(conn)).await
     }
 
     fn settings_of(statement: &str) -> Vec<(String, String)> {
@@ -218,11 +228,7 @@ impl Driver for MySql {
 
     async fn cancel(side: &mut MySqlConnection, name: &str) -> Result<(), Error> {
         // A number is a session's on one server only, and the way may lead to another one by now.
-        let Some((session, server)) = name.split_once('@') else { return Ok(()) };
-        let row = side.fetch_one(sqlx::raw_sql(connect::WHERE)).await?;
-        if row.try_get::<String, _>(0)? != server || !session.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Ok(());
-        }
+        let Some(session) = connect::session_here(side, name).await? else { return Ok(()) };
         match Self::run(side, format!("KILL QUERY {session}")).await {
             // No such session: there is nothing to cancel.
             Err(error) if number(&error) == Some(1094) => Ok(()),
