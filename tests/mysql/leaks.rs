@@ -158,3 +158,44 @@ async fn whatever_is_dropped_while_another_dropped_statement_is_settled_shifts_n
     }
     Ok(())
 }
+
+/// The driver has read a packet's head when it is dropped in the middle of a row (sqlx 0.9.0): what it reads next is the
+/// row's content, which here looks like the end of this answer, and like the answers to many statements to come.
+#[tokio::test]
+async fn a_row_that_was_dropped_half_read_is_not_taken_for_answers() -> Result<(), Error> {
+    let server = mysql_server().await;
+    server.execute("create table if not exists app.believed (n int)").await;
+    let proxy = mysql_proxy_to(server).max_connections(1).build()?;
+    // A column of seven bytes: with its length before it, the head of a packet of seven bytes, which is the end of the rows.
+    let end = "x'000002fe000002'";
+    // What is left of the length of the second column, and a packet that fills it: fine. Then many more.
+    let fine = "0700000100000002000000";
+    let sql = format!(
+        "select cast({end} as binary), concat(x'000001', repeat(x'00', 45), repeat(x'{fine}', 270000)) from dual"
+    );
+    let mut cut = 0;
+    for polls in 1..40 {
+        let mut one = proxy.get_connection().await?;
+        let mut other = proxy.get_connection().await?;
+        {
+            let mut rows = Box::pin(sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut one));
+            for _ in 0..polls {
+                if futures_util::poll!(&mut rows).is_ready() {
+                    break;
+                }
+                cut += 1;
+                tokio::time::sleep(Duration::from_micros(50)).await;
+            }
+        }
+        for session in [&mut one, &mut other] {
+            let done = sqlx::raw_sql("insert into believed values (1)").execute(&mut *session).await;
+            let done = done.map(|done| done.rows_affected()).map_err(Error::from);
+            assert!(matches!(done, Ok(1)), "{polls} polls: {done:?}");
+            assert_eq!(ask(session, "41 + 1").await?, "42", "{polls} polls");
+        }
+    }
+    assert!(cut > 0);
+    let rows = server.rows("select cast(count(*) as char) from app.believed").await;
+    assert_eq!(sqlx::Row::get::<String, _>(&rows[0], 0), "78");
+    Ok(())
+}
