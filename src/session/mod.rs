@@ -269,6 +269,7 @@ impl<DB: Engine> Connection<DB> {
     /// Begins a transaction, or a savepoint, and says how deep it is.
     async fn begin_deeper(&mut self) -> Result<usize, Error> {
         let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
+        borrow.settle_doubt().await?;
         // NOTE: only now. What was open half way is found out by then, and what is no more.
         let depth = borrow.session.state.depth() + 1;
         borrow.wire().open();

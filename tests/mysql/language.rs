@@ -212,6 +212,7 @@ fn doubtful_statement() -> impl Strategy<Value = Step> {
             format!("set group_concat_max_len = {n}000 + 0"),
             "set transaction isolation level serializable".to_owned(),
             format!("begin; insert into app.notes{{s}} values (1{n}); commit"),
+            format!("begin; insert into app.notes{{s}} values (1{n}); select no_such_column; commit"),
             "savepoint a".to_owned(),
             "rollback to savepoint a".to_owned(),
             "release savepoint a".to_owned(),
@@ -247,9 +248,10 @@ pub(super) fn kinds() -> Vec<Kind> {
     // Leaves its transaction open.
     let half = "begin; insert into app.notes{s} values (17); select no_such_column; commit";
     let half = Just(Step::Run(Way::Raw, half.to_owned()));
+    let control = prop::sample::select(CONTROL.as_slice()).prop_map(|sql| Step::Run(Way::Raw, sql.to_owned()));
     let (transactions, doubtful) = (
         prop_oneof![6 => shared_statement(), 4 => transactions(), 3 => pinning_statement()],
-        prop_oneof![5 => shared_statement(), 3 => pinning_statement(), 3 => doubtful_statement()],
+        prop_oneof![5 => shared_statement(), 3 => pinning_statement(), 3 => doubtful_statement(), 2 => control],
     );
     vec![
         Kind {

@@ -434,3 +434,34 @@ async fn a_guard_is_no_savepoint_in_a_transaction_that_is_not_there_any_more() -
     assert_eq!(numbers(&mut one).await?, [0; 0]);
     Ok(())
 }
+
+/// In doubt the session's account of texts is not followed any more; the server knows better.
+#[tokio::test]
+async fn in_doubt_a_guard_neither_commits_what_a_text_has_begun_nor_stands_in_nothing() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    for (texts, rows) in [
+        (["begin", "prepare p from 'do 0'", "rollback"], vec![1]),
+        (["begin", "prepare p from 'do 0'", "commit"], vec![1]),
+        (["prepare p from 'do 0'", "begin", "insert into turns values (2)"], vec![]),
+        (["begin", "prepare p from 'do 0'", "insert into turns values (2)"], vec![]),
+    ] {
+        for end in ["drop", "rollback", "commit"] {
+            let mut conn = proxy.get_connection().await?;
+            for text in texts {
+                run(&mut conn, text).await?;
+            }
+            let mut guard = conn.begin().await?;
+            run(&mut guard, "insert into turns values (1)").await?;
+            match end {
+                "drop" => drop(guard),
+                "rollback" => guard.rollback().await?,
+                _ => guard.commit().await?,
+            }
+            run(&mut conn, "rollback").await?;
+            let kept = if end == "commit" { rows.clone() } else { vec![] };
+            assert_eq!(numbers(&mut conn).await?, kept, "{texts:?} {end}");
+            run(&mut conn, "delete from turns").await?;
+        }
+    }
+    Ok(())
+}

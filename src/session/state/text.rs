@@ -132,6 +132,15 @@ impl State {
         }
     }
 
+    /// Whether a transaction of texts is open, as the server says.
+    pub(in crate::session) fn found_in_doubt(&mut self, open: bool) {
+        if open && self.depth() == 0 {
+            self.push(Kind::Text(None));
+        } else if !open && self.depth() > 0 {
+            self.rolled_back(1);
+        }
+    }
+
     /// Nothing but the end of the transaction makes good what happened.
     pub(in crate::session) fn aborted_beyond_repair(&mut self, why: &str) {
         self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
