@@ -34,5 +34,6 @@ mod settings;
 #[path = "../tls.rs"]
 mod tls;
 mod transactions;
+mod truth_table;
 #[path = "../upkeep.rs"]
 mod upkeep;
