@@ -31,6 +31,7 @@ use sqlx::{AssertSqlSafe, Database, Either, Executor, Row};
 use super::language;
 use super::stage::{Db, DbProxy, Server};
 
+const PROGRAMS: u32 = 200;
 const CONNECTIONS: usize = 2;
 pub(super) const MOST_SESSIONS: usize = 8;
 
@@ -545,7 +546,7 @@ fn sessions_that_share_connections_see_what_they_would_see_alone() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let stage = std::cell::RefCell::new(runtime.block_on(Stage::set()));
     let config = Config {
-        cases: variable("MODEL_PROGRAMS").unwrap_or(super::stage::PROGRAMS),
+        cases: variable("MODEL_PROGRAMS").unwrap_or(PROGRAMS),
         rng_seed: RngSeed::Fixed(variable("MODEL_SEED").unwrap_or_default().into()),
         failure_persistence: None,
         ..Config::default()

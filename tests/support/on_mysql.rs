@@ -158,6 +158,3 @@ pub async fn terminate_sleepers(server: &Server) {
 pub async fn synchronize(cluster: &Cluster, writer: usize, _standby: usize) {
     cluster.acknowledge_late(writer).await;
 }
-
-/// Random programs that the model plays: none but on demand, before all of them come to an end.
-pub const PROGRAMS: u32 = 0;

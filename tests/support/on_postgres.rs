@@ -153,6 +153,3 @@ pub async fn synchronize(cluster: &Cluster, writer: usize, standby: usize) {
     server.execute(&format!("alter system set synchronous_standby_names = '\"{}\"'", id(standby))).await;
     server.execute("select pg_reload_conf()").await;
 }
-
-/// Random programs that the model plays.
-pub const PROGRAMS: u32 = 200;
