@@ -25,6 +25,7 @@ mod logins;
 mod model;
 mod oracle;
 mod plans;
+mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrecy.rs"]

@@ -1,0 +1,333 @@
+//! Transactions that the application writes as text: `BEGIN`, `COMMIT`, `ROLLBACK TO`, whole ones in one text.
+//!
+//! Not here: what an aborted transaction may still do, for no error aborts one; a commit that the server refuses, for it has
+//! no deferred constraints. What differs on MySQL beyond the texts is in `transactions`.
+
+use futures_util::FutureExt;
+use lambda_rds::{Connection, Error, MySql, Outcome, PinCause, PinReason, PinningFilter};
+use sqlx::AssertSqlSafe;
+
+use crate::support::mariadb::{MariaDb, MariaDbOptions};
+use crate::support::mysql_proxy_to;
+
+async fn run(conn: &mut Connection<MySql>, sql: &str) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+async fn text(conn: &mut Connection<MySql>, sql: &str) -> Result<String, Error> {
+    Ok(sqlx::query_scalar(AssertSqlSafe(format!("select cast(({sql}) as char)"))).fetch_one(conn).await?)
+}
+
+async fn rows(conn: &mut Connection<MySql>) -> Result<String, Error> {
+    text(conn, "select coalesce(group_concat(n order by n), '') from raw").await
+}
+
+/// A setting that all of these move.
+async fn shown(conn: &mut Connection<MySql>) -> Result<String, Error> {
+    text(conn, "@@group_concat_max_len").await
+}
+
+const PLAIN: &str = "1048576";
+
+fn cause(conn: &Connection<MySql>) -> Option<PinCause> {
+    conn.pin_reason().map(PinReason::cause)
+}
+
+async fn stage() -> MariaDb {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.raw (n int primary key)").await;
+    server
+}
+
+#[tokio::test]
+async fn a_transaction_as_text_holds_its_connection_until_it_ends_and_pins_nothing() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(2).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for (begin, end, kept) in [
+        ("begin", "commit", true),
+        ("start transaction with consistent snapshot, read write", "commit work no release", true),
+        ("BEGIN work", "rollback work", false),
+        ("begin", "rollback and no chain", false),
+    ] {
+        run(&mut conn, begin).await?;
+        run(&mut conn, "insert into raw values (1)").await?;
+        run(&mut conn, "set group_concat_max_len = 777").await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 1), "{begin}");
+        // Nobody else is in it.
+        assert_eq!(rows(&mut proxy.get_connection().await?).await?, "", "{begin}");
+        run(&mut conn, end).await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
+        assert_eq!(rows(&mut conn).await?, if kept { "1" } else { "" }, "{end}");
+        // No rollback takes it back.
+        assert_eq!(shown(&mut conn).await?, "777", "{end}");
+        assert_eq!(shown(&mut proxy.get_connection().await?).await?, PLAIN, "{end}");
+        run(&mut conn, "delete from raw").await?;
+        run(&mut conn, "set group_concat_max_len = default").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn savepoints_of_texts_and_of_guards_lie_in_each_other() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    // One name: the second takes the place of the first.
+    run(&mut conn, "savepoint `A`").await?;
+    run(&mut conn, "insert into raw values (2)").await?;
+    run(&mut conn, "savepoint a").await?;
+    run(&mut conn, "insert into raw values (3)").await?;
+    run(&mut conn, "rollback to savepoint A").await?;
+    run(&mut conn, "release savepoint `a`").await?;
+    run(&mut conn, "commit").await?;
+    assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2"));
+
+    run(&mut conn, "begin").await?;
+    let mut guard = conn.begin().await?;
+    run(&mut guard, "savepoint within").await?;
+    run(&mut guard, "insert into raw values (4)").await?;
+    run(&mut guard, "rollback to within").await?;
+    run(&mut guard, "insert into raw values (5)").await?;
+    guard.commit().await?;
+    let guard = conn.begin().await?;
+    guard.rollback().await?;
+    run(&mut conn, "commit").await?;
+    assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2,5"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chained_transaction_goes_on() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    run(&mut conn, "commit and chain").await?;
+    run(&mut conn, "insert into raw values (2)").await?;
+    assert_eq!(proxy.status().leased, 1);
+    run(&mut conn, "rollback and chain").await?;
+    run(&mut conn, "insert into raw values (3)").await?;
+    assert_eq!(proxy.status().leased, 1);
+    drop(conn);
+    let mut conn = proxy.get_connection().await?;
+    assert_eq!(rows(&mut conn).await?, "1", "the last one was rolled back with its session");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_whole_transaction_in_one_text_pins_nothing_whether_it_succeeds_or_fails() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin; insert into raw values (1); commit").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    // Fails in between: the transaction stays open, as on a connection of one's own.
+    assert!(run(&mut conn, "begin; insert into raw values (2); select no_such_column; commit").await.is_err());
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 1));
+    assert_eq!(rows(&mut conn).await?, "1,2");
+    run(&mut conn, "rollback").await?;
+    assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("1", 0));
+    // Refused before anything was begun.
+    assert!(run(&mut conn, "start transaction nonsense; select 1; commit").await.is_err());
+    assert_eq!(rows(&mut conn).await?, "1");
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    // And with the session gone in between.
+    assert!(run(&mut conn, "begin; insert into raw values (2); select no_such_column; commit").await.is_err());
+    drop(conn);
+    assert_eq!(rows(&mut proxy.get_connection().await?).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guards_transaction_that_a_text_has_ended_never_commits_with_ok() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    for ended in [
+        "commit",
+        "rollback",
+        "commit and chain",
+        "rollback and chain",
+        "rollback; begin",
+        "commit; begin; select 1",
+        "begin; commit",
+        "execute p",
+        "begin not atomic commit; start transaction; end",
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "prepare p from 'commit'").await?;
+        for doubtful in [true, false] {
+            if !doubtful {
+                conn = proxy.get_connection().await?;
+            }
+            let mut tx = conn.begin().await?;
+            run(&mut tx, "insert into raw values (1)").await?;
+            match run(&mut tx, ended).await {
+                // No statement of that name, or one that commits by its words: the guard's transaction is as it was.
+                Err(error) => {
+                    let kept = error.outcome() == Outcome::NotExecuted || ended == "execute p";
+                    assert!(kept, "{ended}: {error:?}");
+                    tx.rollback().await?;
+                    assert_eq!(rows(&mut conn).await?, "", "{ended}");
+                    continue;
+                }
+                Ok(()) => run(&mut tx, "do 0").await?,
+            }
+            let error = tx.commit().await.unwrap_err();
+            assert!(matches!(error, Error::TransactionAborted { outcome: Outcome::Unknown, .. }), "{ended}: {error:?}");
+            server.execute("delete from app.raw").await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropped_transaction_control_leaves_no_transaction_behind() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for polls in 1..5 {
+        for dropped in
+            ["begin", "commit", "rollback", "begin; do sleep(0.01); commit", "commit and chain", "begin; commit"]
+        {
+            if !dropped.starts_with("begin") {
+                run(&mut conn, "begin").await?;
+                run(&mut conn, "set group_concat_max_len = 777").await?;
+            }
+            let mut answered = false;
+            {
+                let mut future = Box::pin(run(&mut conn, dropped));
+                for _ in 0..polls {
+                    if !answered {
+                        answered = future.as_mut().now_or_never().is_some();
+                    }
+                    tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+                }
+            }
+            if answered {
+                // The server was quicker.
+                run(&mut conn, "rollback").await?;
+                run(&mut conn, "set group_concat_max_len = default").await?;
+                continue;
+            }
+            // Neither this session's next statement nor another's is in a transaction.
+            for session in [&mut conn, &mut proxy.get_connection().await?] {
+                assert_eq!(text(session, "@@in_transaction").await?, "0", "{dropped} after {polls} polls: {session:?}");
+            }
+            run(&mut conn, "set group_concat_max_len = default").await?;
+            let other = shown(&mut proxy.get_connection().await?).await?;
+            assert_eq!(other, PLAIN, "{dropped} after {polls} polls");
+        }
+    }
+    // A savepoint whose text was dropped: the transaction must not commit as if nothing had happened.
+    run(&mut conn, "begin").await?;
+    run(&mut conn, "insert into raw values (1)").await?;
+    if run(&mut conn, "savepoint a").now_or_never().is_some() {
+        return Ok(());
+    }
+    let error = run(&mut conn, "commit").await.unwrap_err();
+    assert!(matches!(error, Error::TransactionAborted { .. }), "{error:?}");
+    assert_eq!(rows(&mut conn).await?, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_transaction_as_text_is_over_when_the_application_ends_it() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for end in ["rollback", "commit", "begin; select 1; commit"] {
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into raw values (1)").await?;
+        let session = text(&mut conn, "connection_id()").await?;
+        server.execute(&format!("kill connection {session}")).await;
+        let lost = run(&mut conn, "insert into raw values (2)").await.unwrap_err();
+        assert_eq!(lost.outcome(), Outcome::RolledBack, "{lost:?}");
+        assert!(matches!(run(&mut conn, "select 1").await, Err(Error::ConnectionLost { .. })));
+        // Its rows are free a moment later.
+        server.wait_until_sessions("app", 0).await;
+        match end {
+            "commit" => {
+                let refused = run(&mut conn, end).await.unwrap_err();
+                assert!(matches!(refused, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{refused:?}");
+            }
+            end => run(&mut conn, end).await?,
+        }
+        assert_eq!(rows(&mut conn).await?, "", "after {end}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "set group_concat_max_len = 777").await?;
+    let both = "concat(@@group_concat_max_len, ' ', @@lock_wait_timeout)";
+    for (pinned, pin, end) in [
+        ("select get_lock('raw', 0)", PinCause::AdvisoryLock, "select release_all_locks()"),
+        ("select get_lock('raw', 0)", PinCause::AdvisoryLock, "do release_all_locks()"),
+        ("lock tables raw read", PinCause::TableLock, "unlock tables"),
+    ] {
+        run(&mut conn, pinned).await?;
+        assert_eq!(cause(&conn), Some(pin), "{pinned}");
+        run(&mut conn, "set lock_wait_timeout = 3").await?;
+        run(&mut conn, end).await?;
+        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
+        assert_eq!(text(&mut conn, both).await?, "777 3", "{end}");
+        let mut other = proxy.get_connection().await?;
+        assert_eq!(text(&mut other, both).await?, format!("{PLAIN} 86400"), "{end}");
+        run(&mut conn, "set lock_wait_timeout = default").await?;
+    }
+    // One lock is not all of them.
+    run(&mut conn, "select get_lock('raw', 0), get_lock('more', 0)").await?;
+    run(&mut conn, "select release_lock('raw')").await?;
+    assert_eq!(cause(&conn), Some(PinCause::AdvisoryLock));
+    // Two causes, two ends.
+    run(&mut conn, "lock tables raw read").await?;
+    run(&mut conn, "unlock tables").await?;
+    assert_eq!(cause(&conn), Some(PinCause::AdvisoryLock));
+    run(&mut conn, "do release_all_locks()").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_temporary_table_stands_before_what_others_prepared() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut one, "insert into raw values (1)").await?;
+    assert_eq!(rows(&mut one).await?, "1");
+    run(&mut other, "create temporary table raw (n int)").await?;
+    assert_eq!(rows(&mut other).await?, "", "its own table, whatever the connection has prepared");
+    drop(other);
+    assert_eq!(rows(&mut one).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn variable_sets_that_are_excluded_from_pinning_are_seen_by_nobody_else() -> Result<(), Error> {
+    let server = stage().await;
+    let pinning = PinningFilter::ExcludeVariableSets;
+    let proxy = mysql_proxy_to(&server).max_connections(1).session_pinning(pinning).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let set = "set group_concat_max_len = ?";
+    sqlx::query(set).bind(777).execute(&mut conn).await?;
+    assert_eq!(cause(&conn), None);
+    assert_eq!(shown(&mut proxy.get_connection().await?).await?, PLAIN);
+    let mut tx = conn.begin().await?;
+    sqlx::query(set).bind(777).execute(&mut *tx).await?;
+    assert_eq!(shown(&mut tx).await?, "777");
+    tx.commit().await?;
+    assert_eq!((cause(&conn), shown(&mut proxy.get_connection().await?).await?.as_str()), (None, PLAIN));
+    // What still pins.
+    run(&mut conn, "set @a = 1").await?;
+    assert_eq!(cause(&conn), Some(PinCause::UserVariable));
+    Ok(())
+}
