@@ -3,6 +3,7 @@
 
 use crate::support::on_mysql as stage;
 
+mod attacks;
 mod cancelled;
 #[path = "../concurrency.rs"]
 mod concurrency;
