@@ -327,11 +327,11 @@ async fn streams_dropped_half_way_in_a_transaction_keep_it_in_step() -> Result<(
 #[tokio::test]
 async fn no_lost_connection_is_given_a_better_outcome_than_the_truth() -> Result<(), Error> {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    // Held up after it has written.
+    // Held up after it has written; as the application's account, for the list of sessions to say so.
     server
         .execute(
             "create table app.lost (n int); \
-             create function app.held_insert(n int) returns int \
+             create function app.held_insert(n int) returns int sql security invoker \
              begin insert into lost values (n); do get_lock('held', 60); do release_lock('held'); return n; end",
         )
         .await;
