@@ -5,16 +5,9 @@
 
 mod support;
 
-mod attacks;
-mod leaks;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;
 mod postgres;
-mod raw;
-mod session;
-mod settings;
 #[cfg(feature = "_inner")]
 mod topology;
-mod truth_table;
-mod via_proxy;

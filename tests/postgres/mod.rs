@@ -3,6 +3,7 @@
 use crate::support::on_postgres as stage;
 
 mod alone;
+mod attacks;
 #[path = "../concurrency.rs"]
 mod concurrency;
 #[path = "../credentials.rs"]
@@ -15,17 +16,24 @@ mod failover;
 #[path = "../function.rs"]
 mod function;
 mod language;
+mod leaks;
 #[path = "../ledger.rs"]
 mod ledger;
 mod managed;
 #[path = "../model.rs"]
 mod model;
+mod oracle;
 mod plans;
+mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
 #[path = "../secrecy.rs"]
 mod secrecy;
+mod session;
+mod settings;
 #[path = "../tls.rs"]
 mod tls;
+mod truth_table;
 #[path = "../upkeep.rs"]
 mod upkeep;
+mod via_proxy;

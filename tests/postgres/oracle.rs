@@ -5,9 +5,7 @@
 //! time.
 
 mod corpus;
-pub(crate) mod generator;
 mod pieces;
-pub(crate) mod snapshot;
 mod witness;
 
 use std::cell::RefCell;
@@ -18,8 +16,8 @@ use tokio::runtime::Runtime;
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 
 use self::pieces::PIECES;
-use self::snapshot::Snapshot;
 use self::witness::Session;
+use crate::oracle::snapshot::Snapshot;
 
 /// Names of settings that say who the session acts as: each shows in the others, and decides what is shown at all.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
@@ -179,7 +177,7 @@ fn a_setting_means_the_same_whatever_was_set_before() {
 fn generated_texts_do_what_the_classifier_says() {
     let (runtime, server) = stage();
     let session = RefCell::new(None);
-    generator::try_texts(&PIECES, |text| {
+    crate::oracle::generator::try_texts(&PIECES, |text| {
         let mut held = session.take();
         let result = runtime.block_on(judge(&server, &mut held, text));
         session.replace(held);

@@ -1,6 +1,6 @@
 //! What generated texts for PostgreSQL are made of.
 
-use super::generator::Pieces;
+use crate::oracle::generator::Pieces;
 
 pub(super) const PIECES: Pieces = Pieces {
     gaps: GAPS,

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-use super::snapshot::{Seen, Snapshot};
+use crate::oracle::snapshot::{Seen, Snapshot};
 use crate::support::postgres::Postgres as Server;
 
 /// Custom settings that the texts use; the server lists none of them by itself.
