@@ -431,6 +431,7 @@ fn is_quiet(step: &Step) -> bool {
     match step {
         Step::Run(_, sql) => language::is_quiet(sql),
         Step::Nested(steps, _) => steps.iter().all(is_quiet),
+        Step::Dropped(Lost::Text(sql), _) => language::is_quiet(sql),
         Step::Look | Step::Stream(_) | Step::Dropped(..) => true,
     }
 }

@@ -284,8 +284,19 @@ pub(super) fn spoken(sql: &str, depth: usize) -> String {
 
 /// It leaves nothing behind that the loss of its connection would take away.
 pub(super) fn is_quiet(sql: &str) -> bool {
-    let pins =
-        ["@a", "@counted", "mine", "get_lock", "release_all", "unlock", "handler", "timestamp", "switch", "prepare"];
+    let pins = [
+        "@a",
+        "@counted",
+        "mine",
+        "get_lock",
+        "release_all",
+        "unlock",
+        "handler",
+        "timestamp",
+        "switch",
+        "prepare",
+        "half_made",
+    ];
     let doubtful = ["execute", "call", "+ 0", "savepoint", "set transaction", "begin; ", "000; select", "?"];
     let text = |known: &[&str]| known.contains(&sql);
     !(text(&CONTROL)
