@@ -197,6 +197,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
             let wire = lease.conn();
+            let before = Exchange { wire: wire.id, number: wire.exchanges };
+            self.session.scattered |= self.session.previous.is_some_and(|previous| previous != before);
             wire.exchanges += 1;
             self.session.previous = Some(Exchange { wire: wire.id, number: wire.exchanges });
             self.before = wire.soil;

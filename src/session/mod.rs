@@ -60,6 +60,8 @@ pub struct Connection<DB: Engine> {
     drawn: Drawn,
     /// This session's last statement.
     previous: Option<Exchange>,
+    /// Not all of its statements followed each other on one connection.
+    scattered: bool,
 }
 
 /// One exchange on a physical connection.
@@ -176,6 +178,7 @@ impl<DB: Engine> Connection<DB> {
             parted: None,
             drawn: Drawn::default(),
             previous: None,
+            scattered: false,
         }
     }
 

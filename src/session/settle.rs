@@ -245,10 +245,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         if sequence == Sequence::Draws {
             self.session.drawn.may_draw(at, DB::TELLS_DRAWN);
         }
-        // What a statement before this session's has left goes on as long as none has to do with tables.
+        // What an earlier statement has left goes on as long as none has to do with tables: it must have been this session's,
+        // and on this connection.
         let earlier = matches!(sequence, Sequence::AsksEarlier | Sequence::AsksAll);
         let previous = earlier || sequence == Sequence::AsksPrevious;
-        if previous && self.session.previous != Some(exchange) || earlier && at.hands > 1 {
+        if previous && self.session.previous != Some(exchange) || earlier && (at.hands > 1 || self.session.scattered) {
             self.rest();
             return Err(Error::SessionStateLost {
                 state: "what the statement before had found (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS)",

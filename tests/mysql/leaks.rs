@@ -95,6 +95,21 @@ async fn a_number_that_another_session_drew_is_not_taken_for_ones_own() -> Resul
     Ok(())
 }
 
+/// Some statements leave standing what an earlier one has left; that one may have run elsewhere.
+#[tokio::test]
+async fn rows_that_were_found_on_another_connection_are_not_told_from_this_one() -> Result<(), Error> {
+    let proxy = mysql_proxy_to(mysql_server().await).max_connections(2).build()?;
+    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut one, "select seq from seq_1_to_7").await?;
+    assert_eq!(ask(&mut one, "found_rows()").await?, "7");
+    run(&mut one, "select seq from seq_1_to_7").await?;
+    let tx = other.begin().await?;
+    run(&mut one, "do 0").await?;
+    let asked = ask(&mut one, "found_rows()").await;
+    assert!(matches!(asked, Err(Error::SessionStateLost { .. })), "{asked:?}");
+    tx.commit().await
+}
+
 /// The savepoint that shows whether a transaction is still there goes with the savepoint that it was set in.
 #[tokio::test]
 async fn a_doubtful_statement_in_a_guard_in_a_guard_does_not_cost_the_transaction() -> Result<(), Error> {
