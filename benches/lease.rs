@@ -13,15 +13,14 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use field::{Field, median, options, select};
+use field::{Arena, Field, median};
+use lambda_rds::{MySql, Postgres};
 use sqlx::Connection;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::postgres::PgConnection;
 use support::mariadb::{MariaDb, MariaDbOptions};
-use support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
+use support::postgres::{Postgres as Server, PostgresOptions};
 use tokio::runtime::Runtime;
 
-fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field) {
+fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field<Postgres>) {
     let mut group = c.benchmark_group("lease and return");
     group.bench_function("lambda-rds", |b| {
         b.to_async(runtime).iter(|| async { field.ours.lease_and_return().await.expect("lent") });
@@ -38,26 +37,26 @@ fn lease(c: &mut Criterion, runtime: &Runtime, field: &Field) {
     group.finish();
 }
 
-fn query(c: &mut Criterion, runtime: &Runtime, field: &Field, server: &Server) {
+fn query(c: &mut Criterion, runtime: &Runtime, field: &Field<Postgres>, server: &Server) {
     let mut group = c.benchmark_group("warm query");
-    let bare = runtime.block_on(PgConnection::connect_with(&options(server))).expect("connects");
+    let bare = runtime.block_on(connect_bare::<Postgres>(server));
     let bare = tokio::sync::Mutex::new(bare);
     group.bench_function("bare connection", |b| {
-        b.to_async(runtime).iter(|| async { select(&mut *bare.lock().await).await });
+        b.to_async(runtime).iter(|| async { Postgres::ask(&mut *bare.lock().await).await });
     });
     let session = runtime.block_on(field.ours.get_connection()).expect("connects");
     let session = tokio::sync::Mutex::new(session);
     group.bench_function("lambda-rds", |b| {
-        b.to_async(runtime).iter(|| async { select(&mut *session.lock().await).await });
+        b.to_async(runtime).iter(|| async { Postgres::ask_session(&mut *session.lock().await).await });
     });
     group.bench_function("deadpool", |b| {
-        b.to_async(runtime).iter(|| async { select(&mut *field.deadpool.get().await.expect("lent").as_mut()).await });
+        b.to_async(runtime).iter(|| async { Postgres::ask(field.deadpool.get().await.expect("lent").as_mut()).await });
     });
     group.bench_function("bb8", |b| {
-        b.to_async(runtime).iter(|| async { select(&mut *field.bb8.get().await.expect("lent")).await });
+        b.to_async(runtime).iter(|| async { Postgres::ask(&mut *field.bb8.get().await.expect("lent")).await });
     });
     group.bench_function("sqlx PgPool", |b| {
-        b.to_async(runtime).iter(|| async { select(&field.sqlx).await });
+        b.to_async(runtime).iter(|| async { Postgres::ask_pool(&field.sqlx).await });
     });
     group.finish();
 }
@@ -66,23 +65,26 @@ fn connect(c: &mut Criterion, runtime: &Runtime, server: &Server) {
     let mut group = c.benchmark_group("TLS connect");
     group.sample_size(10);
     group.bench_with_input(BenchmarkId::from_parameter("lambda-rds"), server, |b, server| {
-        b.to_async(runtime).iter(|| connect_ours(server));
+        b.to_async(runtime).iter(|| connect_ours::<Postgres>(server));
     });
     group.bench_with_input(BenchmarkId::from_parameter("sqlx as it comes"), server, |b, server| {
-        b.to_async(runtime).iter(|| connect_sqlx(server));
+        b.to_async(runtime).iter(|| connect_sqlx::<Postgres>(server));
     });
     group.finish();
 }
 
-async fn connect_ours(server: &Server) {
-    let proxy = support::proxy_to(server).build().expect("valid");
+async fn connect_ours<DB: Arena>(server: &DB::Server) {
+    let proxy = DB::proxy(server).build().expect("valid");
     drop(proxy.get_connection().await.expect("connects"));
     proxy.close().await;
 }
 
-async fn connect_sqlx(server: &Server) {
-    let conn = PgConnection::connect_with(&options(server)).await.expect("connects");
-    conn.close().await.expect("closes");
+async fn connect_sqlx<DB: Arena>(server: &DB::Server) {
+    connect_bare::<DB>(server).await.close().await.expect("closes");
+}
+
+async fn connect_bare<DB: Arena>(server: &DB::Server) -> DB::Connection {
+    DB::Connection::connect_with(&DB::options(server)).await.expect("connects")
 }
 
 /// The median of each contestant, in nanoseconds, over rounds that take turns.
@@ -120,7 +122,8 @@ macro_rules! timed {
     }};
 }
 
-async fn ratios(field: &Field, server: &Server) {
+/// The pool's own part, which knows nothing of engines.
+async fn ratios_of_leases(field: &Field<Postgres>) {
     let mut turns = Turns::of(&["lambda-rds", "deadpool", "bb8", "sqlx PgPool"]);
     for _ in 0..101 {
         timed!(turns, 0, 1000, field.ours.lease_and_return().await.expect("lent"));
@@ -129,62 +132,27 @@ async fn ratios(field: &Field, server: &Server) {
         timed!(turns, 3, 10, drop(field.sqlx.acquire().await.expect("lent")));
     }
     turns.print("lease and return, uncontended", "ns", 1.0);
-
-    let mut bare = PgConnection::connect_with(&options(server)).await.expect("connects");
-    let mut session = field.ours.get_connection().await.expect("connects");
-    let mut turns = Turns::of(&["lambda-rds", "bare connection", "deadpool", "bb8", "sqlx PgPool"]);
-    for _ in 0..151 {
-        timed!(turns, 0, 100, select(&mut session).await);
-        timed!(turns, 1, 100, select(&mut bare).await);
-        timed!(turns, 2, 100, select(&mut *field.deadpool.get().await.expect("lent").as_mut()).await);
-        timed!(turns, 3, 100, select(&mut *field.bb8.get().await.expect("lent")).await);
-        timed!(turns, 4, 100, select(&field.sqlx).await);
-    }
-    turns.print("warm query", "us", 1e3);
-
-    let mut turns = Turns::of(&["lambda-rds", "sqlx as it comes"]);
-    for _ in 0..21 {
-        timed!(turns, 0, 1, connect_ours(server).await);
-        timed!(turns, 1, 1, connect_sqlx(server).await);
-    }
-    turns.print("TLS connect, verify-full, SCRAM", "ms", 1e6);
 }
 
-/// The same on MariaDB, where it is another.
-async fn ratios_on_mariadb() {
-    let server = MariaDb::start(MariaDbOptions::default()).await;
-    let options = MySqlConnectOptions::new()
-        .host(server.host())
-        .port(server.port())
-        .username("app")
-        .password(APP_PASSWORD)
-        .database("app")
-        .ssl_mode(MySqlSslMode::VerifyIdentity)
-        .ssl_ca_from_pem(server.ca_pem().to_vec());
-    let proxy = support::mysql_proxy_to(&server).build().expect("valid");
-    let mut session = proxy.get_connection().await.expect("connects");
-    let mut bare = MySqlConnection::connect_with(&options).await.expect("connects");
-    let query = || sqlx::query_scalar::<_, i64>("select cast(? as signed)").bind(7_i64);
-    let mut turns = Turns::of(&["lambda-rds", "bare connection"]);
+async fn ratios<DB: Arena>(engine: &str, field: &Field<DB>, server: &DB::Server) {
+    let mut bare = connect_bare::<DB>(server).await;
+    let mut session = field.ours.get_connection().await.expect("connects");
+    let mut turns = Turns::of(&["lambda-rds", "bare connection", "deadpool", "bb8", "sqlx's pool"]);
     for _ in 0..151 {
-        timed!(turns, 0, 100, query().fetch_one(&mut session).await.expect("a row"));
-        timed!(turns, 1, 100, query().fetch_one(&mut bare).await.expect("a row"));
+        timed!(turns, 0, 100, DB::ask_session(&mut session).await);
+        timed!(turns, 1, 100, DB::ask(&mut bare).await);
+        timed!(turns, 2, 100, DB::ask(field.deadpool.get().await.expect("lent").as_mut()).await);
+        timed!(turns, 3, 100, DB::ask(&mut *field.bb8.get().await.expect("lent")).await);
+        timed!(turns, 4, 100, DB::ask_pool(&field.sqlx).await);
     }
-    turns.print("warm query on MariaDB", "us", 1e3);
+    turns.print(&format!("warm query on {engine}"), "us", 1e3);
 
     let mut turns = Turns::of(&["lambda-rds", "sqlx as it comes"]);
     for _ in 0..21 {
-        timed!(turns, 0, 1, {
-            let proxy = support::mysql_proxy_to(&server).build().expect("valid");
-            drop(proxy.get_connection().await.expect("connects"));
-            proxy.close().await;
-        });
-        timed!(turns, 1, 1, {
-            let conn = MySqlConnection::connect_with(&options).await.expect("connects");
-            conn.close().await.expect("closes");
-        });
+        timed!(turns, 0, 1, connect_ours::<DB>(server).await);
+        timed!(turns, 1, 1, connect_sqlx::<DB>(server).await);
     }
-    turns.print("TLS connect on MariaDB, verify-full", "ms", 1e6);
+    turns.print(&format!("TLS connect on {engine}, verify-full"), "ms", 1e6);
 }
 
 fn main() {
@@ -198,6 +166,11 @@ fn main() {
     connect(&mut criterion, &runtime, &server);
     criterion.final_summary();
 
-    runtime.block_on(ratios(&field, &server));
-    runtime.block_on(ratios_on_mariadb());
+    runtime.block_on(async {
+        ratios_of_leases(&field).await;
+        ratios("PostgreSQL", &field, &server).await;
+        let options = MariaDbOptions { max_connections: 60, ..MariaDbOptions::default() };
+        let server = MariaDb::start(options).await;
+        ratios("MariaDB", &Field::<MySql>::on(&server).await, &server).await;
+    });
 }

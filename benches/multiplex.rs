@@ -1,8 +1,8 @@
 //! Many tasks on few connections: 64 tasks on 4, each a session that asks one thing after the other. Beside deadpool,
 //! bb8, sqlx's pool, and 64 bare connections through a real PgBouncer in transaction mode with 4 connections to the
-//! server; and with a `SET` in every session, which no session may be pinned by.
+//! server; and with a `SET` in every session, which no session may be pinned by. The same on MariaDB, without a pooler.
 //!
-//! `cargo bench --features _bench --bench multiplex` prints one table. All take turns, in an order that rotates, so that
+//! `cargo bench --features _bench,mysql --bench multiplex` prints a table for each engine. All take turns, in an order that rotates, so that
 //! whatever else the machine does hits all alike: only what stands in one table can be compared. `--rounds N` and
 //! `--tasks N` change what they say.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
@@ -14,11 +14,12 @@ mod support;
 use std::hint::black_box;
 use std::time::Instant;
 
-use field::{CONNECTIONS, Field, median, select};
+use field::{Arena, CONNECTIONS, Field, Manager, median};
 use futures_util::future::join_all;
-use lambda_rds::{Connection, PgProxy, Postgres};
+use lambda_rds::{Connection, MySql, Postgres, Proxy};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Executor};
+use support::mariadb::{MariaDb, MariaDbOptions};
 use support::pgbouncer::{PgBouncer, PgBouncerOptions};
 use support::postgres::{Postgres as Server, PostgresOptions};
 use tokio::runtime::Runtime;
@@ -78,93 +79,104 @@ impl Rounds {
     }
 }
 
+/// Who takes part, and which of them first where there is no pooler.
 const NAMES: [&str; 9] = [
     "lambda-rds",
     "deadpool",
     "bb8",
-    "sqlx PgPool",
-    "PgBouncer",
+    "sqlx's pool",
     "lambda-rds, one SET",
     "lambda-rds, own SETs",
     "deadpool, SET a take",
+    "PgBouncer",
     "lambda-rds, PgBouncer",
 ];
+const WITHOUT_POOLER: usize = 7;
 
-/// None shares a divisor with the number of contestants.
-const STRIDES: [usize; 6] = [1, 5, 2, 7, 4, 8];
+/// None shares a divisor with either number of contestants.
+const STRIDES: [usize; 6] = [1, 5, 2, 10, 4, 8];
 
 /// What takes part beside [`Field`].
-struct Crowd {
-    field: Field,
+struct Crowd<DB: Arena> {
+    field: Field<DB>,
     tasks: usize,
-    plain: Vec<Connection<Postgres>>,
+    plain: Vec<Connection<DB>>,
     /// Sessions that have all set the same.
-    alike: Vec<Connection<Postgres>>,
+    alike: Vec<Connection<DB>>,
     /// Sessions that have each set something else.
-    apart: Vec<Connection<Postgres>>,
-    pooled: Vec<PgConnection>,
-    /// Sessions of ours behind the same pooler.
-    behind: Vec<Connection<Postgres>>,
+    apart: Vec<Connection<DB>>,
     /// Each its own, so that one's settings are not on the other's connections.
-    proxies: [PgProxy; 2],
+    proxies: [Proxy<DB>; 2],
+    pooled: Option<Pooled>,
 }
 
-impl Crowd {
-    async fn on(server: &Server, bouncer: &PgBouncer, tasks: usize) -> Self {
+/// Who goes through the pooler.
+struct Pooled {
+    bare: Vec<PgConnection>,
+    /// Sessions of ours.
+    behind: Vec<Connection<Postgres>>,
+}
+
+impl Pooled {
+    async fn through(bouncer: &PgBouncer, tasks: usize) -> Self {
+        let bare = join_all((0..tasks).map(|_| async { bouncer.options().connect().await.expect("connects") })).await;
+        let proxy = bouncer.proxy().max_connections(tasks).build().expect("valid");
+        Self { bare, behind: sessions(&proxy, tasks, |_| None).await }
+    }
+}
+
+impl<DB: Arena> Crowd<DB> {
+    async fn on(server: &DB::Server, pooled: Option<Pooled>, tasks: usize) -> Self {
         let field = Field::on(server).await;
-        let proxy = || support::proxy_to(server).max_connections(CONNECTIONS as usize).build().expect("valid");
+        let proxy = || DB::proxy(server).max_connections(CONNECTIONS as usize).build().expect("valid");
         let proxies = [proxy(), proxy()];
         let plain = sessions(&field.ours, tasks, |_| None).await;
-        let alike = sessions(&proxies[0], tasks, |_| Some("tenant".to_owned())).await;
-        let apart = sessions(&proxies[1], tasks, |task| Some(format!("tenant {task}"))).await;
-        let pooled = join_all((0..tasks).map(|_| async { bouncer.options().connect().await.expect("connects") })).await;
-        let proxy = bouncer.proxy().max_connections(tasks).build().expect("valid");
-        let behind = sessions(&proxy, tasks, |_| None).await;
-        Self { field, tasks, plain, alike, apart, pooled, behind, proxies }
+        let alike = sessions(&proxies[0], tasks, |_| Some(0)).await;
+        let apart = sessions(&proxies[1], tasks, Some).await;
+        Self { field, tasks, plain, alike, apart, proxies, pooled }
+    }
+
+    fn contestants(&self) -> usize {
+        if self.pooled.is_some() { NAMES.len() } else { WITHOUT_POOLER }
     }
 
     async fn round(&mut self, contestant: usize) -> Round {
         let tasks = 0..self.tasks;
-        match contestant {
-            0 => in_sessions(&mut self.plain).await,
-            1 => {
+        match (contestant, &mut self.pooled) {
+            (0, _) => in_sessions(&mut self.plain).await,
+            (1, _) => {
                 let pool = &self.field.deadpool;
-                Round::of(
-                    tasks
-                        .map(|_| pool.clone())
-                        .map(|pool| async move { asks!(select(&mut *pool.get().await.expect("lent").as_mut()).await) }),
-                )
-                .await
+                let ask = |pool: deadpool::managed::Pool<Manager<DB>>| async move {
+                    asks!(DB::ask(pool.get().await.expect("lent").as_mut()).await)
+                };
+                Round::of(tasks.map(|_| ask(pool.clone()))).await
             }
-            2 => {
+            (2, _) => {
                 let pool = &self.field.bb8;
-                Round::of(
-                    tasks
-                        .map(|_| pool.clone())
-                        .map(|pool| async move { asks!(select(&mut *pool.get().await.expect("lent")).await) }),
-                )
-                .await
+                let ask = |pool: bb8::Pool<Manager<DB>>| async move {
+                    asks!(DB::ask(&mut *pool.get().await.expect("lent")).await)
+                };
+                Round::of(tasks.map(|_| ask(pool.clone()))).await
             }
-            3 => {
+            (3, _) => {
                 let pool = &self.field.sqlx;
-                Round::of(tasks.map(|_| pool.clone()).map(|pool| async move { asks!(select(&pool).await) })).await
+                let ask = |pool: sqlx::Pool<DB>| async move { asks!(DB::ask_pool(&pool).await) };
+                Round::of(tasks.map(|_| ask(pool.clone()))).await
             }
-            4 => through_pooler(&mut self.pooled).await,
-            5 => in_sessions(&mut self.alike).await,
-            6 => in_sessions(&mut self.apart).await,
-            8 => in_sessions(&mut self.behind).await,
+            (4, _) => in_sessions(&mut self.alike).await,
+            (5, _) => in_sessions(&mut self.apart).await,
+            (7, Some(pooled)) => through_pooler(&mut pooled.bare).await,
+            (8, Some(pooled)) => in_sessions(&mut pooled.behind).await,
             _ => {
                 let pool = &self.field.deadpool;
-                Round::of(tasks.map(|task| (pool.clone(), task)).map(|(pool, task)| async move {
-                    let set = format!("set app.tenant = 'tenant {task}'");
+                let ask = |pool: deadpool::managed::Pool<Manager<DB>>, task| async move {
                     asks!({
                         let mut conn = pool.get().await.expect("lent");
-                        let set = sqlx::raw_sql(AssertSqlSafe(set.clone()));
-                        set.execute(&mut *conn).await.expect("answers");
-                        select(&mut *conn).await
+                        DB::set(conn.as_mut(), DB::setting(task)).await;
+                        DB::ask(conn.as_mut()).await
                     })
-                }))
-                .await
+                };
+                Round::of(tasks.map(|task| ask(pool.clone(), task))).await
             }
         }
     }
@@ -174,31 +186,31 @@ impl Crowd {
     }
 }
 
-/// Sessions that have set `app.tenant` to what `value` says.
-async fn sessions(proxy: &PgProxy, count: usize, value: impl Fn(usize) -> Option<String>) -> Vec<Connection<Postgres>> {
-    let value = &value;
+/// Sessions that have made the setting of the task that `of` says.
+async fn sessions<DB: Arena>(
+    proxy: &Proxy<DB>,
+    count: usize,
+    of: impl Fn(usize) -> Option<usize>,
+) -> Vec<Connection<DB>> {
+    let of = &of;
     join_all((0..count).map(|task| async move {
         let mut session = proxy.get_connection().await.expect("connects");
-        if let Some(value) = value(task) {
-            let set = AssertSqlSafe(format!("set app.tenant = '{value}'"));
-            sqlx::query(set).execute(&mut session).await.expect("answers");
-            let tenant = "select current_setting('app.tenant')";
-            let seen: String = sqlx::query_scalar(tenant).fetch_one(&mut session).await.expect("answers");
-            assert_eq!(seen, value);
+        if let Some(task) = of(task) {
+            assert_eq!(DB::set_session(&mut session, DB::setting(task)).await, task.to_string());
         }
-        select(&mut session).await;
+        DB::ask_session(&mut session).await;
         session
     }))
     .await
 }
 
 /// The sessions outlive the round: they move into its tasks and come back.
-async fn in_sessions(sessions: &mut Vec<Connection<Postgres>>) -> Round {
+async fn in_sessions<DB: Arena>(sessions: &mut Vec<Connection<DB>>) -> Round {
     let (home, mut back) = tokio::sync::mpsc::unbounded_channel();
     let round = Round::of(std::mem::take(sessions).into_iter().map(|mut session| {
         let home = home.clone();
         async move {
-            let waits = asks!(select(&mut session).await);
+            let waits = asks!(DB::ask_session(&mut session).await);
             let _ = home.send(session);
             waits
         }
@@ -237,21 +249,15 @@ fn number(flag: &str, default: usize) -> usize {
     arguments.nth(1).map_or(default, |number| number.parse().expect("a number"))
 }
 
-async fn measure(tasks: usize, rounds: usize) {
-    let server = Server::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }).await;
-    let bouncer = PgBouncer::start(
-        &server,
-        PgBouncerOptions { pool_size: u16::try_from(CONNECTIONS).expect("few"), ..PgBouncerOptions::default() },
-    )
-    .await;
-    let mut crowd = Crowd::on(&server, &bouncer, tasks).await;
+async fn measure<DB: Arena>(engine: &str, crowd: &mut Crowd<DB>, rounds: usize) {
+    let contestants = crowd.contestants();
     let mut table: [Rounds; NAMES.len()] = Default::default();
     // The first round warms up.
     for round in 0..=rounds {
         // Who comes after whom changes too: what one leaves to the server's caches is not always for the same next.
         let stride = STRIDES[round % STRIDES.len()];
-        for turn in 0..NAMES.len() {
-            let contestant = (turn * stride + round) % NAMES.len();
+        for turn in 0..contestants {
+            let contestant = (turn * stride + round) % contestants;
             let measured = crowd.round(contestant).await;
             if round > 0 {
                 table[contestant].0.push(measured);
@@ -261,11 +267,12 @@ async fn measure(tasks: usize, rounds: usize) {
     }
 
     println!(
-        "\n{tasks} tasks on {CONNECTIONS} connections, medians of {rounds} rounds (p99/p50: lowest, median, highest)"
+        "\n{engine}: {} tasks on {CONNECTIONS} connections, medians of {rounds} rounds (p99/p50: lowest, median, highest)",
+        crowd.tasks
     );
     println!("  {:<22} {:>10} {:>9} {:>9} {:>22} {:>8}", "", "queries/s", "p50 us", "p99 us", "p99/p50", "rate x");
     let ours = &table[0].0;
-    for (name, rounds) in NAMES.iter().zip(&table) {
+    for (name, rounds) in NAMES.iter().zip(&table).take(contestants) {
         let rate = rounds.median(|round| round.rate);
         let (half, most) = (rounds.median(|round| round.half), rounds.median(|round| round.most));
         let [low, middle, high] = rounds.spread(|round| round.most / round.half);
@@ -278,7 +285,22 @@ async fn measure(tasks: usize, rounds: usize) {
     println!("  no session was pinned");
 }
 
+async fn on_postgres(tasks: usize, rounds: usize) {
+    let server = Server::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }).await;
+    let pool_size = u16::try_from(CONNECTIONS).expect("few");
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size, ..PgBouncerOptions::default() }).await;
+    let pooled = Pooled::through(&bouncer, tasks).await;
+    measure("PostgreSQL", &mut Crowd::<Postgres>::on(&server, Some(pooled), tasks).await, rounds).await;
+}
+
+async fn on_mariadb(tasks: usize, rounds: usize) {
+    let server = MariaDb::start(MariaDbOptions { max_connections: 60, ..MariaDbOptions::default() }).await;
+    measure("MariaDB", &mut Crowd::<MySql>::on(&server, None, tasks).await, rounds).await;
+}
+
 fn main() {
     let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(measure(number("--tasks", 64), number("--rounds", 21)));
+    let (tasks, rounds) = (number("--tasks", 64), number("--rounds", 21));
+    runtime.block_on(on_postgres(tasks, rounds));
+    runtime.block_on(on_mariadb(tasks, rounds));
 }
