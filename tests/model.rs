@@ -432,6 +432,8 @@ fn is_quiet(step: &Step) -> bool {
         Step::Run(_, sql) => language::is_quiet(sql),
         Step::Nested(steps, _) => steps.iter().all(is_quiet),
         Step::Dropped(Lost::Text(sql), _) => language::is_quiet(sql),
+        // Whether it has happened is found out, or the session stays where it may have.
+        Step::Dropped(Lost::Set(_), _) => false,
         Step::Look | Step::Stream(_) | Step::Dropped(..) => true,
     }
 }
