@@ -35,6 +35,9 @@ mod session;
 mod settings;
 #[path = "../tls.rs"]
 mod tls;
+#[cfg(feature = "_inner")]
+#[path = "../topology.rs"]
+mod topology;
 mod transactions;
 mod truth_table;
 #[path = "../upkeep.rs"]
