@@ -33,6 +33,8 @@ mod refusals;
 mod secrecy;
 mod session;
 mod settings;
+#[cfg(feature = "_inner")]
+mod survey;
 #[path = "../tls.rs"]
 mod tls;
 #[cfg(feature = "_inner")]
