@@ -9,5 +9,3 @@ mod support;
 mod mysql;
 mod oracle;
 mod postgres;
-#[cfg(feature = "_inner")]
-mod topology;

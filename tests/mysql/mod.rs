@@ -33,8 +33,13 @@ mod refusals;
 mod secrecy;
 mod session;
 mod settings;
+#[cfg(feature = "_inner")]
+mod survey;
 #[path = "../tls.rs"]
 mod tls;
+#[cfg(feature = "_inner")]
+#[path = "../topology.rs"]
+mod topology;
 mod transactions;
 mod truth_table;
 #[path = "../upkeep.rs"]

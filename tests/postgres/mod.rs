@@ -31,8 +31,13 @@ mod refusals;
 mod secrecy;
 mod session;
 mod settings;
+#[cfg(feature = "_inner")]
+mod survey;
 #[path = "../tls.rs"]
 mod tls;
+#[cfg(feature = "_inner")]
+#[path = "../topology.rs"]
+mod topology;
 mod truth_table;
 #[path = "../upkeep.rs"]
 mod upkeep;

@@ -103,6 +103,11 @@ pub fn executed(server: &Server) -> Vec<String> {
 /// What a login brings with it: one text.
 pub const FIRST_TEXTS: &[&str] = &["/* lambda-rds stage #"];
 
+/// What a member of a Multi-AZ DB cluster calls itself.
+pub fn resource_id(cluster: &Cluster, node: usize) -> String {
+    cluster.node(node).server_id().to_string()
+}
+
 /// A line: the time (where it is another one than before), the session, the command, the text.
 fn logged(server: &Server, command: &str) -> Vec<String> {
     let log = server.statements();

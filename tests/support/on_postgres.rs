@@ -104,6 +104,11 @@ pub fn executed(server: &Server) -> Vec<String> {
 /// A login brings no text with it.
 pub const FIRST_TEXTS: &[&str] = &[];
 
+/// What a member of a Multi-AZ DB cluster calls itself.
+pub fn resource_id(_cluster: &Cluster, node: usize) -> String {
+    format!("db-{}", id(node).to_uppercase())
+}
+
 fn logged(server: &Server, command: &str) -> Vec<String> {
     let log = server.log();
     let ours = log.lines().filter(|line| line.contains("app@app"));
