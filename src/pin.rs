@@ -127,7 +127,10 @@ impl fmt::Display for PinReason {
 pub(crate) fn shorten(sql: &str) -> String {
     let tag = |after: &str| !after.starts_with(|next: char| next.is_ascii_digit());
     let literal = sql.char_indices().find(|(at, found)| match found {
-        '\'' => true,
+        // A string for MySQL, a name for PostgreSQL.
+        '\'' | '"' => true,
+        // `0x68756e74657232` is a string too.
+        '0' => sql[at + 1..].starts_with(['x', 'X']),
         // A dollar quote, `$$` or `$tag$`, and not a parameter.
         '$' => tag(&sql[at + 1..]),
         _ => false,

@@ -334,6 +334,11 @@ pub trait Driver: sqlx::Database + Sized {
     /// Whether the server refused a statement, or stopped it, for being in a transaction.
     fn wants_no_transaction(error: &sqlx::Error) -> bool;
 
+    /// Whether it says that there is no such savepoint: what has ended the transaction has taken it along.
+    fn is_no_savepoint(_: &sqlx::Error) -> bool {
+        false
+    }
+
     /// Runs a text without parameters and drops its rows.
     fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 

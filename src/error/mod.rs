@@ -7,6 +7,7 @@
 //! `Configuration` or `Tls`), and [`From<sqlx::Error>`](Error#impl-From<Error>-for-Error) takes them out again.
 
 pub(crate) mod detail;
+mod half_done;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use self::detail::Answers;
 pub use self::detail::{Answer, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
+pub(crate) use self::half_done::HalfDone;
 pub use crate::config::ConfigError;
 pub use crate::credentials::CredentialsError;
 
@@ -25,10 +27,11 @@ pub use crate::credentials::CredentialsError;
 pub enum Outcome {
     /// It was never sent, or the server refused to begin with it.
     NotExecuted,
-    /// It ran, and all of it was taken back. Of a text that commits in its middle (several statements with a `COMMIT`
-    /// among them, a procedure with transactions of its own) this says only that the part that failed was.
+    /// It ran, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
     RolledBack,
-    /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again.
+    /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again. Also: a part of
+    /// it failed, and those before it stay done (several statements in one text on MySQL, or with a `COMMIT` among them, a
+    /// procedure with transactions of its own).
     Unknown,
     /// The statement happened; the error came afterwards (for example a row that was not there). Inside a transaction it
     /// is still the transaction that decides.
@@ -393,7 +396,10 @@ impl Error {
             | Self::PoolExhausted { .. } => true,
             Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
             // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-            Self::Database(_) => matches!(self.sqlstate().as_deref(), Some("40001" | "40P01")),
+            Self::Database(error) => {
+                matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+                    && outcome_of(error) == Outcome::RolledBack
+            }
             _ => false,
         }
     }
@@ -433,6 +439,7 @@ fn outcome_of(error: &sqlx::Error) -> Outcome {
         sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
             Outcome::Unknown
         }
+        sqlx::Error::Database(error) if HalfDone::is_one(error.as_ref()) => Outcome::Unknown,
         // PostgreSQL and MySQL take a failed statement back as a whole.
         sqlx::Error::Database(_) => Outcome::RolledBack,
         // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
@@ -465,7 +472,9 @@ impl From<sqlx::Error> for Error {
                 Ok(ours) => *ours,
                 Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
             },
-            sqlx::Error::Database(ref inner) if detail::is_read_only(inner.as_ref()) => {
+            sqlx::Error::Database(ref inner)
+                if detail::is_read_only(inner.as_ref()) && !HalfDone::is_one(inner.as_ref()) =>
+            {
                 Self::ReadOnly { source: error }
             }
             other => Self::Database(other),

@@ -55,11 +55,14 @@ impl<C: Connect> Approval<C> {
     /// Attempts until one succeeds or fails for good; `None` when nobody wants the connection any more.
     async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<Option<C::Conn>, Error> {
         let inner = &self.pool.0;
+        let began = Instant::now();
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
         loop {
             let before = attempt.deadline.remaining();
             let error = match inner.connector.connect(attempt).await {
                 Ok(conn) => return Ok(Some(conn)),
+                // Cut off half way all the same: the server was slower this time.
+                Err(error) if attempt.deadline.remaining().is_zero() => self.refusal_since(began).unwrap_or(error),
                 Err(error) => error,
             };
             let pause = pauses.next().unwrap_or(REFUSED_CAP);
@@ -77,6 +80,13 @@ impl<C: Connect> Approval<C> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Why the server turned an earlier attempt away.
+    fn refusal_since(&self, began: Instant) -> Option<Error> {
+        let mut refusal = self.pool.0.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, error) = refusal.take_if(|(at, _)| *at >= began)?;
+        Arc::into_inner(error)
     }
 
     fn wanted(&self) -> bool {

@@ -25,7 +25,7 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) turn: Option<Turn>,
     /// The text under way may begin or end a transaction, and is not understood.
     pub(super) unclear: bool,
-    /// The text under way is several statements, and those before the one that fails are done.
+    /// The text under way is several statements, or calls several, and those before the one that fails are done.
     pub(super) unatomic: bool,
     /// What the statement under way takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
@@ -64,7 +64,6 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// What a statement does to transaction and pins, before it is sent.
     pub(super) async fn enter(&mut self, intent: &mut Intent<'_>) -> Result<(), Error> {
-        self.unatomic = intent.several && !DB::TEXTS_ARE_ATOMIC;
         let commits = intent.commits || self.session.commits_by(intent.change.as_ref());
         if commits && self.session.state.has_guards() {
             self.rest();
@@ -91,6 +90,12 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 }
             }
         }
+        self.unatomic = intent.several && (!DB::TEXTS_ARE_ATOMIC || self.unclear)
+            || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
+                PinCause::Procedure => true,
+                PinCause::PreparedStatement => !DB::TEXTS_ARE_ATOMIC,
+                _ => false,
+            });
         self.stay_without_a_home(intent);
         self.begin_by_itself(intent);
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {

@@ -5,7 +5,7 @@ use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine};
-use crate::error::{Error, Phase};
+use crate::error::{Error, HalfDone, Phase};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason, Soil};
 
@@ -40,6 +40,15 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.session.state.failed_unsure(&summary(&error));
                 self.rest();
             }
+            // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
+            Diagnosis::RolledBack | Diagnosis::ReadOnly if self.phase == Phase::Commit && !DB::ERRORS_ABORT => {
+                self.rolled_back(1);
+                self.session.leave();
+                self.rest();
+            }
+            // A `COMMIT` that was not executed leaves the transaction open until the connection is closed: a user's queries
+            // in an hour are used up (1226).
+            _ if self.phase == Phase::Commit && !DB::ERRORS_ABORT => return self.lose(error),
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
             _ if self.phase == Phase::Commit => {
                 self.turn = None;
@@ -51,6 +60,9 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.session.note_failure(diagnosis, whole, &summary(&error));
                 self.give_up_change();
             }
+        }
+        if self.unatomic && self.session.state.depth() == 0 {
+            return HalfDone::mark(error).into();
         }
         Error::from(error)
     }

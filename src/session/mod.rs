@@ -308,8 +308,12 @@ impl<DB: Engine> Connection<DB> {
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();
-                committed?;
-                None
+                match committed {
+                    Err(Error::Database(error)) if DB::is_no_savepoint(&error) => {
+                        Some((ended_by_itself(), Outcome::Unknown))
+                    }
+                    committed => committed.map(|()| None)?,
+                }
             }
             CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
                 Found::Healthy => None,
@@ -348,8 +352,11 @@ impl<DB: Engine> Connection<DB> {
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             borrow.end_doubtful(End::Rollback).await?
         } else {
-            borrow.roll_back(depth).await?;
-            Found::Healthy
+            match borrow.roll_back(depth).await {
+                // Something has ended the transaction that this savepoint was set in.
+                Err(Error::Database(error)) if DB::is_no_savepoint(&error) => Found::Nothing,
+                rolled_back => rolled_back.map(|()| Found::Healthy)?,
+            }
         };
         borrow.rolled_back(depth);
         borrow.finish();
@@ -572,8 +579,9 @@ impl<DB: Engine> Connection<DB> {
     fn note_failure(&mut self, diagnosis: Diagnosis, whole: bool, why: &str) {
         match diagnosis {
             _ if whole => self.state.failed_half_way(why),
-            Diagnosis::RolledBack => self.state.rolled_back_by_server(why),
-            Diagnosis::Unsure => self.state.failed_unsure(why),
+            Diagnosis::RolledBack if self.state.has_guards() => self.state.rolled_back_by_server(why),
+            // A deadlock may be one of locks that no transaction holds: of `GET_LOCK`'s in MariaDB.
+            Diagnosis::RolledBack | Diagnosis::Unsure => self.state.failed_unsure(why),
             _ if DB::ERRORS_ABORT => self.state.failed(why),
             _ => {}
         }

@@ -115,6 +115,12 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Asks the server whether the transaction in which a statement failed is still there.
     async fn settle_unsure(&mut self) -> Result<(), Error> {
+        if DB::begins_by_itself(self.session.state.settings()) {
+            // The question would begin another one. A guard cannot go on; where there is none, the next one is as good.
+            let guarded = self.session.state.has_guards();
+            self.session.state.found_unsure(!guarded);
+            return Ok(());
+        }
         let deadline = self.deadline()?;
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;

@@ -54,10 +54,15 @@ async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
     table(&cluster).await;
     let proxy = proxy_for(&cluster).max_connections(4).build()?;
     occupy(&proxy, 2).await?;
+    let cluster = &cluster;
     let checkouts = (1..=12).map(|n| {
         let proxy = proxy.clone();
         async move {
-            tokio::time::sleep(Duration::from_millis(50 + 10 * u64::try_from(n).unwrap())).await;
+            // Not before: a commit that is cut off has no known end.
+            while cluster.node(0).is_running() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10 * u64::try_from(n).unwrap())).await;
             proxy.transaction(|tx| Box::pin(insert(tx, n))).await
         }
     });

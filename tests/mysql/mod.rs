@@ -12,6 +12,7 @@ mod credentials;
 mod driver;
 #[path = "../dropped.rs"]
 mod dropped;
+mod ends;
 #[path = "../failover/mod.rs"]
 mod failover;
 mod farewell;

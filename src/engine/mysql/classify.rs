@@ -24,6 +24,9 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     if !lexer.is_ambiguous() {
         return usual;
     }
+    if lexer.is_gated_twice() {
+        return Class { control: Some(Control::Unclear { ends: true }), ..either(usual, usual) };
+    }
     Reading::OTHERS.into_iter().fold(usual, |class, reading| {
         let other = read_once(sql, &mut Lexer::reading(sql, reading));
         let (sequence, several) = (class.sequence.and(other.sequence), class.several || other.several);

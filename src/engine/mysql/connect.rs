@@ -25,6 +25,10 @@ const SQL_MODE: &str =
 const TIME_ZONE: &str = "time_zone = '+00:00'";
 const NAMES: &str = "NAMES utf8mb4";
 
+/// A transaction begins and ends where somebody says so, whatever the server's configuration says.
+const AUTOCOMMIT: &str = "autocommit = 1";
+const COMPLETION: &str = "completion_type = 0";
+
 /// The server counts in whole seconds, and takes a year at the most.
 const LONGEST_WAIT: u64 = 31_536_000;
 
@@ -95,10 +99,10 @@ fn first_text(login: &Login) -> String {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || " -_.#:".contains(c) { c } else { '?' })
         .collect();
-    let mut text = format!("/* {application} */ SET {NAMES}, {TIME_ZONE}, {SQL_MODE}");
+    let mut text = format!("/* {application} */ SET {NAMES}, {TIME_ZONE}, {SQL_MODE}, {AUTOCOMMIT}");
     if let Some(wait) = wait_timeout(login) {
-        text.push_str(", ");
-        text.push_str(&wait);
+        // What a pooler does not follow is not said to one.
+        text.push_str(&format!(", {wait}, {COMPLETION}"));
     }
     if let Some(timeout) = idle_in_transaction(login) {
         // MariaDB 10.3 and later; MySQL has nothing of the kind.
@@ -129,10 +133,11 @@ fn seconds(span: std::time::Duration) -> u64 {
 
 /// What takes those settings back to what they are at login that `DEFAULT` would take elsewhere.
 pub(super) fn home(login: &Login) -> Settings {
-    let mut home: BTreeMap<String, String> = [("names", NAMES), ("time_zone", TIME_ZONE), ("sql_mode", SQL_MODE)]
-        .into_iter()
-        .map(|(name, text)| (name.to_owned(), format!("SET {text}")))
-        .collect();
+    let mut home: BTreeMap<String, String> =
+        [("names", NAMES), ("time_zone", TIME_ZONE), ("sql_mode", SQL_MODE), ("autocommit", AUTOCOMMIT)]
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), format!("SET {text}")))
+            .collect();
     if let Some(wait) = wait_timeout(login) {
         home.insert("wait_timeout".to_owned(), format!("SET {wait}"));
     }

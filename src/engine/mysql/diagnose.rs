@@ -60,8 +60,12 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         1053 | 1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184
         | 1043 | 1047 => Diagnosis::Dead,
         number if is_mysql_read_only(number, message) => Diagnosis::ReadOnly,
-        // A deadlock, or a transaction that could not go on in a group or a cluster.
-        1213 | 1614 | 3101 => Diagnosis::RolledBack,
+        // In the middle of a commit: what became of it is not known.
+        1180 => Diagnosis::Dead,
+        // What a pooler says in the place of the server's last word.
+        2002 | 2003 | 2006 | 2013 | 2055 => Diagnosis::Dead,
+        // A deadlock, a table of locks that is full, or a transaction that could not go on in a group or a cluster.
+        1206 | 1213 | 1614 | 3101 => Diagnosis::RolledBack,
         // A lock not had in time takes back its statement, or everything, by `innodb_rollback_on_timeout`; a row changed
         // under a snapshot takes back everything in newer MariaDB.
         1205 | 1020 => Diagnosis::Unsure,
@@ -96,6 +100,8 @@ mod tests {
             (1049, "Unknown database 'x'", Diagnosis::Statement),
             (1053, "Server shutdown in progress", Diagnosis::Dead),
             (1213, "Deadlock found when trying to get lock", Diagnosis::RolledBack),
+            (1206, "The total number of locks exceeds the lock table size", Diagnosis::RolledBack),
+            (2013, "Lost connection to MySQL server during query", Diagnosis::Dead),
             (1205, "Lock wait timeout exceeded", Diagnosis::Unsure),
             (1064, "You have an error in your SQL syntax", Diagnosis::Statement),
             (1317, "Query execution was interrupted", Diagnosis::Statement),

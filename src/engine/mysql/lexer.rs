@@ -42,6 +42,8 @@ pub(super) struct Lexer<'a> {
     reading: Reading,
     inside: bool,
     ambiguous: bool,
+    /// Comments that may be executed.
+    gates: usize,
 }
 
 impl<'a> Lexer<'a> {
@@ -50,7 +52,7 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn reading(text: &'a str, reading: Reading) -> Self {
-        Self { cursor: Cursor::new(text), reading, inside: false, ambiguous: false }
+        Self { cursor: Cursor::new(text), reading, inside: false, ambiguous: false, gates: 0 }
     }
 
     /// Another text, read in the same way.
@@ -79,6 +81,11 @@ impl<'a> Lexer<'a> {
     /// Read in another way, what was read until now may be something else.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous
+    }
+
+    /// Servers may execute one part of it and not another: there are more ways to read it than are tried.
+    pub(super) fn is_gated_twice(&self) -> bool {
+        self.gates > 1
     }
 
     /// Passes over white space and comments, and returns the byte that follows.
@@ -118,6 +125,7 @@ impl<'a> Lexer<'a> {
             return self.cursor.skip_past_comment(1);
         };
         self.ambiguous = true;
+        self.gates += 1;
         if !self.reading.executes {
             // One inside it is passed over with it.
             return self.cursor.skip_past_comment(2);

@@ -56,7 +56,7 @@ fn number(error: &Error) -> Option<u16> {
 fn found(result: Result<(), Error>) -> Result<Found, Error> {
     match result {
         Ok(()) => Ok(Found::Healthy),
-        Err(error) if number(&error) == Some(NO_SUCH_SAVEPOINT) => Ok(Found::Nothing),
+        Err(error) if MySql::is_no_savepoint(&error) => Ok(Found::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -148,6 +148,10 @@ impl Driver for MySql {
     fn wants_no_transaction(_: &Error) -> bool {
         // No statement is refused for being in one; some end it.
         false
+    }
+
+    fn is_no_savepoint(error: &Error) -> bool {
+        number(error) == Some(NO_SUCH_SAVEPOINT)
     }
 
     async fn run(conn: &mut MySqlConnection, sql: String) -> Result<(), Error> {

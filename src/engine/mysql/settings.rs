@@ -69,7 +69,9 @@ fn set<'a>(statement: &'a str, tokens: Lexer<'a>) -> Option<Change<'a>> {
     let second = ahead.next();
     let then = |word| second.is_some_and(|token| is(token, word));
     if is(first, "password") || is(first, "default") && then("role") {
-        return Some(Change::None);
+        // MariaDB takes more settings after a comma.
+        let more = ahead.any(|token| token == Token::Symbol(b','));
+        return Some(if more { Change::Pins(PinCause::UnknownStatement) } else { Change::None });
     }
     if is(first, "role") || is(first, "resource") && then("group") {
         return Some(Change::Pins(PinCause::Setting));

@@ -35,7 +35,8 @@ pub(super) const PINNING: [(&str, PinCause); 5] = [
 pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
     ("nextval", Sequence::Draws),
     ("setval", Sequence::Draws),
-    ("lastval", Sequence::Asks),
+    // What `LAST_INSERT_ID()` says proves nothing about it.
+    ("lastval", Sequence::AsksAll),
     ("row_count", Sequence::AsksPrevious),
     ("found_rows", Sequence::AsksEarlier),
 ];
@@ -47,6 +48,9 @@ const REMEMBERED: [(&str, Sequence); 4] = [
     ("warning_count", Sequence::AsksEarlier),
     ("error_count", Sequence::AsksEarlier),
 ];
+
+/// Settings by which transactions begin or end.
+const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.
@@ -100,6 +104,8 @@ pub(super) struct Statement<'a> {
     begins: bool,
     /// Semicolons were part of it.
     body: bool,
+    /// It names a setting by which transactions begin or end.
+    controls: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -172,6 +178,7 @@ impl<'a> Statement<'a> {
             locks: false,
             begins: false,
             body: false,
+            controls: false,
         }
     }
 
@@ -193,6 +200,9 @@ impl<'a> Statement<'a> {
             && (is(last, "@@") || last == Token::Symbol(b'.'))
         {
             self.named(last_but_one, last, name);
+        }
+        if let Token::Word(name) | Token::Identifier(name) = token {
+            self.controls |= CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known));
         }
     }
 
@@ -237,7 +247,7 @@ impl<'a> Statement<'a> {
             // MariaDB's sequences.
             let drawn = match last_but_one {
                 two if is(two, "next") => Sequence::Draws,
-                two if is(two, "previous") => Sequence::Asks,
+                two if is(two, "previous") => Sequence::AsksAll,
                 _ => Sequence::None,
             };
             self.sequence = self.sequence.and(drawn);
@@ -357,8 +367,13 @@ impl<'a> Statement<'a> {
         if among(&["drop"]) && is_among(self.object, &["prepare"]) {
             return Some(PinCause::PreparedStatement);
         }
-        if self.locks || among(&["lock", "backup"]) {
+        // Nothing but the end of the session releases the locks of a backup for sure.
+        if self.locks || among(&["lock"]) && is_among(self.second, &["table", "tables"]) {
             return Some(PinCause::TableLock);
+        }
+        if among(&["drop"]) && is_among(self.object, &["database", "schema"]) {
+            // It may be the one that unqualified names are looked up in.
+            return Some(PinCause::UnknownStatement);
         }
         if is_plain(first) {
             let unknown = self.is_heading() || self.body || among(&["load"]) && !self.loads_rows();
@@ -371,7 +386,7 @@ impl<'a> Statement<'a> {
         } else if among(&["call", "begin"]) {
             PinCause::Procedure
         } else {
-            self.cause.filter(|cause| !cause.can_end()).unwrap_or(PinCause::UnknownStatement)
+            self.cause.filter(|cause| !cause.can_end() && !self.controls).unwrap_or(PinCause::UnknownStatement)
         })
     }
 

@@ -376,9 +376,9 @@ impl State {
     pub(super) fn pin(&mut self, reason: PinReason, may_control: bool) {
         self.pinned_in_doubt |= may_control;
         self.doubtful |= may_control;
-        // Any other statement is refused by the server where it would end a transaction.
-        self.may_have_committed |=
-            matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
+        // What cannot control a transaction is refused by the server where it would end one.
+        self.may_have_committed |= may_control
+            || matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
         if self.pins.iter().all(|pin| pin.cause() != reason.cause()) {
             self.pins.push(reason);
         }

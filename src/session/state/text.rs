@@ -52,6 +52,8 @@ impl State {
             Control::Begin => Turn::Begin,
             Control::Whole if self.depth() > 0 => return Reading::Unclear { ends: true },
             Control::Whole => Turn::Whole,
+            // PostgreSQL says no; MySQL begins a transaction by it.
+            Control::Commit { chain: true } | Control::Rollback { chain: true } if self.depth() == 0 => Turn::Begin,
             // The server says no, or warns.
             _ if self.depth() == 0 => return Reading::Nothing,
             Control::Commit { .. } | Control::Rollback { .. } if self.has_guards() => {

@@ -19,7 +19,9 @@ const ALIASES: [(&str, &str); 9] = [
 ];
 
 /// Settings that are not moved: their values are changed in part, used up by the next statement, or change others.
-const NOT_MOVED: [&str; 28] = [
+const NOT_MOVED: [&str; 29] = [
+    // What `SET NAMES utf8` means.
+    "old_mode",
     "optimizer_switch",
     "optimizer_trace",
     "optimizer_trace_features",
