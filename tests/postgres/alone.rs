@@ -9,7 +9,7 @@ use crate::support::Recorder;
 use crate::support::aws::Aws;
 use crate::support::directory::Directory;
 use lambda_rds::error::TlsProblem;
-use lambda_rds::{Connection, Error, Outcome, Proxy, Tls};
+use lambda_rds::{Error, Outcome, Proxy, Tls};
 use std::time::Duration;
 
 async fn waits_for_replica(cluster: &Cluster) {
@@ -64,45 +64,6 @@ async fn a_commit_without_an_answer_is_unknown_and_never_repeated() -> Result<()
     println!("the new writer has {rows:?}");
     assert!(rows.windows(2).all(|pair| pair[0] < pair[1]) && rows.last() == Some(&3), "{rows:?}");
     Ok(())
-}
-
-/// Cases 8 and 14: how the session was set up, and what it has set since.
-#[tokio::test]
-async fn settings_and_options_are_carried_over() -> Result<(), Error> {
-    let cluster = Cluster::start(CLUSTERED, 1).await;
-    table(&cluster).await;
-    let seen = Recorder::default();
-    let builder = proxy_for(&cluster).init_query("set geqo_seed = 0.5");
-    let proxy = builder.observer(seen.observer()).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for text in [
-        "set time zone 'Asia/Tokyo'",
-        "set search_path = pg_catalog, public",
-        "set app.tenant = 'blue'",
-        "set default_transaction_read_only = on",
-        "set default_transaction_isolation = 'repeatable read'",
-    ] {
-        sqlx::raw_sql(text).execute(&mut conn).await?;
-    }
-    let before = settings(&mut conn).await?;
-    cluster.fail_over(0, 1).await;
-    assert_eq!(settings(&mut conn).await?, before);
-    assert_eq!(port(&mut conn).await?, cluster.node(1).port());
-    // Its own doing, and not the server's: nobody is suspected for it.
-    let suspected = suspicions(&seen);
-    let error = insert(&mut conn, 1).await.unwrap_err();
-    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
-    assert_eq!(suspicions(&seen), suspected);
-    write(&proxy, 2).await?;
-    assert_eq!(written(&proxy).await?, [2]);
-    Ok(())
-}
-
-async fn settings(conn: &mut Connection<Db>) -> Result<Vec<String>, Error> {
-    let text = "select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed, \
-                default_transaction_read_only, transaction_isolation}'::text[]) name \
-                union all select split_part(current_setting('application_name'), ' ', 1)";
-    Ok(sqlx::query_scalar(text).fetch_all(conn).await?)
 }
 
 /// Case 49: the old writer goes on to answer and is read-only by its settings, while another is promoted. What it refuses
