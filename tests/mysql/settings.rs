@@ -1,4 +1,7 @@
 //! Settings go with their session from one physical connection to another, and stay off everybody else's.
+//!
+//! Not here: roles and the like, for `SET ROLE` pins (`truth_table`); settings of one transaction, for there are none but
+//! `SET TRANSACTION`, which pins; what the `init_query` sets, and numbers that another session drew, are in `leaks`.
 
 use std::collections::BTreeMap;
 

@@ -86,6 +86,10 @@ pub const SET_UP_SHOWN: &str = "
     where variable_name in ('time_zone', 'group_concat_max_len', 'collation_connection', 'sql_mode', 'lock_wait_timeout',
         'tx_isolation', 'tx_read_only')
     union all select database() order by 1";
+/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
+pub const SYNCHRONOUS: &str = "do 0";
+pub const WAITING_COMMITS: &str =
+    "select count(*) from information_schema.processlist where state like 'Waiting for semi-sync%'";
 /// Fails after a moment.
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";

@@ -84,6 +84,9 @@ pub const SET_UP_SHOWN: &str = "
     select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed,
         default_transaction_read_only, transaction_isolation}'::text[]) name
     union all select split_part(current_setting('application_name'), ' ', 1)";
+/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
+pub const SYNCHRONOUS: &str = "set synchronous_commit = remote_apply";
+pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
 /// Fails after a moment.
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
