@@ -1,6 +1,61 @@
 //! The writer dies between the commit and its answer.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
+
+/// Both of them.
+async fn until_commits_wait(cluster: &Cluster) {
+    let mut admin = cluster.node(0).admin().await;
+    while sqlx::query_scalar::<_, i64>(WAITING_COMMITS).fetch_one(&mut admin).await.expect("an answer") < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Case 46: the commit is on the writer's disk, nobody was told, and the writer dies. Whether the new one has it is a
+/// matter of luck.
+#[tokio::test]
+async fn a_commit_without_an_answer_is_unknown_and_never_repeated() -> Result<(), Error> {
+    let cluster = Cluster::start(CLUSTERED, 1).await;
+    table(&cluster).await;
+    let proxy = proxy_for(&cluster).build()?;
+    occupy(&proxy, 2).await?;
+    // A commit waits for the replica, which does not answer.
+    let mut conn = proxy.get_connection().await?;
+    sqlx::raw_sql(SYNCHRONOUS).execute(&mut conn).await?;
+    synchronize(&cluster, 0, 1).await;
+    tokio::time::sleep(SECOND / 10).await;
+    cluster.node(1).suspend();
+    let mut tx = conn.begin().await?;
+    insert(&mut tx, 1).await?;
+    let runs = AtomicU32::new(0);
+    let runs = &runs;
+    let closure = proxy.transaction(|tx| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            sqlx::raw_sql(SYNCHRONOUS).execute(&mut **tx).await?;
+            insert(tx, 2).await
+        })
+    });
+    let (guarded, closure, ()) = tokio::join!(tx.commit(), closure, async {
+        until_commits_wait(&cluster).await;
+        cluster.node(0).kill().await;
+    });
+    for result in [guarded, closure] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLost { phase: lambda_rds::error::Phase::Commit, .. }), "{error:?}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(!error.is_retryable());
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    cluster.node(1).resume();
+    cluster.promote(1).await;
+    write(&proxy, 3).await?;
+    let rows = written(&proxy).await?;
+    println!("the new writer has {rows:?}");
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]) && rows.last() == Some(&3), "{rows:?}");
+    Ok(())
+}
 
 /// Case 46: the same, where it is known to have happened.
 #[tokio::test]

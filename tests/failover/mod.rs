@@ -12,6 +12,7 @@
 //! deployments (43), Limitless databases (44).
 
 mod api;
+mod carried;
 mod cold;
 mod commit;
 mod crowd;

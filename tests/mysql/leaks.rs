@@ -1,4 +1,7 @@
-//! What random programs of sessions found wrong once, each on its own.
+//! What random programs of sessions found wrong once, each on its own. What they found on both engines is in `replays`.
+//!
+//! Not here: the end of a session authorization, and the columns of a cursor, for sessions have neither; `DEALLOCATE`, which
+//! reaches no statement of the driver's.
 
 use std::time::Duration;
 

@@ -30,6 +30,8 @@ mod plans;
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
+#[path = "../replays.rs"]
+mod replays;
 #[path = "../secrecy.rs"]
 mod secrecy;
 mod session;

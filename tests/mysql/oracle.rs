@@ -30,6 +30,7 @@ fn shows(name: &str) -> &[&'static str] {
         "transaction_isolation" => &["setting tx_isolation"],
         "transaction_read_only" => &["setting tx_read_only", "table locks"],
         "default_storage_engine" => &["setting storage_engine"],
+        "tmp_table_size" => &["setting tmp_memory_table_size"],
         "long_query_time" => &["setting log_slow_query_time"],
         _ => &[],
     }
@@ -162,6 +163,26 @@ fn definitions_commit_and_nothing_else_does() {
     }
     for text in corpus::COMMITTING {
         assert!(inspect::commits(text), "{text}");
+    }
+}
+
+#[test]
+fn a_setting_means_the_same_whatever_was_set_before() {
+    let (runtime, server) = stage();
+    let value = |texts: &[&str]| {
+        runtime.block_on(async {
+            let mut session = Session::open(&server).await;
+            for text in texts {
+                session.run(text).await;
+            }
+            session.look().await
+        })
+    };
+    let setting = |(verdict, text): &(&'static str, &'static str)| Some((verdict.strip_prefix("setting:")?, *text));
+    let mut last = std::collections::BTreeMap::new();
+    for (name, text) in corpus::OTHERS.iter().filter_map(setting) {
+        let Some(earlier) = last.insert(name, text) else { continue };
+        assert!(value(&[text]) == value(&[earlier, text]), "{earlier:?} shows through {text:?}");
     }
 }
 

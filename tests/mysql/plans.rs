@@ -1,5 +1,7 @@
 //! What is prepared is read once, by the settings of that moment: no session executes what another one has prepared under
 //! others.
+//!
+//! Not here: a plan that a migration made stale, for the server prepares it anew by itself (`driver`).
 
 use lambda_rds::{Connection, Error, MySql};
 use sqlx::AssertSqlSafe;

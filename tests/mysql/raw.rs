@@ -1,7 +1,8 @@
 //! Transactions that the application writes as text: `BEGIN`, `COMMIT`, `ROLLBACK TO`, whole ones in one text.
 //!
 //! Not here: what an aborted transaction may still do, for no error aborts one; a commit that the server refuses, for it has
-//! no deferred constraints. What differs on MySQL beyond the texts is in `transactions`.
+//! no deferred constraints; settings that a savepoint takes back, for none does (`transactions`); prepared transactions, for
+//! `XA` pins (`truth_table`). What differs on MySQL beyond the texts is in `transactions`.
 
 use futures_util::FutureExt;
 use lambda_rds::{Connection, Error, MySql, Outcome, PinCause, PinReason, PinningFilter};

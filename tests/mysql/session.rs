@@ -1,10 +1,14 @@
 //! A session is sqlx's executor, and borrows a physical connection for a statement or a transaction.
+//!
+//! Not here: committing what was aborted, for no error aborts a transaction (what ends one is in `transactions`). Dropped
+//! statements are in `dropped` and `driver`.
 
 use futures_util::TryStreamExt;
-use lambda_rds::{Connection, Error, MySql};
-use sqlx::{Executor, Row, Statement};
+use lambda_rds::{Connection, Error, Event, MySql, Outcome, PinCause, PinReason};
+use sqlx::{Acquire, AssertSqlSafe, Executor, Row, Statement};
 
-use crate::support::{mysql_proxy, mysql_server};
+use super::stage::SESSION;
+use crate::support::{Recorder, mysql_proxy, mysql_proxy_to, mysql_server};
 
 #[tokio::test]
 async fn every_way_of_running_a_query_works() -> Result<(), Error> {
@@ -78,6 +82,115 @@ async fn transactions_commit_roll_back_and_nest() -> Result<(), Error> {
         sqlx::query("insert into nest values (7)").execute(&mut *tx).await?;
     }
     assert_eq!(count(&mut conn).await?, [1, 3, 5]);
+
+    let result: Result<(), Error> = conn
+        .transaction(|tx| {
+            Box::pin(async move {
+                sqlx::query("insert into nest values (8)").execute(&mut **tx).await?;
+                Err(sqlx::Error::RowNotFound.into())
+            })
+        })
+        .await;
+    assert!(matches!(result, Err(Error::Database(sqlx::Error::RowNotFound))));
+    let n: u64 = conn
+        .transaction(|tx| {
+            Box::pin(async move {
+                let done = sqlx::query("insert into nest values (9)").execute(&mut **tx).await?;
+                Ok::<_, Error>(done.rows_affected())
+            })
+        })
+        .await?;
+    assert_eq!((n, count(&mut conn).await?), (1, vec![1, 3, 5, 9]));
     assert_eq!(proxy.status().pinned, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_pins_and_is_gone_afterwards() -> Result<(), Error> {
+    // No statement drops all temporary tables: their connection is closed.
+    for (text, cause, shown, kept) in [
+        (
+            "create temporary table mine (n int)",
+            PinCause::TemporaryObject,
+            "create temporary table mine (n int)",
+            false,
+        ),
+        ("select get_lock('mine', 1)", PinCause::AdvisoryLock, "select get_lock('…'", true),
+    ] {
+        let recorder = Recorder::default();
+        let proxy = mysql_proxy_to(mysql_server().await).max_connections(1).observer(recorder.observer()).build()?;
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query(text).execute(&mut conn).await?;
+        let reason = conn.pin_reason().expect("pinned");
+        assert_eq!((reason.cause(), reason.statement()), (cause, shown));
+        assert_eq!(proxy.status().pinned, 1);
+        let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+        drop(conn);
+
+        let mut other = proxy.get_connection().await?;
+        let free: i32 = sqlx::query_scalar("select is_free_lock('mine')").fetch_one(&mut other).await?;
+        assert_eq!(free, 1);
+        let gone = Error::from(sqlx::query("select * from mine").execute(&mut other).await.unwrap_err());
+        assert_eq!(gone.sqlstate().as_deref(), Some("42S02"));
+        assert_eq!(id == sqlx::query_scalar::<_, i64>(SESSION).fetch_one(&mut other).await?, kept, "{text}");
+        assert_eq!((proxy.status().pinned, other.pin_reason()), (0, None));
+        assert_eq!(recorder.count(|event| matches!(event, Event::Unpinned { .. })), 1);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_physical_connection_and_sqlx_transactions_can_be_had() -> Result<(), Error> {
+    mysql_server().await.execute("create table if not exists app.had (n int)").await;
+    let proxy = mysql_proxy().await;
+    let mut conn = proxy.get_connection().await?;
+    {
+        let mut tx = Acquire::begin(&mut conn).await?;
+        sqlx::query("insert into had values (1)").execute(&mut *tx).await?;
+    }
+    let rows = sqlx::query("select n from had").fetch_all(&mut conn).await?;
+    assert!(rows.is_empty(), "a dropped sqlx transaction is rolled back");
+    let physical = conn.pin().await?;
+    sqlx::Connection::ping(physical).await?;
+    assert_eq!(conn.pin_reason().map(PinReason::cause), Some(PinCause::HandedOut));
+    drop(conn);
+    let mut again = proxy.get_connection().await?;
+    sqlx::query("select 1").execute(&mut again).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_transaction_is_never_continued_on_another_connection() -> Result<(), Error> {
+    let server = mysql_server().await;
+    server.execute("create table if not exists app.lost (n int)").await;
+    let proxy = mysql_proxy_to(server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let mut tx = conn.begin().await?;
+    let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut *tx).await?;
+    server.execute(&format!("kill connection {id}")).await;
+    let error = Error::from(sqlx::query("insert into lost values (1)").execute(&mut *tx).await.unwrap_err());
+    assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
+    assert_eq!((error.outcome(), error.is_retryable()), (Outcome::RolledBack, true));
+    let again = Error::from(sqlx::query("insert into lost values (2)").execute(&mut *tx).await.unwrap_err());
+    assert!(matches!(again, Error::ConnectionLost { .. }), "{again:?}");
+    assert!(matches!(tx.commit().await, Err(Error::ConnectionLost { .. })));
+    // The session itself goes on.
+    assert_eq!(sqlx::query_scalar::<_, i64>("select count(*) from lost").fetch_one(&mut conn).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn dynamic_texts_and_generic_code_compile() -> Result<(), Error> {
+    async fn generic<'e, E: Executor<'e, Database = MySql>>(executor: E) -> Result<i32, sqlx::Error> {
+        sqlx::query_scalar("select 7").fetch_one(executor).await
+    }
+    fn is_send_and_static<T: Send + 'static>(_: &T) {}
+    let mut conn = mysql_proxy().await.get_connection().await?;
+    is_send_and_static(&conn);
+    assert_eq!(generic(&mut conn).await?, 7);
+    sqlx::query(AssertSqlSafe(format!("select {}", 8))).execute(&mut conn).await?;
+    let mut tx = conn.begin().await?;
+    assert_eq!(generic(&mut *tx).await?, 7);
+    tx.rollback().await?;
     Ok(())
 }

@@ -330,6 +330,21 @@ async fn a_rollback_leaves_the_settings() -> Result<(), Error> {
         assert_ne!(text(&mut other, "@@group_concat_max_len").await?, "78");
         assert_eq!(text(&mut conn, "@@group_concat_max_len").await?, "78");
     }
+    for sql in [
+        "begin",
+        "set group_concat_max_len = 79",
+        "savepoint a",
+        "set group_concat_max_len = 80",
+        "rollback to a",
+        "set lock_wait_timeout = 80",
+        "rollback",
+    ] {
+        run(&mut conn, sql).await?;
+    }
+    for _ in 0..3 {
+        assert_ne!(text(&mut other, "@@group_concat_max_len").await?, "80");
+        assert_eq!(text(&mut conn, "concat(@@group_concat_max_len, ' ', @@lock_wait_timeout)").await?, "80 80");
+    }
     assert_eq!(cause(&conn), None);
     Ok(())
 }

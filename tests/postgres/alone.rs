@@ -1,7 +1,6 @@
-//! Cases that need what only PostgreSQL has: a commit that waits for its standby, a login against a directory, a server that
-//! says that it is shutting down, defaults that make it read-only.
-
-use std::sync::atomic::{AtomicU32, Ordering};
+//! Cases that need what only PostgreSQL has: a login against a directory, which each member asks; a server that says that it
+//! is starting or shutting down, where MySQL's port is closed; defaults that make it read-only, which MySQL has for all
+//! sessions and not as their own (`failover::moved`). What MySQL says of TLS and of tokens is in `mysql::logins`.
 
 use super::failover::*;
 use super::stage::*;
@@ -9,101 +8,8 @@ use crate::support::Recorder;
 use crate::support::aws::Aws;
 use crate::support::directory::Directory;
 use lambda_rds::error::TlsProblem;
-use lambda_rds::{Connection, Error, Outcome, Proxy, Tls};
+use lambda_rds::{Error, Outcome, Proxy, Tls};
 use std::time::Duration;
-
-async fn waits_for_replica(cluster: &Cluster) {
-    let question = "do $$ begin while not exists (select from pg_stat_activity where wait_event = 'SyncRep') loop \
-                    perform pg_sleep(0.005); perform pg_stat_clear_snapshot(); end loop; end $$";
-    cluster.node(0).execute(question).await;
-}
-
-/// Case 46: the commit is on the writer's disk, nobody was told, and the writer dies. Whether the new one has it is a
-/// matter of luck.
-#[tokio::test]
-async fn a_commit_without_an_answer_is_unknown_and_never_repeated() -> Result<(), Error> {
-    let cluster = Cluster::start(CLUSTERED, 1).await;
-    table(&cluster).await;
-    let proxy = proxy_for(&cluster).build()?;
-    occupy(&proxy, 2).await?;
-    // A commit waits for the replica, which does not answer.
-    let synchronous = "set synchronous_commit = remote_apply";
-    let mut conn = proxy.get_connection().await?;
-    sqlx::raw_sql(synchronous).execute(&mut conn).await?;
-    cluster.node(0).execute("alter system set synchronous_standby_names = '*'").await;
-    cluster.node(0).execute("select pg_reload_conf()").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    cluster.node(1).suspend();
-    let mut tx = conn.begin().await?;
-    insert(&mut tx, 1).await?;
-    let runs = AtomicU32::new(0);
-    let runs = &runs;
-    let closure = proxy.transaction(|tx| {
-        runs.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move {
-            sqlx::raw_sql(synchronous).execute(&mut **tx).await?;
-            insert(tx, 2).await
-        })
-    });
-    let (guarded, closure, ()) = tokio::join!(tx.commit(), closure, async {
-        waits_for_replica(&cluster).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cluster.node(0).kill().await;
-    });
-    for result in [guarded, closure] {
-        let error = result.unwrap_err();
-        assert!(matches!(error, Error::ConnectionLost { phase: lambda_rds::error::Phase::Commit, .. }), "{error:?}");
-        assert_eq!(error.outcome(), Outcome::Unknown);
-        assert!(!error.is_retryable());
-    }
-    assert_eq!(runs.load(Ordering::Relaxed), 1);
-    cluster.node(1).resume();
-    cluster.promote(1).await;
-    write(&proxy, 3).await?;
-    let rows = written(&proxy).await?;
-    println!("the new writer has {rows:?}");
-    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]) && rows.last() == Some(&3), "{rows:?}");
-    Ok(())
-}
-
-/// Cases 8 and 14: how the session was set up, and what it has set since.
-#[tokio::test]
-async fn settings_and_options_are_carried_over() -> Result<(), Error> {
-    let cluster = Cluster::start(CLUSTERED, 1).await;
-    table(&cluster).await;
-    let seen = Recorder::default();
-    let builder = proxy_for(&cluster).init_query("set geqo_seed = 0.5");
-    let proxy = builder.observer(seen.observer()).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for text in [
-        "set time zone 'Asia/Tokyo'",
-        "set search_path = pg_catalog, public",
-        "set app.tenant = 'blue'",
-        "set default_transaction_read_only = on",
-        "set default_transaction_isolation = 'repeatable read'",
-    ] {
-        sqlx::raw_sql(text).execute(&mut conn).await?;
-    }
-    let before = settings(&mut conn).await?;
-    cluster.fail_over(0, 1).await;
-    assert_eq!(settings(&mut conn).await?, before);
-    assert_eq!(port(&mut conn).await?, cluster.node(1).port());
-    // Its own doing, and not the server's: nobody is suspected for it.
-    let suspected = suspicions(&seen);
-    let error = insert(&mut conn, 1).await.unwrap_err();
-    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
-    assert_eq!(suspicions(&seen), suspected);
-    write(&proxy, 2).await?;
-    assert_eq!(written(&proxy).await?, [2]);
-    Ok(())
-}
-
-async fn settings(conn: &mut Connection<Db>) -> Result<Vec<String>, Error> {
-    let text = "select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed, \
-                default_transaction_read_only, transaction_isolation}'::text[]) name \
-                union all select split_part(current_setting('application_name'), ' ', 1)";
-    Ok(sqlx::query_scalar(text).fetch_all(conn).await?)
-}
 
 /// Case 49: the old writer goes on to answer and is read-only by its settings, while another is promoted. What it refuses
 /// was not executed, and runs on the new one.

@@ -1,4 +1,6 @@
 //! The runtime's concurrent invocations, in one environment.
+//!
+//! MySQL has no twin: what the runtime does is the same over any engine, and sessions side by side are in `concurrency`.
 
 use std::sync::Mutex;
 

@@ -4,7 +4,8 @@
 use lambda_rds::{Connection, Error, Isolation, PgProxy, Postgres};
 use sqlx::AssertSqlSafe;
 
-use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use super::replays::{self, Script};
+use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
 use crate::support::{proxy_to, server};
 
 /// All sessions share one physical connection: whatever could leak would.
@@ -173,27 +174,6 @@ async fn a_question_for_another_sessions_sequence_is_refused() -> Result<(), Err
 }
 
 #[tokio::test]
-async fn a_set_that_was_dropped_half_way_leaks_to_nobody() -> Result<(), Error> {
-    let proxy = one_connection().await;
-    let mut other = proxy.get_connection().await?;
-    let plain = show(&mut other, "work_mem").await?;
-    for polls in 0..4 {
-        let mut conn = proxy.get_connection().await?;
-        {
-            let mut set = Box::pin(run(&mut conn, "set work_mem = '3MB'"));
-            for _ in 0..polls {
-                if futures_util::poll!(&mut set).is_ready() {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-        }
-        assert_eq!(show(&mut other, "work_mem").await?, plain, "dropped after {polls} polls");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn strict_isolation_resets_what_a_function_hid() -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;
     server
@@ -236,99 +216,16 @@ const WITNESS: &str = "
                         'random_page_cost', 'enable_seqscan', 'bytea_output', 'IntervalStyle')),
         coalesce(current_setting('app.tenant', true), ''), coalesce(current_setting('app.Tenant_X', true), ''))";
 
-/// A session that shares its connection with a neighbour, and a bare connection that is the measure.
-struct Pair {
-    neighbour: Connection<Postgres>,
-    clean: String,
-    bare: sqlx::PgConnection,
-}
-
-impl Pair {
-    /// The session to be tried, and what it is tried against. On this server `boss` is a superuser.
-    async fn on(server: &Server) -> Result<(Connection<Postgres>, Self), Error> {
-        let url = server.url_for("boss", crate::support::postgres::APP_PASSWORD, "app");
-        let proxy = proxy_to(server).url(&url).max_connections(1).build()?;
-        let mut neighbour = proxy.get_connection().await?;
-        let clean = sqlx::query_scalar(WITNESS).fetch_one(&mut neighbour).await?;
-        let bare = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{url}?sslmode=require")).await?;
-        Ok((proxy.get_connection().await?, Self { neighbour, clean, bare }))
-    }
-
-    /// Runs the script, up to the end of the guard that it is in, here and there. `(` begins a transaction or a
-    /// savepoint, `) commit` and `) rollback` end it, `) drop` leaves it to the guard.
-    fn play<'a>(
-        &'a mut self,
-        conn: &'a mut Connection<Postgres>,
-        script: &'a mut std::slice::Iter<'static, &'static str>,
-        depth: usize,
-    ) -> futures_core::future::BoxFuture<'a, &'static str> {
-        Box::pin(async move {
-            while let Some(sql) = script.next() {
-                match *sql {
-                    "(" => {
-                        let mut guard = conn.begin().await.expect("begun");
-                        let begin = if depth == 0 { "begin" } else { &format!("savepoint s{depth}") };
-                        self.plainly(begin).await;
-                        let end = self.play(&mut guard, script, depth + 1).await;
-                        let kept = match end {
-                            ") commit" => guard.commit().await.is_ok(),
-                            ") rollback" => guard.rollback().await.is_err(),
-                            _ => {
-                                drop(guard);
-                                false
-                            }
-                        };
-                        self.plainly(&match (depth, kept) {
-                            (0, true) => "commit".to_owned(),
-                            (0, false) => "rollback".to_owned(),
-                            (_, true) => format!("release s{depth}"),
-                            (_, false) => format!("rollback to s{depth}; release s{depth}"),
-                        })
-                        .await;
-                    }
-                    end if end.starts_with(')') => return end,
-                    sql => {
-                        let here = run(conn, sql).await.err().and_then(|error| error.sqlstate().map(String::from));
-                        let there = sqlx::query(sql).execute(&mut self.bare).await.err();
-                        let code = there.and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
-                        assert_eq!(here, code, "{sql}");
-                    }
-                }
-                if depth == 0 {
-                    let seen: String =
-                        sqlx::query_scalar(WITNESS).fetch_one(&mut self.neighbour).await.expect("an answer");
-                    assert_eq!(seen, self.clean, "after {sql}, next door");
-                }
-                let here: Option<String> = sqlx::query_scalar(WITNESS).fetch_one(&mut *conn).await.ok();
-                let there: Option<String> = sqlx::query_scalar(WITNESS).fetch_one(&mut self.bare).await.ok();
-                assert_eq!(here, there, "after {sql}");
-            }
-            ""
-        })
-    }
-
-    async fn plainly(&mut self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.bare).await.expect("agreed");
-    }
-}
-
-/// Each of these on a session with a neighbour on the same connection, and on a bare connection: the server must show
-/// the same after every word.
-async fn agree(scripts: &[&'static [&'static str]]) -> Result<(), Error> {
+/// On this server `boss` is a superuser.
+async fn agree(scripts: &[Script]) -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;
-    let password = crate::support::postgres::APP_PASSWORD;
     server
         .execute(&format!(
-            "create role boss superuser login password '{password}'; \
+            "create role boss superuser login password '{APP_PASSWORD}'; \
              create role clerk; create role temp; grant temp to clerk"
         ))
         .await;
-    for script in scripts {
-        let (mut conn, mut pair) = Pair::on(&server).await?;
-        pair.play(&mut conn, &mut script.iter(), 0).await;
-        assert_eq!(conn.pin_reason(), None, "{script:?}");
-    }
-    Ok(())
+    replays::agree(&server, "boss", WITNESS, scripts).await
 }
 
 #[tokio::test]

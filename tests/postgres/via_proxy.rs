@@ -1,5 +1,7 @@
 //! Behind a real PgBouncer in transaction mode: each transaction may run on another connection of the server, and
 //! whoever comes next gets the connection as it was left. The same handler code gives the same answers.
+//!
+//! MySQL has no twin: no pooler of its kind is in Debian, and those that there are follow a session or pin it.
 
 use std::collections::BTreeSet;
 

@@ -68,6 +68,28 @@ pub const NO_SUCH_TABLE: &str = "Table 'app.orders' doesn't exist";
 
 /// A setting of a session that is a number, as a text; see [`set_mark`].
 pub const MARK: &str = "cast(@@group_concat_max_len - 1000 as char)";
+/// How long a session waits for a row, as a text; see [`set_wait`].
+pub const WAIT: &str = "cast(@@innodb_lock_wait_timeout as char)";
+/// Has locked a row of the ledger, and goes on.
+pub const LOCKS_LONG: &str = "update ledger set n = sleep(20)";
+/// What an `init_query` sets and what a session does, the last of which makes it read-only, and what the server shows of it.
+pub const INIT_QUERY: &str = "set lock_wait_timeout = 55";
+pub const SET_UP: &[&str] = &[
+    "set time_zone = '+09:00', group_concat_max_len = 7000",
+    "set names utf8mb4 collate utf8mb4_bin",
+    "set sql_mode = 'traditional'",
+    "set session transaction isolation level read committed",
+    "set session transaction read only",
+];
+pub const SET_UP_SHOWN: &str = "
+    select concat(lower(variable_name), '=', variable_value) from information_schema.session_variables
+    where variable_name in ('time_zone', 'group_concat_max_len', 'collation_connection', 'sql_mode', 'lock_wait_timeout',
+        'tx_isolation', 'tx_read_only')
+    union all select database() order by 1";
+/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
+pub const SYNCHRONOUS: &str = "do 0";
+pub const WAITING_COMMITS: &str =
+    "select count(*) from information_schema.processlist where state like 'Waiting for semi-sync%'";
 /// Fails after a moment.
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
@@ -123,6 +145,10 @@ fn logged(server: &Server, command: &str) -> Vec<String> {
 
 pub fn set_mark(mark: usize) -> String {
     format!("set group_concat_max_len = {}", 1000 + mark)
+}
+
+pub fn set_wait(seconds: u32) -> String {
+    format!("set innodb_lock_wait_timeout = {seconds}")
 }
 
 /// One row of an expression, after a time.

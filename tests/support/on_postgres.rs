@@ -67,6 +67,26 @@ pub const NO_SUCH_TABLE: &str = "relation \"orders\" does not exist";
 
 /// A setting of a session that is a number, as a text; see [`set_mark`].
 pub const MARK: &str = "current_setting('app.mark')";
+/// How long a session waits for a row, as a text; see [`set_wait`].
+pub const WAIT: &str = "current_setting('lock_timeout')";
+/// Has locked all rows of the ledger, and goes on.
+pub const LOCKS_LONG: &str = "with l as (update ledger set n = 1 returning n) select pg_sleep(20) from l";
+/// What an `init_query` sets and what a session does, the last of which makes it read-only, and what the server shows of it.
+pub const INIT_QUERY: &str = "set geqo_seed = 0.5";
+pub const SET_UP: &[&str] = &[
+    "set time zone 'Asia/Tokyo'",
+    "set search_path = pg_catalog, public",
+    "set app.tenant = 'blue'",
+    "set default_transaction_isolation = 'repeatable read'",
+    "set default_transaction_read_only = on",
+];
+pub const SET_UP_SHOWN: &str = "
+    select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed,
+        default_transaction_read_only, transaction_isolation}'::text[]) name
+    union all select split_part(current_setting('application_name'), ' ', 1)";
+/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
+pub const SYNCHRONOUS: &str = "set synchronous_commit = remote_apply";
+pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
 /// Fails after a moment.
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
@@ -117,6 +137,10 @@ fn logged(server: &Server, command: &str) -> Vec<String> {
 
 pub fn set_mark(mark: usize) -> String {
     format!("set app.mark = '{mark}'")
+}
+
+pub fn set_wait(seconds: u32) -> String {
+    format!("set lock_timeout = '{seconds}s'")
 }
 
 /// One row of an expression, after a time.

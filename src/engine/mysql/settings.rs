@@ -36,6 +36,9 @@ const OF_EXECUTION: [&str; 14] = [
     "unique_checks",
 ];
 
+/// Settings of which every value is taken as it is, or refused, in any mode.
+const NEVER_CUT: [&str; 7] = [NAMES, DATABASE, SQL_MODE, AUTOCOMMIT, ISOLATION, READ_ONLY, "time_zone"];
+
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
@@ -194,6 +197,8 @@ pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> 
         return None;
     }
     let first = [NAMES, SQL_MODE];
+    let differs = |name: &str| applied.get(name) != wanted.get(name);
+    let goal = |name: &str| wanted.get(name).cloned().or_else(|| back(name, home));
     let names = first.into_iter().chain(
         applied
             .keys()
@@ -201,10 +206,25 @@ pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> 
             .map(String::as_str)
             .filter(|name| !first.contains(name)),
     );
-    let statements: Vec<_> = names
-        .filter(|name| applied.get(*name) != wanted.get(*name))
-        .filter_map(|name| wanted.get(name).cloned().or_else(|| back(name, home)))
-        .collect();
+    let mut statements: Vec<_> = names.filter(|name| differs(name)).filter_map(goal).collect();
+    // A value that was cut to size where the session was lenient is refused where it is strict by now.
+    if let Some(mode) = wanted.get(SQL_MODE)
+        && wanted.keys().any(|name| differs(name) && !NEVER_CUT.contains(&name.as_str()))
+    {
+        statements.retain(|statement| statement != mode);
+        statements.insert(usize::from(differs(NAMES)), format!("SET {SQL_MODE} = ''"));
+        statements.push(mode.clone());
+    }
+    // The driver sends UTF-8, whatever the server takes it for.
+    if let Some(database) = goal(DATABASE)
+        && differs(DATABASE)
+        && !database.is_ascii()
+        && (applied.contains_key(NAMES) || wanted.contains_key(NAMES))
+    {
+        statements.retain(|statement| *statement != database);
+        statements.splice(0..0, ["SET NAMES utf8mb4".to_owned(), database]);
+        statements.extend(goal(NAMES).filter(|_| !differs(NAMES)));
+    }
     (!statements.is_empty()).then(|| statements.join(";\n"))
 }
 

@@ -220,6 +220,8 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("setting:sql_select_limit", "set sql_select_limit = 7"),
     ("setting:lc_time_names", "set lc_time_names = de_DE"),
     ("setting:default_storage_engine", "set storage_engine = aria"),
+    ("setting:tmp_table_size", "set tmp_table_size = 1048576"),
+    ("setting:tmp_table_size", "set tmp_memory_table_size = 2097152"),
     ("setting:long_query_time", "set log_slow_query_time = 3.5"),
     ("setting:max_statement_time", "set max_statement_time = 1e1"),
     ("setting:names", "set names latin1"),

@@ -6,11 +6,12 @@ use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 
 /// Other names of a setting, which would be taken for another one.
-const ALIASES: [(&str, &str); 9] = [
+const ALIASES: [(&str, &str); 10] = [
     ("tx_isolation", ISOLATION),
     ("tx_read_only", READ_ONLY),
     ("storage_engine", "default_storage_engine"),
     ("sql_low_priority_updates", "low_priority_updates"),
+    ("tmp_memory_table_size", "tmp_table_size"),
     ("log_slow_query", "slow_query_log"),
     ("log_slow_query_time", "long_query_time"),
     ("log_slow_min_examined_row_limit", "min_examined_row_limit"),

@@ -38,6 +38,45 @@ fn only_the_difference_is_replayed_and_how_texts_are_read_goes_first() {
 }
 
 #[test]
+fn a_value_is_set_again_in_a_mode_that_takes_it() {
+    let none = settings(&[]);
+    let own = settings(&[
+        ("group_concat_max_len", "set group_concat_max_len = 1"),
+        ("sql_mode", "set sql_mode = 'strict_all_tables'"),
+        ("time_zone", "set time_zone = 'SYSTEM'"),
+    ]);
+    assert_eq!(
+        replay(&none, &own, &none).unwrap(),
+        "SET sql_mode = '';\nset group_concat_max_len = 1;\nset time_zone = 'SYSTEM';\n\
+         set sql_mode = 'strict_all_tables'"
+    );
+    let others = settings(&[("group_concat_max_len", "x"), ("sql_mode", "set sql_mode = 'strict_all_tables'")]);
+    assert_eq!(
+        replay(&others, &own, &none).unwrap(),
+        "SET sql_mode = '';\nset group_concat_max_len = 1;\nset time_zone = 'SYSTEM';\n\
+         set sql_mode = 'strict_all_tables'",
+        "here, too"
+    );
+    let mode = settings(&[("sql_mode", "set sql_mode = ''"), ("time_zone", "set time_zone = 'SYSTEM'")]);
+    assert_eq!(replay(&none, &mode, &none).unwrap(), "set sql_mode = '';\nset time_zone = 'SYSTEM'", "nothing to cut");
+}
+
+#[test]
+fn the_name_of_a_database_is_read_as_the_driver_sends_it() {
+    let (none, latin1) = (settings(&[]), settings(&[("names", "set names latin1")]));
+    let own = settings(&[("database", "use `größe`"), ("names", "set names latin1")]);
+    let alone = settings(&[("database", "use `größe`")]);
+    assert_eq!(replay(&none, &alone, &none).unwrap(), "use `größe`");
+    for (applied, expected) in [
+        (&none, "SET NAMES utf8mb4;\nuse `größe`;\nset names latin1"),
+        (&latin1, "SET NAMES utf8mb4;\nuse `größe`;\nset names latin1"),
+        (&alone, "set names latin1"),
+    ] {
+        assert_eq!(replay(applied, &own, &none).unwrap(), expected);
+    }
+}
+
+#[test]
 fn what_is_prepared_is_read_anew_where_a_setting_that_it_is_read_by_differs() {
     let none = settings(&[]);
     let waits = settings(&[("lock_wait_timeout", "set lock_wait_timeout = 1"), ("autocommit", "set autocommit = 0")]);
