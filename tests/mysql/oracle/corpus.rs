@@ -149,7 +149,7 @@ pub(super) const COMMITTING: &[&str] = &[
     "drop view v",
     "create database elsewhere character set utf8mb4",
     "alter database elsewhere character set latin1",
-    "create schema elsewhere",
+    "create schema beyond",
     "create procedure p() select @a, get_lock('a', 1)",
     "create or replace procedure p() comment 'x' select 1;",
     "create definer = current_user function if not exists h(a int) returns int return a + 1",
