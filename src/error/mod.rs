@@ -314,9 +314,9 @@ pub enum Error {
     },
 
     /// The statement would have committed the transaction that it was to run in, as definitions do on MySQL, whatever
-    /// became of it. It was not sent.
+    /// became of it. It was not sent. The statement is `BEGIN` where a procedure has left a transaction open.
     #[error(
-        "not sent: `{statement}` would commit the transaction it is in; run it before begin() or after commit() (https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html)"
+        "not sent: `{statement}` would commit the transaction it is in; run it before begin() or after that has ended (https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html)"
     )]
     ImplicitCommit {
         /// Its beginning, without values.

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
@@ -334,29 +335,50 @@ fn changed_role(at: &Address, told: Told) -> Error {
 /// The engine's question to a host.
 struct Knock<DB: Engine>(Arc<Connector<DB>>);
 
-impl<DB: Engine> pulse::Ask for Knock<DB> {
-    type Side = Wire<DB>;
+/// A connection for questions, or the login for one, which may take longer than a question.
+enum Beside<DB: Engine> {
+    Login(BoxFuture<'static, Result<Wire<DB>, Option<sqlx::Error>>>),
+    Wire(Wire<DB>),
+}
 
-    async fn ask(&self, host: &Peer, side: &mut Option<Wire<DB>>) -> io::Result<()> {
+/// So long is an answer by login waited for; then a greeting will do.
+const LOGIN_BOUND: Duration = Duration::from_millis(150);
+
+impl<DB: Engine> pulse::Ask for Knock<DB> {
+    type Side = Beside<DB>;
+
+    async fn ask(&self, host: &Peer, side: &mut Option<Beside<DB>>) -> io::Result<()> {
         if !DB::KNOCK_BY_LOGIN {
             return DB::knock(host.address).await;
         }
-        if let Some(wire) = side {
-            return DB::drain(&mut wire.driver).await.map(drop).map_err(io::Error::other);
-        }
-        match self.0.beside(host).await {
-            Ok(wire) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
-                *side = Some(wire);
-                Ok(())
+        let mut login = match side.take() {
+            Some(Beside::Login(login)) => login,
+            Some(Beside::Wire(mut wire)) => {
+                if let Ok(Ok(_)) = timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
+                    *side = Some(Beside::Wire(wire));
+                    return Ok(());
+                }
+                // It may have been cut off meanwhile, which says nothing about the host.
+                return DB::knock(host.address).await;
+            }
+            None => {
+                let (connector, host) = (Arc::clone(&self.0), host.clone());
+                Box::pin(async move { connector.beside(&host).await })
+            }
+        };
+        match timeout(LOGIN_BOUND, &mut login).await {
+            Ok(Ok(wire)) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
+                *side = Some(Beside::Wire(wire));
+                return Ok(());
             }
             // The name leads elsewhere by now.
-            Ok(wire) => {
-                self.0.close(wire).await;
-                DB::knock(host.address).await
-            }
+            Ok(Ok(wire)) => self.0.close(wire).await,
             // A refusal is an answer.
-            Err(Some(sqlx::Error::Database(_))) => Ok(()),
-            Err(error) => Err(io::Error::other(error.map_or_else(String::new, |error| error.to_string()))),
+            Ok(Err(Some(sqlx::Error::Database(_)))) => return Ok(()),
+            // No name, no credentials: none of that is the host's doing.
+            Ok(Err(_)) => {}
+            Err(_) => *side = Some(Beside::Login(login)),
         }
+        DB::knock(host.address).await
     }
 }

@@ -84,6 +84,7 @@ impl<DB: Engine> Failover<DB> {
             }
             answers.push(Answer { host: wire.at.to_string(), answer: "I am the writer".to_owned() });
         }
+        let (mut refusal, mut others) = (None, false);
         for at in readers.ranked(self.topology.readers()) {
             let host = at.to_string();
             match self.reach_reader(&at, attempt).await {
@@ -92,10 +93,15 @@ impl<DB: Engine> Failover<DB> {
                 Err(error) => {
                     readers.failed(&at);
                     answers.push(Answer { host, answer: chain(&error) });
+                    (refusal, others) = if error.is_refusal() { (Some(error), others) } else { (refusal, true) };
                 }
             }
         }
         if !readers.fall_back {
+            // All that there are turned it away for now, which is worth another attempt.
+            if let Some(error) = refusal.filter(|_| !others) {
+                return Err(error);
+            }
             return Err(Error::NoReader { elapsed: begun.elapsed(), answers });
         }
         let place = match self.topology.writer() {

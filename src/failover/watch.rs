@@ -12,20 +12,22 @@ use crate::retry::Deadline;
 use crate::topology::{Address, Change};
 
 impl<DB: Engine> Failover<DB> {
-    /// Offers the RDS API its turn, and counts the fleet for it where there is a connection to count on.
-    pub(crate) async fn watch(&self, wire: Option<&mut Wire<DB>>, deadline: Deadline) {
+    /// Offers the RDS API its turn, and counts the fleet for it where there is a connection to count on. Whether that is at
+    /// rest afterwards: what a look finds shows in the topology; that it failed, in the connection's next check.
+    pub(crate) async fn watch(&self, wire: Option<&mut Wire<DB>>, deadline: Deadline) -> bool {
         let Some(wire) = wire else {
             self.consult(false, deadline).await;
-            return;
+            return true;
         };
-        // What a look finds shows in the topology; that it failed, in the connection's next check.
+        let mut rests = true;
         if self.is_due(wire.looked) {
-            let _ = self.look(wire).await;
+            rests = self.look(wire).await.is_ok();
         }
         if self.consult(true, deadline).await == Consulted::CountFirst {
-            let _ = self.look(wire).await;
+            rests = rests && self.look(wire).await.is_ok();
             self.consult(false, deadline).await;
         }
+        rests
     }
 
     #[cfg(feature = "rds-api")]

@@ -148,9 +148,17 @@ impl<DB: Engine> Proxy<DB> {
         tokio::join!(self.0.pool.upkeep(UPKEEP_BOUND), self.0.readers.upkeep(UPKEEP_BOUND));
         let failover = self.0.pool.connector();
         let mut lease = self.0.pool.lease_idle(Purpose::Check);
+        if let Some(lease) = &mut lease {
+            lease.begin();
+        }
         let watch = failover.watch(lease.as_mut().map(Lease::conn), deadline);
         // What was not looked at is looked at next time.
-        let _ = timeout_at(deadline.instant(), watch).await;
+        let rests = timeout_at(deadline.instant(), watch).await;
+        if rests == Ok(true)
+            && let Some(lease) = &mut lease
+        {
+            lease.end();
+        }
     }
 
     /// A lease and its return, for the benches.

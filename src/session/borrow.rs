@@ -82,6 +82,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 Reading::Turn(turn) => self.turn_to(turn).await?,
                 Reading::Unclear { ends } => {
                     self.unclear = true;
+                    self.session.state.spoken_in_doubt();
                     if ends {
                         self.session.state.taken_from_guard();
                     }
@@ -144,9 +145,10 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             return Ok(false);
         };
         let deadline = self.deadline()?;
+        self.unrest();
         self.run_until(deadline, mark.to_owned()).await?;
+        self.session.interrupted = false;
         self.session.state.marked();
-        self.wire().exchanges += 1;
         Ok(true)
     }
 
@@ -172,6 +174,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         {
             // The server would roll back as well, and call it a success.
             self.phase = Phase::Rollback;
+            self.unrest();
             self.roll_back(1).await?;
             self.rolled_back(1);
             self.rest();

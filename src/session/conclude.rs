@@ -21,6 +21,9 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Notes a failure, and says what it means.
     pub(super) fn fail(&mut self, error: sqlx::Error) -> Error {
+        // What came before the part that failed may be committed.
+        let state = &self.session.state;
+        let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
         match DB::diagnose(&error) {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.
             Diagnosis::Dead
@@ -43,6 +46,10 @@ impl<DB: Engine> Borrow<'_, DB> {
             // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
             Diagnosis::RolledBack | Diagnosis::ReadOnly if self.phase == Phase::Commit && !DB::ERRORS_ABORT => {
                 self.rolled_back(1);
+                let (failover, wire) = self.apart();
+                if DB::diagnose(&error) == Diagnosis::ReadOnly && failover.expects_writes() {
+                    failover.suspect(wire.proof, &wire.at, "it refused to commit");
+                }
                 self.session.leave();
                 self.rest();
             }
@@ -61,7 +68,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.give_up_change();
             }
         }
-        if self.unatomic && self.session.state.depth() == 0 {
+        if half {
             return HalfDone::mark(error).into();
         }
         Error::from(error)
@@ -98,6 +105,12 @@ impl<DB: Engine> Borrow<'_, DB> {
         let reader = matches!(told, Ok(Told::Reader));
         if reader {
             failover.suspect(wire.proof, &wire.at, "it refused to write, and is a reader");
+        } else if told.is_err() {
+            // It may still be answering.
+            failover.suspect(wire.proof, &wire.at, "it refused to write, and does not say what it is");
+            if let Some(lease) = &mut self.session.lease {
+                lease.broke();
+            }
         }
         reader
     }

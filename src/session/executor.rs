@@ -256,7 +256,11 @@ macro_rules! executor {
             ) -> Result<<$engine as Database>::Statement, Error> {
                 let forgetful = self.connector().is_forgetful();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                let mut prepared = sqlx::Executor::prepare_with(&mut borrow.wire().driver, sql, parameters).await;
+                let (failover, wire) = borrow.apart();
+                wire.out_of_step = <$engine>::PREPARES_AHEAD;
+                let prepare = sqlx::Executor::prepare_with(&mut wire.driver, sql, parameters);
+                let mut prepared = failover.attend(wire.peer.as_deref(), prepare).await;
+                wire.out_of_step = false;
                 if forgetful && prepared.is_ok() {
                     let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
                     prepared = cleared.and(prepared);
@@ -267,7 +271,11 @@ macro_rules! executor {
             async fn describe_here(&mut self, sql: SqlStr) -> Result<sqlx::Describe<$engine>, Error> {
                 let forgetful = self.connector().is_forgetful();
                 let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-                let mut described = sqlx::Executor::describe(&mut borrow.wire().driver, sql).await;
+                let (failover, wire) = borrow.apart();
+                wire.out_of_step = <$engine>::PREPARES_AHEAD;
+                let describe = sqlx::Executor::describe(&mut wire.driver, sql);
+                let mut described = failover.attend(wire.peer.as_deref(), describe).await;
+                wire.out_of_step = false;
                 if forgetful && described.is_ok() {
                     let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
                     described = cleared.and(described);

@@ -598,6 +598,7 @@ impl<DB: Engine> Connection<DB> {
         if let Some(mut lease) = self.lease.take() {
             lease.broke();
         }
+        self.state.lost();
     }
 
     fn gone(&self, phase: Phase) -> Error {

@@ -132,7 +132,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Asks the server, before a guard begins, whether a transaction of texts is open: where this is not known, a `BEGIN`
-    /// could commit it, and a savepoint could be one in nothing. With autocommit off the server could not tell.
+    /// could commit it, and a savepoint could be one in nothing. One that a procedure has left open is refused. With autocommit off the server could not tell.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
         let state = &self.session.state;
         let asks = DB::MARK.is_some() && state.is_doubtful() && !state.has_guards();
@@ -142,8 +142,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;
-        self.session.state.found_in_doubt(found != Found::Nothing);
-        Ok(())
+        if self.session.state.found_in_doubt(found != Found::Nothing) {
+            return Ok(());
+        }
+        self.rest();
+        Err(Error::ImplicitCommit { statement: "BEGIN".to_owned() })
     }
 
     /// Makes the driver forget what the server has forgotten, or would read in another way now.

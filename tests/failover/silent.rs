@@ -31,6 +31,17 @@ impl Stage {
     }
 }
 
+/// A way on which a login takes longer than any question is given.
+#[tokio::test]
+async fn a_host_far_away_is_not_a_silent_one() -> Result<(), Error> {
+    let stage = Stage::set(0).await;
+    let proxy = stage.proxy().build()?;
+    let mut conn = proxy.get_connection().await?;
+    sleep_for(&mut conn, 0.0).await?;
+    stage.ways[0].delay(Duration::from_millis(60));
+    sleep_for(&mut conn, 3.0).await
+}
+
 /// Cases 20 and 47: found out in a long statement and in a short one, though nothing else was asked before.
 #[tokio::test]
 async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {

@@ -122,15 +122,19 @@ async fn a_commit_that_the_server_did_not_execute_is_rolled_back_with_its_connec
     Ok(())
 }
 
-/// As one remembers how it was, and sets it back.
+/// As one remembers how it was, and sets it back: whether a transaction begins by itself is not known from then on.
 #[tokio::test]
 async fn autocommit_that_is_set_among_variables_is_not_overlooked() -> Result<(), Error> {
     let (server, proxy) = stage(Vec::new()).await;
     let mut conn = proxy.get_connection().await?;
     run(&mut conn, "set @old = @@autocommit, autocommit = 0").await?;
+    let error = conn.begin().await.unwrap_err();
+    assert!(matches!(error, Error::ImplicitCommit { .. }), "{error:?}");
+    run(&mut conn, "set autocommit = @old").await?;
     let mut tx = conn.begin().await?;
     run(&mut tx, "insert into ends values (1)").await?;
-    run(&mut tx, "set autocommit = @old").await?;
+    run(&mut tx, "set @old = 0, autocommit = 0").await?;
+    run(&mut tx, "set @old = 1, autocommit = 1").await?;
     let error = tx.rollback().await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     assert_eq!(rows(&server).await, [1], "that it was rolled back is not said of what the server has committed");
@@ -161,6 +165,72 @@ async fn the_servers_defaults_for_transactions_are_not_taken_over() -> Result<()
     let mut other = proxy.get_connection().await?;
     run(&mut other, "insert into ends values (5)").await?;
     assert_eq!(rows(&server).await, [1, 2, 3, 4, 5]);
+    Ok(())
+}
+
+/// What is done in a savepoint of it would go down with it, and its commit would say that it is done.
+#[tokio::test]
+async fn a_guard_does_not_begin_in_a_transaction_that_a_procedure_has_left_open() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    let sql = "create procedure app.leaves() begin start transaction; insert into ends values (1); end";
+    server.execute(sql).await;
+    for (end, kept) in [("rollback", vec![2]), ("commit", vec![1, 2])] {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "call leaves()").await?;
+        let error = conn.begin().await.unwrap_err();
+        assert!(matches!(error, Error::ImplicitCommit { .. }), "{error:?}");
+        run(&mut conn, end).await?;
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "insert into ends values (2)").await?;
+        tx.commit().await?;
+        drop(conn);
+        assert_eq!(rows(&server).await, kept, "{end}");
+        server.execute("delete from app.ends").await;
+    }
+    Ok(())
+}
+
+/// A switchover: whoever is still writing is refused at the commit. What the session had on that connection is lost.
+#[tokio::test]
+async fn a_commit_that_is_refused_loses_what_the_session_had_on_its_connection() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "set @x = 1").await?;
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "insert into ends values (1)").await?;
+    server.execute("set global read_only = 1").await;
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    server.execute("set global read_only = 0").await;
+    assert_eq!(rows(&server).await, [0; 0]);
+    let error = run(&mut conn, "do @x").await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
+    Ok(())
+}
+
+/// The same inside a transaction of texts, which one of them may have ended.
+#[tokio::test]
+async fn what_failed_after_a_commit_is_not_called_taken_back() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    server
+        .execute("create procedure app.fails() begin commit; signal sqlstate '40001' set mysql_errno = 1213; end")
+        .await;
+    let fails = "signal sqlstate '40001' set mysql_errno = 1213";
+    for text in [
+        format!("commit; {fails}"),
+        format!("insert into ends values (2); create table if not exists app.more (n int); {fails}"),
+        "call fails()".to_owned(),
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into ends values (1)").await?;
+        let error = run(&mut conn, &text).await.unwrap_err();
+        assert_eq!((error.outcome(), error.is_retryable()), (Outcome::Unknown, false), "{text}");
+        drop(conn);
+        proxy.upkeep().await;
+        assert!(rows(&server).await.contains(&1), "{text}");
+        server.execute("delete from app.ends").await;
+    }
     Ok(())
 }
 

@@ -72,9 +72,9 @@ async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
     let mut late = None;
     for _ in 0..MOST_LATE {
         // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
-        // is dropped in the middle of a row (sqlx 0.9.0).
+        // is dropped in the middle of a row (sqlx 0.9.0). Whatever the session's `sql_select_limit` is.
         let asked = fastrand::i64(0..);
-        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked}")))).await;
+        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked} LIMIT 1")))).await;
         match answer {
             Ok(rows) => match rows.as_slice() {
                 [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
@@ -183,7 +183,7 @@ impl Driver for MySql {
     }
 
     async fn last_drawn(conn: &mut MySqlConnection) -> Result<u64, Error> {
-        let asked = conn.fetch_all(sqlx::raw_sql("SELECT CAST(LAST_INSERT_ID() AS UNSIGNED)")).await?;
+        let asked = conn.fetch_all(sqlx::raw_sql("SELECT CAST(LAST_INSERT_ID() AS UNSIGNED) LIMIT 1")).await?;
         asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
     }
 

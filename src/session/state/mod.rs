@@ -41,6 +41,8 @@ pub(super) struct State {
     /// Something that may have committed by itself went by: transaction control as text, or whatever was done on the
     /// physical connection.
     may_have_committed: bool,
+    /// In doubt, the application has spoken of transactions itself: one that is open then is no surprise to it.
+    spoken: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,
     /// The savepoint whose end is on its way: sent, and not answered yet.
@@ -375,6 +377,7 @@ impl State {
 
     pub(super) fn pin(&mut self, reason: PinReason, may_control: bool) {
         self.pinned_in_doubt |= may_control;
+        self.spoken |= reason.cause() == PinCause::HandedOut;
         self.doubtful |= may_control;
         // What cannot control a transaction is refused by the server where it would end one.
         self.may_have_committed |= may_control

@@ -134,13 +134,27 @@ impl State {
         }
     }
 
-    /// Whether a transaction of texts is open, as the server says.
-    pub(in crate::session) fn found_in_doubt(&mut self, open: bool) {
+    /// The application has begun or ended transactions where the account does not follow it.
+    pub(in crate::session) fn spoken_in_doubt(&mut self) {
+        self.spoken = true;
+    }
+
+    /// Whether a transaction of texts is open, as the server says. `false` when nobody has said that one should be: what is
+    /// done in it would go down with it.
+    #[must_use]
+    pub(in crate::session) fn found_in_doubt(&mut self, open: bool) -> bool {
         if open && self.depth() == 0 {
+            if !self.spoken {
+                return false;
+            }
             self.push(Kind::Text(None));
-        } else if !open && self.depth() > 0 {
-            self.rolled_back(1);
+        } else if !open {
+            self.spoken = false;
+            if self.depth() > 0 {
+                self.rolled_back(1);
+            }
         }
+        true
     }
 
     /// Nothing but the end of the transaction makes good what happened.
