@@ -122,6 +122,20 @@ mod configuration {
         assert!(matches!(ours("app@/x"), ConfigError::Url { .. } | ConfigError::NoHost));
     }
 
+    /// A session's account would know nothing of it.
+    #[test]
+    fn an_init_query_does_not_decide_about_transactions() {
+        let build =
+            |query: &str| Proxy::<Db>::builder().url(format!("{FAMILY}://app@db/shop")).init_query(query).build();
+        for query in ["begin", "select 1; start transaction"] {
+            let refused = build(query);
+            assert!(matches!(refused, Err(ConfigError::Value { option: "init_query", .. })), "{query}: {refused:?}");
+        }
+        // A setting of MySQL's.
+        assert_eq!(build("SET autocommit = 0").is_err(), FAMILY == "mysql");
+        assert!(build("set time_zone = '+00:00'").is_ok());
+    }
+
     #[test]
     fn settings_that_exclude_each_other_are_both_named() {
         let conflict = |builder: ProxyBuilder<Db>| match builder.build() {

@@ -264,7 +264,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// Statements to run on every new connection, as RDS Proxy's `InitQuery`. Costs a round trip a connect.
+    /// Statements to run on every new connection, as RDS Proxy's `InitQuery`. Costs a round trip a connect. One that begins
+    /// a transaction, or sets `autocommit`, is refused by [`build`](Self::build).
     pub fn init_query(mut self, sql: impl Into<String>) -> Self {
         self.config.init_query = Some(sql.into());
         self
@@ -300,6 +301,12 @@ impl<DB: Engine> ProxyBuilder<DB> {
             && let Some(problem) = crate::tls::fault_in(&config.ca_pem)
         {
             return Err(ConfigError::Value { option: "ca_pem", problem });
+        }
+        if let Some(query) = &config.init_query
+            && controls_transactions::<DB>(query)
+        {
+            let problem = "decides about transactions: they begin and end where a session says so";
+            return Err(ConfigError::Value { option: "init_query", problem });
         }
 
         let clock = Clock::system();
@@ -439,4 +446,11 @@ impl Environment {
             application_name,
         }
     }
+}
+
+/// No session's account would know of it.
+fn controls_transactions<DB: Engine>(query: &str) -> bool {
+    let query = query.to_ascii_lowercase();
+    let controls = |name| DB::FAMILY == "mysql" && query.contains(name);
+    DB::classify(&query).control.is_some() || controls("autocommit") || controls("completion_type")
 }
