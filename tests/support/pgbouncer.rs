@@ -99,8 +99,8 @@ impl PgBouncer {
         for (name, content) in [
             ("client.crt", certificate),
             ("client.key", key),
-            // It does not verify it; without one it wants the machine's roots, which a bare machine has not.
-            ("server-ca.crt", String::from_utf8_lossy(server.ca_pem()).into_owned()),
+            // It verifies nobody; without one it wants the machine's roots, which a bare machine has not.
+            ("ca.crt", String::from_utf8_lossy(server.ca_pem()).into_owned()),
             ("users.txt", format!("\"app\" \"{APP_PASSWORD}\"\n")),
             ("pgbouncer.ini", configuration),
             ("pgbouncer.log", String::new()),
@@ -192,8 +192,9 @@ fn configuration(directory: &Path, server: &Postgres, port: u16, options: PgBoun
          client_tls_sslmode = require\n\
          client_tls_cert_file = {directory}/client.crt\n\
          client_tls_key_file = {directory}/client.key\n\
+         client_tls_ca_file = {directory}/ca.crt\n\
          server_tls_sslmode = require\n\
-         server_tls_ca_file = {directory}/server-ca.crt\n\
+         server_tls_ca_file = {directory}/ca.crt\n\
          {statements}"
     )
 }
