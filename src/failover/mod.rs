@@ -342,7 +342,7 @@ enum Beside<DB: Engine> {
 }
 
 /// So long is an answer by login waited for; then a greeting will do.
-const LOGIN_BOUND: Duration = Duration::from_millis(150);
+const LOGIN_BOUND: Duration = Duration::from_millis(100);
 
 impl<DB: Engine> pulse::Ask for Knock<DB> {
     type Side = Beside<DB>;
