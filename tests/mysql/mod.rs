@@ -3,6 +3,7 @@
 
 use crate::support::on_mysql as stage;
 
+#[path = "../attacks.rs"]
 mod attacks;
 mod cancelled;
 #[path = "../concurrency.rs"]

@@ -2,7 +2,9 @@
 
 use crate::support::on_postgres as stage;
 
+mod aborted;
 mod alone;
+#[path = "../attacks.rs"]
 mod attacks;
 #[path = "../concurrency.rs"]
 mod concurrency;

@@ -7,7 +7,7 @@ pub use lambda_rds::{MySql as Db, MySqlProxy as DbProxy};
 pub use super::gate::TokenServer;
 pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as ServerOptions};
 pub use super::mariadb_cluster::{Imitation, MariaDbCluster as Cluster, id};
-pub use super::{mysql_account as account, mysql_proxy_to as proxy_to, mysql_server as server};
+pub use super::{mysql_account as account, mysql_proxy as proxy, mysql_proxy_to as proxy_to, mysql_server as server};
 
 /// A cluster that tells of its members. Aurora's tables cannot be imitated under their own names.
 pub const CLUSTERED: Imitation = Imitation::MultiAz;
@@ -94,6 +94,19 @@ pub const WAITING_COMMITS: &str =
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
 
+/// Refused for what others do, as a deadlock is; to be tried again.
+pub const CONFLICT: &str = "signal sqlstate '40001' set mysql_errno = 1213";
+/// Writes a number into the table `lost` and waits for [`lock`] 1; as the account of whoever calls it, for the list of
+/// sessions to say so.
+pub const HELD_INSERT: &str = "
+    create function app.held_insert(n int) returns int sql security invoker
+        begin insert into lost values (n); do get_lock('1', 60); do release_lock('1'); return n; end";
+/// Where it is held up. A commit that is held up and lost is in `failover`.
+pub const HELD_PLACES: &[&str] = &["statement", "in transaction"];
+/// How many sessions of `app` wait for a [`lock`].
+pub const WAITING_FOR_LOCKS: &str =
+    "select count(*) from information_schema.processlist where user = 'app' and state = 'User lock'";
+
 /// In the log: a session of `app` that ended without a word. Its connection is called aborted, of such a user.
 pub const NO_GOODBYE: &str = "user: 'app' host:";
 /// In the log: a login. Nothing tells of a socket that was only opened.
@@ -110,6 +123,30 @@ pub fn logging_connections() -> ServerOptions {
 
 pub fn logging_statements() -> ServerOptions {
     logging_connections()
+}
+
+/// A table of numbers, for `app`.
+pub fn numbers(table: &str) -> String {
+    format!("create table app.{table} (n int)")
+}
+
+/// The numbers from 1 on, a row each, as 64 bits.
+pub fn series(rows: u32) -> String {
+    format!("select cast(seq as signed) from seq_1_to_{rows}")
+}
+
+/// Takes a lock that outlives transactions.
+pub fn lock(number: u8) -> String {
+    format!("select get_lock('{number}', 60)")
+}
+
+pub fn unlock(number: u8) -> String {
+    format!("select release_lock('{number}')")
+}
+
+/// The column that says whether somebody has it: 0 or 1.
+pub fn held(number: u8) -> String {
+    format!("is_used_lock('{number}') is not null")
 }
 
 /// The texts that the sessions of `app` have sent.

@@ -7,7 +7,7 @@ pub use lambda_rds::{PgProxy as DbProxy, Postgres as Db};
 pub use super::cluster::{Cluster, Imitation, id};
 pub use super::directory::TokenServer;
 pub use super::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions as ServerOptions};
-pub use super::{account, proxy_to, server};
+pub use super::{account, proxy, proxy_to, server};
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
@@ -91,6 +91,22 @@ pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where w
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
 
+/// Refused for what others do; to be tried again.
+pub const CONFLICT: &str = "do $$ begin raise exception using errcode = '40001'; end $$";
+/// Writes a number into the table `lost` and waits for [`lock`] 1; so does the commit of whatever has written into it.
+pub const HELD_INSERT: &str = "
+    create function held() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+    create constraint trigger held after insert on lost deferrable initially deferred
+        for each row execute function held();
+    create function held_insert(n int) returns int language plpgsql as
+        $$ begin insert into lost values (n); perform pg_advisory_xact_lock_shared(1); return n; end $$";
+/// Where it is held up.
+pub const HELD_PLACES: &[&str] = &["statement", "in transaction", "commit"];
+/// How many sessions of `app` wait for a [`lock`].
+pub const WAITING_FOR_LOCKS: &str =
+    "select count(*) from pg_stat_activity where usename = 'app' and wait_event = 'advisory'";
+
 /// In the log: a session that ended without a word.
 pub const NO_GOODBYE: &str = "unexpected EOF";
 /// In the log: a login, and a socket that was opened.
@@ -109,6 +125,30 @@ pub fn logging_statements() -> ServerOptions {
     let mut options = logging_connections();
     options.settings.push(("log_statement", "all".to_owned()));
     options
+}
+
+/// A table of numbers, for `app`.
+pub fn numbers(table: &str) -> String {
+    format!("create table {table} (n int); grant all on {table} to app")
+}
+
+/// The numbers from 1 on, a row each, as 64 bits.
+pub fn series(rows: u32) -> String {
+    format!("select generate_series(1, {rows})::int8")
+}
+
+/// Takes a lock that outlives transactions.
+pub fn lock(number: u8) -> String {
+    format!("select pg_advisory_lock({number})")
+}
+
+pub fn unlock(number: u8) -> String {
+    format!("select pg_advisory_unlock({number})")
+}
+
+/// The column that says whether somebody has it: 0 or 1.
+pub fn held(number: u8) -> String {
+    format!("(select count(*) from pg_locks where locktype = 'advisory' and objid = {number})")
 }
 
 /// The texts that the sessions of `app` have sent.
