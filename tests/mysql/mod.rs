@@ -35,6 +35,7 @@ mod refusals;
 mod replays;
 #[path = "../secrecy.rs"]
 mod secrecy;
+#[path = "../session.rs"]
 mod session;
 mod settings;
 #[cfg(feature = "_inner")]

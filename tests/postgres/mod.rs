@@ -33,6 +33,7 @@ mod refusals;
 mod replays;
 #[path = "../secrecy.rs"]
 mod secrecy;
+#[path = "../session.rs"]
 mod session;
 mod settings;
 #[cfg(feature = "_inner")]

@@ -41,6 +41,12 @@ pub const QUICKSTART: &str = "quickstart_mysql";
 pub const USER: &str = "select trim(trailing '@%' from current_user())";
 pub const DATABASE: &str = "select database()";
 pub const ECHO: &str = "select ?";
+/// A number and a text.
+pub const ECHO_TWO: &str = "select ?, ?";
+/// Whether a statement that only reads says how many rows it gave.
+pub const COUNTS_WHAT_IS_READ: bool = false;
+/// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
+pub const DROPS_TEMPORARY_TABLES: bool = false;
 /// The TLS version of the session, null where there is none.
 pub const ENCRYPTION: &str =
     "select nullif(variable_value, '') from information_schema.session_status where variable_name = 'Ssl_version'";
@@ -57,6 +63,7 @@ pub const TLS_ROOTS: &str = "ssl-ca";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28000";
 pub const NO_DATABASE: &str = "42000";
+pub const NO_TABLE: &str = "42S02";
 pub const ACCOUNT_FULL: &str = "42000";
 pub const SERVER_FULL: &str = "08004";
 /// The smallest server, and how many of its connections are kept for the administrator.
@@ -147,6 +154,11 @@ pub fn unlock(number: u8) -> String {
 /// The column that says whether somebody has it: 0 or 1.
 pub fn held(number: u8) -> String {
     format!("is_used_lock('{number}') is not null")
+}
+
+/// Ends a session, which reads the end of the stream.
+pub fn terminate(session: i64) -> String {
+    format!("kill connection {session}")
 }
 
 /// The texts that the sessions of `app` have sent.

@@ -43,6 +43,12 @@ pub const QUICKSTART: &str = "quickstart";
 pub const USER: &str = "select current_user::text";
 pub const DATABASE: &str = "select current_database()::text";
 pub const ECHO: &str = "select $1::text";
+/// A number and a text.
+pub const ECHO_TWO: &str = "select $1::int8, $2::text";
+/// Whether a statement that only reads says how many rows it gave.
+pub const COUNTS_WHAT_IS_READ: bool = true;
+/// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
+pub const DROPS_TEMPORARY_TABLES: bool = true;
 /// The TLS version of the session, null where there is none.
 pub const ENCRYPTION: &str = "select version from pg_stat_ssl where pid = pg_backend_pid()";
 /// In seconds, with the unit.
@@ -56,6 +62,7 @@ pub const TLS_ROOTS: &str = "sslrootcert";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28P01";
 pub const NO_DATABASE: &str = "3D000";
+pub const NO_TABLE: &str = "42P01";
 pub const ACCOUNT_FULL: &str = "53300";
 pub const SERVER_FULL: &str = "53300";
 /// The smallest server, and how many of its connections are kept for the administrator.
@@ -149,6 +156,11 @@ pub fn unlock(number: u8) -> String {
 /// The column that says whether somebody has it: 0 or 1.
 pub fn held(number: u8) -> String {
     format!("(select count(*) from pg_locks where locktype = 'advisory' and objid = {number})")
+}
+
+/// Ends a session, which reads the end of the stream.
+pub fn terminate(session: i64) -> String {
+    format!("select pg_terminate_backend({session})")
 }
 
 /// The texts that the sessions of `app` have sent.
