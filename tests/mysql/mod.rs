@@ -28,6 +28,7 @@ mod logins;
 mod model;
 mod oracle;
 mod plans;
+#[path = "../raw.rs"]
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
@@ -40,6 +41,7 @@ mod session;
 mod settings;
 #[cfg(feature = "_inner")]
 mod survey;
+mod texts;
 #[path = "../tls.rs"]
 mod tls;
 #[cfg(feature = "_inner")]

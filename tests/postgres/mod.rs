@@ -26,6 +26,7 @@ mod managed;
 mod model;
 mod oracle;
 mod plans;
+#[path = "../raw.rs"]
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
@@ -38,6 +39,7 @@ mod session;
 mod settings;
 #[cfg(feature = "_inner")]
 mod survey;
+mod texts;
 #[path = "../tls.rs"]
 mod tls;
 #[cfg(feature = "_inner")]

@@ -101,6 +101,17 @@ pub const WAITING_COMMITS: &str =
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
 
+/// How transactions begin and end as text, and whether they are committed then.
+pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
+    ("begin", "commit", true),
+    ("start transaction with consistent snapshot, read write", "commit work no release", true),
+    ("BEGIN work", "rollback work", false),
+    ("begin", "rollback and no chain", false),
+];
+/// Whether what a transaction has set goes back with it.
+pub const ROLLS_SETTINGS_BACK: bool = false;
+/// Whether the session is in a transaction: 0 or 1.
+pub const IN_TRANSACTION: &str = "select @@in_transaction";
 /// Refused for what others do, as a deadlock is; to be tried again.
 pub const CONFLICT: &str = "signal sqlstate '40001' set mysql_errno = 1213";
 /// Writes a number into the table `lost` and waits for [`lock`] 1; as the account of whoever calls it, for the list of

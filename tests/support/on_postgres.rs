@@ -98,6 +98,17 @@ pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where w
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
 
+/// How transactions begin and end as text, and whether they are committed then.
+pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
+    ("begin", "commit", true),
+    ("start transaction isolation level serializable", "end", true),
+    ("BEGIN work", "abort", false),
+    ("begin", "rollback and no chain", false),
+];
+/// Whether what a transaction has set goes back with it.
+pub const ROLLS_SETTINGS_BACK: bool = true;
+/// Whether the session is in a transaction: 0 or 1. Outside one the two are the same moment.
+pub const IN_TRANSACTION: &str = "select (now() <> statement_timestamp())::int::int8";
 /// Refused for what others do; to be tried again.
 pub const CONFLICT: &str = "do $$ begin raise exception using errcode = '40001'; end $$";
 /// Writes a number into the table `lost` and waits for [`lock`] 1; so does the commit of whatever has written into it.
