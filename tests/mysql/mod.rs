@@ -3,6 +3,7 @@
 
 use crate::support::on_mysql as stage;
 
+#[path = "../attacks.rs"]
 mod attacks;
 mod cancelled;
 #[path = "../concurrency.rs"]
@@ -27,6 +28,7 @@ mod logins;
 mod model;
 mod oracle;
 mod plans;
+#[path = "../raw.rs"]
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
@@ -34,10 +36,12 @@ mod refusals;
 mod replays;
 #[path = "../secrecy.rs"]
 mod secrecy;
+#[path = "../session.rs"]
 mod session;
 mod settings;
 #[cfg(feature = "_inner")]
 mod survey;
+mod texts;
 #[path = "../tls.rs"]
 mod tls;
 #[cfg(feature = "_inner")]

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome, PinCause, PinReason};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::Barrier;
 
+use super::attacks::doomed;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 
@@ -478,5 +479,38 @@ async fn in_doubt_a_guard_neither_commits_what_a_text_has_begun_nor_stands_in_no
             run(&mut conn, "delete from turns").await?;
         }
     }
+    Ok(())
+}
+
+/// What a text may not do in a guard can be done behind its back.
+#[tokio::test]
+async fn committing_what_the_physical_connection_has_ended_otherwise_is_an_error() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    for text in ["begin", "create table if not exists ended (n int)"] {
+        let mut conn = proxy.get_connection().await?;
+        let mut tx = conn.begin().await?;
+        tx.pin().await?.execute(sqlx::raw_sql(text)).await?;
+        assert!(tx.commit().await.is_err(), "{text} on the physical connection");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_after_it_was_dropped_leaves_its_transaction_whole() -> Result<(), Error> {
+    let (_server, proxy) = stage().await;
+    let mut conn = proxy.get_connection().await?;
+    for (n, prepared) in [(1, true), (4, false)] {
+        let insert = async |conn: &mut Session, n| run(conn, &format!("insert into turns values ({n})")).await;
+        let mut tx = conn.begin().await?;
+        insert(&mut tx, n).await?;
+        let mut inner = tx.begin().await?;
+        doomed(&mut inner, prepared).await;
+        inner.commit().await?;
+        insert(&mut tx, n + 1).await?;
+        doomed(&mut tx, prepared).await;
+        insert(&mut tx, n + 2).await?;
+        tx.commit().await?;
+    }
+    assert_eq!(numbers(&mut conn).await?, [1, 2, 3, 4, 5, 6]);
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use crate::support::on_postgres as stage;
 
+mod aborted;
 mod alone;
+#[path = "../attacks.rs"]
 mod attacks;
 #[path = "../concurrency.rs"]
 mod concurrency;
@@ -24,6 +26,7 @@ mod managed;
 mod model;
 mod oracle;
 mod plans;
+#[path = "../raw.rs"]
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
@@ -31,10 +34,12 @@ mod refusals;
 mod replays;
 #[path = "../secrecy.rs"]
 mod secrecy;
+#[path = "../session.rs"]
 mod session;
 mod settings;
 #[cfg(feature = "_inner")]
 mod survey;
+mod texts;
 #[path = "../tls.rs"]
 mod tls;
 #[cfg(feature = "_inner")]

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, SqlSafeStr, Statement};
 
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions, knows_statements};
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::{proxy_to, server};
 
 const SESSIONS: i64 = 20;
 
@@ -233,5 +234,18 @@ async fn a_pooler_that_knows_statements_changes_nothing() -> Result<(), Error> {
         Ok::<_, Error>(n)
     });
     assert_eq!(try_join_all(answers).await?, (0..SESSIONS).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Told that there is a pooler: a name left on the server would be found, or missed, by somebody else's connection.
+#[tokio::test]
+async fn via_a_proxy_nothing_named_is_left_on_the_server() -> Result<(), Error> {
+    let proxy = proxy_to(server().await).max_connections(1).via_proxy().build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "select 1").await?;
+    let statement = conn.prepare("select 41::int8 + $1".into_sql_str()).await?;
+    assert_eq!(statement.query_scalar::<i64>().bind(1_i64).fetch_one(&mut conn).await?, 42);
+    let named: i64 = sqlx::query_scalar("select count(*) from pg_prepared_statements").fetch_one(&mut conn).await?;
+    assert_eq!(named, 0);
     Ok(())
 }

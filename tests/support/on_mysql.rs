@@ -7,7 +7,7 @@ pub use lambda_rds::{MySql as Db, MySqlProxy as DbProxy};
 pub use super::gate::TokenServer;
 pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as ServerOptions};
 pub use super::mariadb_cluster::{Imitation, MariaDbCluster as Cluster, id};
-pub use super::{mysql_account as account, mysql_proxy_to as proxy_to, mysql_server as server};
+pub use super::{mysql_account as account, mysql_proxy as proxy, mysql_proxy_to as proxy_to, mysql_server as server};
 
 /// A cluster that tells of its members. Aurora's tables cannot be imitated under their own names.
 pub const CLUSTERED: Imitation = Imitation::MultiAz;
@@ -41,6 +41,12 @@ pub const QUICKSTART: &str = "quickstart_mysql";
 pub const USER: &str = "select trim(trailing '@%' from current_user())";
 pub const DATABASE: &str = "select database()";
 pub const ECHO: &str = "select ?";
+/// A number and a text.
+pub const ECHO_TWO: &str = "select ?, ?";
+/// Whether a statement that only reads says how many rows it gave.
+pub const COUNTS_WHAT_IS_READ: bool = false;
+/// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
+pub const DROPS_TEMPORARY_TABLES: bool = false;
 /// The TLS version of the session, null where there is none.
 pub const ENCRYPTION: &str =
     "select nullif(variable_value, '') from information_schema.session_status where variable_name = 'Ssl_version'";
@@ -57,6 +63,7 @@ pub const TLS_ROOTS: &str = "ssl-ca";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28000";
 pub const NO_DATABASE: &str = "42000";
+pub const NO_TABLE: &str = "42S02";
 pub const ACCOUNT_FULL: &str = "42000";
 pub const SERVER_FULL: &str = "08004";
 /// The smallest server, and how many of its connections are kept for the administrator.
@@ -94,6 +101,30 @@ pub const WAITING_COMMITS: &str =
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
 
+/// How transactions begin and end as text, and whether they are committed then.
+pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
+    ("begin", "commit", true),
+    ("start transaction with consistent snapshot, read write", "commit work no release", true),
+    ("BEGIN work", "rollback work", false),
+    ("begin", "rollback and no chain", false),
+];
+/// Whether what a transaction has set goes back with it.
+pub const ROLLS_SETTINGS_BACK: bool = false;
+/// Whether the session is in a transaction: 0 or 1.
+pub const IN_TRANSACTION: &str = "select @@in_transaction";
+/// Refused for what others do, as a deadlock is; to be tried again.
+pub const CONFLICT: &str = "signal sqlstate '40001' set mysql_errno = 1213";
+/// Writes a number into the table `lost` and waits for [`lock`] 1; as the account of whoever calls it, for the list of
+/// sessions to say so.
+pub const HELD_INSERT: &str = "
+    create function app.held_insert(n int) returns int sql security invoker
+        begin insert into lost values (n); do get_lock('1', 60); do release_lock('1'); return n; end";
+/// Where it is held up. A commit that is held up and lost is in `failover`.
+pub const HELD_PLACES: &[&str] = &["statement", "in transaction"];
+/// How many sessions of `app` wait for a [`lock`].
+pub const WAITING_FOR_LOCKS: &str =
+    "select count(*) from information_schema.processlist where user = 'app' and state = 'User lock'";
+
 /// In the log: a session of `app` that ended without a word. Its connection is called aborted, of such a user.
 pub const NO_GOODBYE: &str = "user: 'app' host:";
 /// In the log: a login. Nothing tells of a socket that was only opened.
@@ -110,6 +141,35 @@ pub fn logging_connections() -> ServerOptions {
 
 pub fn logging_statements() -> ServerOptions {
     logging_connections()
+}
+
+/// A table of numbers, for `app`.
+pub fn numbers(table: &str) -> String {
+    format!("create table app.{table} (n int)")
+}
+
+/// The numbers from 1 on, a row each, as 64 bits.
+pub fn series(rows: u32) -> String {
+    format!("select cast(seq as signed) from seq_1_to_{rows}")
+}
+
+/// Takes a lock that outlives transactions.
+pub fn lock(number: u8) -> String {
+    format!("select get_lock('{number}', 60)")
+}
+
+pub fn unlock(number: u8) -> String {
+    format!("select release_lock('{number}')")
+}
+
+/// The column that says whether somebody has it: 0 or 1.
+pub fn held(number: u8) -> String {
+    format!("is_used_lock('{number}') is not null")
+}
+
+/// Ends a session, which reads the end of the stream.
+pub fn terminate(session: i64) -> String {
+    format!("kill connection {session}")
 }
 
 /// The texts that the sessions of `app` have sent.

@@ -7,7 +7,7 @@ pub use lambda_rds::{PgProxy as DbProxy, Postgres as Db};
 pub use super::cluster::{Cluster, Imitation, id};
 pub use super::directory::TokenServer;
 pub use super::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions as ServerOptions};
-pub use super::{account, proxy_to, server};
+pub use super::{account, proxy, proxy_to, server};
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
@@ -43,6 +43,12 @@ pub const QUICKSTART: &str = "quickstart";
 pub const USER: &str = "select current_user::text";
 pub const DATABASE: &str = "select current_database()::text";
 pub const ECHO: &str = "select $1::text";
+/// A number and a text.
+pub const ECHO_TWO: &str = "select $1::int8, $2::text";
+/// Whether a statement that only reads says how many rows it gave.
+pub const COUNTS_WHAT_IS_READ: bool = true;
+/// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
+pub const DROPS_TEMPORARY_TABLES: bool = true;
 /// The TLS version of the session, null where there is none.
 pub const ENCRYPTION: &str = "select version from pg_stat_ssl where pid = pg_backend_pid()";
 /// In seconds, with the unit.
@@ -56,6 +62,7 @@ pub const TLS_ROOTS: &str = "sslrootcert";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28P01";
 pub const NO_DATABASE: &str = "3D000";
+pub const NO_TABLE: &str = "42P01";
 pub const ACCOUNT_FULL: &str = "53300";
 pub const SERVER_FULL: &str = "53300";
 /// The smallest server, and how many of its connections are kept for the administrator.
@@ -91,6 +98,33 @@ pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where w
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
 
+/// How transactions begin and end as text, and whether they are committed then.
+pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
+    ("begin", "commit", true),
+    ("start transaction isolation level serializable", "end", true),
+    ("BEGIN work", "abort", false),
+    ("begin", "rollback and no chain", false),
+];
+/// Whether what a transaction has set goes back with it.
+pub const ROLLS_SETTINGS_BACK: bool = true;
+/// Whether the session is in a transaction: 0 or 1. Outside one the two are the same moment.
+pub const IN_TRANSACTION: &str = "select (now() <> statement_timestamp())::int::int8";
+/// Refused for what others do; to be tried again.
+pub const CONFLICT: &str = "do $$ begin raise exception using errcode = '40001'; end $$";
+/// Writes a number into the table `lost` and waits for [`lock`] 1; so does the commit of whatever has written into it.
+pub const HELD_INSERT: &str = "
+    create function held() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+    create constraint trigger held after insert on lost deferrable initially deferred
+        for each row execute function held();
+    create function held_insert(n int) returns int language plpgsql as
+        $$ begin insert into lost values (n); perform pg_advisory_xact_lock_shared(1); return n; end $$";
+/// Where it is held up.
+pub const HELD_PLACES: &[&str] = &["statement", "in transaction", "commit"];
+/// How many sessions of `app` wait for a [`lock`].
+pub const WAITING_FOR_LOCKS: &str =
+    "select count(*) from pg_stat_activity where usename = 'app' and wait_event = 'advisory'";
+
 /// In the log: a session that ended without a word.
 pub const NO_GOODBYE: &str = "unexpected EOF";
 /// In the log: a login, and a socket that was opened.
@@ -109,6 +143,35 @@ pub fn logging_statements() -> ServerOptions {
     let mut options = logging_connections();
     options.settings.push(("log_statement", "all".to_owned()));
     options
+}
+
+/// A table of numbers, for `app`.
+pub fn numbers(table: &str) -> String {
+    format!("create table {table} (n int); grant all on {table} to app")
+}
+
+/// The numbers from 1 on, a row each, as 64 bits.
+pub fn series(rows: u32) -> String {
+    format!("select generate_series(1, {rows})::int8")
+}
+
+/// Takes a lock that outlives transactions.
+pub fn lock(number: u8) -> String {
+    format!("select pg_advisory_lock({number})")
+}
+
+pub fn unlock(number: u8) -> String {
+    format!("select pg_advisory_unlock({number})")
+}
+
+/// The column that says whether somebody has it: 0 or 1.
+pub fn held(number: u8) -> String {
+    format!("(select count(*) from pg_locks where locktype = 'advisory' and objid = {number})")
+}
+
+/// Ends a session, which reads the end of the stream.
+pub fn terminate(session: i64) -> String {
+    format!("select pg_terminate_backend({session})")
 }
 
 /// The texts that the sessions of `app` have sent.

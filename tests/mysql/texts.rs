@@ -1,10 +1,9 @@
-//! Transactions that the application writes as text: `BEGIN`, `COMMIT`, `ROLLBACK TO`, whole ones in one text.
+//! Transactions as text where they are MySQL's own: no error aborts them, nothing takes settings back. What both engines
+//! share is in `raw`.
 //!
-//! Not here: what an aborted transaction may still do, for no error aborts one; a commit that the server refuses, for it has
-//! no deferred constraints; settings that a savepoint takes back, for none does (`transactions`); prepared transactions, for
-//! `XA` pins (`truth_table`). What differs on MySQL beyond the texts is in `transactions`.
+//! Not here: a commit that the server refuses, for it has no deferred constraints; prepared transactions, for `XA` pins
+//! (`truth_table`). What differs on MySQL beyond the texts is in `transactions`.
 
-use futures_util::FutureExt;
 use lambda_rds::{Connection, Error, MySql, Outcome, PinCause, PinReason, PinningFilter};
 use sqlx::AssertSqlSafe;
 
@@ -42,35 +41,6 @@ async fn stage() -> MariaDb {
 }
 
 #[tokio::test]
-async fn a_transaction_as_text_holds_its_connection_until_it_ends_and_pins_nothing() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).max_connections(2).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for (begin, end, kept) in [
-        ("begin", "commit", true),
-        ("start transaction with consistent snapshot, read write", "commit work no release", true),
-        ("BEGIN work", "rollback work", false),
-        ("begin", "rollback and no chain", false),
-    ] {
-        run(&mut conn, begin).await?;
-        run(&mut conn, "insert into raw values (1)").await?;
-        run(&mut conn, "set group_concat_max_len = 777").await?;
-        assert_eq!((cause(&conn), proxy.status().leased), (None, 1), "{begin}");
-        // Nobody else is in it.
-        assert_eq!(rows(&mut proxy.get_connection().await?).await?, "", "{begin}");
-        run(&mut conn, end).await?;
-        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
-        assert_eq!(rows(&mut conn).await?, if kept { "1" } else { "" }, "{end}");
-        // No rollback takes it back.
-        assert_eq!(shown(&mut conn).await?, "777", "{end}");
-        assert_eq!(shown(&mut proxy.get_connection().await?).await?, PLAIN, "{end}");
-        run(&mut conn, "delete from raw").await?;
-        run(&mut conn, "set group_concat_max_len = default").await?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn savepoints_of_texts_and_of_guards_lie_in_each_other() -> Result<(), Error> {
     let server = stage().await;
     let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
@@ -98,25 +68,6 @@ async fn savepoints_of_texts_and_of_guards_lie_in_each_other() -> Result<(), Err
     guard.rollback().await?;
     run(&mut conn, "commit").await?;
     assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2,5"));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_chained_transaction_goes_on() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    run(&mut conn, "begin").await?;
-    run(&mut conn, "insert into raw values (1)").await?;
-    run(&mut conn, "commit and chain").await?;
-    run(&mut conn, "insert into raw values (2)").await?;
-    assert_eq!(proxy.status().leased, 1);
-    run(&mut conn, "rollback and chain").await?;
-    run(&mut conn, "insert into raw values (3)").await?;
-    assert_eq!(proxy.status().leased, 1);
-    drop(conn);
-    let mut conn = proxy.get_connection().await?;
-    assert_eq!(rows(&mut conn).await?, "1", "the last one was rolled back with its session");
     Ok(())
 }
 
@@ -187,83 +138,6 @@ async fn a_guards_transaction_that_a_text_has_ended_never_commits_with_ok() -> R
 }
 
 #[tokio::test]
-async fn dropped_transaction_control_leaves_no_transaction_behind() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for polls in 1..5 {
-        for dropped in
-            ["begin", "commit", "rollback", "begin; do sleep(0.01); commit", "commit and chain", "begin; commit"]
-        {
-            if !dropped.starts_with("begin") {
-                run(&mut conn, "begin").await?;
-                run(&mut conn, "set group_concat_max_len = 777").await?;
-            }
-            let mut answered = false;
-            {
-                let mut future = Box::pin(run(&mut conn, dropped));
-                for _ in 0..polls {
-                    if !answered {
-                        answered = future.as_mut().now_or_never().is_some();
-                    }
-                    tokio::time::sleep(std::time::Duration::from_micros(100)).await;
-                }
-            }
-            if answered {
-                // The server was quicker.
-                run(&mut conn, "rollback").await?;
-                run(&mut conn, "set group_concat_max_len = default").await?;
-                continue;
-            }
-            // Neither this session's next statement nor another's is in a transaction.
-            for session in [&mut conn, &mut proxy.get_connection().await?] {
-                assert_eq!(text(session, "@@in_transaction").await?, "0", "{dropped} after {polls} polls: {session:?}");
-            }
-            run(&mut conn, "set group_concat_max_len = default").await?;
-            let other = shown(&mut proxy.get_connection().await?).await?;
-            assert_eq!(other, PLAIN, "{dropped} after {polls} polls");
-        }
-    }
-    // A savepoint whose text was dropped: the transaction must not commit as if nothing had happened.
-    run(&mut conn, "begin").await?;
-    run(&mut conn, "insert into raw values (1)").await?;
-    if run(&mut conn, "savepoint a").now_or_never().is_some() {
-        return Ok(());
-    }
-    let error = run(&mut conn, "commit").await.unwrap_err();
-    assert!(matches!(error, Error::TransactionAborted { .. }), "{error:?}");
-    assert_eq!(rows(&mut conn).await?, "");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_lost_transaction_as_text_is_over_when_the_application_ends_it() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for end in ["rollback", "commit", "begin; select 1; commit"] {
-        run(&mut conn, "begin").await?;
-        run(&mut conn, "insert into raw values (1)").await?;
-        let session = text(&mut conn, "connection_id()").await?;
-        server.execute(&format!("kill connection {session}")).await;
-        let lost = run(&mut conn, "insert into raw values (2)").await.unwrap_err();
-        assert_eq!(lost.outcome(), Outcome::RolledBack, "{lost:?}");
-        assert!(matches!(run(&mut conn, "select 1").await, Err(Error::ConnectionLost { .. })));
-        // Its rows are free a moment later.
-        server.wait_until_sessions("app", 0).await;
-        match end {
-            "commit" => {
-                let refused = run(&mut conn, end).await.unwrap_err();
-                assert!(matches!(refused, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{refused:?}");
-            }
-            end => run(&mut conn, end).await?,
-        }
-        assert_eq!(rows(&mut conn).await?, "", "after {end}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     let server = stage().await;
     let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
@@ -295,20 +169,6 @@ async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     assert_eq!(cause(&conn), Some(PinCause::AdvisoryLock));
     run(&mut conn, "do release_all_locks()").await?;
     assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_temporary_table_stands_before_what_others_prepared() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
-    run(&mut one, "insert into raw values (1)").await?;
-    assert_eq!(rows(&mut one).await?, "1");
-    run(&mut other, "create temporary table raw (n int)").await?;
-    assert_eq!(rows(&mut other).await?, "", "its own table, whatever the connection has prepared");
-    drop(other);
-    assert_eq!(rows(&mut one).await?, "1");
     Ok(())
 }
 

@@ -1,41 +1,44 @@
 //! A session is sqlx's executor, and borrows a physical connection for a statement or a transaction.
 //!
-//! Not here: committing what was aborted, for no error aborts a transaction (what ends one is in `transactions`). Dropped
-//! statements are in `dropped` and `driver`.
+//! Not here: committing what was aborted (`postgres::aborted`; what ends a transaction on MySQL is in
+//! `mysql::transactions`).
 
 use futures_util::TryStreamExt;
-use lambda_rds::{Connection, Error, Event, MySql, Outcome, PinCause, PinReason};
+use lambda_rds::{Connection, Error, Event, Outcome, PinCause, PinReason};
 use sqlx::{Acquire, AssertSqlSafe, Executor, Row, Statement};
 
-use super::stage::SESSION;
-use crate::support::{Recorder, mysql_proxy, mysql_proxy_to, mysql_server};
+use super::stage::*;
+use crate::support::Recorder;
+
+/// The lock of these tests.
+const LOCK: u8 = 22;
 
 #[tokio::test]
 async fn every_way_of_running_a_query_works() -> Result<(), Error> {
-    let mut conn = mysql_proxy().await.get_connection().await?;
-    let (one, text): (i64, String) = sqlx::query_as("select ?, ?").bind(1_i64).bind("x").fetch_one(&mut conn).await?;
+    let mut conn = proxy().await.get_connection().await?;
+    let (one, text): (i64, String) = sqlx::query_as(ECHO_TWO).bind(1_i64).bind("x").fetch_one(&mut conn).await?;
     assert_eq!((one, text.as_str()), (1, "x"));
     assert_eq!(sqlx::query_scalar::<_, i32>("select 5").fetch_one(&mut conn).await?, 5);
-    assert!(sqlx::query("select 1 from dual where false").fetch_optional(&mut conn).await?.is_none());
-    assert!(sqlx::query("select seq from seq_1_to_3").fetch_optional(&mut conn).await?.is_some());
-    assert_eq!(conn.fetch_all("select seq from seq_1_to_3").await?.len(), 3);
-    let sum: u64 = sqlx::query("select seq from seq_1_to_4")
+    let none = "select 1 from (select 1 as n) as one where false";
+    assert!(sqlx::query(none).fetch_optional(&mut conn).await?.is_none());
+    assert!(sqlx::query(AssertSqlSafe(series(3))).fetch_optional(&mut conn).await?.is_some());
+    assert_eq!(conn.fetch_all(AssertSqlSafe(series(3))).await?.len(), 3);
+    let done = sqlx::query(AssertSqlSafe(series(4))).execute(&mut conn).await?;
+    assert_eq!(done.rows_affected(), if COUNTS_WHAT_IS_READ { 4 } else { 0 });
+    let sum: i64 = sqlx::query(AssertSqlSafe(series(4)))
         .fetch(&mut conn)
-        .try_fold(0, |sum, row| async move { Ok(sum + row.get::<u64, _>(0)) })
+        .try_fold(0, |sum, row| async move { Ok(sum + row.get::<i64, _>(0)) })
         .await?;
     assert_eq!(sum, 10);
     sqlx::raw_sql("select 1; select 2").execute(&mut conn).await?;
-    let statement = conn.prepare(sqlx::SqlSafeStr::into_sql_str("select ? + 1")).await?;
-    assert_eq!(statement.query_scalar::<i64>().bind(1_i64).fetch_one(&mut conn).await?, 2);
-    let wrong = Error::from(sqlx::query("select ?, ?").bind(1_i64).execute(&mut conn).await.unwrap_err());
-    assert!(matches!(wrong, Error::Database(sqlx::Error::InvalidArgument(_))), "{wrong:?}");
-    assert_eq!(sqlx::query_scalar::<_, i32>("select 6").fetch_one(&mut conn).await?, 6);
+    let statement = conn.prepare(sqlx::SqlSafeStr::into_sql_str(ECHO)).await?;
+    assert_eq!(statement.query_scalar::<String>().bind("y").fetch_one(&mut conn).await?, "y");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_session_holds_a_connection_only_while_it_works() -> Result<(), Error> {
-    let proxy = mysql_proxy().await;
+    let proxy = proxy().await;
     let mut conn = proxy.get_connection().await?;
     assert_eq!((proxy.status().idle, proxy.status().leased), (1, 0));
     sqlx::query("select 1").execute(&mut conn).await?;
@@ -50,11 +53,10 @@ async fn a_session_holds_a_connection_only_while_it_works() -> Result<(), Error>
 
 #[tokio::test]
 async fn transactions_commit_roll_back_and_nest() -> Result<(), Error> {
-    let server = mysql_server().await;
-    server.execute("create table if not exists app.nest (n int)").await;
-    let proxy = mysql_proxy().await;
+    server().await.execute(&numbers("nest")).await;
+    let proxy = proxy().await;
     let mut conn = proxy.get_connection().await?;
-    let count = async |conn: &mut Connection<MySql>| -> Result<Vec<i32>, Error> {
+    let count = async |conn: &mut Connection<Db>| -> Result<Vec<i32>, Error> {
         Ok(sqlx::query_scalar("select n from nest order by n").fetch_all(conn).await?)
     };
 
@@ -106,33 +108,34 @@ async fn transactions_commit_roll_back_and_nest() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_moved_pins_and_is_gone_afterwards() -> Result<(), Error> {
-    // No statement drops all temporary tables: their connection is closed.
-    for (text, cause, shown, kept) in [
-        (
-            "create temporary table mine (n int)",
-            PinCause::TemporaryObject,
-            "create temporary table mine (n int)",
-            false,
-        ),
-        ("select get_lock('mine', 1)", PinCause::AdvisoryLock, "select get_lock('…'", true),
-    ] {
+async fn what_cannot_be_moved_pins_and_is_cleaned_afterwards() -> Result<(), Error> {
+    let temporary = "create temporary table mine (n int)";
+    let locks = lock(LOCK);
+    for (text, cause, kept) in
+        [(temporary, PinCause::TemporaryObject, DROPS_TEMPORARY_TABLES), (&locks, PinCause::AdvisoryLock, true)]
+    {
         let recorder = Recorder::default();
-        let proxy = mysql_proxy_to(mysql_server().await).max_connections(1).observer(recorder.observer()).build()?;
+        let proxy = proxy_to(server().await).max_connections(1).observer(recorder.observer()).build()?;
         let mut conn = proxy.get_connection().await?;
-        sqlx::query(text).execute(&mut conn).await?;
+        sqlx::query(AssertSqlSafe(text)).execute(&mut conn).await?;
         let reason = conn.pin_reason().expect("pinned");
-        assert_eq!((reason.cause(), reason.statement()), (cause, shown));
+        // Up to the first literal.
+        let shown = text.split_once('\'').map_or_else(|| text.to_owned(), |(before, _)| format!("{before}'…'"));
+        assert_eq!((reason.cause(), reason.statement()), (cause, shown.as_str()));
         assert_eq!(proxy.status().pinned, 1);
-        let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+        if cause == PinCause::TemporaryObject {
+            sqlx::query("insert into mine values (1)").execute(&mut conn).await?;
+        }
+        let session: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
         drop(conn);
 
         let mut other = proxy.get_connection().await?;
-        let free: i32 = sqlx::query_scalar("select is_free_lock('mine')").fetch_one(&mut other).await?;
-        assert_eq!(free, 1);
+        let held = AssertSqlSafe(format!("select {}", held(LOCK)));
+        assert_eq!(sqlx::query_scalar::<_, i64>(held).fetch_one(&mut other).await?, 0);
         let gone = Error::from(sqlx::query("select * from mine").execute(&mut other).await.unwrap_err());
-        assert_eq!(gone.sqlstate().as_deref(), Some("42S02"));
-        assert_eq!(id == sqlx::query_scalar::<_, i64>(SESSION).fetch_one(&mut other).await?, kept, "{text}");
+        assert_eq!(gone.sqlstate().as_deref(), Some(NO_TABLE));
+        let next: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut other).await?;
+        assert_eq!(session == next, kept, "cleaned, not closed, after {text}");
         assert_eq!((proxy.status().pinned, other.pin_reason()), (0, None));
         assert_eq!(recorder.count(|event| matches!(event, Event::Unpinned { .. })), 1);
     }
@@ -141,8 +144,8 @@ async fn what_cannot_be_moved_pins_and_is_gone_afterwards() -> Result<(), Error>
 
 #[tokio::test]
 async fn the_physical_connection_and_sqlx_transactions_can_be_had() -> Result<(), Error> {
-    mysql_server().await.execute("create table if not exists app.had (n int)").await;
-    let proxy = mysql_proxy().await;
+    server().await.execute(&numbers("had")).await;
+    let proxy = proxy().await;
     let mut conn = proxy.get_connection().await?;
     {
         let mut tx = Acquire::begin(&mut conn).await?;
@@ -160,14 +163,31 @@ async fn the_physical_connection_and_sqlx_transactions_can_be_had() -> Result<()
 }
 
 #[tokio::test]
+async fn a_dropped_statement_harms_nobody() -> Result<(), Error> {
+    let proxy = proxy_to(server().await).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    // Half a stream.
+    {
+        let mut rows = sqlx::query(AssertSqlSafe(series(10_000))).fetch(&mut conn);
+        rows.try_next().await?;
+    }
+    assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut conn).await?, 1);
+    // A statement that fails after its future was dropped: its error is nobody else's.
+    let doomed = sqlx::query(DOOMED).execute(&mut conn);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(10), doomed).await.is_err());
+    assert_eq!(sqlx::query_scalar::<_, i32>("select 2").fetch_one(&mut conn).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_lost_transaction_is_never_continued_on_another_connection() -> Result<(), Error> {
-    let server = mysql_server().await;
-    server.execute("create table if not exists app.lost (n int)").await;
-    let proxy = mysql_proxy_to(server).build()?;
+    let server = server().await;
+    server.execute(&numbers("lost")).await;
+    let proxy = proxy_to(server).build()?;
     let mut conn = proxy.get_connection().await?;
     let mut tx = conn.begin().await?;
     let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut *tx).await?;
-    server.execute(&format!("kill connection {id}")).await;
+    server.execute(&terminate(id)).await;
     let error = Error::from(sqlx::query("insert into lost values (1)").execute(&mut *tx).await.unwrap_err());
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");
     assert_eq!((error.outcome(), error.is_retryable()), (Outcome::RolledBack, true));
@@ -181,11 +201,11 @@ async fn a_lost_transaction_is_never_continued_on_another_connection() -> Result
 
 #[tokio::test]
 async fn dynamic_texts_and_generic_code_compile() -> Result<(), Error> {
-    async fn generic<'e, E: Executor<'e, Database = MySql>>(executor: E) -> Result<i32, sqlx::Error> {
+    async fn generic<'e, E: Executor<'e, Database = Db>>(executor: E) -> Result<i32, sqlx::Error> {
         sqlx::query_scalar("select 7").fetch_one(executor).await
     }
     fn is_send_and_static<T: Send + 'static>(_: &T) {}
-    let mut conn = mysql_proxy().await.get_connection().await?;
+    let mut conn = proxy().await.get_connection().await?;
     is_send_and_static(&conn);
     assert_eq!(generic(&mut conn).await?, 7);
     sqlx::query(AssertSqlSafe(format!("select {}", 8))).execute(&mut conn).await?;

@@ -1,8 +1,8 @@
-//! Transactions that the application writes as text: `BEGIN`, `COMMIT`, `ROLLBACK TO`, whole ones in one text.
+//! Transactions as text where they are PostgreSQL's own: an error aborts them, a rollback takes settings back, they can be
+//! prepared. What both engines share is in `raw`.
 
-use futures_util::FutureExt;
 use lambda_rds::{Connection, Error, Outcome, PinCause, PinReason, PinningFilter, Postgres};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
@@ -30,33 +30,6 @@ async fn stage() -> Server {
     let server = Server::start(options).await;
     server.execute("create table raw (n int primary key deferrable initially deferred); grant all on raw to app").await;
     server
-}
-
-#[tokio::test]
-async fn a_transaction_as_text_holds_its_connection_until_it_ends_and_pins_nothing() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = proxy_to(&server).max_connections(2).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for (begin, end, kept) in [
-        ("begin", "commit", true),
-        ("start transaction isolation level serializable", "end", true),
-        ("BEGIN work", "abort", false),
-        ("begin", "rollback and no chain", false),
-    ] {
-        run(&mut conn, begin).await?;
-        run(&mut conn, "insert into raw values (1)").await?;
-        run(&mut conn, "set work_mem = '7MB'").await?;
-        assert_eq!((cause(&conn), proxy.status().leased), (None, 1), "{begin}");
-        // Nobody else is in it.
-        assert_eq!(rows(&mut proxy.get_connection().await?).await?, "", "{begin}");
-        run(&mut conn, end).await?;
-        assert_eq!((cause(&conn), proxy.status().leased), (None, 0), "{end}");
-        assert_eq!(rows(&mut conn).await?, if kept { "1" } else { "" }, "{end}");
-        assert_eq!(text(&mut conn, "show work_mem").await?, if kept { "7MB" } else { "4MB" }, "{end}");
-        run(&mut conn, "delete from raw").await?;
-        run(&mut conn, "reset work_mem").await?;
-    }
-    Ok(())
 }
 
 #[tokio::test]
@@ -115,25 +88,6 @@ async fn committing_what_was_aborted_is_an_error_as_text_too() -> Result<(), Err
     run(&mut conn, "insert into raw values (1), (1)").await?;
     assert!(matches!(run(&mut conn, "commit").await.unwrap_err(), Error::Database(_)));
     assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("", 0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_chained_transaction_goes_on() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = proxy_to(&server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    run(&mut conn, "begin").await?;
-    run(&mut conn, "insert into raw values (1)").await?;
-    run(&mut conn, "set work_mem = '5MB'").await?;
-    run(&mut conn, "commit and chain").await?;
-    run(&mut conn, "insert into raw values (2)").await?;
-    run(&mut conn, "set work_mem = '6MB'").await?;
-    assert_eq!(proxy.status().leased, 1);
-    drop(conn);
-    let mut conn = proxy.get_connection().await?;
-    assert_eq!(rows(&mut conn).await?, "1", "the second one was rolled back with its session");
-    assert_eq!(text(&mut conn, "show work_mem").await?, "4MB");
     Ok(())
 }
 
@@ -208,80 +162,6 @@ async fn a_guards_transaction_that_a_text_has_ended_never_commits_with_ok() -> R
 }
 
 #[tokio::test]
-async fn dropped_transaction_control_leaves_no_transaction_behind() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = proxy_to(&server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for polls in 1..4 {
-        for dropped in ["begin", "commit", "rollback", "begin; select pg_sleep(0.01); commit", "commit and chain"] {
-            if !dropped.starts_with("begin") {
-                run(&mut conn, "begin").await?;
-                run(&mut conn, "set work_mem = '5MB'").await?;
-            }
-            let mut answered = false;
-            {
-                let mut future = Box::pin(run(&mut conn, dropped));
-                for _ in 0..polls {
-                    if !answered {
-                        answered = future.as_mut().now_or_never().is_some();
-                    }
-                    tokio::task::yield_now().await;
-                }
-            }
-            if answered {
-                // The server was quicker.
-                run(&mut conn, "rollback").await?;
-                run(&mut conn, "reset work_mem").await?;
-                continue;
-            }
-            // Neither this session's next statement nor another's is in a transaction.
-            for session in [&mut conn, &mut proxy.get_connection().await?] {
-                // Outside a transaction the two are the same moment.
-                let stamps = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(&mut *session).await?;
-                assert!(stamps.try_get::<bool, _>(0)?, "{dropped} after {polls} polls: {session:?}");
-            }
-            run(&mut conn, "reset work_mem").await?;
-            let other = text(&mut proxy.get_connection().await?, "show work_mem").await?;
-            assert_eq!(other, "4MB", "{dropped} after {polls} polls");
-        }
-    }
-    // A savepoint whose text was dropped: the transaction must not commit as if nothing had happened.
-    run(&mut conn, "begin").await?;
-    run(&mut conn, "insert into raw values (1)").await?;
-    if run(&mut conn, "savepoint a").now_or_never().is_some() {
-        return Ok(());
-    }
-    let error = run(&mut conn, "commit").await.unwrap_err();
-    assert!(matches!(error, Error::TransactionAborted { .. }), "{error:?}");
-    assert_eq!(rows(&mut conn).await?, "");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_lost_transaction_as_text_is_over_when_the_application_ends_it() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = proxy_to(&server).build()?;
-    let mut conn = proxy.get_connection().await?;
-    for end in ["rollback", "commit", "begin; select 1; commit"] {
-        run(&mut conn, "begin").await?;
-        let pid = text(&mut conn, "select pg_backend_pid()::text").await?;
-        server.execute(&format!("select pg_terminate_backend({pid})")).await;
-        let lost = run(&mut conn, "insert into raw values (1)").await.unwrap_err();
-        assert_eq!(lost.outcome(), Outcome::RolledBack, "{lost:?}");
-        assert!(matches!(run(&mut conn, "select 1").await, Err(Error::ConnectionLost { .. })));
-        match end {
-            "commit" => {
-                let refused = run(&mut conn, end).await.unwrap_err();
-                assert!(matches!(refused, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{refused:?}");
-            }
-            end => run(&mut conn, end).await?,
-        }
-        assert_eq!(rows(&mut conn).await?, "", "after {end}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     let server = stage().await;
     let proxy = proxy_to(&server).max_connections(1).build()?;
@@ -323,20 +203,6 @@ async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     run(&mut conn, "discard all").await?;
     assert_eq!(cause(&conn), None);
     assert_eq!(text(&mut conn, "show work_mem").await?, "4MB", "and the settings are gone with it");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_temporary_table_stands_before_what_others_prepared() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = proxy_to(&server).max_connections(1).build()?;
-    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
-    run(&mut one, "insert into raw values (1)").await?;
-    assert_eq!(rows(&mut one).await?, "1");
-    run(&mut other, "create temp table raw (n int)").await?;
-    assert_eq!(rows(&mut other).await?, "", "its own table, whatever the connection has prepared");
-    drop(other);
-    assert_eq!(rows(&mut one).await?, "1");
     Ok(())
 }
 
