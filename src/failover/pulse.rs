@@ -23,6 +23,8 @@ const FIRST: Duration = Duration::from_millis(250);
 const EVERY: Duration = Duration::from_millis(400);
 /// Far above any round trip within a region, and above what a loaded server takes for a new socket.
 const BOUND: Duration = Duration::from_millis(300);
+/// A bound that is noticed so late was not the host's to keep.
+const LATE: Duration = Duration::from_millis(450);
 /// Two unanswered questions in a row, so that one lost packet is no verdict.
 const MOST_MISSED: u32 = 2;
 
@@ -123,6 +125,8 @@ impl<A: Ask> Pulse<A> {
                     // A refusal comes at once; a server that is restarting gets the time that a silent one gets.
                     sleep(BOUND.saturating_sub(began.elapsed())).await;
                 }
+                // This process has slept: frozen, or short of a processor. That says nothing about the host.
+                Err(_) if began.elapsed() > LATE => {}
                 Err(_) => beat.missed += 1,
             }
         }
@@ -144,6 +148,8 @@ mod tests {
 
     static ALIVE: AtomicBool = AtomicBool::new(true);
     static ASKED: AtomicUsize = AtomicUsize::new(0);
+    /// How many questions this process sleeps through.
+    static SLEPT_THROUGH: AtomicUsize = AtomicUsize::new(0);
 
     struct Host;
 
@@ -152,7 +158,12 @@ mod tests {
 
         async fn ask(&self, _: &Peer, _: &mut Option<()>) -> io::Result<()> {
             ASKED.fetch_add(1, Ordering::Relaxed);
-            if !ALIVE.load(Ordering::Relaxed) {
+            let sleeps = SLEPT_THROUGH.load(Ordering::Relaxed);
+            if sleeps > 0 {
+                SLEPT_THROUGH.store(sleeps - 1, Ordering::Relaxed);
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            if sleeps > 0 || !ALIVE.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
             Ok(())
@@ -178,6 +189,12 @@ mod tests {
         assert!(pulse.attend(host, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
+
+        // Frozen again and again in the middle of a question.
+        SLEPT_THROUGH.store(5, Ordering::Relaxed);
+        assert!(pulse.attend(host, after(Duration::from_secs(30))).await.is_ok());
+        assert_eq!(SLEPT_THROUGH.load(Ordering::Relaxed), 0);
+        ASKED.store(0, Ordering::Relaxed);
 
         // Many wait, one asks.
         let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, after(Duration::from_secs(5)))).collect();
