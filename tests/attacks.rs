@@ -183,6 +183,33 @@ async fn a_sqlx_begin_that_was_dropped_swallows_no_later_write() -> Result<(), E
     Ok(())
 }
 
+/// On a session that keeps its connection whatever happens, nobody else rolls back.
+#[tokio::test]
+async fn a_begin_that_was_dropped_on_a_pinned_session_swallows_no_later_write() -> Result<(), Error> {
+    let server = server().await;
+    table(server, "pinned_begin").await;
+    let proxy = proxy_to(server).max_connections(1).build()?;
+    let mut expected = Vec::new();
+    for polls in 0..6 {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "create temporary table pinning (n int)").await?;
+        for sqlx in [true, false] {
+            if sqlx {
+                drop_after(polls, Acquire::begin(&mut conn)).await;
+            } else {
+                drop_after(polls, conn.begin()).await;
+            }
+            let n = i32::try_from(expected.len()).expect("few");
+            insert(&mut conn, "pinned_begin", n).await?;
+            expected.push(n);
+        }
+        drop(conn);
+        proxy.upkeep().await;
+    }
+    assert_eq!(rows(server, "pinned_begin").await, expected);
+    Ok(())
+}
+
 /// A guard of sqlx's that is never dropped leaves the driver counting; the next session must not inherit the count.
 #[tokio::test]
 async fn a_forgotten_sqlx_transaction_stays_with_its_session() -> Result<(), Error> {

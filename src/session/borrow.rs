@@ -27,6 +27,8 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) unclear: bool,
     /// The text under way is several statements, or calls several, and those before the one that fails are done.
     pub(super) unatomic: bool,
+    /// A guard's `BEGIN` is under way.
+    pub(super) begins: bool,
     /// What the statement under way takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
     /// How soiled the connection was before the statement.
@@ -44,6 +46,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             turn: None,
             unclear: false,
             unatomic: false,
+            begins: false,
             ends: None,
             before: Soil::None,
             done: false,

@@ -253,6 +253,9 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
         }
         if self.session.state.is_free() {
             self.session.part();
+        } else if self.begins {
+            // What the session did next would vanish with it.
+            self.session.abandon(1);
         } else if self.unclear && self.session.state.depth() == 0 {
             // Whether a transaction is open now is not known: what the session did next could vanish with it.
             self.session.state.lost();

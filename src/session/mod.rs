@@ -283,7 +283,9 @@ impl<DB: Engine> Connection<DB> {
         if let Some(mark) = mark {
             text = format!("{text}; {mark}");
         }
+        borrow.begins = depth == 1;
         borrow.run_until(deadline, text).await?;
+        borrow.begins = false;
         borrow.session.state.begun();
         if mark.is_some() {
             borrow.session.state.marked();
