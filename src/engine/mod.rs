@@ -196,7 +196,7 @@ pub enum Sequence {
     AsksPrevious,
     /// It asks about the statement before it that had to do with tables: warnings, and the rows that were found.
     AsksEarlier,
-    /// It asks for several of these.
+    /// It asks for several of these, or for what no question would prove.
     AsksAll,
 }
 
@@ -300,6 +300,9 @@ pub trait Driver: sqlx::Database + Sized {
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
     /// that asks.
     const KNOCK_BY_LOGIN: bool;
+
+    /// Settings by which transactions begin or end.
+    const CONTROLLING: &'static [&'static str];
 
     /// The process-wide proxy.
     #[doc(hidden)]

@@ -2,13 +2,14 @@
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
 //! writer. `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
-//! `hunt` asks all candidates, `pulse` tells a silent host from a busy one, `watch` looks at the members in between. The
+//! `hunt` asks all candidates, `pulse` tells a silent host from a busy one by `knock`, `watch` looks at the members in between. The
 //! first is pure; `hunt` and `pulse` are generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.
 
 mod hunt;
+mod knock;
 mod pulse;
 mod reader;
 mod search;
@@ -20,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
@@ -31,6 +31,7 @@ use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
 use crate::topology::{Address, Candidates, Change, Topology};
 
+use self::knock::Knock;
 use self::pulse::Pulse;
 
 pub(crate) use self::hunt::Told;
@@ -330,55 +331,4 @@ fn changed_role(at: &Address, told: Told) -> Error {
     let role = if told == Told::Reader { "a reader" } else { "the writer" };
     let message = format!("{at} is {role}");
     Error::Database(sqlx::Error::Protocol(message))
-}
-
-/// The engine's question to a host.
-struct Knock<DB: Engine>(Arc<Connector<DB>>);
-
-/// A connection for questions, or the login for one, which may take longer than a question.
-enum Beside<DB: Engine> {
-    Login(BoxFuture<'static, Result<Wire<DB>, Option<sqlx::Error>>>),
-    Wire(Wire<DB>),
-}
-
-/// So long is an answer by login waited for; then a greeting will do.
-const LOGIN_BOUND: Duration = Duration::from_millis(100);
-
-impl<DB: Engine> pulse::Ask for Knock<DB> {
-    type Side = Beside<DB>;
-
-    async fn ask(&self, host: &Peer, side: &mut Option<Beside<DB>>) -> io::Result<()> {
-        if !DB::KNOCK_BY_LOGIN {
-            return DB::knock(host.address).await;
-        }
-        let mut login = match side.take() {
-            Some(Beside::Login(login)) => login,
-            Some(Beside::Wire(mut wire)) => {
-                if let Ok(Ok(_)) = timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
-                    *side = Some(Beside::Wire(wire));
-                    return Ok(());
-                }
-                // It may have been cut off meanwhile, which says nothing about the host.
-                return DB::knock(host.address).await;
-            }
-            None => {
-                let (connector, host) = (Arc::clone(&self.0), host.clone());
-                Box::pin(async move { connector.beside(&host).await })
-            }
-        };
-        match timeout(LOGIN_BOUND, &mut login).await {
-            Ok(Ok(wire)) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
-                *side = Some(Beside::Wire(wire));
-                return Ok(());
-            }
-            // The name leads elsewhere by now.
-            Ok(Ok(wire)) => self.0.close(wire).await,
-            // A refusal is an answer.
-            Ok(Err(Some(sqlx::Error::Database(_)))) => return Ok(()),
-            // No name, no credentials: none of that is the host's doing.
-            Ok(Err(_)) => {}
-            Err(_) => *side = Some(Beside::Login(login)),
-        }
-        DB::knock(host.address).await
-    }
 }

@@ -451,6 +451,5 @@ impl Environment {
 /// No session's account would know of it.
 fn controls_transactions<DB: Engine>(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
-    let controls = |name| DB::FAMILY == "mysql" && query.contains(name);
-    DB::classify(&query).control.is_some() || controls("autocommit") || controls("completion_type")
+    DB::classify(&query).control.is_some() || DB::CONTROLLING.iter().any(|name| query.contains(name))
 }

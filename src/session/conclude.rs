@@ -24,7 +24,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         // What came before the part that failed may be committed.
         let state = &self.session.state;
         let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
-        match DB::diagnose(&error) {
+        let diagnosis = DB::diagnose(&error);
+        match diagnosis {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.
             Diagnosis::Dead
             | Diagnosis::Full
@@ -47,7 +48,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             Diagnosis::RolledBack | Diagnosis::ReadOnly if self.phase == Phase::Commit && !DB::ERRORS_ABORT => {
                 self.rolled_back(1);
                 let (failover, wire) = self.apart();
-                if DB::diagnose(&error) == Diagnosis::ReadOnly && failover.expects_writes() {
+                if diagnosis == Diagnosis::ReadOnly && failover.expects_writes() {
                     failover.suspect(wire.proof, &wire.at, "it refused to commit");
                 }
                 self.session.leave();
@@ -62,7 +63,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.rolled_back(1);
                 self.rest();
             }
-            diagnosis => {
+            _ => {
                 let whole = matches!(self.turn.take(), Some(Turn::Whole));
                 self.session.note_failure(diagnosis, whole, &summary(&error));
                 self.give_up_change();

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use crate::clock::Moment;
 use crate::config::PinningFilter;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Control, Diagnosis, End, Engine, Found, PinEnd, Sequence, Settings};
+use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Sequence, Settings};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::{Discard, Event};
 use crate::failover::{self, Failover, Verdict, Work};
@@ -32,7 +32,7 @@ use crate::pin::{PinCause, PinReason};
 use crate::pool::{Lease, Pool};
 
 use self::borrow::Borrow;
-use self::state::{CommitPlan, SettingChange, State};
+use self::state::{SettingChange, State};
 
 pub use self::transaction::Transaction;
 
@@ -267,125 +267,6 @@ impl<DB: Engine> Connection<DB> {
 
     fn connector(&self) -> &Connector<DB> {
         self.pool.connector().connector()
-    }
-
-    /// Begins a transaction, or a savepoint, and says how deep it is.
-    async fn begin_deeper(&mut self) -> Result<usize, Error> {
-        let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
-        borrow.settle_doubt().await?;
-        // NOTE: only now. What was open half way is found out by then, and what is no more.
-        let depth = borrow.session.state.depth() + 1;
-        borrow.wire().open();
-        let deadline = borrow.deadline()?;
-        let mut text = state::begin(depth);
-        // Whatever may end this transaction unseen may do so at once.
-        let mark = DB::MARK.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
-        if let Some(mark) = mark {
-            text = format!("{text}; {mark}");
-        }
-        borrow.begins = depth == 1;
-        borrow.run_until(deadline, text).await?;
-        borrow.begins = false;
-        borrow.session.state.begun();
-        if mark.is_some() {
-            borrow.session.state.marked();
-        }
-        borrow.finish();
-        Ok(depth)
-    }
-
-    /// Commits the transaction or savepoint at `depth`, and everything inside it.
-    async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
-        // A savepoint that is released commits nothing yet.
-        let phase = if depth == 1 { Phase::Commit } else { Phase::InTransaction };
-        let mut borrow = self.borrow(phase, Intent::NONE).await?;
-        let plan = borrow.session.state.commit_plan(depth);
-        if depth == 1 && plan == CommitPlan::Commit {
-            borrow.tidy().await?;
-        }
-        let why = match plan {
-            CommitPlan::Commit => {
-                // Not bounded: a commit may take its time, and nobody would know what became of it.
-                let text = borrow.with_mark(state::commit(depth), borrow.session.state.takes_mark(depth));
-                borrow.session.state.ending(depth, true);
-                let committed = borrow.run(text).await;
-                borrow.session.state.answered();
-                match committed {
-                    Err(Error::Database(error)) if DB::is_no_savepoint(&error) => {
-                        Some((ended_by_itself(), Outcome::Unknown))
-                    }
-                    committed => committed.map(|()| None)?,
-                }
-            }
-            CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
-                Found::Healthy => None,
-                Found::Aborted => {
-                    let outcome = borrow.session.outcome_of_rollback();
-                    Some((String::from("it had been aborted by a statement of its own"), outcome))
-                }
-                Found::Nothing => Some((ended_by_itself(), Outcome::Unknown)),
-            },
-            CommitPlan::Refuse(why) => {
-                borrow.phase = Phase::Rollback;
-                borrow.roll_back(depth).await?;
-                Some((state::aborted_by(&why), borrow.session.outcome_of_rollback()))
-            }
-            CommitPlan::Disown => {
-                borrow.end_doubtful(End::Rollback).await?;
-                Some((ended_by_itself(), Outcome::Unknown))
-            }
-        };
-        match why {
-            None => {
-                borrow.committed(depth);
-                borrow.finish();
-                Ok(())
-            }
-            Some((why, outcome)) => {
-                borrow.rolled_back(depth);
-                borrow.finish();
-                Err(Error::TransactionAborted { why, outcome })
-            }
-        }
-    }
-
-    async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Rollback, Intent::NONE).await?;
-        let found = if depth == 1 && borrow.session.state.is_doubtful() {
-            borrow.end_doubtful(End::Rollback).await?
-        } else {
-            match borrow.roll_back(depth).await {
-                // Something has ended the transaction that this savepoint was set in.
-                Err(Error::Database(error)) if DB::is_no_savepoint(&error) => Found::Nothing,
-                rolled_back => rolled_back.map(|()| Found::Healthy)?,
-            }
-        };
-        borrow.rolled_back(depth);
-        borrow.finish();
-        match found {
-            Found::Healthy | Found::Aborted => Ok(()),
-            Found::Nothing => Err(Error::TransactionAborted { why: ended_by_itself(), outcome: Outcome::Unknown }),
-        }
-    }
-
-    /// What a rollback has achieved for all that was done since the transaction began.
-    fn outcome_of_rollback(&self) -> Outcome {
-        if self.state.may_have_committed() { Outcome::Unknown } else { Outcome::RolledBack }
-    }
-
-    /// Whether something that was run on this session may have committed without being told to by a guard.
-    pub(crate) fn may_have_committed(&self) -> bool {
-        self.state.may_have_committed()
-    }
-
-    /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.
-    fn abandon(&mut self, depth: usize) {
-        self.state.abandon(depth);
-        if self.state.depth() == 0 && self.state.pin_reason().is_none() {
-            self.state.rolled_back_abandoned();
-            // Goes home dirty, with its transaction open; nobody gets it before it is rolled back.
-            self.part();
-        }
     }
 
     /// Gives the connection back as it is, in the middle of something.
@@ -638,8 +519,4 @@ impl<DB: Engine> fmt::Debug for Connection<DB> {
             .field("borrowing", &self.lease.is_some())
             .finish_non_exhaustive()
     }
-}
-
-fn ended_by_itself() -> String {
-    String::from("a statement of its own had ended it before")
 }

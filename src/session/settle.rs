@@ -101,11 +101,17 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
-    /// Asks the server what became of a text that goes from begin to end and failed in between.
-    async fn settle_half_done(&mut self) -> Result<(), Error> {
+    /// Asks the server whether a transaction is open.
+    async fn probe(&mut self) -> Result<Found, Error> {
         let deadline = self.deadline()?;
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;
+        Ok(found)
+    }
+
+    /// Asks the server what became of a text that goes from begin to end and failed in between.
+    async fn settle_half_done(&mut self) -> Result<(), Error> {
+        let found = self.probe().await?;
         self.session.state.found_half_done(found != Found::Nothing);
         if found == Found::Nothing {
             self.ended();
@@ -121,9 +127,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.session.state.found_unsure(!guarded);
             return Ok(());
         }
-        let deadline = self.deadline()?;
-        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
-        self.session.interrupted = false;
+        let found = self.probe().await?;
         self.session.state.found_unsure(found != Found::Nothing);
         if found == Found::Nothing {
             self.ended();
@@ -132,16 +136,15 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Asks the server, before a guard begins, whether a transaction of texts is open: where this is not known, a `BEGIN`
-    /// could commit it, and a savepoint could be one in nothing. One that a procedure has left open is refused. With autocommit off the server could not tell.
+    /// could commit it, and a savepoint could be one in nothing. One that a procedure has left open is refused. With
+    /// autocommit off the server could not tell.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
         let state = &self.session.state;
         let asks = DB::MARK.is_some() && state.is_doubtful() && !state.has_guards();
         if !asks || DB::begins_by_itself(state.settings()) {
             return Ok(());
         }
-        let deadline = self.deadline()?;
-        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
-        self.session.interrupted = false;
+        let found = self.probe().await?;
         if self.session.state.found_in_doubt(found != Found::Nothing) {
             return Ok(());
         }

@@ -103,6 +103,7 @@ impl Driver for MySql {
     const TELLS_DRAWN: bool = true;
     const PREPARES_AHEAD: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
+    const CONTROLLING: &'static [&'static str] = &statement::CONTROLLING;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
         &PROCESS_WIDE

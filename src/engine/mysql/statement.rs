@@ -50,7 +50,7 @@ const REMEMBERED: [(&str, Sequence); 4] = [
 ];
 
 /// Settings by which transactions begin or end.
-const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
+pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.

@@ -62,6 +62,7 @@ impl Driver for Postgres {
     const TELLS_DRAWN: bool = false;
     const PREPARES_AHEAD: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
+    const CONTROLLING: &'static [&'static str] = &[];
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
         &PROCESS_WIDE

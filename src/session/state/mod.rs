@@ -27,7 +27,8 @@ pub(super) struct State {
     /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
     /// or the physical connection was handed out.
     doubtful: bool,
-    /// A pin's cause may have done so, and may again.
+    /// A pin's cause may have done so, and may again; so something may have been committed that no guard was told to commit.
+    /// What cannot control a transaction is refused by the server where it would end one.
     pinned_in_doubt: bool,
     /// A savepoint was set that shows whether the guard's transaction is still there: how deep. It goes with the savepoint
     /// that it lies in.
@@ -38,9 +39,6 @@ pub(super) struct State {
     ended_by_text: bool,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
     half_done: Option<String>,
-    /// Something that may have committed by itself went by: transaction control as text, or whatever was done on the
-    /// physical connection.
-    may_have_committed: bool,
     /// In doubt, the application has spoken of transactions itself: one that is open then is no surprise to it.
     spoken: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
@@ -185,7 +183,7 @@ impl State {
     }
 
     pub(super) fn may_have_committed(&self) -> bool {
-        self.may_have_committed
+        self.pinned_in_doubt
     }
 
     pub(super) fn pin_reason(&self) -> Option<&PinReason> {
@@ -379,9 +377,6 @@ impl State {
         self.pinned_in_doubt |= may_control;
         self.spoken |= reason.cause() == PinCause::HandedOut;
         self.doubtful |= may_control;
-        // What cannot control a transaction is refused by the server where it would end one.
-        self.may_have_committed |= may_control
-            || matches!(reason.cause(), PinCause::HandedOut | PinCause::RawTransaction | PinCause::SeveralStatements);
         if self.pins.iter().all(|pin| pin.cause() != reason.cause()) {
             self.pins.push(reason);
         }
