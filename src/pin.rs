@@ -165,6 +165,9 @@ mod tests {
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
             ("-- don't\nset x = 'hunter2'", "-- don'…'"),
+            ("set @pw = \"hunter2\"", "set @pw = '…'"),
+            ("set @pw = 0x68756e74657232", "set @pw = '…'"),
+            ("set @n = 10", "set @n = 10"),
             ("listen $1", "listen $1"),
             ("", ""),
         ] {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lambda_rds::{Connection, Error, Outcome, PinCause, PinReason};
-use sqlx::{AssertSqlSafe, Row};
+use lambda_rds::{Connection, Error, Outcome, PinCause, PinReason, PinningFilter};
+use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::stage::*;
 
@@ -177,5 +177,82 @@ async fn a_temporary_table_stands_before_what_others_prepared() -> Result<(), Er
     assert_eq!(rows(&mut other).await?, [0; 0], "its own table, whatever the connection has prepared");
     drop(other);
     assert_eq!(rows(&mut one).await?, [1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_whole_transaction_in_one_text_pins_nothing_whether_it_succeeds_or_fails() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "begin; insert into raw values (1); commit").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
+    // Fails in between: the transaction stays open, as on a connection of one's own.
+    let fails = format!("begin; insert into raw values (2); {FAILS}; commit");
+    assert!(run(&mut conn, &fails).await.is_err());
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 1));
+    match ABORTED {
+        Some(code) => assert_eq!(run(&mut conn, "select 1").await.unwrap_err().sqlstate().as_deref(), Some(code)),
+        None => assert_eq!(rows(&mut conn).await?, [1, 2]),
+    }
+    run(&mut conn, "rollback").await?;
+    assert_eq!((rows(&mut conn).await?, proxy.status().leased), (vec![1], 0));
+    // Refused before anything was begun.
+    assert!(run(&mut conn, "start transaction nonsense; select 1; commit").await.is_err());
+    assert_eq!((rows(&mut conn).await?, cause(&conn), proxy.status().leased), (vec![1], None, 0));
+    // And with the session gone in between.
+    assert!(run(&mut conn, &fails).await.is_err());
+    drop(conn);
+    assert_eq!(rows(&mut proxy.get_connection().await?).await?, [1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn variable_sets_that_are_excluded_from_pinning_are_seen_by_nobody_else() -> Result<(), Error> {
+    let server = stage().await;
+    let pinning = PinningFilter::ExcludeVariableSets;
+    let proxy = proxy_to(&server).max_connections(1).session_pinning(pinning).build()?;
+    let plain = wait(&mut proxy.get_connection().await?).await?;
+    let mut conn = proxy.get_connection().await?;
+    // No text tells the value.
+    sqlx::query(SET_WAIT).bind(WAIT_BOUND).execute(&mut conn).await?;
+    assert_eq!(cause(&conn), None);
+    assert_eq!(wait(&mut proxy.get_connection().await?).await?, plain);
+    let mut tx = conn.begin().await?;
+    sqlx::query(SET_WAIT).bind(WAIT_BOUND).execute(&mut *tx).await?;
+    assert_ne!(wait(&mut tx).await?, plain);
+    tx.commit().await?;
+    assert_eq!((cause(&conn), wait(&mut proxy.get_connection().await?).await?), (None, plain));
+    // What still pins.
+    run(&mut conn, &lock(1)).await?;
+    assert_eq!(cause(&conn), Some(PinCause::AdvisoryLock));
+    Ok(())
+}
+
+/// On a pool of bare connections the next borrower is inside it.
+#[tokio::test]
+async fn a_transaction_begun_as_text_is_known_and_ends_with_its_session() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let url = format!("{}?{}", server.url(), TLS_MODES[2]);
+    let pool = sqlx::pool::PoolOptions::<Db>::new().max_connections(1).connect(&url).await?;
+    let mut one = pool.acquire().await?;
+    sqlx::query("begin").execute(&mut *one).await?;
+    assert!(!one.is_in_transaction(), "bare sqlx does not know");
+    drop(one);
+    let mut next = pool.acquire().await?;
+    sqlx::query("insert into raw values (1)").execute(&mut *next).await?;
+    sqlx::query("rollback").execute(&mut *next).await?;
+    drop(next);
+    pool.close().await;
+    assert_eq!(rows(&mut proxy.get_connection().await?).await?, [0; 0]);
+
+    let mut one = proxy.get_connection().await?;
+    sqlx::query("begin").execute(&mut one).await?;
+    assert_eq!((one.pin_reason(), proxy.status().leased), (None, 1), "it is held, and not pinned");
+    drop(one);
+    let mut next = proxy.get_connection().await?;
+    sqlx::query("insert into raw values (2)").execute(&mut next).await?;
+    assert_eq!((rows(&mut next).await?, in_transaction(&server).await), (vec![2], 0));
     Ok(())
 }

@@ -42,6 +42,23 @@ async fn a_host_far_away_is_not_a_silent_one() -> Result<(), Error> {
     sleep_for(&mut conn, 3.0).await
 }
 
+/// What upkeep asks, and has no time to wait for, is answered to nobody else.
+#[tokio::test]
+async fn the_answer_to_a_look_that_was_cut_off_is_not_taken_for_a_statements() -> Result<(), Error> {
+    let stage = Stage::set(1).await;
+    let often = Duration::from_millis(1);
+    let proxy = stage.proxy().max_connections(1).watch_interval(often).validate_after(60 * SECOND).build()?;
+    let port = place(&proxy).await?;
+    for _ in 0..3 {
+        // The question and the answer: longer than a look may take.
+        stage.ways[0].delay(Duration::from_millis(300));
+        proxy.upkeep().await;
+        stage.ways[0].delay(Duration::ZERO);
+        assert_eq!(place(&proxy).await?, port);
+    }
+    Ok(())
+}
+
 /// Cases 20 and 47: found out in a long statement and in a short one, though nothing else was asked before.
 #[tokio::test]
 async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {

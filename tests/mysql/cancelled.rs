@@ -312,3 +312,19 @@ async fn a_cancel_does_not_survive_its_server() -> Result<(), Error> {
     let mut next = proxy.get_connection().await?;
     nap(&mut next, 1).await
 }
+
+/// The question by which a session finds its place asks for its row itself.
+#[tokio::test]
+async fn a_statement_is_dropped_where_no_rows_are_wanted_and_the_transaction_goes_on() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let mut tx = conn.begin().await?;
+    insert(&mut tx, 1, 0).await?;
+    run(&mut tx, "set sql_select_limit = 0").await?;
+    assert!(timeout(Duration::from_millis(20), run(&mut tx, "do sleep(0.1)")).await.is_err());
+    insert(&mut tx, 2, 0).await?;
+    tx.commit().await?;
+    assert_eq!(server.rows("select n from app.t").await.len(), 2);
+    Ok(())
+}

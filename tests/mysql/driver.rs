@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use lambda_rds::Error;
-use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{Connection as _, MySqlConnection};
 use tokio::time::timeout;
 
@@ -186,33 +185,6 @@ async fn a_dropped_transaction_is_rolled_back_before_the_freeze() -> Result<(), 
     // As after each response; without it, before anybody else gets the connection.
     proxy.upkeep().await;
     assert_eq!((in_transaction(&server).await, server.sessions("app").await), (0, 1));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_transaction_begun_as_text_is_known_and_ends_with_its_session() -> Result<(), Error> {
-    let server = stage().await;
-    let url = format!("{}?ssl-mode=REQUIRED", server.url());
-    let pool = MySqlPoolOptions::new().max_connections(1).connect(&url).await?;
-    let mut one = pool.acquire().await?;
-    sqlx::query("begin").execute(&mut *one).await?;
-    assert!(!one.is_in_transaction(), "bare sqlx does not know");
-    drop(one);
-    let mut next = pool.acquire().await?;
-    sqlx::query("insert into t values (1)").execute(&mut *next).await?;
-    sqlx::query("rollback").execute(&mut *next).await?;
-    assert_eq!(rows(&server).await, [0; 0], "the next borrower of a bare pool was inside");
-    drop(next);
-    pool.close().await;
-
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    let mut one = proxy.get_connection().await?;
-    sqlx::query("begin").execute(&mut one).await?;
-    assert_eq!((one.pin_reason(), proxy.status().leased), (None, 1), "it is held, and not pinned");
-    drop(one);
-    let mut next = proxy.get_connection().await?;
-    sqlx::query("insert into t values (2)").execute(&mut next).await?;
-    assert_eq!((rows(&server).await, in_transaction(&server).await), (vec![2], 0));
     Ok(())
 }
 

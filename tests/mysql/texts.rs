@@ -4,7 +4,7 @@
 //! Not here: a commit that the server refuses, for it has no deferred constraints; prepared transactions, for `XA` pins
 //! (`truth_table`). What differs on MySQL beyond the texts is in `transactions`.
 
-use lambda_rds::{Connection, Error, MySql, Outcome, PinCause, PinReason, PinningFilter};
+use lambda_rds::{Connection, Error, MySql, Outcome, PinCause, PinReason};
 use sqlx::AssertSqlSafe;
 
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
@@ -21,11 +21,6 @@ async fn text(conn: &mut Connection<MySql>, sql: &str) -> Result<String, Error> 
 
 async fn rows(conn: &mut Connection<MySql>) -> Result<String, Error> {
     text(conn, "select coalesce(group_concat(n order by n), '') from raw").await
-}
-
-/// A setting that all of these move.
-async fn shown(conn: &mut Connection<MySql>) -> Result<String, Error> {
-    text(conn, "@@group_concat_max_len").await
 }
 
 const PLAIN: &str = "1048576";
@@ -68,30 +63,6 @@ async fn savepoints_of_texts_and_of_guards_lie_in_each_other() -> Result<(), Err
     guard.rollback().await?;
     run(&mut conn, "commit").await?;
     assert_eq!((cause(&conn), rows(&mut conn).await?.as_str()), (None, "1,2,5"));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_whole_transaction_in_one_text_pins_nothing_whether_it_succeeds_or_fails() -> Result<(), Error> {
-    let server = stage().await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
-    let mut conn = proxy.get_connection().await?;
-    run(&mut conn, "begin; insert into raw values (1); commit").await?;
-    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
-    // Fails in between: the transaction stays open, as on a connection of one's own.
-    assert!(run(&mut conn, "begin; insert into raw values (2); select no_such_column; commit").await.is_err());
-    assert_eq!((cause(&conn), proxy.status().leased), (None, 1));
-    assert_eq!(rows(&mut conn).await?, "1,2");
-    run(&mut conn, "rollback").await?;
-    assert_eq!((rows(&mut conn).await?.as_str(), proxy.status().leased), ("1", 0));
-    // Refused before anything was begun.
-    assert!(run(&mut conn, "start transaction nonsense; select 1; commit").await.is_err());
-    assert_eq!(rows(&mut conn).await?, "1");
-    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
-    // And with the session gone in between.
-    assert!(run(&mut conn, "begin; insert into raw values (2); select no_such_column; commit").await.is_err());
-    drop(conn);
-    assert_eq!(rows(&mut proxy.get_connection().await?).await?, "1");
     Ok(())
 }
 
@@ -169,26 +140,5 @@ async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     assert_eq!(cause(&conn), Some(PinCause::AdvisoryLock));
     run(&mut conn, "do release_all_locks()").await?;
     assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
-    Ok(())
-}
-
-#[tokio::test]
-async fn variable_sets_that_are_excluded_from_pinning_are_seen_by_nobody_else() -> Result<(), Error> {
-    let server = stage().await;
-    let pinning = PinningFilter::ExcludeVariableSets;
-    let proxy = mysql_proxy_to(&server).max_connections(1).session_pinning(pinning).build()?;
-    let mut conn = proxy.get_connection().await?;
-    let set = "set group_concat_max_len = ?";
-    sqlx::query(set).bind(777).execute(&mut conn).await?;
-    assert_eq!(cause(&conn), None);
-    assert_eq!(shown(&mut proxy.get_connection().await?).await?, PLAIN);
-    let mut tx = conn.begin().await?;
-    sqlx::query(set).bind(777).execute(&mut *tx).await?;
-    assert_eq!(shown(&mut tx).await?, "777");
-    tx.commit().await?;
-    assert_eq!((cause(&conn), shown(&mut proxy.get_connection().await?).await?.as_str()), (None, PLAIN));
-    // What still pins.
-    run(&mut conn, "set @a = 1").await?;
-    assert_eq!(cause(&conn), Some(PinCause::UserVariable));
     Ok(())
 }

@@ -2,7 +2,6 @@
 //! through this crate. The rest of them are in `dropped` (late errors, stale plans) and `attacks`.
 
 use lambda_rds::Error;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor, PgConnection};
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
@@ -102,32 +101,6 @@ async fn a_commit_that_the_server_answered_with_a_rollback_is_an_error() -> Resu
     sqlx::query("select 1 / 0").execute(&mut *tx).await.unwrap_err();
     assert!(matches!(tx.commit().await, Err(Error::TransactionAborted { .. })));
     assert_eq!(rows(&server).await, [0; 0]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_transaction_begun_as_text_is_known_and_ends_with_its_session() -> Result<(), Error> {
-    let server = stage().await;
-    let pool = PgPoolOptions::new().max_connections(1).connect(&url(&server)).await?;
-    let mut one = pool.acquire().await?;
-    sqlx::query("begin").execute(&mut *one).await?;
-    assert!(!one.is_in_transaction(), "bare sqlx does not know");
-    drop(one);
-    let mut next = pool.acquire().await?;
-    sqlx::query("insert into t values (1)").execute(&mut *next).await?;
-    sqlx::query("rollback").execute(&mut *next).await?;
-    assert_eq!(rows(&server).await, [0; 0], "the next borrower of a bare pool was inside");
-    drop(next);
-    pool.close().await;
-
-    let proxy = proxy_to(&server).max_connections(1).build()?;
-    let mut one = proxy.get_connection().await?;
-    sqlx::query("begin").execute(&mut one).await?;
-    assert_eq!((one.pin_reason(), proxy.status().leased), (None, 1), "it is held, and not pinned");
-    drop(one);
-    let mut next = proxy.get_connection().await?;
-    sqlx::query("insert into t values (2)").execute(&mut next).await?;
-    assert_eq!((rows(&server).await, idle_in_transaction(&server).await), (vec![2], 0));
     Ok(())
 }
 

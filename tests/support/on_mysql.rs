@@ -101,6 +101,12 @@ pub const WAITING_COMMITS: &str =
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
 
+/// A statement that fails, and the code of those after it in a transaction that it has aborted, if it has.
+pub const FAILS: &str = "select no_such_column";
+pub const ABORTED: Option<&str> = None;
+/// As [`set_wait`], with a value that is bound.
+pub const SET_WAIT: &str = "set innodb_lock_wait_timeout = ?";
+pub const WAIT_BOUND: i32 = 7;
 /// How transactions begin and end as text, and whether they are committed then.
 pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
     ("begin", "commit", true),
@@ -214,6 +220,11 @@ pub fn set_wait(seconds: u32) -> String {
 /// One row of an expression, after a time.
 pub fn slowly(expression: &str, seconds: f64) -> String {
     format!("select {expression} from (select sleep({seconds})) as pause")
+}
+
+/// An account may have so many connections to each server.
+pub fn limit(account: &str, connections: u16) -> String {
+    format!("alter user {account}@'%' with max_user_connections {connections}")
 }
 
 /// An account may not log in any more.

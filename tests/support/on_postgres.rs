@@ -98,6 +98,12 @@ pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where w
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
 
+/// A statement that fails, and the code of those after it in a transaction that it has aborted, if it has.
+pub const FAILS: &str = "select 1 / 0";
+pub const ABORTED: Option<&str> = Some("25P02");
+/// As [`set_wait`], with a value that is bound.
+pub const SET_WAIT: &str = "select set_config('lock_timeout', $1, false)";
+pub const WAIT_BOUND: &str = "7s";
 /// How transactions begin and end as text, and whether they are committed then.
 pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
     ("begin", "commit", true),
@@ -209,6 +215,11 @@ pub fn set_wait(seconds: u32) -> String {
 /// One row of an expression, after a time.
 pub fn slowly(expression: &str, seconds: f64) -> String {
     format!("select {expression} from pg_sleep({seconds})")
+}
+
+/// An account may have so many connections to each server.
+pub fn limit(account: &str, connections: u16) -> String {
+    format!("alter role \"{account}\" connection limit {connections}")
 }
 
 /// An account may not log in any more.

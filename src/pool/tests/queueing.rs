@@ -98,6 +98,17 @@ async fn a_server_that_stays_full_is_the_error_and_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_cut_off_does_not_hide_why_the_one_before_was_turned_away() {
+    let rig = Rig::new(1);
+    rig.server.stall_connects();
+    rig.server.refuse::<1>();
+    let error = rig.lease(Purpose::Statement).await;
+    assert!(matches!(error, Err(Error::TooManyConnections { .. })), "{error:?}");
+    assert_eq!(rig.server.connects(), 2);
+    rig.assert_at_rest("cut off");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_home_serves_a_refused_caller_and_ends_the_dial() {
     let rig = Rig::new(2);
     let holder = rig.lend().await;
