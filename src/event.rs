@@ -12,6 +12,7 @@
 //! | the driver's socket | | | [`SocketsUnreachable`](Event::SocketsUnreachable) |
 //! | writer | [`Suspected`](Event::Suspected) | [`WriterFound`](Event::WriterFound) | [`ConnectFailed`](Event::ConnectFailed) |
 //! | members, from the RDS API | | | [`WatchGivenUp`](Event::WatchGivenUp) |
+//! | members, from a server | | | [`ClaimIgnored`](Event::ClaimIgnored), [`LookFailed`](Event::LookFailed) |
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
 //!
@@ -131,6 +132,21 @@ pub enum Event {
         /// How long the search took.
         elapsed: Duration,
     },
+    /// A server has named what nobody vouches for: an address outside of the target's domain, `instance_host_pattern` and
+    /// `instances`, or functions that do not belong to RDS. It is neither dialled nor called. Each claim is told once.
+    ClaimIgnored {
+        /// `host:port` of the server that said so.
+        host: String,
+        /// What it said.
+        claim: String,
+    },
+    /// A server could not be asked for its neighbours: its role is known, and who the others are is as it was.
+    LookFailed {
+        /// `host:port` of the server.
+        host: String,
+        /// The error's text.
+        error: String,
+    },
     /// The RDS API cannot be asked who the members are, and is left alone for an hour. Everything else works without it:
     /// members and writer are learnt from the servers themselves.
     WatchGivenUp {
@@ -197,6 +213,8 @@ impl Observer for TracingObserver {
             | Event::CredentialsKept { .. }
             | Event::CredentialsRefused { .. }
             | Event::CancelFailed { .. }
+            | Event::ClaimIgnored { .. }
+            | Event::LookFailed { .. }
             | Event::UpkeepCutShort { .. } => tracing::warn!(target: "lambda_rds", ?event),
             Event::Connected { .. }
             | Event::Suspected { .. }

@@ -38,8 +38,10 @@ pub enum Isolation {
     /// By what their statements say. Default: it costs nothing, and is right for all state that a statement names.
     #[default]
     ByStatement,
-    /// A connection is made as good as new whenever it passes from one session to another: for state that hides inside
-    /// functions and procedures, where no text shows it. Costs round trips and the prepared statements at each pass.
+    /// A connection serves one session and is closed after it: for state that hides inside functions and procedures, where
+    /// no text shows it. No statement takes all of that back; PostgreSQL's `DISCARD ALL` leaves the seed of `random()`,
+    /// sessions with other servers (`dblink`, `postgres_fdw`) and what interpreters and libraries keep. Costs a connect
+    /// for each session.
     Strict,
 }
 

@@ -28,6 +28,24 @@ impl HostPattern {
     pub(crate) fn host_of(&self, id: &str) -> (String, Option<u16>) {
         (format!("{}{id}{}", self.before, self.after), self.port)
     }
+
+    /// Whether a host is called so: an identifier, of letters, digits and hyphens, stands where the `?` is.
+    pub(crate) fn matches(&self, host: &str) -> bool {
+        let (start, end) = (self.before.len(), host.len().checked_sub(self.after.len()));
+        let Some(end) = end.filter(|end| *end > start) else { return false };
+        let (Some(before), Some(id), Some(after)) = (host.get(..start), host.get(start..end), host.get(end..)) else {
+            return false;
+        };
+        let is_part_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        before.eq_ignore_ascii_case(&self.before)
+            && after.eq_ignore_ascii_case(&self.after)
+            && id.bytes().all(is_part_of_a_name)
+    }
+
+    /// The members' port, where the pattern says one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
+    }
 }
 
 #[cfg(test)]

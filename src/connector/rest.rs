@@ -36,7 +36,7 @@ impl<DB: Engine> Connector<DB> {
                 }
                 wire.open = None;
             }
-            if wire.soil == Soil::Indelible {
+            if wire.soil == Soil::Indelible || wire.soil != Soil::None && self.is_strict() {
                 return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
             }
             if wire.soil != Soil::None {
@@ -102,7 +102,7 @@ impl<DB: Engine> Connector<DB> {
 
     /// Makes a connection at rest as good as new.
     pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
-        // Strict isolation asks for all of it, and a clean that is dropped half way for no less than it was.
+        // A clean that is dropped half way asks for no less than it was.
         let soil = wire.soil;
         wire.soil = soil.max(Soil::Unknown);
         DB::clean(&mut wire.driver, soil == Soil::Traces && !(wire.forgetful && DB::CLEANS)).await?;

@@ -14,6 +14,7 @@ pub(crate) mod mysql;
 pub(crate) mod postgres;
 mod repeat;
 mod series;
+mod settings;
 mod socket;
 mod survey;
 mod token;
@@ -28,9 +29,7 @@ use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 use crate::redacted::Redacted;
 
-/// Settings that differ from the login's: each with the statement that sets it.
-pub type Settings = std::sync::Arc<std::collections::BTreeMap<String, String>>;
-
+pub use settings::Settings;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 
@@ -154,7 +153,7 @@ pub enum Setting<'a> {
     Set {
         /// The setting.
         name: Name<'a>,
-        /// The statement.
+        /// The statement: [`Driver::settings_of`] words it anew.
         statement: &'a str,
     },
     /// Back to what it was at login.
@@ -237,6 +236,9 @@ pub enum Diagnosis {
     Unsure,
     /// The statement that the driver had prepared is gone or fits no longer; nothing was executed.
     StalePlan,
+    /// The name under which the driver would have prepared a statement is somebody else's; nothing was executed, and
+    /// other names may be taken as well.
+    NameTaken,
     /// The driver gave up half way; the connection has to be brought to rest.
     Interrupted,
     /// Nothing was sent.
@@ -246,7 +248,10 @@ pub enum Diagnosis {
 impl Diagnosis {
     /// It is about a statement; the connection is fine.
     pub(crate) fn is_of_statement(self) -> bool {
-        matches!(self, Self::Statement | Self::RolledBack | Self::Unsure | Self::ReadOnly | Self::StalePlan)
+        matches!(
+            self,
+            Self::Statement | Self::RolledBack | Self::Unsure | Self::ReadOnly | Self::StalePlan | Self::NameTaken
+        )
     }
 }
 
@@ -349,7 +354,7 @@ pub trait Driver: sqlx::Database + Sized {
     /// in `Ok`: it belongs to whoever dropped the statement.
     fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
 
-    /// The settings that a statement of several sets, each with the statement that sets it alone.
+    /// The settings that a statement sets, each with the statement, in this crate's own words, that sets it alone.
     fn settings_of(statement: &str) -> Vec<(String, String)>;
 
     /// Whether, with these settings, a transaction begins with whatever is sent outside of one.

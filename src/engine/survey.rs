@@ -31,6 +31,10 @@ pub struct Survey {
     pub(crate) sightings: Vec<Sighting>,
     /// How many sessions this user has on the server: a measure of the fleet.
     pub(crate) sessions: Option<u32>,
+    /// What pretends to be the cluster's own and is not: it was not called.
+    pub(crate) ignored: Option<&'static str>,
+    /// Why the neighbours could not be asked for, where that is more than a missing permission or table.
+    pub(crate) failed: Option<String>,
 }
 
 /// A member as another one, or it itself, sees it.

@@ -25,8 +25,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Peer, Proof, Wire};
-use crate::engine::{Engine, Flavour};
-use crate::error::{Answer, Error};
+use crate::engine::{Engine, Flavour, Survey};
+use crate::error::{Answer, Error, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
 use crate::topology::{Address, Candidates, Change, Topology};
@@ -186,20 +186,23 @@ impl<DB: Engine> Failover<DB> {
         !self.connector.via_proxy() && !self.solitary.load(Ordering::Relaxed)
     }
 
-    /// Asks a server at rest for its role and its neighbours.
+    /// Asks a server at rest for its role and its neighbours. What it says without being asked for is bounded by the
+    /// survey; that the neighbours cannot be asked for is an event, and no error.
+    ///
+    /// # Errors
+    /// It does not answer, or does not say its role. Nothing is known then of what is still on its way.
     pub(crate) async fn look(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
-        let survey = loop {
-            let before = self.topology.epoch();
-            let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
-            let survey = looked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
-                .map_err(Error::Database)?;
-            // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
-            if survey.is_reader || self.topology.epoch() == before {
-                break survey;
-            }
-        };
+        let looked = self.look_within_bound(wire).await;
+        // One look that fails is not repeated on the same connection.
         wire.looked = Some(self.clock.now());
+        let failure = match &looked {
+            Ok(survey) => survey.failed.clone(),
+            Err(error) => Some(chain(error)),
+        };
+        if let Some(error) = failure {
+            self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error });
+        }
+        let survey = looked?;
         match self.topology.learn(&wire.at, &survey) {
             // Who is, is not known; or somebody says that it is another.
             Change::Demoted | Change::Doubt if self.readers.is_none() && !self.in_doubt.load(Ordering::Acquire) => {
@@ -208,6 +211,20 @@ impl<DB: Engine> Failover<DB> {
             _ => {}
         }
         Ok(if survey.is_reader { Told::Reader } else { Told::Writer })
+    }
+
+    async fn look_within_bound(&self, wire: &mut Wire<DB>) -> Result<Survey, Error> {
+        loop {
+            let before = self.topology.epoch();
+            let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
+            let survey = looked
+                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+                .map_err(Error::Database)?;
+            // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
+            if survey.is_reader || self.topology.epoch() == before {
+                return Ok(survey);
+            }
+        }
     }
 
     /// The role that is wanted.

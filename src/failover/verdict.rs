@@ -41,9 +41,16 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
             Verdict::Again
         }
         (Diagnosis::Dead, Phase::Begin) if free => Verdict::Again,
-        (Diagnosis::Statement | Diagnosis::RolledBack | Diagnosis::Unsure | Diagnosis::StalePlan, _) => {
-            Verdict::Tell(Outcome::RolledBack)
-        }
+        // Refused before it was prepared, and so before it was executed.
+        (Diagnosis::NameTaken, Phase::Statement) if free => Verdict::Again,
+        (
+            Diagnosis::Statement
+            | Diagnosis::RolledBack
+            | Diagnosis::Unsure
+            | Diagnosis::StalePlan
+            | Diagnosis::NameTaken,
+            _,
+        ) => Verdict::Tell(Outcome::RolledBack),
         (_, Phase::Begin) => Verdict::Tell(Outcome::NotExecuted),
         // What was done in the transaction went with the connection, unless something in it may have committed.
         (_, Phase::InTransaction | Phase::Rollback) if !work.doubtful => Verdict::Tell(Outcome::RolledBack),
@@ -60,7 +67,7 @@ mod tests {
 
     #[test]
     fn only_what_was_provably_not_executed_is_run_again() {
-        use Diagnosis::{Dead, Full, Interrupted, NotReady, NotSent, ReadOnly, StalePlan, Statement};
+        use Diagnosis::{Dead, Full, Interrupted, NameTaken, NotReady, NotSent, ReadOnly, StalePlan, Statement};
         use Outcome::{NotExecuted, RolledBack, Unknown};
         use Verdict::{Again, Tell};
         let begin = Work { phase: Phase::Begin, ..FREE };
@@ -92,6 +99,9 @@ mod tests {
             (Statement, FREE, false, Tell(RolledBack)),
             (Statement, commit, false, Tell(RolledBack)),
             (StalePlan, inside, false, Tell(RolledBack)),
+            (NameTaken, FREE, false, Again),
+            (NameTaken, pinned, false, Tell(RolledBack)),
+            (NameTaken, inside, false, Tell(RolledBack)),
             (Diagnosis::RolledBack, inside, false, Tell(RolledBack)),
             (Diagnosis::Unsure, inside, false, Tell(RolledBack)),
             (NotSent, FREE, false, Tell(NotExecuted)),

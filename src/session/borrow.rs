@@ -123,7 +123,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// A setting that this connection could not take back is not moved: the session stays where it was made.
     fn stay_without_a_home(&mut self, intent: &mut Intent<'_>) {
         let home = &self.wire().home;
-        let stays = |name: &str| DB::NEED_A_HOME.contains(&name) && !home.contains_key(name);
+        let stays = |name: &str| DB::NEED_A_HOME.contains(&name) && !home.contains(name);
         if intent.change.as_ref().is_some_and(|change| change.sets(stays)) {
             intent.change = None;
             intent.pin = Some(intent.pin.take().unwrap_or_else(|| PinReason::new(PinCause::Setting, intent.sql)));
@@ -280,8 +280,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
+        let deadline = Deadline::after(self.session.pool.borrow_timeout());
         let (failover, wire) = self.apart();
-        let result = failover.attend(wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end)).await;
+        let ended = failover.attend(wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end));
+        let result = match end {
+            // A commit may take its time, and nobody would know what became of it.
+            End::Commit => ended.await,
+            End::Rollback => {
+                let answered = timeout_at(deadline.instant(), ended).await;
+                answered.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+            }
+        };
         result.map_err(|error| self.fail(error))
     }
 }

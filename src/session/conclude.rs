@@ -1,6 +1,10 @@
 //! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
 //! goes home.
 
+use std::io;
+
+use tokio::time::timeout_at;
+
 use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
@@ -13,10 +17,27 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
     /// run again. Not inside a transaction, which the server has aborted by then.
     pub(super) async fn heal(&mut self, error: &sqlx::Error) -> bool {
-        DB::diagnose(error) == Diagnosis::StalePlan
+        let heals = DB::diagnose(error) == Diagnosis::StalePlan
             && self.session.state.depth() == 0
-            && !self.session.state.is_doubtful()
-            && DB::forget(&mut self.wire().driver).await.is_ok()
+            && !self.session.state.is_doubtful();
+        if !heals {
+            return false;
+        }
+        let forgotten = self.forget_names().await.is_ok();
+        if !forgotten && let Some(lease) = &mut self.session.lease {
+            // What is still on its way is not known.
+            lease.broke();
+        }
+        forgotten
+    }
+
+    /// Makes the driver forget what it has prepared, within `borrow_timeout`.
+    pub(super) async fn forget_names(&mut self) -> Result<(), sqlx::Error> {
+        let late = || sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+        let deadline = self.deadline().map_err(|_| late())?;
+        let (failover, wire) = self.apart();
+        let forget = failover.attend(wire.peer.as_deref(), DB::forget(&mut wire.driver));
+        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Notes a failure, and says what it means.
@@ -66,6 +87,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             _ => {
                 let whole = matches!(self.turn.take(), Some(Turn::Whole));
                 self.session.note_failure(diagnosis, whole, &summary(&error));
+                if diagnosis == Diagnosis::NameTaken {
+                    // Somebody has prepared statements under the driver's names: they would be in the way of its next ones,
+                    // or stand for other texts than it believes.
+                    self.before = Soil::Indelible;
+                    self.wire().soil = Soil::Indelible;
+                }
                 self.give_up_change();
             }
         }

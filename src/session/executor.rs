@@ -3,15 +3,19 @@
 //! A macro and not a blanket implementation: with the latter, callers that are generic over the executor run into
 //! endless recursion in trait selection (E0275).
 
+use std::io;
+
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use sqlx::{Arguments, Database, Either, Error, Execute, SqlStr};
+use tokio::time::timeout_at;
 
 use super::{Borrow, Connection, Intent};
 use crate::engine::{Diagnosis, Driver, Engine, PinEnd};
 use crate::error::Phase;
 use crate::failover::Verdict;
+use crate::retry::Deadline;
 
 /// A query, taken apart to see its text, and put together again for the driver.
 struct Parts<DB: Database> {
@@ -262,8 +266,7 @@ macro_rules! executor {
                 let mut prepared = failover.attend(wire.peer.as_deref(), prepare).await;
                 wire.out_of_step = false;
                 if forgetful && prepared.is_ok() {
-                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
-                    prepared = cleared.and(prepared);
+                    prepared = borrow.forget_names().await.and(prepared);
                 }
                 borrow.concluded(prepared)
             }
@@ -277,8 +280,7 @@ macro_rules! executor {
                 let mut described = failover.attend(wire.peer.as_deref(), describe).await;
                 wire.out_of_step = false;
                 if forgetful && described.is_ok() {
-                    let cleared = sqlx::Connection::clear_cached_statements(&mut borrow.wire().driver).await;
-                    described = cleared.and(described);
+                    described = borrow.forget_names().await.and(described);
                 }
                 borrow.concluded(described)
             }
@@ -476,9 +478,13 @@ macro_rules! executor {
                     // Dropped from here on, the begin is taken back before the session's next statement: the driver
                     // forgets it (sqlx 0.9.0).
                     self.state.abandon(1);
-                    let Connection { lease, state, .. } = self;
+                    let deadline = Deadline::for_invocation(self.pool.borrow_timeout(), Phase::Begin)?;
+                    let Connection { pool, lease, state, .. } = self;
                     let wire = lease.as_mut().ok_or(super::Error::Closed)?.conn();
-                    let transaction = sqlx::Transaction::begin(&mut wire.driver, None).await?;
+                    let begin = sqlx::Transaction::begin(&mut wire.driver, None);
+                    let begun =
+                        timeout_at(deadline.instant(), pool.connector().attend(wire.peer.as_deref(), begin)).await;
+                    let transaction = begun.unwrap_or_else(|_| Err(Error::Io(io::ErrorKind::TimedOut.into())))?;
                     state.rolled_back_abandoned();
                     Ok(transaction)
                 })

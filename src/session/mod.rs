@@ -345,11 +345,10 @@ impl<DB: Engine> Connection<DB> {
                 Some(lease) => lease,
                 None => self.pool.lease(purpose).await?,
             };
-            while self.is_beyond_cleaning(lease.conn()) {
-                Box::pin(lease.close(Discard::Unrecoverable)).await;
+            while let Err(why) = self.take_over(&mut lease).await {
+                Box::pin(lease.close(why)).await;
                 lease = self.pool.lease(purpose).await?;
             }
-            lease.conn().come_into(self.id);
             self.lease = Some(lease);
         }
         let mut borrow = Borrow::new(self, phase);
@@ -364,12 +363,40 @@ impl<DB: Engine> Connection<DB> {
         Ok(borrow)
     }
 
+    /// Makes a connection this session's, or says why it has to be closed.
+    ///
+    /// What was not worth a round trip at connect is asked when a second session has the connection: who the server is,
+    /// and who its neighbours are. Nothing of the session has been sent by then, so that a look that fails costs the look,
+    /// and at the worst the connection, and never a statement.
+    async fn take_over(&self, lease: &mut Lease<Failover<DB>>) -> Result<(), Discard> {
+        if self.is_beyond_cleaning(lease.conn()) {
+            return Err(Discard::Unrecoverable);
+        }
+        lease.conn().come_into(self.id);
+        let failover = self.pool.connector();
+        if self.state.is_free() && failover.wants_a_look(lease.conn()) {
+            // Dropped from here on, the connection is brought to rest before anybody has it.
+            lease.begin();
+            lease.conn().exchanges += 1;
+            match Box::pin(failover.look(lease.conn())).await {
+                // The server has refused to say: another session's time limit may still be set. It is at rest again.
+                Err(Error::Database(refusal)) if DB::diagnose(&refusal).is_of_statement() => {}
+                looked => {
+                    looked.map_err(|_| Discard::Broken)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a connection would have to be cleaned for this session, and no statement does that.
     fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
+        // Strict isolation takes no statement's word for it: `DISCARD ALL` leaves a seed, sessions with other servers and
+        // whatever an interpreter or a library keeps.
         let strict = self.connector().is_strict() && wire.is_anothers(self.id);
         // What a reset goes back to is not what the `init_query` had set.
         let initial = self.connector().has_init_query() && !wire.applied.is_empty();
-        !DB::CLEANS && (strict || initial && wire.applied != *self.state.settings())
+        strict || !DB::CLEANS && initial && wire.applied != *self.state.settings()
     }
 
     /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.
@@ -513,9 +540,12 @@ impl<DB: Engine> Drop for Connection<DB> {
 
 impl<DB: Engine> fmt::Debug for Connection<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names and causes only: a setting's value may be a token, and an error's text may quote a row.
         f.debug_struct("Connection")
             .field("engine", &DB::FAMILY)
-            .field("state", &self.state)
+            .field("depth", &self.state.depth())
+            .field("pinned", &self.state.pin_reason().map(PinReason::cause))
+            .field("settings", self.state.settings())
             .field("borrowing", &self.lease.is_some())
             .finish_non_exhaustive()
     }

@@ -23,31 +23,10 @@ impl<DB: Engine> Borrow<'_, DB> {
         if self.wire().forgetful {
             Box::pin(self.forget()).await?;
         }
-        if self.session.connector().is_strict() && self.wire().hands > 1 {
-            Box::pin(self.clean()).await?;
-        }
-        let (failover, wire) = self.apart();
-        if failover.wants_a_look(wire) && self.session.state.is_free() {
-            Box::pin(self.look()).await?;
-        }
         if self.has_other_settings() {
             Box::pin(self.replay()).await?;
         }
         Ok(())
-    }
-
-    /// Who the server is, and who its neighbours are: once, where nobody has looked at connect.
-    async fn look(&mut self) -> Result<(), Error> {
-        self.unrest();
-        let (failover, wire) = self.apart();
-        match failover.look(wire).await {
-            Ok(_) => {
-                self.session.interrupted = false;
-                Ok(())
-            }
-            Err(Error::Database(source)) => Err(self.lose(source)),
-            Err(error) => Err(error),
-        }
     }
 
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.

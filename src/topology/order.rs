@@ -68,13 +68,13 @@ pub(crate) fn candidates(snapshot: &Snapshot, endpoint: Option<&Address>, port: 
 mod tests {
     use super::*;
     use crate::engine::{Flavour, Sighting, Survey};
-    use crate::topology::snapshot::Rules;
+    use crate::topology::trust::Rules;
     use crate::topology::view::{Listed, View};
 
     const PORT: u16 = 5432;
 
     fn rules() -> Rules {
-        Rules { port: PORT, pattern: None }
+        Rules { port: PORT, ..Rules::default() }
     }
 
     fn at(id: &str) -> Address {
@@ -95,7 +95,7 @@ mod tests {
         let seen = |id: &str, writer| Sighting { id: id.to_owned(), writer, ..Sighting::default() };
         let sightings = ["a", "b", "c", "d"].map(|id| seen(id, writer == Some(id)));
         let me = Some(me.to_owned());
-        Survey { is_reader, flavour: Flavour::Aurora, me, sightings: sightings.into(), sessions: None }
+        Survey { is_reader, flavour: Flavour::Aurora, me, sightings: sightings.into(), ..Survey::default() }
     }
 
     fn order(snapshot: &Snapshot) -> String {

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{Address, Member, Role, Source};
 use super::names;
+use super::trust::{MOST_MEMBERS, Rules, is_identifier};
 use super::view::View;
-use crate::config::{HostPattern, Instance};
+use crate::config::Instance;
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// What one more piece of news changed.
@@ -65,14 +66,10 @@ pub(crate) struct Snapshot {
     /// Whom each viewer takes for the writer, since the last proof.
     claims: BTreeMap<Viewer, BTreeSet<String>>,
     epoch: u64,
-}
-
-/// What the configuration adds to what is seen.
-#[derive(Debug, Clone)]
-pub(crate) struct Rules {
-    /// The port of members that have none of their own.
-    pub(crate) port: u16,
-    pub(crate) pattern: Option<HostPattern>,
+    /// What servers have named and nobody vouches for: each once, and no more than would be kept.
+    ignored: BTreeSet<String>,
+    /// Those of them that nobody has been told of.
+    unreported: Vec<String>,
 }
 
 impl Snapshot {
@@ -95,6 +92,7 @@ impl Snapshot {
             self.flavour = survey.flavour;
         }
         let before = self.outline(rules.port);
+        let survey = &self.believed(survey, rules);
         let me = self.me(at, survey, rules.port);
         if !survey.is_reader && !survey.sightings.is_empty() {
             let seen: Vec<String> =
@@ -115,6 +113,50 @@ impl Snapshot {
             Change::None if self.outline(rules.port) != before => Change::Members,
             change => change,
         }
+    }
+
+    /// What a server said, without the members whose addresses nobody vouches for.
+    fn believed(&mut self, survey: &Survey, rules: &Rules) -> Survey {
+        let mut believed = Survey { sightings: Vec::new(), ..survey.clone() };
+        for sighting in &survey.sightings {
+            let port = sighting.port.unwrap_or(rules.port);
+            if believed.sightings.len() == MOST_MEMBERS {
+                self.ignore(format!("more than {MOST_MEMBERS} members"));
+                break;
+            }
+            if !is_identifier(&sighting.id) {
+                let id: String = sighting.id.chars().take(80).collect();
+                self.ignore(format!("a member with the identifier {id:?}"));
+            } else if let Some(host) = sighting.host.as_deref().filter(|host| !host.is_empty())
+                && !self.is_vouched_for(host, sighting.port, rules)
+            {
+                self.ignore(format!("the member {} at {host:.255}:{port}", sighting.id));
+            } else {
+                believed.sightings.push(sighting.clone());
+            }
+        }
+        if let Some(claim) = survey.ignored {
+            self.ignore(claim.to_owned());
+        }
+        believed.me = believed.me.filter(|me| is_identifier(me));
+        believed
+    }
+
+    /// Whether the configuration, the target's domain, a given member or the RDS API knows this address as well.
+    fn is_vouched_for(&self, host: &str, port: Option<u16>, rules: &Rules) -> bool {
+        let address = Address::new(host, port.unwrap_or(rules.port));
+        rules.vouch_for(host, port) || self.members.iter().any(|member| member.address(rules.port).is(&address))
+    }
+
+    fn ignore(&mut self, claim: String) {
+        if self.ignored.len() < MOST_MEMBERS && self.ignored.insert(claim.clone()) {
+            self.unreported.push(claim);
+        }
+    }
+
+    /// What was ignored since the last call.
+    pub(crate) fn take_ignored(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.unreported)
     }
 
     /// What the RDS API said.
@@ -236,7 +278,7 @@ impl Snapshot {
             member.source = member.source.max(source);
             return Some(member);
         }
-        let (host, port) = told.or_else(implied)?;
+        let (host, port) = told.or_else(implied).filter(|_| self.members.len() < MOST_MEMBERS)?;
         let role = Role::Unknown;
         self.members.push(Member { id: id.to_owned(), host, port, tier: None, lag: None, role, source });
         self.members.last_mut()

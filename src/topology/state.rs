@@ -7,12 +7,13 @@ use super::economy::Economy;
 use super::member::{Address, Member};
 use super::names::{self, Kind};
 use super::order::{self, Candidates};
-use super::snapshot::{Change, Rules, Snapshot, Writer};
+use super::snapshot::{Change, Snapshot, Writer};
+use super::trust::Rules;
 use super::view::View;
 use crate::clock::Clock;
 use crate::config::{Config, HostPattern, Instance};
 use crate::engine::{Flavour, Survey};
-use crate::event::Events;
+use crate::event::{Event, Events};
 
 /// What the configuration says of the target.
 #[derive(Debug, Clone, Default)]
@@ -60,8 +61,6 @@ pub(crate) struct Topology {
 struct State {
     snapshot: Snapshot,
     economy: Economy,
-    /// Where the configuration, the secret or the API says that the target is.
-    target: Option<Address>,
     rules: Rules,
 }
 
@@ -69,14 +68,14 @@ impl Topology {
     pub(crate) fn new(target: Target, clock: Clock, events: Events) -> Self {
         let economy = Economy::new(target.watch_interval, clock.now(), fastrand::Rng::new());
         let has_members = !target.instances.is_empty();
-        let rules = Rules { port: target.port, pattern: None };
+        let rules = Rules { port: target.port, pattern: target.pattern.clone(), target: None };
         let snapshot = Snapshot::given(target.instances);
         let this = Self {
             by_id: target.by_id,
             has_members,
             pattern: target.pattern,
             via_proxy: target.via_proxy,
-            state: Mutex::new(State { snapshot, economy, target: None, rules }),
+            state: Mutex::new(State { snapshot, economy, rules }),
             clock,
             events,
             #[cfg(feature = "rds-api")]
@@ -91,17 +90,16 @@ impl Topology {
     /// The target's own address, when it becomes known late: from the secret, or from the API.
     pub(crate) fn aim(&self, target: &Address) {
         let mut state = self.state();
-        if state.target.as_ref().is_some_and(|known| known.is(target)) {
+        if state.rules.target.as_ref().is_some_and(|known| known.is(target)) {
             return;
         }
         let pattern = self.pattern.clone().or_else(|| names::implied_pattern(&target.host));
-        state.rules = Rules { port: target.port, pattern };
-        state.target = Some(target.clone());
+        state.rules = Rules { port: target.port, pattern, target: Some(target.clone()) };
     }
 
     /// The first login was here: that is the target, where nothing else has said so.
     pub(crate) fn aim_first(&self, at: &Address) {
-        if self.state().target.is_none() {
+        if self.state().rules.target.is_none() {
             self.aim(at);
         }
     }
@@ -114,13 +112,20 @@ impl Topology {
     /// What the server that was dialled at `at` said.
     pub(crate) fn learn(&self, at: &Address, survey: &Survey) -> Change {
         let now = self.clock.now();
-        let State { snapshot, economy, rules, .. } = &mut *self.state();
-        let change = snapshot.learn(at, survey, rules);
-        if !survey.is_reader {
-            economy.settle();
-            if let Some(sessions) = survey.sessions {
-                economy.count(sessions, now);
+        let (change, ignored) = {
+            let State { snapshot, economy, rules } = &mut *self.state();
+            let change = snapshot.learn(at, survey, rules);
+            if !survey.is_reader {
+                economy.settle();
+                if let Some(sessions) = survey.sessions {
+                    economy.count(sessions, now);
+                }
             }
+            (change, snapshot.take_ignored())
+        };
+        // Observers are the application's: they are not called under the lock.
+        for claim in ignored {
+            self.events.emit(&Event::ClaimIgnored { host: at.to_string(), claim });
         }
         change
     }
@@ -157,7 +162,7 @@ impl Topology {
     /// Whom to ask for the writer, the likeliest first.
     pub(crate) fn candidates(&self) -> Candidates {
         let state = self.state();
-        let endpoint = state.target.as_ref().map(|target| {
+        let endpoint = state.rules.target.as_ref().map(|target| {
             // The readers' name does not lead to the writer; its sibling does.
             let host = names::writer_endpoint(&target.host).unwrap_or_else(|| target.host.clone());
             Address::new(host, target.port)
@@ -183,7 +188,7 @@ impl Topology {
             return true;
         }
         let state = self.state();
-        match (state.snapshot.flavour(), &state.target) {
+        match (state.snapshot.flavour(), &state.rules.target) {
             (Flavour::Aurora | Flavour::MultiAzCluster, _) => true,
             // The servers tell of nobody; the API may.
             (Flavour::Plain, _) => self.is_watched(),
@@ -208,7 +213,7 @@ impl Topology {
 
     /// What the RDS API said.
     pub(crate) fn hear(&self, view: &View) -> Change {
-        let is_aimed = self.state().target.is_some();
+        let is_aimed = self.state().rules.target.is_some();
         if let (Some(endpoint), false) = (&view.endpoint, is_aimed) {
             self.aim(endpoint);
         }
@@ -248,7 +253,8 @@ mod watching {
     impl Topology {
         /// With the RDS API as a source: for the configured cluster, or the one that the target's name tells.
         pub(crate) fn watched(mut self, cluster: Option<&str>, aws: &Aws) -> Self {
-            let by_name = self.state().target.as_ref().and_then(|at| names::cluster_id(&at.host).map(str::to_owned));
+            let by_name =
+                self.state().rules.target.as_ref().and_then(|at| names::cluster_id(&at.host).map(str::to_owned));
             let cluster = cluster.map(str::to_owned).or(by_name).filter(|_| !self.via_proxy);
             self.watch = cluster.map(|cluster| Watch::new(cluster, aws.clone()));
             self

@@ -74,21 +74,3 @@ async fn whichever_member_is_named_the_writer_is_reached() -> Result<(), Error> 
     }
     Ok(())
 }
-
-/// Case 35: nobody was told of it, and it is the one that is promoted.
-#[tokio::test]
-async fn a_member_that_appeared_later_is_found() -> Result<(), Error> {
-    let mut cluster = Cluster::start(Imitation::MultiAz, 1).await;
-    table(&cluster).await;
-    // A look at the neighbours whenever a connection is asked anyway.
-    let eager = Duration::from_millis(1);
-    let proxy = proxy_for(&cluster).watch_interval(eager).validate_after(eager).build()?;
-    write(&proxy, 1).await?;
-    cluster.add_replica(0).await;
-    write(&proxy, 2).await?;
-    cluster.fail_over(0, 2).await;
-    write(&proxy, 3).await?;
-    assert_eq!(place(&proxy).await?, cluster.node(2).port());
-    assert_eq!(written(&proxy).await?, [1, 2, 3]);
-    Ok(())
-}

@@ -48,6 +48,8 @@ mod tls;
 #[path = "../topology.rs"]
 mod topology;
 mod transactions;
+#[path = "../trust.rs"]
+mod trust;
 mod truth_table;
 #[path = "../upkeep.rs"]
 mod upkeep;

@@ -294,15 +294,15 @@ async fn only_what_differs_is_set_again_and_in_one_round_trip() -> Result<(), Er
             "SET SESSION lock_wait_timeout = DEFAULT",
             "set time_zone = '+07:00'",
             "do 3",
-            "set lock_wait_timeout = 7",
+            "SET SESSION lock_wait_timeout = 7",
             "do 4",
         ]
     );
     let log = server.statements();
     let back =
-        "SET SESSION lock_wait_timeout = DEFAULT;\nSET SESSION net_read_timeout = DEFAULT;\nSET time_zone = '+00:00'\n";
+        "SET SESSION lock_wait_timeout = DEFAULT;\nSET time_zone = '+00:00';\nSET SESSION net_read_timeout = DEFAULT\n";
     assert!(log.contains(back), "{log}");
-    assert!(log.contains("set lock_wait_timeout = 7;\nset net_read_timeout = 7\n"), "{log}");
+    assert!(log.contains("SET SESSION lock_wait_timeout = 7;\nSET SESSION net_read_timeout = 7\n"), "{log}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod dropped;
 mod failover;
 #[path = "../function.rs"]
 mod function;
+mod genuine;
 mod language;
 mod leaks;
 #[path = "../ledger.rs"]
@@ -45,6 +46,8 @@ mod tls;
 #[cfg(feature = "_inner")]
 #[path = "../topology.rs"]
 mod topology;
+#[path = "../trust.rs"]
+mod trust;
 mod truth_table;
 #[path = "../upkeep.rs"]
 mod upkeep;

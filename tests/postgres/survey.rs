@@ -48,7 +48,7 @@ async fn a_missing_permission_is_no_error() {
     for revoke in [
         "revoke execute on function rds_tools.multi_az_db_cluster_source_dbi_resource_id() from public",
         "revoke usage on schema rds_tools from app",
-        "drop schema rds_tools cascade",
+        "drop extension rds_tools; drop schema rds_tools",
     ] {
         server.execute(revoke).await;
         for flavour in [Flavour::Unknown, Flavour::MultiAzCluster, Flavour::Aurora, Flavour::Plain] {

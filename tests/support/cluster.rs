@@ -23,7 +23,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(20);
 pub enum Imitation {
     /// `pg_catalog.aurora_replica_status()` and `pg_catalog.aurora_db_instance_identifier()`.
     Aurora,
-    /// The schema `rds_tools`, which `app` may use.
+    /// The extension `rds_tools`, in a schema that `app` may use.
     MultiAz,
     /// None: streaming replication of one's own.
     Nothing,
@@ -222,6 +222,7 @@ const AURORA: &str = "
       $$;
 ";
 
+/// An extension without files: nothing but the catalog knows it, and that is where it is looked for.
 const MULTI_AZ: &str = "
     create schema rds_tools;
     create function rds_tools.dbi_resource_id() returns text language sql stable as
@@ -231,4 +232,10 @@ const MULTI_AZ: &str = "
     create function rds_tools.show_topology(client text default '') returns table (id text, endpoint text, port int)
       language sql volatile as $$ select 'db-' || upper(s.id), 'localhost'::text, s.port from stage.seen() s $$;
     grant usage on schema rds_tools to app;
+    set allow_system_table_mods = on;
+    insert into pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+      select pg_nextoid('pg_extension', 'oid', 'pg_extension_oid_index'), 'rds_tools', 10, 'rds_tools'::regnamespace, false, '1.0';
+    alter extension rds_tools add function rds_tools.dbi_resource_id();
+    alter extension rds_tools add function rds_tools.multi_az_db_cluster_source_dbi_resource_id();
+    alter extension rds_tools add function rds_tools.show_topology(text);
 ";

@@ -9,6 +9,11 @@ pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as Serv
 pub use super::mariadb_cluster::{Imitation, MariaDbCluster as Cluster, id};
 pub use super::{mysql_account as account, mysql_proxy as proxy, mysql_proxy_to as proxy_to, mysql_server as server};
 
+/// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
+pub fn names_a_member(port: u16) -> String {
+    format!("insert into mysql.rds_topology values (9, 'localhost', {port})")
+}
+
 /// A cluster that tells of its members. Aurora's tables cannot be imitated under their own names.
 pub const CLUSTERED: Imitation = Imitation::MultiAz;
 /// A cluster that tells of no addresses.

@@ -11,6 +11,11 @@ pub use super::{account, proxy, proxy_to, server};
 
 /// A cluster that tells of its members.
 pub const CLUSTERED: Imitation = Imitation::Aurora;
+/// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
+pub fn names_a_member(port: u16) -> String {
+    format!("insert into stage.members values ('stage-9', {port})")
+}
+
 /// A cluster that tells of its members, and not of their addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Aurora;
 pub const ENGINE: &str = "PostgreSQL";

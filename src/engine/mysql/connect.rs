@@ -3,9 +3,6 @@
 //! The driver would send a `SET` of its own after the login. Here the same settings, the server's bounds for what a dead
 //! environment leaves behind, and the question for the session's number go out as one text: one round trip, as before.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
@@ -133,23 +130,23 @@ fn seconds(span: std::time::Duration) -> u64 {
 
 /// What takes those settings back to what they are at login that `DEFAULT` would take elsewhere.
 pub(super) fn home(login: &Login) -> Settings {
-    let mut home: BTreeMap<String, String> =
+    let mut home: Settings =
         [("names", NAMES), ("time_zone", TIME_ZONE), ("sql_mode", SQL_MODE), ("autocommit", AUTOCOMMIT)]
             .into_iter()
-            .map(|(name, text)| (name.to_owned(), format!("SET {text}")))
+            .map(|(name, text)| (name, format!("SET {text}")))
             .collect();
     if let Some(wait) = wait_timeout(login) {
-        home.insert("wait_timeout".to_owned(), format!("SET {wait}"));
+        home.set("wait_timeout".to_owned(), format!("SET {wait}"));
     }
     if let Some(timeout) = idle_in_transaction(login) {
         // Where the server does not know it, no session has set it.
-        home.insert("idle_transaction_timeout".to_owned(), format!("SET {timeout}"));
+        home.set("idle_transaction_timeout".to_owned(), format!("SET {timeout}"));
     }
     if login.read_only {
-        home.insert("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
+        home.set("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
     }
     if let Some(database) = &login.database {
-        home.insert("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+        home.set("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
     }
-    Arc::new(home)
+    home
 }

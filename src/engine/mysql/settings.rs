@@ -160,10 +160,17 @@ fn list<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     })
 }
 
-/// The settings of [`Setting::Several`], each with the statement that sets it alone.
+/// The settings that a statement sets, each with the statement that sets it alone.
 pub(super) fn settings_of(statement: &str) -> Vec<(String, String)> {
     let mut settings = Vec::new();
     let mut tokens = Lexer::new(statement);
+    let mut used = tokens.clone();
+    if used.next().is_some_and(|token| is(token, "use")) {
+        let start = used.at();
+        used.next();
+        let name = statement.get(start..used.at()).unwrap_or_default().trim();
+        return vec![(DATABASE.to_owned(), format!("USE {name}"))];
+    }
     let mut ahead = tokens.clone();
     if ahead.nth(1).and_then(Scope::of).is_some() && ahead.next().is_some_and(|token| is(token, "transaction")) {
         let mut start = ahead.at();
@@ -193,33 +200,28 @@ pub(super) fn settings_of(statement: &str) -> Vec<(String, String)> {
 ///
 /// How texts are read comes first.
 pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String> {
-    if std::sync::Arc::ptr_eq(applied, wanted) || applied == wanted {
+    if applied == wanted {
         return None;
     }
     let first = [NAMES, SQL_MODE];
     let differs = |name: &str| applied.get(name) != wanted.get(name);
-    let goal = |name: &str| wanted.get(name).cloned().or_else(|| back(name, home));
-    let names = first.into_iter().chain(
-        applied
-            .keys()
-            .chain(wanted.keys().filter(|name| !applied.contains_key(*name)))
-            .map(String::as_str)
-            .filter(|name| !first.contains(name)),
-    );
+    let goal = |name: &str| wanted.get(name).map(str::to_owned).or_else(|| back(name, home));
+    let taken_back = applied.names().filter(|name| !wanted.contains(name));
+    let names = first.into_iter().chain(taken_back.chain(wanted.names()).filter(|name| !first.contains(name)));
     let mut statements: Vec<_> = names.filter(|name| differs(name)).filter_map(goal).collect();
     // A value that was cut to size where the session was lenient is refused where it is strict by now.
     if let Some(mode) = wanted.get(SQL_MODE)
-        && wanted.keys().any(|name| differs(name) && !NEVER_CUT.contains(&name.as_str()))
+        && wanted.names().any(|name| differs(name) && !NEVER_CUT.contains(&name))
     {
         statements.retain(|statement| statement != mode);
         statements.insert(usize::from(differs(NAMES)), format!("SET {SQL_MODE} = ''"));
-        statements.push(mode.clone());
+        statements.push(mode.to_owned());
     }
     // The driver sends UTF-8, whatever the server takes it for.
     if let Some(database) = goal(DATABASE)
         && differs(DATABASE)
         && !database.is_ascii()
-        && (applied.contains_key(NAMES) || wanted.contains_key(NAMES))
+        && (applied.contains(NAMES) || wanted.contains(NAMES))
     {
         statements.retain(|statement| *statement != database);
         statements.splice(0..0, ["SET NAMES utf8mb4".to_owned(), database]);
@@ -231,17 +233,13 @@ pub(super) fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> 
 /// Whether a statement that was prepared under one set of settings may be another one under the other. The server keeps
 /// what it found when it prepared: the database, the character set of literals, what `||` and quotes mean.
 pub(super) fn reads_anew(before: &Settings, after: &Settings) -> bool {
-    if std::sync::Arc::ptr_eq(before, after) {
-        return false;
-    }
-    let mut names = before.keys().chain(after.keys()).filter(|name| !OF_EXECUTION.contains(&name.as_str()));
-    names.any(|name| before.get(name) != after.get(name))
+    before != after && before.differences(after).any(|name| !OF_EXECUTION.contains(&name))
 }
 
 /// What takes a setting back to what it was at login.
 fn back(name: &str, home: &Settings) -> Option<String> {
     if let Some(statement) = home.get(name) {
-        return Some(statement.clone());
+        return Some(statement.to_owned());
     }
     let name = match name {
         // No statement does, but for a login's own.

@@ -11,6 +11,7 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     match error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(error) if is_stale(error) => Diagnosis::StalePlan,
+            Some(error) if error.code() == "42P05" && is_of_driver(error.message()) => Diagnosis::NameTaken,
             Some(error) => by_code(error.code(), error.severity(), error.message()),
             None => Diagnosis::Statement,
         },
@@ -29,6 +30,12 @@ fn is_stale(error: &PgDatabaseError) -> bool {
         "0A000" => error.routine() == Some("RevalidateCachedQuery"),
         _ => false,
     }
+}
+
+/// Whether a message is about one of the driver's own names, `sqlx_s_1` and so on (sqlx 0.9.0). Translated or not, it quotes
+/// the name.
+fn is_of_driver(message: &str) -> bool {
+    message.contains("sqlx_s_")
 }
 
 fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {

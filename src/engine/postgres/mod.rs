@@ -114,9 +114,8 @@ impl Driver for Postgres {
         }
     }
 
-    fn settings_of(_: &str) -> Vec<(String, String)> {
-        // A statement sets one.
-        Vec::new()
+    fn settings_of(statement: &str) -> Vec<(String, String)> {
+        settings::settings_of(statement)
     }
 
     fn begins_by_itself(_: &Settings) -> bool {
@@ -173,8 +172,10 @@ impl Driver for Postgres {
 
     async fn cancel(side: &mut PgConnection, name: &str) -> Result<(), Error> {
         // The protocol's own cancel request needs a key that the driver keeps to itself.
-        let cancel = "select pg_cancel_backend(pid) from pg_stat_activity \
-                      where application_name = $1 and pid <> pg_backend_pid() and usename = current_user";
+        let cancel = "select pg_catalog.pg_cancel_backend(pid) from pg_catalog.pg_stat_activity \
+                      where application_name operator(pg_catalog.=) $1 \
+                        and pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+                        and usename operator(pg_catalog.=) current_user";
         sqlx::query(cancel).bind(name).persistent(false).execute(side).await.map(|_| ())
     }
 

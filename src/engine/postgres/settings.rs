@@ -239,7 +239,7 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
         count += 1;
         match value {
             Some(value) => {
-                if let Some(cause) = unmoved_value(name, value) {
+                if let Some(cause) = unmoved_value(name, Lexer::new(value)) {
                     return Some(Change::Pins(cause));
                 }
             }
@@ -262,8 +262,8 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
 /// One call of `set_config`.
 struct Call<'a> {
     name: Name<'a>,
-    /// At the value's token; `None` when it is a parameter.
-    value: Option<Lexer<'a>>,
+    /// The value's literal; `None` when it is a parameter.
+    value: Option<&'a str>,
     local: bool,
 }
 
@@ -285,7 +285,7 @@ fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
     }
     let start = tokens.at();
     let value = match tokens.next()? {
-        Token::String(_) => Some(Lexer::new(&statement[start..tokens.at()])),
+        Token::String(_) => Some(statement.get(start..tokens.at())?.trim_start()),
         Token::Word(parameter) if parameter.starts_with('$') => None,
         _ => return None,
     };
@@ -307,39 +307,99 @@ fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
     (plain_name && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
 }
 
+/// The setting that a statement changes for good, with a statement of this crate's own that sets it again.
+///
+/// Not the application's text: a function in it would be looked up in the `search_path` of whoever had the connection
+/// before, and run as the login. `SET` calls no function.
+pub(super) fn settings_of(statement: &str) -> Vec<(String, String)> {
+    let Some(Change::Lasting(Setting::Set { name, .. })) = change(statement) else { return Vec::new() };
+    let key = name.key();
+    let again = wording(statement, &key);
+    again.map(|again| (key, again)).into_iter().collect()
+}
+
+fn wording(statement: &str, key: &str) -> Option<String> {
+    let mut tokens = Lexer::new(statement);
+    if is(tokens.next()?, "select") {
+        let Call { value, .. } = call(statement, &mut tokens)?;
+        return Some(format!("SELECT pg_catalog.set_config('{key}', {}::pg_catalog.text, false)", value?));
+    }
+    let mut token = tokens.next()?;
+    let mut authorization = false;
+    if begins(token, "session", &tokens) {
+        token = tokens.next()?;
+        authorization = is(token, "authorization");
+    }
+    let role = begins(token, "role", &tokens);
+    let zone = begins(token, "time", &tokens);
+    let schema = begins(token, "schema", &tokens);
+    if zone {
+        tokens.next()?;
+    } else if !authorization && !role && !schema {
+        dotted(token, &mut tokens)?;
+    }
+    let start = tokens.at();
+    let mut ahead = tokens.clone();
+    let first = ahead.next()?;
+    let assigns = first == Token::Symbol(b'=') || is(first, "to");
+    if assigns {
+        tokens = ahead;
+    }
+    let start = if assigns { tokens.at() } else { start };
+    let mut end = start;
+    while tokens.next().is_some_and(|token| token != Token::End) {
+        end = tokens.at();
+    }
+    let value = statement.get(start..end)?.trim_start();
+    Some(match () {
+        () if authorization => format!("SET SESSION AUTHORIZATION {value}"),
+        () if assigns => format!("SET {} TO {value}", quoted(key)),
+        () if role => format!("SET ROLE {value}"),
+        () if zone => format!("SET TIME ZONE {value}"),
+        () => format!("SET SCHEMA {value}"),
+    })
+}
+
+/// Settings on which it depends what those after them mean: who sets them, and where names are looked up.
+const LEADING: [&str; 3] = [ROLE, AUTHORIZATION, "search_path"];
+
 /// The statements, in one text, that take a connection from `applied` to `wanted`.
 ///
-/// Who the session acts as comes off first and goes on last: a role may not be allowed to set what the login may.
+/// What both have in common from the start stays. What comes after it in `applied` is taken back, the last first, so that
+/// each is reset by who had set it; then the rest of `wanted` is set in its own order.
 pub(super) fn replay(applied: &Settings, wanted: &Settings) -> Option<String> {
-    if std::sync::Arc::ptr_eq(applied, wanted) || applied == wanted {
+    if applied == wanted {
         return None;
     }
+    let kept = applied.common_start(wanted);
+    let rest = || wanted.iter().skip(kept);
+    let leads = applied.names().chain(wanted.names()).any(|name| LEADING.contains(&name));
     let mut text = String::new();
-    let mut add = |statement: &str| {
-        text.push_str(statement);
-        // A line of its own: the statement may end in a comment.
-        text.push_str("\n;");
-    };
-    for name in [ROLE, AUTHORIZATION] {
-        if applied.contains_key(name) {
-            add(&format!("RESET {}", name.replace('_', " ")));
+    for name in applied.names().skip(kept).collect::<Vec<_>>().into_iter().rev() {
+        // What is set anew need not be taken back first, where nothing depends on it.
+        if leads || !rest().any(|(other, _)| other == name) {
+            add(&mut text, &reset_of(name));
         }
     }
-    let identity = |name: &str| name == ROLE || name == AUTHORIZATION;
-    for name in applied.keys().filter(|name| !identity(name) && !wanted.contains_key(*name)) {
-        add(&format!("RESET {}", quoted(name)));
-    }
-    for (_, statement) in
-        wanted.iter().filter(|(name, statement)| !identity(name) && applied.get(*name) != Some(statement))
-    {
-        add(statement);
-    }
-    for name in [AUTHORIZATION, ROLE] {
-        if let Some(statement) = wanted.get(name) {
-            add(statement);
-        }
+    for (_, statement) in rest() {
+        add(&mut text, statement);
     }
     Some(text)
+}
+
+fn add(text: &mut String, statement: &str) {
+    if !text.is_empty() {
+        text.push_str("; ");
+    }
+    text.push_str(statement);
+}
+
+fn reset_of(name: &str) -> String {
+    match name {
+        ROLE => "RESET ROLE".to_owned(),
+        AUTHORIZATION => "RESET SESSION AUTHORIZATION".to_owned(),
+        name => format!("RESET {}", quoted(name)),
+    }
 }
 
 /// `"app"."tenant"`: a name that was quoted once must be quoted again.
@@ -352,23 +412,68 @@ fn quoted(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn settings(pairs: &[(&str, &str)]) -> Settings {
-        std::sync::Arc::new(pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    fn settings(statements: &[&str]) -> Settings {
+        statements.iter().flat_map(|statement| settings_of(statement)).collect()
+    }
+
+    fn text(applied: &[&str], wanted: &[&str]) -> Option<String> {
+        replay(&settings(applied), &settings(wanted))
     }
 
     #[test]
-    fn only_the_difference_is_replayed_and_the_role_goes_on_last() {
-        let none = settings(&[]);
-        let tenant = settings(&[("app.tenant", "set app.tenant = 7 -- x")]);
-        let role = settings(&[("role", "set role r"), ("work_mem", "set work_mem = '1MB'")]);
-        assert_eq!(replay(&none, &none), None);
-        assert_eq!(replay(&tenant, &settings(&[("app.tenant", "set app.tenant = 7 -- x")])), None);
-        assert_eq!(replay(&none, &tenant).unwrap(), "set app.tenant = 7 -- x\n;");
-        assert_eq!(replay(&tenant, &none).unwrap(), "RESET \"app\".\"tenant\"\n;");
-        assert_eq!(replay(&none, &role).unwrap(), "set work_mem = '1MB'\n;set role r\n;");
-        assert_eq!(replay(&role, &tenant).unwrap(), "RESET role\n;RESET \"work_mem\"\n;set app.tenant = 7 -- x\n;");
-        let authorization = settings(&[("session_authorization", "set session authorization a")]);
-        assert_eq!(replay(&authorization, &none).unwrap(), "RESET session authorization\n;");
+    fn a_setting_is_set_again_in_words_of_ones_own() {
+        for (sql, again) in [
+            ("set work_mem = '1MB' -- x", "SET \"work_mem\" TO '1MB'"),
+            ("SET SESSION Statement_Timeout TO 5", "SET \"statement_timeout\" TO 5"),
+            ("set search_path to a, \"B\" /* x */ ;", "SET \"search_path\" TO a, \"B\""),
+            ("set app.tenant = 'it''s; drop table t'", "SET \"app\".\"tenant\" TO 'it''s; drop table t'"),
+            ("set \"a\"\"b\".c = E'\\''", "SET \"a\"\"b\".\"c\" TO E'\\''"),
+            ("set time zone 'UTC'", "SET TIME ZONE 'UTC'"),
+            ("set time zone interval '1' hour", "SET TIME ZONE interval '1' hour"),
+            ("set schema 'x'", "SET SCHEMA 'x'"),
+            ("set role \"r\"", "SET ROLE \"r\""),
+            ("set role = r", "SET \"role\" TO r"),
+            ("set session role r", "SET ROLE r"),
+            ("set session authorization a", "SET SESSION AUTHORIZATION a"),
+            (
+                "select set_config('app.tenant', 'a''b' :: text, false)",
+                "SELECT pg_catalog.set_config('app.tenant', 'a''b'::pg_catalog.text, false)",
+            ),
+        ] {
+            let found = settings_of(sql);
+            assert_eq!(found.len(), 1, "{sql}");
+            assert_eq!(found[0].1, again, "{sql}");
+        }
+    }
+
+    #[test]
+    fn only_the_difference_is_replayed_in_the_order_in_which_it_was_set() {
+        let tenant = "set app.tenant = 7";
+        assert_eq!(text(&[], &[]), None);
+        assert_eq!(text(&[tenant], &["set app.tenant = 7 -- x"]), None);
+        assert_eq!(text(&[], &[tenant]).unwrap(), "SET \"app\".\"tenant\" TO 7");
+        assert_eq!(text(&[tenant], &[]).unwrap(), "RESET \"app\".\"tenant\"");
+        assert_eq!(text(&[tenant], &["set app.tenant = 8"]).unwrap(), "SET \"app\".\"tenant\" TO 8");
+        assert_eq!(
+            text(&[tenant, "set work_mem = 1"], &[tenant, "set role r"]).unwrap(),
+            "RESET \"work_mem\"; SET ROLE r",
+            "what both have from the start stays"
+        );
+        let admin = ["set role admin", "set session_replication_role = replica"];
+        assert_eq!(text(&[], &admin).unwrap(), "SET ROLE admin; SET \"session_replication_role\" TO replica");
+        assert_eq!(
+            text(&admin, &[tenant]).unwrap(),
+            "RESET \"session_replication_role\"; RESET ROLE; SET \"app\".\"tenant\" TO 7",
+            "taken back by who had set it"
+        );
+        let search = ["set search_path = rts, public", "set default_text_search_config = 'conf'"];
+        assert_eq!(
+            text(&[search[1], search[0]], &search).unwrap(),
+            "RESET \"search_path\"; RESET \"default_text_search_config\"; SET \"search_path\" TO rts, public; \
+             SET \"default_text_search_config\" TO 'conf'",
+            "another order is another setting"
+        );
+        assert_eq!(text(&["set session authorization a"], &[]).unwrap(), "RESET SESSION AUTHORIZATION");
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Error, Executor, Row};
 
+use super::diagnose::diagnose;
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// The server waits no longer than this for its promotion: the text cannot be taken back without a cancel.
@@ -36,18 +38,71 @@ macro_rules! is_reader {
     };
 }
 
-/// Whether a function exists and may be called.
-macro_rules! offers {
-    ($schema:literal, $function:literal) => {
+/// What may be called of a kind of cluster's functions: whether all of them exist, may be used, and are the system's own.
+///
+/// Why ask who owns them? A name proves nothing: whoever may create a schema can call it `rds_tools`, and what is called is
+/// executed with the login's rights. The bootstrap superuser, whose id is always 10, owns what the system brings; on RDS that
+/// is AWS's own administrator. Functions of an extension must belong to the extension as well, and so must their schema.
+macro_rules! functions {
+    ($schema:literal, $names:literal, $count:literal, $belongs:literal) => {
         concat!(
-            "exists (select from pg_catalog.pg_proc f join pg_catalog.pg_namespace n \
-               on n.oid operator(pg_catalog.=) f.pronamespace \
-             where n.nspname operator(pg_catalog.=) '",
+            "(select pg_catalog.count(*) operator(pg_catalog.>) 0 as exist, \
+                     coalesce(pg_catalog.count(distinct f.proname) operator(pg_catalog.=) ",
+            $count,
+            " and pg_catalog.bool_and(f.proowner operator(pg_catalog.=) 10::pg_catalog.oid \
+                and n.nspowner operator(pg_catalog.=) 10::pg_catalog.oid and ",
+            $belongs,
+            "), false) as genuine, \
+                     coalesce(pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'usage') \
+                and pg_catalog.has_function_privilege(f.oid, 'execute')), false) as allowed \
+               from pg_catalog.pg_proc f \
+               join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) f.pronamespace \
+              where n.nspname operator(pg_catalog.=) '",
             $schema,
-            "' and f.proname operator(pg_catalog.=) '",
-            $function,
-            "' and pg_catalog.has_schema_privilege(n.oid, 'usage') \
-               and pg_catalog.has_function_privilege(f.oid, 'execute'))"
+            "' and f.proname operator(pg_catalog.=) any ('",
+            $names,
+            "'::pg_catalog.name[]))"
+        )
+    };
+}
+
+macro_rules! aurora_functions {
+    () => {
+        functions!("pg_catalog", "{aurora_replica_status,aurora_db_instance_identifier}", "2", "true")
+    };
+}
+
+macro_rules! rds_tools {
+    () => {
+        functions!(
+            "rds_tools",
+            "{show_topology,dbi_resource_id,multi_az_db_cluster_source_dbi_resource_id}",
+            "3",
+            "exists (select from pg_catalog.pg_depend d join pg_catalog.pg_extension e \
+                  on e.oid operator(pg_catalog.=) d.refobjid \
+                where d.classid operator(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid \
+                  and d.objid operator(pg_catalog.=) f.oid \
+                  and d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid \
+                  and d.deptype operator(pg_catalog.=) 'e'::pg_catalog.\"char\" \
+                  and e.extname operator(pg_catalog.=) 'rds_tools' \
+                  and (e.extnamespace operator(pg_catalog.=) n.oid or exists (select from pg_catalog.pg_depend s \
+                     where s.classid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid \
+                       and s.objid operator(pg_catalog.=) n.oid \
+                       and s.refclassid operator(pg_catalog.=) d.refclassid \
+                       and s.refobjid operator(pg_catalog.=) e.oid \
+                       and s.deptype operator(pg_catalog.=) 'e'::pg_catalog.\"char\")))"
+        )
+    };
+}
+
+/// Refuses the rest of its text, with a division by zero, where the functions are not the system's. The server reads each
+/// statement of a text only when the one before it has succeeded, so nothing of theirs is looked at before that.
+macro_rules! unless_genuine_refuse {
+    ($functions:expr) => {
+        concat!(
+            "select from ",
+            $functions,
+            " f where 1 operator(pg_catalog./) (case when f.genuine then 1 else 0 end) operator(pg_catalog.<>) 1; "
         )
     };
 }
@@ -57,11 +112,12 @@ const DETECT: &str = concat!(
     is_reader!(),
     ", ",
     sessions!(),
-    ", ",
-    offers!("pg_catalog", "aurora_replica_status"),
-    " as aurora, ",
-    offers!("rds_tools", "show_topology"),
-    " as multi_az"
+    ", a.genuine and a.allowed as aurora, a.exist and not a.genuine as false_aurora, \
+       t.genuine and t.allowed as multi_az, t.exist and not t.genuine as false_multi_az from ",
+    aurora_functions!(),
+    " a, ",
+    rds_tools!(),
+    " t"
 );
 
 const PLAIN: &str = concat!("select ", is_reader!(), ", ", sessions!());
@@ -69,6 +125,7 @@ const PLAIN: &str = concat!("select ", is_reader!(), ", ", sessions!());
 /// Columns: <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora_replica_status.html>. A member that has
 /// not reported for five minutes is gone; the server asked has no time of its own.
 const AURORA: &str = concat!(
+    unless_genuine_refuse!(aurora_functions!()),
     "select ",
     is_reader!(),
     ", ",
@@ -83,12 +140,13 @@ const AURORA: &str = concat!(
            or a.last_update_timestamp is null \
            or (pg_catalog.now() operator(pg_catalog.-) a.last_update_timestamp) \
               operator(pg_catalog.<=) '5 minutes'::pg_catalog.interval \
-     ) s on true"
+     ) s on true limit 65"
 );
 
 /// The source is the writer; the writer itself names itself, or nobody:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts-connection-management.html>.
 const MULTI_AZ: &str = concat!(
+    unless_genuine_refuse!(rds_tools!()),
     "select ",
     is_reader!(),
     ", ",
@@ -101,48 +159,87 @@ const MULTI_AZ: &str = concat!(
                   rds_tools.multi_az_db_cluster_source_dbi_resource_id()::pg_catalog.text as source) me \
      left join (select * from rds_tools.show_topology('lambda-rds-",
     env!("CARGO_PKG_VERSION"),
-    "')) t on true"
+    "')) t on true limit 65"
 );
 
+const FALSE_AURORA: &str = "functions of pg_catalog that are called as Aurora's and are not the system's";
+const FALSE_RDS_TOOLS: &str = "functions of a schema rds_tools that is not the extension's, or not the system's";
+
 pub(super) async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<Survey, Error> {
-    let mut fallback = None;
+    let mut ignored = None;
     let flavour = match flavour {
         Flavour::Unknown => {
-            let row = conn.fetch_one(sqlx::raw_sql(DETECT)).await?;
+            let row = one(rows(conn, DETECT).await?)?;
             let found = match (row.try_get("aurora")?, row.try_get("multi_az")?) {
                 (true, _) => Flavour::Aurora,
                 (false, true) => Flavour::MultiAzCluster,
                 (false, false) => Flavour::Plain,
             };
-            let plain = read(&[row], Flavour::Plain)?;
-            if found == Flavour::Plain {
-                return Ok(plain);
+            if row.try_get("false_aurora")? {
+                ignored = Some(FALSE_AURORA);
+            } else if row.try_get("false_multi_az")? {
+                ignored = Some(FALSE_RDS_TOOLS);
             }
-            fallback = Some(plain);
+            if found == Flavour::Plain {
+                return Ok(Survey { ignored, ..read(&[row], Flavour::Plain)? });
+            }
             found
         }
         known => known,
     };
-    let text = match flavour {
-        Flavour::Aurora => AURORA,
-        Flavour::MultiAzCluster => MULTI_AZ,
-        Flavour::Plain | Flavour::Unknown => PLAIN,
+    let (text, claim) = match flavour {
+        Flavour::Aurora => (AURORA, FALSE_AURORA),
+        Flavour::MultiAzCluster => (MULTI_AZ, FALSE_RDS_TOOLS),
+        Flavour::Plain | Flavour::Unknown => return read(&rows(conn, PLAIN).await?, Flavour::Plain),
     };
-    match (conn.fetch_all(sqlx::raw_sql(text)).await, fallback) {
-        (Ok(rows), _) => read(&rows, flavour),
-        (Err(error), Some(plain)) if may_not(&error) => Ok(plain),
-        (Err(error), None) if may_not(&error) && text != PLAIN => {
-            read(&conn.fetch_all(sqlx::raw_sql(PLAIN)).await?, Flavour::Plain)
-        }
-        (Err(error), _) => Err(error),
-    }
+    let refused = match rows(conn, text).await.and_then(|rows| read(&rows, flavour)) {
+        Ok(survey) => return Ok(Survey { ignored, ..survey }),
+        Err(error) if is_refusal(&error) => error,
+        Err(error) => return Err(error),
+    };
+    // Its neighbours cannot be asked for; its role can, and that is what somebody waits for.
+    let plain = read(&rows(conn, PLAIN).await?, Flavour::Plain)?;
+    Ok(match code(&refused).as_deref() {
+        Some("22012") => Survey { ignored: Some(claim), ..plain },
+        Some(code) if MAY_NOT.contains(&code) => Survey { ignored, ..plain },
+        _ => Survey { ignored, failed: Some(refused.to_string()), ..plain },
+    })
 }
 
-/// What is looked at is not there, or not for this user: no such permission, function, column or schema, or not on this
-/// kind of server.
-fn may_not(error: &Error) -> bool {
-    let code = error.as_database_error().and_then(|refusal| refusal.code());
-    matches!(code.as_deref(), Some("42501" | "42883" | "42703" | "3F000" | "0A000"))
+/// No such permission, function, column or schema, or not on this kind of server: what is looked at is not there, or not
+/// for this user.
+const MAY_NOT: [&str; 5] = ["42501", "42883", "42703", "3F000", "0A000"];
+
+/// More rows than a survey has are no survey, and are not kept.
+const MOST_ROWS: usize = 100;
+
+async fn rows(conn: &mut PgConnection, text: &'static str) -> Result<Vec<PgRow>, Error> {
+    let mut answers = conn.fetch(sqlx::raw_sql(text));
+    let mut rows = Vec::new();
+    while let Some(row) = answers.try_next().await? {
+        if rows.len() == MOST_ROWS {
+            return Err(Error::Protocol("a survey was answered with rows without end".to_owned()));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn one(rows: Vec<PgRow>) -> Result<PgRow, Error> {
+    rows.into_iter().next().ok_or(Error::RowNotFound)
+}
+
+fn code(error: &Error) -> Option<String> {
+    error.as_database_error()?.code().map(Into::into)
+}
+
+/// The server has answered, and the connection is fine: it refused, or what it said is none of the survey's answers.
+fn is_refusal(error: &Error) -> bool {
+    diagnose(error).is_of_statement()
+        || matches!(
+            error,
+            Error::ColumnNotFound(_) | Error::ColumnDecode { .. } | Error::Decode(_) | Error::RowNotFound
+        )
 }
 
 fn read(rows: &[PgRow], flavour: Flavour) -> Result<Survey, Error> {

@@ -6,8 +6,6 @@
 
 mod text;
 
-use std::collections::BTreeMap;
-
 use crate::engine::{Driver, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
 
@@ -95,7 +93,7 @@ impl SettingChange {
         matches!(self, Self::Set(set) if set.iter().any(|(name, _)| among(name)))
     }
 
-    fn apply(self, settings: &mut BTreeMap<String, String>) {
+    fn apply(self, settings: &mut Settings) {
         match self {
             Self::Set(set) => {
                 for (name, statement) in set {
@@ -103,7 +101,7 @@ impl SettingChange {
                         // Becoming another session user ends the role: https://www.postgresql.org/docs/current/sql-set-role.html
                         settings.remove(IDENTITY[0]);
                     }
-                    settings.insert(name, statement);
+                    settings.set(name, statement);
                 }
             }
             Self::Reset(name) => {
@@ -112,15 +110,14 @@ impl SettingChange {
                 }
                 settings.remove(&name);
             }
-            Self::ResetAll => settings.retain(|name, _| IDENTITY.contains(&name.as_str())),
-            Self::Discard => settings.clear(),
+            Self::ResetAll => settings.retain(|name| IDENTITY.contains(&name)),
+            Self::Discard => *settings = Settings::default(),
         }
     }
 
     pub(super) fn of<D: Driver>(setting: Setting<'_>) -> Self {
         match setting {
-            Setting::Set { name, statement } => Self::Set(vec![(name.key(), statement.to_owned())]),
-            Setting::Several(statement) => Self::Set(D::settings_of(statement)),
+            Setting::Set { statement, .. } | Setting::Several(statement) => Self::Set(D::settings_of(statement)),
             Setting::Reset(name) => Self::Reset(name.key()),
             Setting::ResetAll => Self::ResetAll,
         }
@@ -364,13 +361,13 @@ impl State {
     /// What the settings will be when the server agrees to a change.
     pub(super) fn settings_after(&self, change: &SettingChange) -> Settings {
         let mut settings = self.settings.clone();
-        change.clone().apply(std::sync::Arc::make_mut(&mut settings));
+        change.clone().apply(&mut settings);
         settings
     }
 
     /// The server has agreed to a change of a setting.
     pub(super) fn changed(&mut self, change: SettingChange) {
-        change.apply(std::sync::Arc::make_mut(&mut self.settings));
+        change.apply(&mut self.settings);
     }
 
     pub(super) fn pin(&mut self, reason: PinReason, may_control: bool) {

@@ -46,7 +46,7 @@ fn doubt_is_settled_by_the_server() {
 #[test]
 fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
     let set = |value: &str| SettingChange::Set(vec![("x".into(), format!("set x = {value}"))]);
-    let x = |state: &State| state.settings().get("x").cloned();
+    let x = |state: &State| state.settings().get("x").map(str::to_owned);
     let mut state = State::default();
     state.changed(set("1"));
     state.begun();
@@ -67,7 +67,7 @@ fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
     assert_eq!(x(&state).as_deref(), Some("set x = 4"));
     state.changed(SettingChange::Set(vec![("role".into(), "set role r".into())]));
     state.changed(SettingChange::ResetAll);
-    assert_eq!(state.settings().keys().collect::<Vec<_>>(), ["role"]);
+    assert_eq!(state.settings().names().collect::<Vec<_>>(), ["role"]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn label(name: &str) -> Label<'_> {
 #[test]
 fn a_transaction_as_text_is_followed_and_ends_as_it_says() {
     let set = |state: &mut State, value: &str| state.changed(SettingChange::Set(vec![("x".into(), value.into())]));
-    let x = |state: &State| state.settings().get("x").cloned();
+    let x = |state: &State| state.settings().get("x").map(str::to_owned);
     let mut state = State::default();
     turn(&mut state, Control::Begin);
     assert!(!state.is_free() && state.is_begun_by_text());

@@ -7,7 +7,7 @@ const PORT: u16 = 5432;
 
 fn rules() -> Rules {
     let cluster = "shop.cluster-abc.eu-central-1.rds.amazonaws.com";
-    Rules { port: PORT, pattern: names::implied_pattern(cluster) }
+    Rules { port: PORT, pattern: names::implied_pattern(cluster), target: Some(Address::new(cluster, PORT)) }
 }
 
 fn host(id: &str) -> String {
@@ -35,7 +35,7 @@ fn says(me: &str, is_reader: bool, members: &[&str]) -> Survey {
         flavour: Flavour::Aurora,
         me: Some(me.to_owned()),
         sightings: members.iter().map(sighting).collect(),
-        sessions: None,
+        ..Survey::default()
     }
 }
 
@@ -181,7 +181,7 @@ fn a_multi_az_clusters_resource_ids_are_translated() {
     let sighting = |id: &str, instance: &str, writer| Sighting {
         id: id.to_owned(),
         host: Some(host(instance)),
-        port: Some(6000),
+        port: Some(PORT),
         writer,
         lag: None,
     };
@@ -190,19 +190,69 @@ fn a_multi_az_clusters_resource_ids_are_translated() {
         flavour: Flavour::MultiAzCluster,
         me: Some("db-AAA".to_owned()),
         sightings: vec![sighting("db-AAA", "a", true), sighting("db-BBB", "b", false)],
-        sessions: None,
+        ..Survey::default()
     };
     let mut snapshot = Snapshot::default();
     snapshot.hear(&api(&["a", "*b"]), &rules());
     assert_eq!(snapshot.learn(&endpoint(), &survey, &rules()), Change::Found);
     assert_eq!((ids(&snapshot), writer(&snapshot)), (vec!["a", "b"], proven("a")), "nobody is there twice");
-    assert_eq!(snapshot.member("b").unwrap().port, Some(6000));
     assert_eq!(snapshot.member("b").unwrap().tier, Some(1), "what only the API knows stays");
 }
 
 #[test]
+fn whom_a_server_names_is_dialled_only_where_somebody_else_knows_the_address() {
+    let told = |id: &str, host: &str, port| Sighting {
+        id: id.to_owned(),
+        host: Some(host.to_owned()),
+        port: Some(port),
+        ..Sighting::default()
+    };
+    let given = ("given".to_owned(), "10.0.0.2".to_owned(), 6000);
+    let mut snapshot = Snapshot::given(vec![given]);
+    snapshot.hear(&api(&["listed"]), &rules());
+    let sightings = vec![
+        told("db-A", &host("a"), PORT),
+        told("db-B", &host("b"), 7777),
+        told("db-C", "evil.example", PORT),
+        told("db-D", "10.0.0.2", 6000),
+        told("db-E", "10.0.0.2", 6001),
+        told("listed", "evil.example", PORT),
+        told("evil.example/", &host("f"), PORT),
+    ];
+    let survey = Survey { flavour: Flavour::MultiAzCluster, is_reader: true, sightings, ..Survey::default() };
+    snapshot.learn(&at("a"), &survey, &rules());
+    let addresses: Vec<_> = snapshot.members().iter().map(|member| member.address(PORT).to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.2:6000", &at("listed").to_string(), &at("a").to_string()]);
+    assert_eq!(
+        snapshot.take_ignored(),
+        [
+            "the member db-B at b.abc.eu-central-1.rds.amazonaws.com:7777",
+            "the member db-C at evil.example:5432",
+            "the member db-E at 10.0.0.2:6001",
+            "the member listed at evil.example:5432",
+            "a member with the identifier \"evil.example/\"",
+        ]
+    );
+    snapshot.learn(&at("a"), &survey, &rules());
+    assert_eq!(snapshot.take_ignored(), [""; 0], "each is told once");
+}
+
+#[test]
+fn a_server_that_names_thousands_is_believed_about_a_cluster_full() {
+    let mut snapshot = Snapshot::default();
+    for round in 0..3 {
+        let sighting = |n| Sighting { id: format!("m-{round}-{n}"), ..Sighting::default() };
+        let sightings = (0..10_000).map(sighting).collect();
+        let survey = Survey { flavour: Flavour::Aurora, is_reader: true, sightings, ..Survey::default() };
+        snapshot.learn(&at("a"), &survey, &rules());
+    }
+    assert_eq!(snapshot.members().len(), MOST_MEMBERS);
+    assert_eq!(snapshot.take_ignored(), ["more than 64 members"]);
+}
+
+#[test]
 fn whom_nobody_can_dial_is_no_member_until_an_address_is_known() {
-    let bare = Rules { port: PORT, pattern: None };
+    let bare = Rules { port: PORT, ..Rules::default() };
     let mut snapshot = Snapshot::default();
     let by_name = Address::new("db.example.com", PORT);
     snapshot.learn(&by_name, &says("a", false, &["*a", "b"]), &bare);

@@ -1,7 +1,7 @@
 use super::*;
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
-    std::sync::Arc::new(pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    pairs.iter().copied().collect()
 }
 
 fn cause(sql: &str) -> Option<PinCause> {
