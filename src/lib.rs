@@ -32,6 +32,17 @@
 //! may stand still. So nothing here depends on a task that runs later. Time is judged at the moment of use, by the wall
 //! clock; upkeep happens before a lease, at the start of an invocation, and after its response; `Drop` never waits.
 //!
+//! # Every await is bounded
+//! | what is awaited | ends after |
+//! |---|---|
+//! | a connection: queue, credentials, connect, validation | `borrow_timeout`, or `failover_timeout` while the writer is searched for; never past the invocation's deadline |
+//! | one connect attempt, one request for credentials | `connect_timeout` |
+//! | the validation of an idle connection, the recovery of one that was left in the middle of something | `validate_timeout`, with a replacement dialled beside it |
+//! | a look at a server's role and neighbours | half a second |
+//! | what a session sends by itself: settings, rollbacks, questions, prepared statements forgotten | `borrow_timeout` |
+//! | upkeep after the response | half a second |
+//! | a statement of the application, a commit | as long as its server is alive: a silent host is asked beside it from 250 ms on, and given up within about a second. How long a statement may run is the application's to say (`statement_timeout`, `max_execution_time`) |
+//!
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|

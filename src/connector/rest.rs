@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
 use super::{Connector, Wire};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Engine, Settings, Staleness};
 use crate::error::{Error, chain};
 use crate::event::Event;
 use crate::pin::Soil;
@@ -30,7 +30,7 @@ impl<DB: Engine> Connector<DB> {
                     // They are what they were.
                 } else if self.is_forgetful() {
                     // Taken back before any commit.
-                    wire.applied = before;
+                    wire.become_set(before);
                 } else if wire.applied != before {
                     wire.soil = wire.soil.max(Soil::Traces);
                 }
@@ -105,9 +105,11 @@ impl<DB: Engine> Connector<DB> {
         // A clean that is dropped half way asks for no less than it was.
         let soil = wire.soil;
         wire.soil = soil.max(Soil::Unknown);
-        DB::clean(&mut wire.driver, soil == Soil::Traces && !(wire.forgetful && DB::CLEANS)).await?;
+        let keeps = soil == Soil::Traces && !(wire.stale >= Staleness::Statements && DB::CLEANS);
+        DB::clean(&mut wire.driver, keeps).await?;
         if DB::CLEANS {
-            wire.forgetful = false;
+            // What is kept is planned anew: that is a part of the clean.
+            (wire.stale, wire.local) = (Staleness::Fresh, Staleness::Fresh);
             if let Some(query) = &self.config.init_query {
                 DB::run(&mut wire.driver, query.clone()).await?;
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
-use crate::engine::{Engine, Settings, Socket};
+use crate::engine::{Engine, Settings, Socket, Staleness};
 use crate::pin::Soil;
 use crate::topology::Address;
 
@@ -70,8 +70,14 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) soil: Soil,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
     pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
-    /// The server may have forgotten what the driver believes to be prepared, or keep what it would read in another way now.
-    pub(crate) forgetful: bool,
+    /// What has become of the statements that were prepared on it.
+    pub(crate) stale: Staleness,
+    /// What becomes of them when the transaction ends, and what it has set with it.
+    pub(crate) local: Staleness,
+    /// Names have stood for different things since its login, and the driver remembers what it learnt of them.
+    pub(crate) mixed: bool,
+    /// How many sessions have had it since its login.
+    pub(crate) owners: u64,
 }
 
 /// Tells physical connections apart.
@@ -105,7 +111,10 @@ impl<DB: Engine> Wire<DB> {
             hands: 0,
             session: 0,
             soil: Soil::None,
-            forgetful: false,
+            stale: Staleness::Fresh,
+            local: Staleness::Fresh,
+            mixed: false,
+            owners: 0,
             unrest: None,
         }
     }
@@ -127,7 +136,25 @@ impl<DB: Engine> Wire<DB> {
         if self.session != session {
             self.session = session;
             self.hands += 1;
+            self.owners += 1;
         }
+    }
+
+    /// The settings are these from here on, and what was prepared was prepared under those before.
+    pub(crate) fn become_set(&mut self, settings: Settings) {
+        self.outdate(DB::staleness(&self.applied, &settings));
+        self.applied = settings;
+    }
+
+    /// What is prepared no longer means what it meant.
+    pub(crate) fn outdate(&mut self, staleness: Staleness) {
+        self.stale = self.stale.max(staleness);
+        self.mixed |= staleness == Staleness::Names;
+    }
+
+    /// Whether the driver has prepared anything that could be stale.
+    pub(crate) fn has_prepared(&self) -> bool {
+        DB::has_prepared(&self.driver)
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Class<'a> {
     pub(crate) commits: bool,
     /// Several statements, of which the first may be done when a later one is refused.
     pub(crate) several: bool,
+    /// What it sets until the transaction ends makes this of the statements that are prepared.
+    pub(crate) replans: Staleness,
 }
 
 /// Transaction control as text.
@@ -236,9 +238,11 @@ pub enum Diagnosis {
     Unsure,
     /// The statement that the driver had prepared is gone or fits no longer; nothing was executed.
     StalePlan,
-    /// The name under which the driver would have prepared a statement is somebody else's; nothing was executed, and
-    /// other names may be taken as well.
-    NameTaken,
+    /// What the driver knows of this connection, names of statements or types, is not what the server knows: nothing was
+    /// executed, and only another connection helps.
+    Misled,
+    /// The server had ended the session before it read the statement: its last word, and nothing was executed.
+    HungUp,
     /// The driver gave up half way; the connection has to be brought to rest.
     Interrupted,
     /// Nothing was sent.
@@ -250,9 +254,23 @@ impl Diagnosis {
     pub(crate) fn is_of_statement(self) -> bool {
         matches!(
             self,
-            Self::Statement | Self::RolledBack | Self::Unsure | Self::ReadOnly | Self::StalePlan | Self::NameTaken
+            Self::Statement | Self::RolledBack | Self::Unsure | Self::ReadOnly | Self::StalePlan | Self::Misled
         )
     }
+}
+
+/// What has become of the statements that a connection has prepared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Staleness {
+    /// They mean what they meant.
+    #[default]
+    Fresh,
+    /// The server has to read and plan them again: [`Driver::replan`].
+    Plans,
+    /// The driver has to prepare them again: [`Driver::forget`].
+    Statements,
+    /// As `Statements`, and names of types may stand for others than the driver has learnt.
+    Names,
 }
 
 /// How a transaction is to end.
@@ -369,18 +387,29 @@ pub trait Driver: sqlx::Database + Sized {
     /// The number that was drawn last in the server's session, if engines of this kind have one for all.
     fn last_drawn(conn: &mut Self::Connection) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// Whether a statement that was prepared under one set of settings may be another one under the other: what its names
-    /// and its quotes stand for is found out when it is prepared.
-    fn reads_anew(before: &Settings, after: &Settings) -> bool;
+    /// What a change of settings makes of the statements that were prepared before it.
+    ///
+    /// The list is of settings that are known not to matter; everything else does. What is prepared is shared by all
+    /// sessions of a connection, and what a name, a literal or a quote in it stands for was found out under the settings of
+    /// whoever prepared it.
+    fn staleness(before: &Settings, after: &Settings) -> Staleness;
 
-    /// Whether such settings may have changed, unseen, by what pins.
-    fn may_read_anew(cause: PinCause) -> bool;
+    /// The same for settings that may have changed, unseen, by what pins.
+    fn staleness_by(cause: PinCause) -> Staleness;
+
+    /// Whether a refusal may come from what the driver has learnt about names while they stood for something else.
+    fn may_be_misled(_: &sqlx::Error) -> bool {
+        false
+    }
 
     /// What is left of a cause when its session has ended.
     fn soil(cause: PinCause) -> Soil;
 
     /// Whether a transaction may be open or over by what pins, unseen.
     fn may_control(cause: PinCause) -> bool;
+
+    /// Whether the driver keeps any statement that it has prepared.
+    fn has_prepared(conn: &Self::Connection) -> bool;
 
     /// Forgets the statements that the driver has prepared.
     fn forget(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -392,8 +421,8 @@ pub trait Driver: sqlx::Database + Sized {
     /// is known to be whole, and stays.
     fn clean(conn: &mut Self::Connection, keep: bool) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Makes the server look up anew what the names in prepared statements stand for.
-    fn replan(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// The statement that makes the server read and plan anew what is prepared. `None` where it always does.
+    const REPLAN: Option<&'static str>;
 
     /// Asks whether a transaction is open, and whether it is aborted. Changes nothing.
     fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;

@@ -445,6 +445,8 @@ fn outcome_of(error: &sqlx::Error) -> Outcome {
         // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
         // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
         sqlx::Error::RowNotFound => Outcome::Completed,
+        // The driver counts the values before it writes anything (sqlx 0.9.0).
+        sqlx::Error::Protocol(text) if text.contains("too many arguments for query") => Outcome::NotExecuted,
         sqlx::Error::Encode(_)
         | sqlx::Error::Configuration(_)
         | sqlx::Error::InvalidArgument(_)

@@ -16,6 +16,8 @@ pub(crate) struct Work {
     pub(crate) bound: bool,
     /// The session does not know for sure whether a transaction is open, or what in it has been committed.
     pub(crate) doubtful: bool,
+    /// The statement may have reached the server. What is sent before it, to make the connection fit, is not it.
+    pub(crate) sent: bool,
 }
 
 /// What is done about it.
@@ -30,6 +32,7 @@ pub(crate) enum Verdict {
 /// `reader`: the server was asked after a refusal to write, and says that it is none that writes.
 pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
     let free = !work.bound && !work.handed_on && !work.doubtful;
+    let unread = (!work.sent || diagnosis == Diagnosis::HungUp) && !work.handed_on;
     match (diagnosis, work.phase) {
         // Nothing was begun: https://www.postgresql.org/docs/current/hot-standby.html
         (Diagnosis::ReadOnly, Phase::Statement | Phase::Begin) if reader && free => Verdict::Again,
@@ -42,16 +45,16 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
         }
         (Diagnosis::Dead, Phase::Begin) if free => Verdict::Again,
         // Refused before it was prepared, and so before it was executed.
-        (Diagnosis::NameTaken, Phase::Statement) if free => Verdict::Again,
+        (Diagnosis::Misled, Phase::Statement) if free => Verdict::Again,
         (
-            Diagnosis::Statement
-            | Diagnosis::RolledBack
-            | Diagnosis::Unsure
-            | Diagnosis::StalePlan
-            | Diagnosis::NameTaken,
+            Diagnosis::Statement | Diagnosis::RolledBack | Diagnosis::Unsure | Diagnosis::StalePlan | Diagnosis::Misled,
             _,
         ) => Verdict::Tell(Outcome::RolledBack),
         (_, Phase::Begin) => Verdict::Tell(Outcome::NotExecuted),
+        // The server never read it. What came before it in its transaction went with the connection.
+        (_, Phase::Statement) if unread && free => Verdict::Again,
+        (_, Phase::Statement) if unread => Verdict::Tell(Outcome::NotExecuted),
+        (_, Phase::Commit) if unread && !work.doubtful => Verdict::Tell(Outcome::RolledBack),
         // What was done in the transaction went with the connection, unless something in it may have committed.
         (_, Phase::InTransaction | Phase::Rollback) if !work.doubtful => Verdict::Tell(Outcome::RolledBack),
         // Sent, and no answer: a commit without an answer always is.
@@ -63,11 +66,11 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
 mod tests {
     use super::*;
 
-    const FREE: Work = Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false };
+    const FREE: Work = Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true };
 
     #[test]
     fn only_what_was_provably_not_executed_is_run_again() {
-        use Diagnosis::{Dead, Full, Interrupted, NameTaken, NotReady, NotSent, ReadOnly, StalePlan, Statement};
+        use Diagnosis::{Dead, Full, HungUp, Interrupted, Misled, NotReady, NotSent, ReadOnly, StalePlan, Statement};
         use Outcome::{NotExecuted, RolledBack, Unknown};
         use Verdict::{Again, Tell};
         let begin = Work { phase: Phase::Begin, ..FREE };
@@ -77,6 +80,7 @@ mod tests {
         let streaming = Work { handed_on: true, ..FREE };
         let pinned = Work { bound: true, ..FREE };
         let unsure = |work: Work| Work { doubtful: true, ..work };
+        let unsent = |work: Work| Work { sent: false, ..work };
         for (diagnosis, work, reader, verdict) in [
             (ReadOnly, FREE, true, Again),
             (ReadOnly, begin, true, Again),
@@ -96,12 +100,24 @@ mod tests {
             (Dead, commit, false, Tell(Unknown)),
             (Dead, rollback, false, Tell(RolledBack)),
             (Dead, pinned, false, Tell(Unknown)),
+            (Dead, unsent(FREE), false, Again),
+            (Dead, unsent(pinned), false, Tell(NotExecuted)),
+            (Dead, unsent(unsure(pinned)), false, Tell(NotExecuted)),
+            (Dead, unsent(inside), false, Tell(RolledBack)),
+            (Dead, unsent(commit), false, Tell(RolledBack)),
+            (Dead, unsent(unsure(commit)), false, Tell(Unknown)),
+            (HungUp, FREE, false, Again),
+            (HungUp, streaming, false, Tell(Unknown)),
+            (HungUp, pinned, false, Tell(NotExecuted)),
+            (HungUp, inside, false, Tell(RolledBack)),
+            (HungUp, commit, false, Tell(RolledBack)),
+            (HungUp, unsure(commit), false, Tell(Unknown)),
             (Statement, FREE, false, Tell(RolledBack)),
             (Statement, commit, false, Tell(RolledBack)),
             (StalePlan, inside, false, Tell(RolledBack)),
-            (NameTaken, FREE, false, Again),
-            (NameTaken, pinned, false, Tell(RolledBack)),
-            (NameTaken, inside, false, Tell(RolledBack)),
+            (Misled, FREE, false, Again),
+            (Misled, pinned, false, Tell(RolledBack)),
+            (Misled, inside, false, Tell(RolledBack)),
             (Diagnosis::RolledBack, inside, false, Tell(RolledBack)),
             (Diagnosis::Unsure, inside, false, Tell(RolledBack)),
             (NotSent, FREE, false, Tell(NotExecuted)),

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
-use crate::error::{Error, PoolNumbers, Purpose};
+use crate::error::{Error, Outcome, PoolNumbers, Purpose};
 use crate::failover::Failover;
 use crate::pool::{Lease, Pool};
 use crate::retry::Deadline;
@@ -113,7 +113,13 @@ impl<DB: Engine> Proxy<DB> {
         loop {
             let mut session = self.get_connection().await?;
             match session.transaction(&mut work).await {
-                Err(error) if again(&error) && !session.may_have_committed() && runs < MOST_RUNS => runs += 1,
+                Err(error)
+                    if (again(&error) || session.was_misled() && error.outcome() != Outcome::Unknown)
+                        && !session.may_have_committed()
+                        && runs < MOST_RUNS =>
+                {
+                    runs += 1;
+                }
                 result => return result,
             }
         }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::{Connection, Exchange, Intent};
 use crate::connector::Wire;
-use crate::engine::{Control, End, Engine, Found, PinEnd};
+use crate::engine::{Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase};
 use crate::failover::Failover;
 use crate::pin::{PinCause, PinReason, Soil, shorten};
@@ -33,6 +33,8 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) ends: Option<PinEnd>,
     /// How soiled the connection was before the statement.
     pub(super) before: Soil,
+    /// The statement itself may have reached the server; until then there are only exchanges that make the connection fit.
+    pub(super) sent: bool,
     pub(super) done: bool,
 }
 
@@ -49,6 +51,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             begins: false,
             ends: None,
             before: Soil::None,
+            sent: false,
             done: false,
         }
     }
@@ -111,10 +114,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
-            self.wire().forgetful |= DB::may_read_anew(reason.cause());
-            if reason.cause() == PinCause::TemporaryObject && self.wire().hands > 1 {
-                Box::pin(self.replan()).await?;
-            }
+            self.wire().outdate(DB::staleness_by(reason.cause()));
             self.session.pin_for(reason);
         }
         Ok(())
@@ -172,7 +172,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             Turn::Whole => Phase::Statement,
             Turn::Savepoint(_) | Turn::RollbackTo(_) | Turn::Release(_) => Phase::InTransaction,
         };
-        if let Turn::Commit { .. } = turn
+        if let Turn::Commit { chain } = turn
             && let CommitPlan::Refuse(why) = self.session.state.commit_plan(1)
         {
             // The server would roll back as well, and call it a success.
@@ -180,6 +180,10 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.unrest();
             self.roll_back(1).await?;
             self.rolled_back(1);
+            if chain {
+                // The next transaction begins with it, as the server would have done: what follows is in one.
+                self.begin_after_refusal().await?;
+            }
             self.rest();
             return Err(Error::TransactionAborted { why: state::aborted_by(&why), outcome: Outcome::RolledBack });
         }
@@ -190,6 +194,15 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.wire().open();
         }
         self.turn = Some(turn);
+        Ok(())
+    }
+
+    async fn begin_after_refusal(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        self.wire().open();
+        self.unrest();
+        self.run_until(deadline, state::begin(1)).await?;
+        self.session.state.begun_by_text();
         Ok(())
     }
 
@@ -217,14 +230,19 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             if let Some(change) = &intent.change {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
                 let state = &self.session.state;
-                wire.forgetful |= DB::reads_anew(state.settings(), &state.settings_after(change));
+                wire.outdate(DB::staleness(state.settings(), &state.settings_after(change)));
             }
             if intent.soils {
                 wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
                 self.before = wire.soil;
             }
-            wire.forgetful |= intent.ends.is_some();
+            if intent.ends.is_some() {
+                wire.outdate(Staleness::Statements);
+            }
+            wire.outdate(intent.replans);
+            wire.local = wire.local.max(intent.replans);
         }
+        self.sent = true;
         self.change = intent.change;
         self.ends = intent.ends;
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
-use crate::engine::{Diagnosis, Engine};
+use crate::engine::{Diagnosis, Engine, Staleness};
 use crate::error::{Error, HalfDone, Phase};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason, Soil};
@@ -45,17 +45,24 @@ impl<DB: Engine> Borrow<'_, DB> {
         // What came before the part that failed may be committed.
         let state = &self.session.state;
         let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
-        let diagnosis = DB::diagnose(&error);
+        let diagnosis = self.diagnose(&error);
         match diagnosis {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.
             Diagnosis::Dead
+            | Diagnosis::HungUp
             | Diagnosis::Full
             | Diagnosis::NotReady
             | Diagnosis::Authentication
             | Diagnosis::UnknownDatabase
             | Diagnosis::TlsDemanded
             | Diagnosis::UnknownSetting => return self.lose(error),
-            Diagnosis::NotSent => self.give_up_change(),
+            // The driver may have begun, and stopped before the statement: how far it came a question shows.
+            Diagnosis::NotSent => {
+                if self.change.take().is_some() {
+                    let before = self.before;
+                    self.wire().soil = before;
+                }
+            }
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A text that was to commit may not even have been understood, and a definition may have committed before it was
@@ -87,12 +94,18 @@ impl<DB: Engine> Borrow<'_, DB> {
             _ => {
                 let whole = matches!(self.turn.take(), Some(Turn::Whole));
                 self.session.note_failure(diagnosis, whole, &summary(&error));
-                if diagnosis == Diagnosis::NameTaken {
-                    // Somebody has prepared statements under the driver's names: they would be in the way of its next ones,
-                    // or stand for other texts than it believes.
-                    self.before = Soil::Indelible;
-                    self.wire().soil = Soil::Indelible;
+                match diagnosis {
+                    // In a transaction nothing heals it, but the next one need not fail likewise.
+                    Diagnosis::StalePlan => self.wire().outdate(Staleness::Statements),
+                    // Somebody has prepared statements under the driver's names, or a type's name stands for another one: no
+                    // statement makes the driver forget that.
+                    Diagnosis::Misled => {
+                        self.before = Soil::Indelible;
+                        self.wire().soil = Soil::Indelible;
+                    }
+                    _ => {}
                 }
+                self.session.misled |= matches!(diagnosis, Diagnosis::StalePlan | Diagnosis::Misled);
                 self.give_up_change();
             }
         }
@@ -102,10 +115,19 @@ impl<DB: Engine> Borrow<'_, DB> {
         Error::from(error)
     }
 
+    /// What an error means for this connection.
+    fn diagnose(&mut self, error: &sqlx::Error) -> Diagnosis {
+        let diagnosis = DB::diagnose(error);
+        if diagnosis == Diagnosis::Statement && self.wire().mixed && DB::may_be_misled(error) {
+            return Diagnosis::Misled;
+        }
+        diagnosis
+    }
+
     /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
     pub(super) async fn judged(mut self, error: sqlx::Error, handed_on: bool) -> (Verdict, Error) {
-        let diagnosis = DB::diagnose(&error);
-        let mut work = self.session.work(self.phase, handed_on);
+        let diagnosis = self.diagnose(&error);
+        let mut work = self.session.work(self.phase, handed_on, self.sent);
         // A text that goes from begin to end may have come half way.
         work.bound |= self.turn == Some(Turn::Whole) || self.unatomic;
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
@@ -180,7 +202,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
         self.done = true;
-        let error = self.session.lose(self.phase, self.started.elapsed(), source);
+        let error = self.session.lose(self.phase, self.sent, self.started.elapsed(), source);
         if self.turn.take().is_some_and(|turn| turn.is_of_transaction()) {
             // Whatever became of it, it is over.
             self.session.state.rolled_back(1);
@@ -206,7 +228,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.marked_anew();
         // The server took the settings back as well.
         let settings = self.session.settings_applied();
-        self.wire().applied = settings;
+        self.wire().become_set(settings);
         self.ended();
     }
 
@@ -223,7 +245,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.state.turned(turn);
         if takes_back {
             let settings = self.session.settings_applied();
-            self.wire().applied = settings;
+            self.wire().become_set(settings);
         }
         self.ended();
         if ends && self.session.state.depth() > 0 {
@@ -239,7 +261,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.session.state.changed(change);
             let (before, settings) = (self.before, self.session.settings_applied());
             let wire = self.wire();
-            wire.applied = settings;
+            wire.become_set(settings);
             wire.soil = before;
         }
         if let Some(turn) = self.turn.take() {

@@ -92,6 +92,8 @@ const MOST_RUNS: usize = 3;
 /// and executes in one go until that is, a dropped future leaves the driver out of step.
 async fn ahead<DB: Engine>(borrow: &mut Borrow<'_, DB>, parts: &Parts<DB>) -> Result<(), Error> {
     let Some(arguments) = parts.arguments.as_ref().filter(|_| DB::PREPARES_AHEAD) else { return Ok(()) };
+    // What fails here has executed nothing.
+    borrow.sent = !parts.persistent;
     let (failover, wire) = borrow.apart();
     wire.out_of_step = true;
     if parts.persistent {
@@ -99,6 +101,7 @@ async fn ahead<DB: Engine>(borrow: &mut Borrow<'_, DB>, parts: &Parts<DB>) -> Re
         // What is not kept is prepared again, and executed in one go with that.
         wire.out_of_step = !failover.attend(wire.peer.as_deref(), prepared).await?;
     }
+    borrow.sent = true;
     Ok(())
 }
 
@@ -206,7 +209,8 @@ macro_rules! executor {
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
                 parts.persistent &= !self.connector().is_forgetful();
                 let intent = self.intent(parts.sql.as_str());
-                parts.persistent &= !intent.shifting;
+                let shifting = intent.shifting;
+                self.texts += u64::from(!shifting);
                 if self.connector().is_forgetful() && intent.control.is_some() {
                     self.refuse_whole(intent.control)?;
                     if !parts.has_values() {
@@ -214,7 +218,24 @@ macro_rules! executor {
                         (parts.arguments, parts.statement) = (None, None);
                     }
                 }
-                Ok((self.borrow(Phase::Statement, intent).await?, parts))
+                let borrow = self.borrow(Phase::Statement, intent).await?;
+                if shifting {
+                    borrow.session.set_apart(&mut parts);
+                }
+                Ok((borrow, parts))
+            }
+
+            /// The same text may have other columns the next time, those of another cursor, so that what is prepared for it
+            /// must not be found again. Without a name of its own it would be lost when the driver asks the server about a
+            /// type in between (sqlx 0.9.0); so it gets a text of its own, which serves until something else was run.
+            fn set_apart(&self, parts: &mut Parts<$engine>) {
+                if <$engine>::PREPARES_AHEAD || !parts.persistent {
+                    parts.persistent = false;
+                    return;
+                }
+                let text = format!("{}\n/* {}.{} */", parts.sql.as_str(), self.id, self.texts);
+                parts.sql = sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text));
+                parts.statement = None;
             }
 
             /// Whether a pooler in between may take this statement apart. The driver prepares in one exchange and executes

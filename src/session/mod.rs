@@ -24,12 +24,12 @@ use tokio::time::{Instant, timeout};
 use crate::clock::Moment;
 use crate::config::PinningFilter;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Sequence, Settings};
+use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Sequence, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::{Discard, Event};
 use crate::failover::{self, Failover, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
-use crate::pool::{Lease, Pool};
+use crate::pool::{Connect as _, Lease, Peek, Pool};
 
 use self::borrow::Borrow;
 use self::state::{SettingChange, State};
@@ -62,6 +62,12 @@ pub struct Connection<DB: Engine> {
     previous: Option<Exchange>,
     /// Not all of its statements followed each other on one connection.
     scattered: bool,
+    /// The server has refused to make a connection fit for this session, and that connection is closed.
+    refused_connection: bool,
+    /// How many texts were run that mean the same every time.
+    texts: u64,
+    /// A statement has failed by what was prepared or learnt under another definition or other settings.
+    misled: bool,
 }
 
 /// One exchange on a physical connection.
@@ -143,6 +149,8 @@ struct Intent<'a> {
     several: bool,
     /// It leaves something behind that the session has been told not to be pinned for.
     soils: bool,
+    /// What it sets until the transaction ends makes this of what is prepared.
+    replans: Staleness,
 }
 
 impl Intent<'_> {
@@ -158,6 +166,7 @@ impl Intent<'_> {
         commits: false,
         several: false,
         soils: false,
+        replans: Staleness::Fresh,
     };
 }
 
@@ -179,6 +188,9 @@ impl<DB: Engine> Connection<DB> {
             drawn: Drawn::default(),
             previous: None,
             scattered: false,
+            refused_connection: false,
+            texts: 0,
+            misled: false,
         }
     }
 
@@ -247,9 +259,9 @@ impl<DB: Engine> Connection<DB> {
         let reason = PinReason::new(PinCause::HandedOut, "");
         let intent = Intent { pin: Some(reason), ..Intent::NONE };
         let mut borrow = self.borrow(Phase::Statement, intent).await?;
-        if borrow.wire().forgetful {
+        if borrow.wire().stale != Staleness::Fresh {
             // What others have prepared is not for what the caller makes of the connection.
-            borrow.forget().await?;
+            borrow.renew().await?;
         }
         borrow.finish();
         // What the caller leaves unread on it is not for the session's next statement.
@@ -304,7 +316,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// What a statement does to this session.
     fn intent<'a>(&self, sql: &'a str) -> Intent<'a> {
-        let Class { pins, setting, sequence, control, ends, shifting, commits, several } = DB::classify(sql);
+        let Class { pins, setting, sequence, control, ends, shifting, commits, several, replans } = DB::classify(sql);
         let mut change = setting.map(|setting| SettingChange::of::<DB>(setting));
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -316,7 +328,7 @@ impl<DB: Engine> Connection<DB> {
         let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
         let pin = pins.map(|cause| PinReason::new(cause, sql));
-        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils: filtered }
+        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils: filtered, replans }
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
@@ -335,7 +347,37 @@ impl<DB: Engine> Connection<DB> {
             return Err(error);
         }
         self.refuse_gone(phase)?;
-        if self.lease.is_none() {
+        self.become_fit(phase).await?;
+        let mut borrow = Borrow::new(self, phase);
+        borrow.remember(intent.sequence).await?;
+        borrow.enter(&mut intent).await?;
+        borrow.begin(intent);
+        Ok(borrow)
+    }
+
+    /// Has a connection that is fit for the next exchange. One that turns out not to be, before anything of the session was
+    /// sent, is exchanged for another where nothing binds the session to it.
+    async fn become_fit(&mut self, phase: Phase) -> Result<(), Error> {
+        const MOST_LOSSES: u32 = 2;
+        let mut losses = 0;
+        loop {
+            let error = match self.lease_and_settle(phase).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let refused = std::mem::take(&mut self.refused_connection);
+            let lost = matches!(error, Error::ConnectionLost { outcome: Outcome::NotExecuted, .. });
+            if !self.state.is_free() || !refused && (!lost || losses == MOST_LOSSES) {
+                return Err(error);
+            }
+            losses += u32::from(lost);
+        }
+    }
+
+    async fn lease_and_settle(&mut self, phase: Phase) -> Result<(), Error> {
+        if self.lease.is_some() {
+            self.look_at_socket(phase)?;
+        } else {
             let purpose = if phase == Phase::Begin { Purpose::Transaction } else { Purpose::Statement };
             let reclaimed = match self.parted {
                 Some(_) => Box::pin(self.reclaim(purpose)).await,
@@ -357,10 +399,26 @@ impl<DB: Engine> Connection<DB> {
             borrow.rest();
             return Err(gone);
         }
-        borrow.remember(intent.sequence).await?;
-        borrow.enter(&mut intent).await?;
-        borrow.begin(intent);
-        Ok(borrow)
+        // At rest, and still this session's.
+        borrow.done = true;
+        Ok(())
+    }
+
+    /// A connection that the session has kept may be closed by now, which costs nothing to see: then nothing is sent, and
+    /// what becomes of the work in hand is known. What the server has said unasked is read first.
+    fn look_at_socket(&mut self, phase: Phase) -> Result<(), Error> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        match self.pool.connector().peek(lease.conn()) {
+            Peek::Quiet => Ok(()),
+            Peek::Talking => {
+                self.interrupted = true;
+                Ok(())
+            }
+            Peek::Closed => {
+                let hung_up = sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into());
+                Err(self.lose(phase, false, Duration::ZERO, hung_up))
+            }
+        }
     }
 
     /// Makes a connection this session's, or says why it has to be closed.
@@ -461,15 +519,21 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// The connection is broken: closes it, and says what that means for the work in hand.
-    fn lose(&mut self, phase: Phase, elapsed: Duration, source: sqlx::Error) -> Error {
-        let work = self.work(phase, false);
+    fn lose(&mut self, phase: Phase, sent: bool, elapsed: Duration, source: sqlx::Error) -> Error {
+        // Before it is sent a statement's phase is not yet the transaction's.
+        let inside = phase == Phase::Statement && self.state.depth() > 0;
+        let phase = if inside { Phase::InTransaction } else { phase };
+        let work = self.work(phase, false, sent);
         let outcome = match failover::judge(DB::diagnose(&source), work, false) {
             Verdict::Again => Outcome::NotExecuted,
             Verdict::Tell(outcome) => outcome,
         };
         if let Some(mut lease) = self.lease.take() {
             let wire = lease.conn();
-            self.pool.connector().suspect(wire.proof, &wire.at, &chain(&source));
+            // What the driver makes of an answer says nothing about the server.
+            if !matches!(source, sqlx::Error::Protocol(_)) {
+                self.pool.connector().suspect(wire.proof, &wire.at, &chain(&source));
+            }
             lease.broke();
         }
         self.interrupted = false;
@@ -498,9 +562,9 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// What is under way, for a verdict.
-    fn work(&self, phase: Phase, handed_on: bool) -> Work {
+    fn work(&self, phase: Phase, handed_on: bool, sent: bool) -> Work {
         let bound = self.state.depth() > 0 || self.state.pin_reason().is_some();
-        Work { phase, handed_on, bound, doubtful: self.state.is_doubtful() }
+        Work { phase, handed_on, bound, doubtful: self.state.is_doubtful(), sent }
     }
 
     /// The connection leads to a server that is not the one to talk to.

@@ -3,9 +3,9 @@
 use super::borrow::{Borrow, summary};
 use super::state;
 use super::{Exchange, Possession};
-use crate::engine::{Engine, Found, Sequence, Settings};
+use crate::engine::{Engine, Found, Sequence, Settings, Staleness};
 use crate::error::Error;
-use crate::pin::PinCause;
+use crate::pin::{PinCause, Soil};
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
@@ -20,8 +20,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         if self.session.state.is_unsure() {
             Box::pin(self.settle_unsure()).await?;
         }
-        if self.wire().forgetful {
-            Box::pin(self.forget()).await?;
+        if self.is_stale() {
+            Box::pin(self.renew()).await?;
         }
         if self.has_other_settings() {
             Box::pin(self.replay()).await?;
@@ -75,7 +75,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.session.state.marked();
             }
             let settings = self.session.settings_applied();
-            self.wire().applied = settings;
+            self.wire().become_set(settings);
         }
         Ok(())
     }
@@ -131,12 +131,46 @@ impl<DB: Engine> Borrow<'_, DB> {
         Err(Error::ImplicitCommit { statement: "BEGIN".to_owned() })
     }
 
-    /// Makes the driver forget what the server has forgotten, or would read in another way now.
-    pub(super) async fn forget(&mut self) -> Result<(), Error> {
+    /// Whether what is prepared on the connection no longer means what it meant.
+    fn is_stale(&mut self) -> bool {
+        let outside = self.session.state.depth() == 0;
+        let wire = self.wire();
+        if wire.local != Staleness::Fresh && outside {
+            // The transaction is over, and what it had set for itself.
+            let local = std::mem::take(&mut wire.local);
+            wire.outdate(local);
+        }
+        wire.stale != Staleness::Fresh
+    }
+
+    /// What is prepared is made to mean again what its text says under the settings of now: the server plans it anew, or
+    /// the driver prepares it anew.
+    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+        let stale = self.wire().stale;
+        if !self.wire().has_prepared() {
+            // Nothing can be stale; what the driver knows of names is looked after where a statement fails.
+            self.wire().stale = Staleness::Fresh;
+            return Ok(());
+        }
         let deadline = self.deadline()?;
-        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+        match DB::REPLAN.filter(|_| stale == Staleness::Plans) {
+            // An aborted transaction refuses it, and every statement too. It is asked for again after that.
+            Some(_) if self.session.state.is_aborted() => return Ok(()),
+            Some(replan) => {
+                let refused =
+                    self.until(deadline, async |wire| match DB::run(&mut wire.driver, replan.to_owned()).await {
+                        Err(error) if DB::diagnose(&error).is_of_statement() => Ok(true),
+                        result => result.map(|()| false),
+                    });
+                if refused.await? {
+                    self.session.interrupted = false;
+                    return Ok(());
+                }
+            }
+            None => self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?,
+        }
         self.session.interrupted = false;
-        self.wire().forgetful = false;
+        self.wire().stale = Staleness::Fresh;
         Ok(())
     }
 
@@ -170,11 +204,15 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             Some(text) => text,
         };
-        let deadline = self.deadline()?;
-        // Cut short, it may be there or not: then the connection is cleaned.
         let wire = self.wire();
+        // In the same round trip, where what is prepared has to be read anew by it.
+        let staleness = DB::staleness(&wire.applied, &wanted);
+        let replans = DB::REPLAN.filter(|_| staleness == Staleness::Plans && wire.has_prepared());
+        let text = replans.map_or(text.clone(), |replan| format!("{text}; {replan}"));
+        // Cut short, it may be there or not: then the connection is cleaned.
         let soil = wire.soil;
         wire.soil = soil.max(DB::soil(PinCause::Setting));
+        let deadline = self.deadline()?;
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),
@@ -184,16 +222,33 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.wire().soil = soil;
         }
         if let Some(error) = refused {
-            self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
-            self.rest();
-            return Err(error.into());
+            return Err(self.refuse_replay(error));
         }
+        self.session.interrupted = false;
         let wire = self.wire();
-        let before = std::mem::replace(&mut wire.applied, wanted);
-        if DB::reads_anew(&before, &wire.applied) {
-            self.forget().await?;
+        if replans.is_some() {
+            // Done with it.
+            wire.applied = wanted;
+        } else {
+            wire.become_set(wanted);
+        }
+        if self.is_stale() {
+            self.renew().await?;
         }
         Ok(())
+    }
+
+    /// The server has refused to take the connection from one session's settings to another's: what one session may set the
+    /// next may not take back, as a role, or the other way round. Whose fault it is shows on a connection that nobody else
+    /// has had; any other one is closed, and the session gets the next.
+    fn refuse_replay(&mut self, error: sqlx::Error) -> Error {
+        if self.wire().owners > 1 && self.session.state.is_free() {
+            self.wire().soil = Soil::Indelible;
+            self.session.refused_connection = true;
+        }
+        self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
+        self.rest();
+        error.into()
     }
 
     fn replay_to(&mut self, wanted: &Settings) -> Option<String> {
@@ -272,16 +327,5 @@ impl<DB: Engine> Borrow<'_, DB> {
         let same = found == told;
         self.session.drawn.last = same.then_some(super::Draw { at, told: None });
         Ok(same)
-    }
-
-    /// Makes the server look at all names again: a temporary object may stand before what others' plans mean by one.
-    pub(super) async fn replan(&mut self) -> Result<(), Error> {
-        let deadline = self.deadline()?;
-        let refused = self.until(deadline, async |wire| match DB::replan(&mut wire.driver).await {
-            // In an aborted transaction; then the statement is refused too.
-            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(()),
-            result => result,
-        });
-        refused.await
     }
 }

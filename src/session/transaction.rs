@@ -200,6 +200,12 @@ impl<DB: Engine> Connection<DB> {
         self.state.may_have_committed()
     }
 
+    /// Whether a statement has failed by what was prepared or learnt under another definition or other settings: the same
+    /// work may well succeed when it is done again.
+    pub(crate) fn was_misled(&self) -> bool {
+        self.misled
+    }
+
     /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.
     pub(super) fn abandon(&mut self, depth: usize) {
         self.state.abandon(depth);

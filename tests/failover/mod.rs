@@ -69,6 +69,13 @@ pub(super) async fn write(proxy: &DbProxy, n: i32) -> Result<(), Error> {
     insert(&mut proxy.get_connection().await?, n).await
 }
 
+/// One write as a text, which is executed by the first thing that is sent: what is prepared before has not been executed
+/// when the server falls silent, and is run again.
+pub(super) async fn write_text(conn: &mut Connection<Db>, n: i32) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("insert into ledger values ({n})"))).execute(conn).await?;
+    Ok(())
+}
+
 /// What is in the table, by way of the proxy.
 pub(super) async fn written(proxy: &DbProxy) -> Result<Vec<i32>, Error> {
     let mut conn = proxy.get_connection().await?;

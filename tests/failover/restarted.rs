@@ -43,8 +43,8 @@ async fn a_graceful_restart_costs_what_was_in_flight() -> Result<(), Error> {
         let long = long.unwrap_err();
         assert_eq!(long.sqlstate().as_deref(), FAREWELL, "{long:?}");
         lost(Err::<(), _>(long), Outcome::Unknown);
-        // Nobody can tell that the farewell was said before the commit was sent.
-        lost(tx.commit().await, Outcome::Unknown);
+        // The farewell was there before the commit was sent, and so it was not sent.
+        lost(tx.commit().await, Outcome::RolledBack);
         let (waited, ()) = tokio::join!(insert(&mut busy, 2), async {
             tokio::time::sleep(SECOND / 2).await;
             cluster.node(0).start_again().await;

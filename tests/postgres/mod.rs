@@ -18,6 +18,7 @@ mod failover;
 #[path = "../function.rs"]
 mod function;
 mod genuine;
+mod in_step;
 mod language;
 mod leaks;
 #[path = "../ledger.rs"]
@@ -27,6 +28,7 @@ mod managed;
 mod model;
 mod oracle;
 mod plans;
+mod prepared;
 #[path = "../raw.rs"]
 mod raw;
 #[path = "../refusals.rs"]
@@ -40,6 +42,7 @@ mod session;
 mod settings;
 #[cfg(feature = "_inner")]
 mod survey;
+mod taken_back;
 mod texts;
 #[path = "../tls.rs"]
 mod tls;
@@ -49,6 +52,7 @@ mod topology;
 #[path = "../trust.rs"]
 mod trust;
 mod truth_table;
+mod unread;
 #[path = "../upkeep.rs"]
 mod upkeep;
 mod via_proxy;

@@ -57,9 +57,11 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         }
         // The server is shutting down, which may have met the statement half way; the session was killed; the server waited
         // in vain for the client, or for the network; it does not follow.
-        1053 | 1927 | 3169 | 4031 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184
-        | 1043 | 1047 => Diagnosis::Dead,
+        1053 | 1927 | 3169 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184 | 1043
+        | 1047 => Diagnosis::Dead,
         number if is_mysql_read_only(number, message) => Diagnosis::ReadOnly,
+        // The server had waited in vain for the next statement: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+        4031 => Diagnosis::HungUp,
         // In the middle of a commit: what became of it is not known.
         1180 => Diagnosis::Dead,
         // What a pooler says in the place of the server's last word.
@@ -106,6 +108,7 @@ mod tests {
             (1064, "You have an error in your SQL syntax", Diagnosis::Statement),
             (1317, "Query execution was interrupted", Diagnosis::Statement),
             (1927, "Connection was killed", Diagnosis::Dead),
+            (4031, "The client was disconnected by the server because of inactivity", Diagnosis::HungUp),
         ] {
             assert_eq!(by_number(number, message), diagnosis, "{number} {message}");
         }

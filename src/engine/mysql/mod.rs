@@ -28,7 +28,7 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey};
 
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
@@ -104,6 +104,8 @@ impl Driver for MySql {
     const PREPARES_AHEAD: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
     const CONTROLLING: &'static [&'static str] = &statement::CONTROLLING;
+    /// The server looks names up at each execution.
+    const REPLAN: Option<&'static str> = None;
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
         &PROCESS_WIDE
@@ -188,12 +190,12 @@ impl Driver for MySql {
         asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
     }
 
-    fn reads_anew(before: &Settings, after: &Settings) -> bool {
-        settings::reads_anew(before, after)
+    fn staleness(before: &Settings, after: &Settings) -> Staleness {
+        if settings::reads_anew(before, after) { Staleness::Statements } else { Staleness::Fresh }
     }
 
-    fn may_read_anew(cause: PinCause) -> bool {
-        matches!(
+    fn staleness_by(cause: PinCause) -> Staleness {
+        let reads_anew = matches!(
             cause,
             PinCause::HandedOut
                 | PinCause::UnknownStatement
@@ -203,7 +205,8 @@ impl Driver for MySql {
                 | PinCause::PreparedStatement
                 // `SET @x = 1, sql_mode = ANSI`
                 | PinCause::UserVariable
-        )
+        );
+        if reads_anew { Staleness::Statements } else { Staleness::Fresh }
     }
 
     fn soil(cause: PinCause) -> Soil {
@@ -225,6 +228,10 @@ impl Driver for MySql {
                 | PinCause::Procedure
                 | PinCause::PreparedStatement
         )
+    }
+
+    fn has_prepared(conn: &MySqlConnection) -> bool {
+        conn.cached_statements_size() > 0
     }
 
     async fn forget(conn: &mut MySqlConnection) -> Result<(), Error> {
@@ -249,11 +256,6 @@ impl Driver for MySql {
         // MySQL 5.7 and MariaDB 10.5.2 and later.
         // What was drawn last is nobody's, either.
         Self::run(conn, "UNLOCK TABLES; DO RELEASE_ALL_LOCKS(), LAST_INSERT_ID(0)".to_owned()).await
-    }
-
-    async fn replan(_: &mut MySqlConnection) -> Result<(), Error> {
-        // The server looks names up at each execution.
-        Ok(())
     }
 
     async fn probe(conn: &mut MySqlConnection) -> Result<Found, Error> {

@@ -98,7 +98,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
     match settings::change(text) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
-        Some(Change::Passing) => Class { pins: None, ..all },
+        Some(Change::Passing(replans)) => Class { pins: None, replans, ..all },
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
     }
@@ -301,7 +301,7 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Name, PinEnd, Setting};
+    use crate::engine::{Name, PinEnd, Setting, Staleness};
 
     fn pins(sql: &str) -> Option<PinCause> {
         classify(sql).pins
@@ -434,7 +434,6 @@ mod tests {
             ("set search_path to default", "search_path"),
             ("set time zone local", "timezone"),
             ("reset time zone", "timezone"),
-            ("set role none", "role"),
             ("reset role", "role"),
             ("set session authorization default", "session_authorization"),
             ("reset session authorization", "session_authorization"),
@@ -456,7 +455,17 @@ mod tests {
             "select set_config('app.tenant', $1, true)",
             "select set_config('app.tenant', $1::text, true), pg_catalog.set_config('role', 'x', true)",
         ] {
-            assert_eq!(classify(sql), Class::default(), "{sql}");
+            let replans = classify(sql).replans;
+            assert_eq!(classify(sql), Class { replans, ..Class::default() }, "{sql}");
+        }
+        for (sql, replans) in [
+            ("set local search_path = x", Staleness::Names),
+            ("set local time zone 'UTC'", Staleness::Plans),
+            ("set local lock_timeout = 1", Staleness::Fresh),
+            ("select set_config('app.tenant', $1, true), set_config('datestyle', 'ISO, DMY', true)", Staleness::Plans),
+            ("set transaction isolation level serializable", Staleness::Fresh),
+        ] {
+            assert_eq!(classify(sql).replans, replans, "{sql}");
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
     }
     match &login.orphans {
         Some(orphans) => {
+            // Where a string ends is a question of these two. What the login says wins over what the role or the database
+            // has set: https://www.postgresql.org/docs/current/config-setting.html
+            options = options.options([("standard_conforming_strings", "on"), ("backslash_quote", "safe_encoding")]);
             // Settings of the login itself: they cost no round trip.
             let milliseconds = |span: std::time::Duration| span.as_millis().min(i32::MAX as u128).to_string();
             options =

@@ -11,11 +11,13 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     match error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(error) if is_stale(error) => Diagnosis::StalePlan,
-            Some(error) if error.code() == "42P05" && is_of_driver(error.message()) => Diagnosis::NameTaken,
+            Some(error) if error.code() == "42P05" && is_of_driver(error.message()) => Diagnosis::Misled,
             Some(error) => by_code(error.code(), error.severity(), error.message()),
             None => Diagnosis::Statement,
         },
         Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => Diagnosis::NotSent,
+        // The driver counts the values before it writes anything (sqlx 0.9.0).
+        Error::Protocol(text) if text.contains("too many arguments for query") => Diagnosis::NotSent,
         // The driver stopped in the middle of an exchange; where it stopped is not known.
         Error::TypeNotFound { .. } | Error::ColumnDecode { .. } | Error::Decode(_) => Diagnosis::Interrupted,
         _ => Diagnosis::Dead,
@@ -30,6 +32,16 @@ fn is_stale(error: &PgDatabaseError) -> bool {
         "0A000" => error.routine() == Some("RevalidateCachedQuery"),
         _ => false,
     }
+}
+
+/// Whether a refusal may come from a type that the driver knows by name from when the name stood for another one: what
+/// the server says to a value of the wrong type, before it executes anything.
+pub(super) fn may_be_misled(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    matches!(
+        code.as_deref(),
+        Some("42804" | "42883" | "42846" | "42704" | "42725" | "42P18" | "22P02" | "22P03" | "42809")
+    )
 }
 
 /// Whether a message is about one of the driver's own names, `sqlx_s_1` and so on (sqlx 0.9.0). Translated or not, it quotes
@@ -53,8 +65,13 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
         }
         "28P01" | "28000" if fatal => Diagnosis::Authentication,
         "42704" if fatal => Diagnosis::UnknownSetting,
+        // idle_session_timeout and idle_in_transaction_session_timeout: said to a session that waits for its next statement,
+        // and to none that has one.
+        "57P05" | "25P03" if fatal => Diagnosis::HungUp,
         _ if fatal => Diagnosis::Dead,
         "25006" => Diagnosis::ReadOnly,
+        // A type, a function or a relation that the driver or a plan knows by a number that is no longer one.
+        "XX000" if message.contains("cache lookup failed for") => Diagnosis::Misled,
         _ => Diagnosis::Statement,
     }
 }
@@ -67,6 +84,15 @@ mod tests {
     fn fatal_is_dead_and_the_known_refusals_have_names() {
         for (code, severity, message, diagnosis) in [
             ("57P01", PgSeverity::Fatal, "terminating connection", Diagnosis::Dead),
+            ("57P05", PgSeverity::Fatal, "terminating connection due to idle-session timeout", Diagnosis::HungUp),
+            (
+                "25P03",
+                PgSeverity::Fatal,
+                "terminating connection due to idle-in-transaction timeout",
+                Diagnosis::HungUp,
+            ),
+            ("XX000", PgSeverity::Error, "cache lookup failed for type 16395", Diagnosis::Misled),
+            ("XX000", PgSeverity::Error, "unexpected", Diagnosis::Statement),
             ("25006", PgSeverity::Error, "cannot execute INSERT in a read-only transaction", Diagnosis::ReadOnly),
             ("22012", PgSeverity::Error, "division by zero", Diagnosis::Statement),
             ("57014", PgSeverity::Error, "canceling statement", Diagnosis::Statement),

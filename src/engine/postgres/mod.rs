@@ -19,10 +19,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::postgres::{PgConnection, PgQueryResult};
-use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, SqlStr};
+use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -33,9 +33,13 @@ thread_local! {
     static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
 }
 
+/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
+const MOST_LATE: usize = 64;
+
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP";
+                                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; \
+                                     DISCARD PLANS";
 
 /// What the refusal of a savepoint says of the transaction.
 fn found(refusal: Error) -> Result<Found, Error> {
@@ -46,6 +50,16 @@ fn found(refusal: Error) -> Result<Found, Error> {
         Some("25P01") => Ok(Found::Nothing),
         _ => Err(refusal),
     }
+}
+
+fn has_code(error: &Error, code: &str) -> bool {
+    error.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some(code)
+}
+
+/// Whether a syntax error is about this question.
+fn quotes(error: &Error, asked: i64) -> bool {
+    has_code(error, "42601")
+        && error.as_database_error().is_some_and(|refusal| refusal.message().contains(&format!("lambda_rds_{asked}")))
 }
 
 impl Driver for Postgres {
@@ -63,6 +77,9 @@ impl Driver for Postgres {
     const PREPARES_AHEAD: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
     const CONTROLLING: &'static [&'static str] = &[];
+    /// By itself the server looks anew when an object changes, not when another comes to stand before it, nor when a
+    /// literal would be read in another way: <https://www.postgresql.org/docs/current/sql-prepare.html>.
+    const REPLAN: Option<&'static str> = Some("DISCARD PLANS");
 
     fn process_wide() -> &'static OnceCell<Proxy<Self>> {
         &PROCESS_WIDE
@@ -103,15 +120,27 @@ impl Driver for Postgres {
     }
 
     async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
-        let mut late = None;
-        // Each error ends one ping: the answers to what was sent before it, then the ping's own.
-        loop {
-            match conn.ping().await {
-                Ok(()) => return Ok(late),
+        // Any answer ends a ping, also one that was meant for something else: after a `COPY` that was given up the driver is
+        // one answer behind for ever (sqlx 0.9.0). So the question is one that only its own answer fits.
+        let (mut late, mut aborted) = (None, false);
+        for _ in 0..MOST_LATE {
+            let asked = fastrand::i64(0..);
+            // An aborted transaction answers no question. A text that is none is refused before the server looks at the
+            // transaction, in words that quote it, and there is nothing left to abort.
+            let text = if aborted { format!("lambda_rds_{asked}") } else { format!("SELECT {asked}::pg_catalog.int8") };
+            match conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await {
+                Ok(rows) => match rows.as_slice() {
+                    [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                    _ => break,
+                },
+                Err(error) if aborted && quotes(&error, asked) => return Ok(late),
+                Err(error) if has_code(&error, "25P02") => aborted = true,
+                // Of what was sent before.
                 Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
+        Err(Error::Protocol("the driver is out of step with the server".to_owned()))
     }
 
     fn settings_of(statement: &str) -> Vec<(String, String)> {
@@ -134,26 +163,39 @@ impl Driver for Postgres {
         Err(Error::RowNotFound)
     }
 
-    fn reads_anew(_: &Settings, _: &Settings) -> bool {
-        // The server looks at what it has prepared again where the names in it may stand for something else.
-        false
+    fn staleness(before: &Settings, after: &Settings) -> Staleness {
+        settings::staleness(before, after)
     }
 
-    fn may_read_anew(_: PinCause) -> bool {
-        false
+    fn staleness_by(cause: PinCause) -> Staleness {
+        match cause {
+            PinCause::Setting
+            | PinCause::TemporaryObject
+            | PinCause::HandedOut
+            | PinCause::UnknownStatement
+            | PinCause::SeveralStatements
+            | PinCause::Procedure
+            | PinCause::PreparedStatement => Staleness::Names,
+            _ => Staleness::Fresh,
+        }
+    }
+
+    fn may_be_misled(error: &Error) -> bool {
+        diagnose::may_be_misled(error)
     }
 
     fn soil(cause: PinCause) -> Soil {
         match cause {
-            PinCause::TemporaryObject
-            | PinCause::AdvisoryLock
-            | PinCause::Listen
-            | PinCause::HoldableCursor
-            | PinCause::Setting
-            | PinCause::RawTransaction => Soil::Traces,
-            PinCause::PreparedStatement | PinCause::HandedOut | PinCause::SeveralStatements | PinCause::Procedure => {
-                Soil::Unknown
+            PinCause::AdvisoryLock | PinCause::Listen | PinCause::HoldableCursor | PinCause::RawTransaction => {
+                Soil::Traces
             }
+            // What was prepared may be of the session's own tables, or of those in its own path.
+            PinCause::TemporaryObject
+            | PinCause::Setting
+            | PinCause::PreparedStatement
+            | PinCause::HandedOut
+            | PinCause::SeveralStatements
+            | PinCause::Procedure => Soil::Unknown,
             // A library stays in its process, and so may what is not known.
             _ => Soil::Indelible,
         }
@@ -164,6 +206,10 @@ impl Driver for Postgres {
             cause,
             PinCause::HandedOut | PinCause::UnknownStatement | PinCause::RawTransaction | PinCause::SeveralStatements
         )
+    }
+
+    fn has_prepared(conn: &PgConnection) -> bool {
+        conn.cached_statements_size() > 0
     }
 
     async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
@@ -186,12 +232,6 @@ impl Driver for Postgres {
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
         conn.clear_cached_statements().await?;
         Self::run(conn, "DISCARD ALL".to_owned()).await
-    }
-
-    async fn replan(conn: &mut PgConnection) -> Result<(), Error> {
-        // The server looks anew when an object changes, not when another comes to stand before it:
-        // https://www.postgresql.org/docs/current/sql-prepare.html
-        Self::run(conn, "DISCARD PLANS".to_owned()).await
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<Found, Error> {

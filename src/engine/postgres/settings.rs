@@ -7,7 +7,7 @@
 use super::classify::TEMPORARY;
 use super::lexer::Lexer;
 use crate::engine::token::{Token, is};
-use crate::engine::{Name, Setting, Settings};
+use crate::engine::{Name, Setting, Settings, Staleness};
 use crate::pin::PinCause;
 
 const ROLE: &str = "role";
@@ -29,6 +29,58 @@ const NOT_MOVED: [&str; 8] = [
 /// Settings of the transaction, whatever they are set with.
 const OF_TRANSACTION: [&str; 3] = ["transaction_isolation", "transaction_read_only", "transaction_deferrable"];
 
+/// Settings by which no statement is read: how long it may take, who is told of it, what it may use. Any other one may be.
+const OF_EXECUTION: [&str; 24] = [
+    "application_name",
+    "backend_flush_after",
+    "client_min_messages",
+    "commit_delay",
+    "commit_siblings",
+    "deadlock_timeout",
+    "hash_mem_multiplier",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_duration",
+    "log_lock_waits",
+    "log_min_duration_statement",
+    "log_min_error_statement",
+    "log_min_messages",
+    "log_statement",
+    "maintenance_work_mem",
+    "statement_timeout",
+    "synchronous_commit",
+    "temp_buffers",
+    "temp_file_limit",
+    "track_activities",
+    "transaction_timeout",
+    "work_mem",
+];
+
+/// Settings by which a name stands for one thing or another.
+const NAMING: [&str; 3] = ["search_path", ROLE, AUTHORIZATION];
+
+/// What a change of one setting makes of what is prepared. What an application calls its own, with a dot in it, is read by
+/// `current_setting` alone, which is not computed ahead:
+/// <https://www.postgresql.org/docs/current/xfunc-volatility.html>.
+fn staleness_by(name: &str) -> Staleness {
+    let among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    if among(&NAMING) {
+        Staleness::Names
+    } else if among(&OF_EXECUTION) || name.contains('.') {
+        Staleness::Fresh
+    } else {
+        Staleness::Plans
+    }
+}
+
+pub(super) fn staleness(before: &Settings, after: &Settings) -> Staleness {
+    if before == after {
+        return Staleness::Fresh;
+    }
+    before.differences(after).map(staleness_by).max().unwrap_or_default()
+}
+
 /// Settings that move or not by their value.
 const BY_VALUE: [&str; 2] = ["search_path", "datestyle"];
 
@@ -37,8 +89,8 @@ const BY_VALUE: [&str; 2] = ["search_path", "datestyle"];
 pub(super) enum Change<'a> {
     /// It lasts beyond the transaction.
     Lasting(Setting<'a>),
-    /// It ends with the transaction.
-    Passing,
+    /// It ends with the transaction, and this is what it makes of what is prepared.
+    Passing(Staleness),
     /// It cannot be moved.
     Pins(PinCause),
 }
@@ -57,7 +109,7 @@ pub(super) fn change(statement: &str) -> Option<Change<'_>> {
 fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let mut token = tokens.next()?;
     if begins(token, "transaction", &tokens) || begins(token, "constraints", &tokens) {
-        return Some(Change::Passing);
+        return Some(Change::Passing(Staleness::Fresh));
     }
     let local = begins(token, "local", &tokens);
     if local {
@@ -67,14 +119,14 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
         token = tokens.next()?;
         // Forms of their own, and no settings of that name.
         if is(token, "authorization") {
-            return identity(statement, AUTHORIZATION, "default", local, tokens);
+            return identity(statement, AUTHORIZATION, Some("default"), local, tokens);
         }
     }
     if ["characteristics", "xml", "catalog"].iter().any(|word| begins(token, word, &tokens)) {
         return None;
     }
     if begins(token, "role", &tokens) {
-        return identity(statement, ROLE, "none", local, tokens);
+        return identity(statement, ROLE, None, local, tokens);
     }
     let zone = begins(token, "time", &tokens);
     let schema = begins(token, "schema", &tokens);
@@ -102,8 +154,11 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
         return Some(Change::Pins(cause));
     }
     let value = tokens.next()?;
-    if local || is_among(name, &OF_TRANSACTION) {
-        return Some(Change::Passing);
+    if is_among(name, &OF_TRANSACTION) {
+        return Some(Change::Passing(Staleness::Fresh));
+    }
+    if local {
+        return Some(Change::Passing(staleness_by(&name.key())));
     }
     let to_default = is(value, "default") || zone && is(value, "local");
     Some(Change::Lasting(if to_default && tokens.next().is_none() {
@@ -180,19 +235,21 @@ fn is_whole_date_style(value: Lexer<'_>) -> bool {
 fn identity<'a>(
     statement: &'a str,
     name: &'static str,
-    none: &str,
+    none: Option<&str>,
     local: bool,
     mut tokens: Lexer<'a>,
 ) -> Option<Change<'a>> {
     let mut value = tokens.next()?;
     if local {
-        return Some(Change::Passing);
+        return Some(Change::Passing(Staleness::Names));
     }
     if value == Token::Symbol(b'=') || is(value, "to") {
         value = tokens.next()?;
     }
     let name = Name(name, None);
-    Some(Change::Lasting(if is(value, none) { Setting::Reset(name) } else { Setting::Set { name, statement } }))
+    // `NONE` is no reset: a login may have been given a role of its own (`ALTER ROLE … SET role`), and that is given up.
+    let resets = none.is_some_and(|none| is(value, none));
+    Some(Change::Lasting(if resets { Setting::Reset(name) } else { Setting::Set { name, statement } }))
 }
 
 /// A name with up to one dot, and in the lexer's place what comes after it.
@@ -216,7 +273,7 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else if begins(token, "session", &tokens) {
         Name(AUTHORIZATION, None)
     } else if begins(token, "transaction", &tokens) {
-        return Some(Change::Passing);
+        return Some(Change::Passing(Staleness::Fresh));
     } else {
         dotted(token, &mut tokens)?
     };
@@ -224,7 +281,7 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
         return Some(Change::Pins(unmoved(name)));
     }
     if is_among(name, &OF_TRANSACTION) {
-        return Some(Change::Passing);
+        return Some(Change::Passing(Staleness::Fresh));
     }
     Some(Change::Lasting(Setting::Reset(name)))
 }
@@ -234,9 +291,13 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
 fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let mut lasting = None;
     let mut count = 0;
+    let mut passing = Staleness::Fresh;
     loop {
         let Call { name, value, local } = call(statement, &mut tokens)?;
         count += 1;
+        if local {
+            passing = passing.max(staleness_by(&name.key()));
+        }
         match value {
             Some(value) => {
                 if let Some(cause) = unmoved_value(name, Lexer::new(value)) {
@@ -251,7 +312,7 @@ fn set_config<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a
             lasting = Some(Setting::Set { name, statement });
         }
         match (tokens.next(), lasting) {
-            (None, None) => return Some(Change::Passing),
+            (None, None) => return Some(Change::Passing(passing)),
             (None, Some(setting)) if count == 1 => return Some(Change::Lasting(setting)),
             (Some(Token::Symbol(b',')), _) => {}
             _ => return None,
@@ -397,7 +458,8 @@ fn add(text: &mut String, statement: &str) {
 fn reset_of(name: &str) -> String {
     match name {
         ROLE => "RESET ROLE".to_owned(),
-        AUTHORIZATION => "RESET SESSION AUTHORIZATION".to_owned(),
+        // Becoming another user ends the role, also the one that the login was given.
+        AUTHORIZATION => "RESET SESSION AUTHORIZATION; RESET ROLE".to_owned(),
         name => format!("RESET {}", quoted(name)),
     }
 }
@@ -473,7 +535,8 @@ mod tests {
              SET \"default_text_search_config\" TO 'conf'",
             "another order is another setting"
         );
-        assert_eq!(text(&["set session authorization a"], &[]).unwrap(), "RESET SESSION AUTHORIZATION");
+        assert_eq!(text(&["set session authorization a"], &[]).unwrap(), "RESET SESSION AUTHORIZATION; RESET ROLE");
+        assert_eq!(text(&["set role none"], &[]).unwrap(), "RESET ROLE");
     }
 
     #[test]

@@ -308,7 +308,7 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("reset:timezone", "set time zone local"),
     ("reset:timezone", "set time zone default"),
     ("reset:timezone", "reset time zone"),
-    ("reset:role", "set role none"),
+    ("setting:role", "set role none"),
     ("reset:role", "reset role"),
     ("reset:session_authorization", "set session authorization default"),
     ("reset:session_authorization", "reset session authorization"),
