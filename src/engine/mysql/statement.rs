@@ -124,14 +124,17 @@ impl<'a> Statement<'a> {
         }
         let (mut last_but_one, mut last) = (Token::End, first);
         let mut depth = 0_usize;
+        let mut separated = false;
         while let Some(token) = lexer.next() {
             if token == Token::End {
                 if !statement.has_body() {
                     break;
                 }
-                statement.body |= lexer.clone().any(|token| token != Token::End);
+                separated = true;
                 continue;
             }
+            // A semicolon that something follows was a part of it.
+            statement.body |= separated;
             statement.end = lexer.at();
             if lexer.is_inside() && !statement.is_understood_with(token) {
                 statement.pin(PinCause::UnknownStatement);
