@@ -31,6 +31,8 @@ async fn handler(event: LambdaEvent<Order>) -> Result<Receipt, lambda_rds::Error
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
+    // What the invoker of a failed invocation is not told stands in the log.
+    lambda_runtime::tracing::init_default_subscriber();
     // Credentials, DNS, TLS and login in the init phase.
     let proxy = lambda_rds::init::<MySql>().await?;
     Runtime::new(service_fn(handler)).layer(RdsLayer::new(proxy)).run().await

@@ -26,6 +26,11 @@ impl Moment {
         Self { monotonic: elapsed, wall: elapsed }
     }
 
+    /// What the wall clock says, for what others have dated; a clock that stands before 1970 says zero.
+    pub(crate) fn since_1970(self) -> Duration {
+        self.wall
+    }
+
     /// How long ago `earlier` was: the longer of what the two clocks say.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);

@@ -2,7 +2,12 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 /// A secret text: `Debug` prints a placeholder, there is no `Display`, and it is read only by [`expose`](Self::expose).
+///
+/// Its memory is overwritten when it is dropped. Copies that others make (the driver's, the SDK's, the environment's own)
+/// are not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted(String);
 
@@ -10,6 +15,12 @@ impl Redacted {
     /// The text itself. Every caller of this is a place to look at when secrets leak.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Redacted {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -34,6 +45,19 @@ impl fmt::Debug for Redacted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_dropped_is_overwritten_and_its_clone_is_not() {
+        fn overwrites<T>() -> bool {
+            std::mem::needs_drop::<T>()
+        }
+        assert!(overwrites::<Redacted>());
+        let mut secret = Redacted::from("hunter2");
+        let clone = secret.clone();
+        // What `drop` does; the memory itself cannot be looked at afterwards.
+        secret.0.zeroize();
+        assert_eq!((secret.expose(), clone.expose()), ("", "hunter2"));
+    }
 
     #[test]
     fn debug_shows_nothing_of_it() {

@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Phase};
 
+/// As good as never, where a budget is longer than a clock can count.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// With less than this left of an invocation nothing is begun that takes a round trip.
 const TOO_LITTLE: Duration = Duration::from_millis(10);
 
@@ -24,7 +27,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     pub(crate) fn after(budget: Duration) -> Self {
         let started = Instant::now();
-        Self { started, ends: started + budget }
+        Self { started, ends: later(started, budget) }
     }
 
     /// `budget` from now, but not past the end of the invocation.
@@ -49,7 +52,7 @@ impl Deadline {
 
     /// `budget` from its beginning, but not past the end of the invocation.
     pub(crate) fn extended(self, budget: Duration) -> Self {
-        let ends = self.ends.max(self.started + budget);
+        let ends = self.ends.max(later(self.started, budget));
         Self { ends: INVOCATION.try_with(|end| ends.min(*end)).unwrap_or(ends), ..self }
     }
 
@@ -64,6 +67,10 @@ impl Deadline {
     pub(crate) fn spent(self) -> Duration {
         self.started.elapsed()
     }
+}
+
+fn later(instant: Instant, span: Duration) -> Instant {
+    instant.checked_add(span).unwrap_or_else(|| instant + FAR)
 }
 
 /// Decorrelated jitter: each pause is drawn between `base` and three times the pause before it, at most `cap`.
@@ -108,6 +115,16 @@ mod tests {
         assert!(pauses.iter().max() > Some(&(cap / 2)), "later pauses grow");
         let distinct: std::collections::HashSet<_> = pauses.iter().collect();
         assert!(distinct.len() > 400, "a fleet must be spread");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_beyond_all_clocks_is_as_good_as_none() {
+        for budget in [Duration::from_secs(u64::MAX), Duration::MAX] {
+            let deadline = Deadline::after(budget);
+            assert!(deadline.remaining() >= FAR);
+            assert!(deadline.within(budget).remaining() >= FAR);
+            assert!(Deadline::after(Duration::ZERO).extended(budget).remaining() >= FAR);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -119,16 +119,21 @@ async fn a_missing_configuration_is_said_on_stderr() {
 }
 
 #[tokio::test]
-async fn a_handler_error_names_the_variant_and_the_causes() {
+async fn a_handler_error_tells_the_invoker_its_kind_and_the_log_the_causes() {
     let stage = Stage::set().await;
     let environment = Environment::start(stage.function()).await;
     environment.ready().await.expect("init");
     stage.server.execute(NO_ORDERS).await;
     let error = environment.invoke(json!({"item": "x"})).await.result.expect_err("no such table");
     assert_eq!(error.error_type, "lambda_rds::Error::Database");
-    assert!(error.message.contains(NO_SUCH_TABLE), "{error:?}");
+    assert!(error.message.starts_with("the database, or its driver, answered with an error; "), "{error:?}");
+    assert!(!error.message.contains("orders"), "the database's words are not for the invoker: {error:?}");
+    let log = environment.stdout();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("the invocation failed")).collect();
+    assert!(matches!(told[..], [line] if line.contains(NO_SUCH_TABLE)), "{log}");
     stage.server.stop().await;
     let error = environment.invoke(json!({"item": "x"})).await.result.expect_err("no server");
     assert_eq!(error.error_type, "lambda_rds::Error::Unreachable", "{error:?}");
-    assert!(error.message.contains("nothing listens on that port"), "{error:?}");
+    assert_eq!(error.message, "the database cannot be reached; nothing was executed; the function's log says more");
+    assert!(environment.stdout().contains("nothing listens on that port"), "{}", environment.stdout());
 }

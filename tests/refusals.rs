@@ -69,8 +69,9 @@ mod configuration {
         }
         type Environment<'a> = &'a [(&'static str, &'a str)];
         let form = format!("expected {FAMILY}://user[:password]@host[:port]/database");
+        let other_url = format!("{FAMILY}://app:pw@db/shop");
         let prefer = format!("{FAMILY}://app@db/shop?sslmode=prefer");
-        let cases: [(Environment<'_>, &str, &str); 10] = [
+        let cases: [(Environment<'_>, &str, &str); 15] = [
             (&[], "NothingConfigured", "set LAMBDA_RDS_URL (or DATABASE_URL), or LAMBDA_RDS_HOST with"),
             (&[("LAMBDA_RDS_USER", "app")], "NoHost", "set LAMBDA_RDS_HOST"),
             (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_IAM", "true")], "NoUser", "set LAMBDA_RDS_USER"),
@@ -78,7 +79,7 @@ mod configuration {
             (
                 &[("LAMBDA_RDS_URL", &prefer)],
                 "UrlParameter {",
-                "sslmode=prefer is not understood; expected verify-full, verify-ca, require or disable",
+                "sslmode=prefer is not understood; expected verify-full, require or disable",
             ),
             (
                 &[("LAMBDA_RDS_CONNECT_TIMEOUT", "5")],
@@ -97,6 +98,24 @@ mod configuration {
                 "password and secret are both configured",
             ),
             (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CA_PEM", "x")], "Value {", "ca_pem holds no PEM certificate"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_ADD_CA_PEM", "x")], "Value {", "add_ca_pem holds no PEM"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_TLS", "verify-ca")], "Value {", "use verify-full, with a name"),
+            (
+                &[
+                    ("LAMBDA_RDS_HOST", "db"),
+                    ("LAMBDA_RDS_USER", "app"),
+                    ("LAMBDA_RDS_IAM", "1"),
+                    ("LAMBDA_RDS_TLS", "require"),
+                ],
+                "Conflict {",
+                "iam and Tls::Require are both configured",
+            ),
+            (
+                &[("LAMBDA_RDS_HOST", "other"), ("LAMBDA_RDS_URL", &other_url)],
+                "Conflict {",
+                "host and the password of a URL with another host are both configured",
+            ),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_MAX_LIFETIME", "99999999999h")], "Value {", "at most 365 days"),
         ];
         for (variables, variant, advice) in cases {
             let said = child::run(ENVIRONMENT, variables).await;
@@ -114,6 +133,10 @@ mod configuration {
         }
         for rest in ["app@db:port/shop", "app:%ff@db/x"] {
             assert!(matches!(ours(rest), ConfigError::Url { .. }), "{rest}");
+        }
+        for name in ["sslcert", "sslkey", "ssl-cert", "ssl-key"] {
+            let error = ours(&format!("app@db/x?{name}=/client.pem"));
+            assert!(matches!(&error, ConfigError::ClientCertificate { name: given } if given == name), "{error:?}");
         }
         for rest in ["app@db/x?sslmode=maybe", "app@db/x?sslmod=require"] {
             assert!(matches!(ours(rest), ConfigError::UrlParameter { .. }), "{rest}");
@@ -146,7 +169,9 @@ mod configuration {
         assert_eq!(conflict(Proxy::builder().host("db").user("app").secret("s")), ("user", "secret"));
         assert_eq!(conflict(builder().host("db").cluster("c")), ("host", "cluster"));
         assert_eq!(conflict(builder().cluster("c").instance("i")), ("cluster", "instance"));
-        assert_eq!(conflict(Proxy::builder().host("db").user("app").iam().tls(Tls::Disable)), ("iam", "Tls::Disable"));
+        let iam = || Proxy::builder().host("db").user("app").iam();
+        assert_eq!(conflict(iam().tls(Tls::Disable)), ("iam", "Tls::Disable"));
+        assert_eq!(conflict(iam().tls(Tls::Require)), ("iam", "Tls::Require"));
     }
 }
 
@@ -448,7 +473,8 @@ mod certificates {
         let plain = Server::start(ServerOptions { tls: ServerTls::Off, ..ServerOptions::default() }).await;
         let error = refusal(proxy_to(&plain)).await;
         assert_eq!(problem(&error), TlsProblem::NotOffered);
-        advises(&error, "or spell out `Tls::Disable` (sslmode=disable)");
+        advises(&error, "enable it there");
+        assert!(!error.to_string().to_lowercase().contains("disable"), "no advice is to go without: {error}");
         assert!(!error.is_retryable());
     }
 

@@ -117,6 +117,15 @@ async fn a_fixed_password_does_not_show() {
         proxy_to(server).url(url(OTHER_PASSWORD, "app")),
         proxy_to(server).url(url(PASSWORD, "nowhere")),
         proxy_to(server).url(url(PASSWORD, "app")).host("db.invalid"),
+        proxy_to(server).url(url(PASSWORD, "app").replace("localhost", "db.invalid")),
+        Proxy::builder().url(format!("{}?sslkey={PASSWORD}", url("x", "app"))),
+        // In the place of something else.
+        Proxy::builder().host(url(PASSWORD, "app")),
+        Proxy::builder().host(format!("app:{PASSWORD}@db.example")).user("app"),
+        Proxy::builder().instances([("a", format!("app:{PASSWORD}@db.example"), 5432)]).user("app"),
+        Proxy::builder().host("db.example").secret(json!({"username": "app", "password": PASSWORD}).to_string()),
+        Proxy::builder().host("db.example").secret(format!("{PASSWORD} ")),
+        Proxy::builder().host("db.example").add_ca_pem(PASSWORD),
         Proxy::builder().url(url(PASSWORD, "app")),
         Proxy::builder().url(format!("{}?sslmode=prefer", url(PASSWORD, "app"))),
         Proxy::builder().url(format!("{}?pasword={PASSWORD}", url("x", "app"))),
@@ -132,6 +141,38 @@ async fn a_fixed_password_does_not_show() {
     let heard = listener.heard_none_of(&[MARK]);
     assert!(heard.contains("secretive") && heard.contains("CredentialsRefused"), "it was listened to");
     assert!(heard.contains("lambda_rds: event=Connected"), "to the logs as well");
+}
+
+/// Keys and tenants stand in settings: the application's, which are replayed, and those of `init_query`.
+#[tokio::test]
+async fn what_the_statements_of_a_connection_set_does_not_show() {
+    const NUMBER: usize = 7_355_608;
+    const SHOWN: &str = "7355608";
+    let server = server().await;
+    let builder = || {
+        let query = format!("{INIT_QUERY} /* {PASSWORD} */");
+        proxy_to(server).init_query(query).max_connections(1)
+    };
+    async fn replay(builder: ProxyBuilder<Db>) {
+        let proxy = builder.build().unwrap();
+        let (mut one, mut other) = (proxy.get_connection().await.unwrap(), proxy.get_connection().await.unwrap());
+        sqlx::query(sqlx::AssertSqlSafe(set_mark(NUMBER))).execute(&mut one).await.unwrap();
+        for conn in [&mut other, &mut one] {
+            sqlx::raw_sql("select 1").execute(conn).await.unwrap();
+        }
+    }
+    let listener = Listener::new();
+    listener.hear(&builder());
+    replay(builder()).await;
+    let heard = listener.heard_none_of(&[MARK, SHOWN]);
+    assert!(heard.contains("init_query: Some(\"<") && heard.contains("ca_pem: <"), "lengths are shown: {heard}");
+    assert!(heard.contains("lambda_rds: event=Connected"), "it was listened to");
+
+    // Whoever wants the driver's own log has it.
+    let listener = Listener::new();
+    replay(builder().log_statements(true)).await;
+    let heard = listener.heard_none_of(&[]);
+    assert!(heard.contains("sqlx::query") && heard.contains(PASSWORD), "{heard}");
 }
 
 #[tokio::test]

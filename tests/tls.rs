@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::refusals;
 use super::stage::*;
-use crate::support::certificates::Authority;
+use crate::support::certificates::{Authority, Validity};
 use crate::support::site::ServerTls;
 use crate::support::{chain, child};
 
@@ -49,22 +49,87 @@ async fn without_a_word_about_it_everything_is_verified() {
     assert_eq!(problem(without_roots(server().await)).await, TlsProblem::UnknownIssuer);
     assert_eq!(problem(proxy_to(misnamed().await)).await, TlsProblem::NameMismatch);
     // An address is a name as well: this certificate has it.
-    assert!(is_encrypted(proxy_to(server().await).host("127.0.0.1")).await);
+    let by_address = server().await.url().replace("localhost", "127.0.0.1");
+    assert!(is_encrypted(proxy_to(server().await).url(by_address)).await);
+}
+
+/// With sqlx 0.9 no authority can be the only one, and then it would be no more than `Require`.
+#[tokio::test]
+async fn verify_ca_cannot_mean_what_it_says_and_is_refused() {
+    let of_url = without_roots(misnamed().await).url(format!("{}?{}", misnamed().await.url(), TLS_MODES[1]));
+    for builder in [proxy_to(misnamed().await).tls(Tls::VerifyCa), of_url] {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, ConfigError::Value { option: "tls", .. }), "{error:?}");
+        assert!(error.to_string().contains("use verify-full, with a name that the certificate is for"), "{error}");
+    }
+}
+
+/// What the cure names is no weaker than what failed.
+#[tokio::test]
+async fn no_advice_is_to_verify_less() {
+    for builder in [proxy_to(misnamed().await), without_roots(server().await)] {
+        let text = builder.build().unwrap().get_connection().await.unwrap_err().to_string();
+        for weaker in ["VerifyCa", "verify-ca", "Require", "require", "Disable", "disable"] {
+            assert!(!text.contains(weaker), "{weaker} in: {text}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn verify_ca_accepts_another_name_and_nobody_elses_authority() {
-    assert!(is_encrypted(proxy_to(misnamed().await).tls(Tls::VerifyCa)).await);
+async fn nobody_elses_authority_is_trusted() {
     let stranger = Authority::new("somebody else").pem();
-    let builder = without_roots(misnamed().await).ca_pem(stranger).tls(Tls::VerifyCa);
-    assert_eq!(problem(builder).await, TlsProblem::UnknownIssuer);
+    for builder in [without_roots(server().await).ca_pem(&stranger), without_roots(server().await).add_ca_pem(stranger)]
+    {
+        assert_eq!(problem(builder).await, TlsProblem::UnknownIssuer);
+    }
+}
+
+/// An own authority takes the place of the RDS roots; one that is added stands beside whatever there is.
+#[tokio::test]
+async fn an_authority_is_added_by_name() {
+    let (server, other) = (server().await, Authority::new("somebody else").pem());
+    assert!(is_encrypted(without_roots(server).add_ca_pem(server.ca_pem())).await);
+    assert!(is_encrypted(without_roots(server).ca_pem(&other).add_ca_pem(server.ca_pem())).await);
+    assert!(is_encrypted(without_roots(server).ca_pem(server.ca_pem()).add_ca_pem(&other)).await);
 }
 
 #[tokio::test]
-async fn verify_ca_still_looks_at_the_clock() {
+async fn a_certificate_outside_its_term_is_refused() {
     let options = ServerOptions { tls: ServerTls::Expired, ..ServerOptions::default() };
     let expired = Server::start(options).await;
-    assert_eq!(problem(proxy_to(&expired).tls(Tls::VerifyCa)).await, TlsProblem::Expired);
+    assert_eq!(problem(proxy_to(&expired)).await, TlsProblem::Expired);
+}
+
+/// rustls looks at no date of a root.
+#[tokio::test]
+async fn a_root_whose_own_term_is_over_is_refused() {
+    let folder = scratch("term");
+    let file = folder.join("ca.pem");
+    let server = server().await;
+    let expired = Authority::with_term("the old one", Validity::Expired).pem();
+    let over = "holds no root certificate whose own term is not over";
+    for (option, builder) in
+        [("ca_pem", without_roots(server).ca_pem(&expired)), ("add_ca_pem", without_roots(server).add_ca_pem(&expired))]
+    {
+        match builder.build() {
+            Err(error @ ConfigError::Value { .. }) => {
+                assert!(error.to_string().starts_with(&format!("{option} {over}")), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let with_file = || DbProxy::builder().url(format!("{}?{TLS_ROOTS}={}", server.url(), file.display()));
+    std::fs::write(&file, &expired).unwrap();
+    match version(with_file()).await {
+        Err(Error::Config(error @ ConfigError::CaFile { .. })) => assert!(chain(&error).contains(over), "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+    // A bundle may hold old ones: they count for nothing.
+    let bundle = [expired.as_bytes(), server.ca_pem()].concat();
+    std::fs::write(&file, &bundle).unwrap();
+    assert!(is_encrypted(with_file()).await);
+    assert!(is_encrypted(without_roots(server).ca_pem(bundle)).await);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
@@ -85,13 +150,13 @@ async fn a_url_says_it_the_way_the_databases_own_clients_do() {
     let file = folder.join("ca.pem");
     std::fs::write(&file, server().await.ca_pem()).unwrap();
     let with = |server: &Server, parameters: &str| DbProxy::builder().url(format!("{}?{parameters}", server.url()));
-    let [full, ca, require, disable] = TLS_MODES;
+    let [full, _, require, disable] = TLS_MODES;
 
     let roots = format!("{TLS_ROOTS}={}", file.display());
     assert!(is_encrypted(with(server().await, &format!("{full}&{roots}"))).await);
     assert!(is_encrypted(with(server().await, &roots)).await, "verify-full is the default");
     assert!(is_encrypted(with(misnamed().await, require)).await);
-    assert_eq!(problem(with(misnamed().await, ca)).await, TlsProblem::UnknownIssuer);
+    assert_eq!(problem(with(misnamed().await, full)).await, TlsProblem::UnknownIssuer);
     let plain = server().await.url_for("plain", APP_PASSWORD, "app");
     assert!(!is_encrypted(Proxy::builder().url(format!("{plain}?{disable}"))).await);
     // A setter wins.
@@ -106,7 +171,7 @@ fn prefer_and_allow_are_refused() {
         let url = format!("{FAMILY}://app@db.example/shop?sslmode={mode}");
         let error = DbProxy::builder().url(url).build().unwrap_err();
         assert!(matches!(&error, ConfigError::UrlParameter { value, .. } if value == mode), "{error:?}");
-        assert!(error.to_string().contains("expected verify-full, verify-ca, require or disable"), "{error}");
+        assert!(error.to_string().contains("expected verify-full, require or disable"), "{error}");
     }
 }
 
@@ -155,6 +220,27 @@ async fn roots_of_a_variable_and_of_a_file_add_up() {
         assert!(said.contains("connected"), "{said}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A developer's line that stayed in the environment is about another database: its TLS mode and password are not for the
+/// one that is named.
+#[tokio::test]
+async fn the_general_url_of_another_database_neither_disarms_tls_nor_gives_its_password() {
+    let server = server().await;
+    let mut variables = vec![
+        ("DATABASE_URL", format!("{FAMILY}://plain:{APP_PASSWORD}@other/dev?{}", TLS_MODES[3])),
+        ("LAMBDA_RDS_HOST", server.host().to_owned()),
+        ("LAMBDA_RDS_PORT", server.port().to_string()),
+        ("LAMBDA_RDS_DATABASE", "app".to_owned()),
+        ("LAMBDA_RDS_USER", "plain".to_owned()),
+        ("LAMBDA_RDS_PASSWORD", APP_PASSWORD.to_owned()),
+    ];
+    let said = child::run(refusals::ENVIRONMENT, &variables).await;
+    assert!(said.contains("problem: UnknownIssuer"), "it was not plain text: {said}");
+    variables.retain(|(name, _)| *name != "LAMBDA_RDS_PASSWORD");
+    variables.push(("LAMBDA_RDS_TLS", "disable".to_owned()));
+    let said = child::run(refusals::ENVIRONMENT, &variables).await;
+    assert!(said.contains("Authentication {"), "no password was sent: {said}");
 }
 
 /// The file is read at each connect, so that an authority can be replaced while environments live.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, url};
+use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, is_host, is_secret_id, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
 type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
@@ -12,7 +12,8 @@ const SPAN: &str = "a number with a unit, such as 250ms, 5s, 2m or 1h";
 const TEXT: &str = "a text that is not empty";
 const YES_OR_NO: &str = "true or false";
 
-/// All variables that `from_env` reads, with the form of their values. `DATABASE_URL` stands in for `LAMBDA_RDS_URL`.
+/// All variables that `from_env` reads, with the form of their values. `DATABASE_URL` stands in for `LAMBDA_RDS_URL` where
+/// no other variable says where the database is.
 pub const VARIABLES: &[(&str, &str)] = &{
     let mut names = [("", ""); TABLE.len()];
     let mut n = 0;
@@ -23,16 +24,20 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 31] = [
+const TABLE: [Variable; 33] = [
     ("LAMBDA_RDS_URL", "postgres:// or mysql://user[:password]@host[:port]/database", |c, v| {
         set(&mut c.url, text(v)?.into())
     }),
-    ("LAMBDA_RDS_HOST", "a host name", |c, v| set(&mut c.host, text(v)?)),
+    ("LAMBDA_RDS_HOST", "a host name, without scheme, user, port or path", |c, v| {
+        set(&mut c.host, text(v).filter(|host| is_host(host))?)
+    }),
     ("LAMBDA_RDS_PORT", "a port number", |c, v| set(&mut c.port, v.parse().ok()?)),
     ("LAMBDA_RDS_DATABASE", TEXT, |c, v| set(&mut c.database, text(v)?)),
     ("LAMBDA_RDS_USER", TEXT, |c, v| set(&mut c.user, text(v)?)),
     ("LAMBDA_RDS_PASSWORD", TEXT, |c, v| set(&mut c.password, text(v)?.into())),
-    ("LAMBDA_RDS_SECRET", "a secret's name or ARN", |c, v| set(&mut c.secret, text(v)?)),
+    ("LAMBDA_RDS_SECRET", "a secret's name or ARN, not its text", |c, v| {
+        set(&mut c.secret, text(v).filter(|id| is_secret_id(id))?)
+    }),
     ("LAMBDA_RDS_IAM", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.iam = yes)),
     ("LAMBDA_RDS_CLUSTER", "a cluster's identifier", |c, v| set(&mut c.cluster, text(v)?)),
     ("LAMBDA_RDS_INSTANCE", "an instance's identifier", |c, v| set(&mut c.instance, text(v)?)),
@@ -44,9 +49,10 @@ const TABLE: [Variable; 31] = [
         "a host name with one '?', and perhaps a port: ?.db.example.com:5432",
         |c, v| HostPattern::parse(v).and_then(|_| set(&mut c.instance_host_pattern, text(v)?)),
     ),
-    ("LAMBDA_RDS_TLS", "verify-full, verify-ca, require or disable", |c, v| set(&mut c.tls, url::tls_mode(v)?)),
+    ("LAMBDA_RDS_TLS", url::MODES, |c, v| set(&mut c.tls, url::tls_mode(v)?)),
     ("LAMBDA_RDS_CA_FILE", "the path of a PEM file", |c, v| set(&mut c.ca_file, text(v)?.into())),
-    ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.extend(pem.into_bytes()))),
+    ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.add(pem.as_bytes()))),
+    ("LAMBDA_RDS_ADD_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.add_ca_pem.add(pem.as_bytes()))),
     ("LAMBDA_RDS_READER_FALLBACK", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.reader_fallback = yes)),
     ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
     ("LAMBDA_RDS_SESSION_PINNING", "none or exclude-variable-sets", |c, v| {
@@ -54,6 +60,7 @@ const TABLE: [Variable; 31] = [
     }),
     ("LAMBDA_RDS_ISOLATION", "by-statement or strict", |c, v| set(&mut c.isolation, isolation(v)?)),
     ("LAMBDA_RDS_INIT_QUERY", TEXT, |c, v| set(&mut c.init_query, text(v)?)),
+    ("LAMBDA_RDS_LOG_STATEMENTS", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.log_statements = yes)),
     ("LAMBDA_RDS_APPLICATION_NAME", TEXT, |c, v| set(&mut c.application_name, text(v)?)),
     ("LAMBDA_RDS_MAX_CONNECTIONS", "a number from 1", |c, v| {
         set(&mut c.max_connections, v.parse().ok().filter(|n| *n > 0)?)
@@ -69,8 +76,29 @@ const TABLE: [Variable; 31] = [
     ("LAMBDA_RDS_FAILOVER_TIMEOUT", SPAN, |c, v| set(&mut c.failover_timeout, span(v)?)),
 ];
 
-/// Values that may be, or may hold, a secret and are not shown.
-const SECRET: [&str; 2] = ["LAMBDA_RDS_URL", "LAMBDA_RDS_PASSWORD"];
+/// Variables whose wrong values are shown. Nobody puts a secret there by mistake; every other one may hold it.
+const SHOWN: [&str; 17] = [
+    "LAMBDA_RDS_IAM",
+    "LAMBDA_RDS_TLS",
+    "LAMBDA_RDS_READER_FALLBACK",
+    "LAMBDA_RDS_VIA_PROXY",
+    "LAMBDA_RDS_SESSION_PINNING",
+    "LAMBDA_RDS_ISOLATION",
+    "LAMBDA_RDS_LOG_STATEMENTS",
+    "LAMBDA_RDS_MAX_CONNECTIONS",
+    "LAMBDA_RDS_BORROW_TIMEOUT",
+    "LAMBDA_RDS_CONNECT_TIMEOUT",
+    "LAMBDA_RDS_IDLE_TIMEOUT",
+    "LAMBDA_RDS_MAX_LIFETIME",
+    "LAMBDA_RDS_VALIDATE_AFTER",
+    "LAMBDA_RDS_VALIDATE_TIMEOUT",
+    "LAMBDA_RDS_IDLE_IN_TRANSACTION_TIMEOUT",
+    "LAMBDA_RDS_WATCH_INTERVAL",
+    "LAMBDA_RDS_FAILOVER_TIMEOUT",
+];
+
+/// Variables that are taken as they are: a password may begin or end with a blank.
+const UNTRIMMED: [&str; 2] = ["LAMBDA_RDS_URL", "LAMBDA_RDS_PASSWORD"];
 
 impl Config {
     /// What the environment says; not validated yet.
@@ -88,7 +116,8 @@ impl Config {
                 config.set(name, value)?;
             }
         }
-        if config.url.is_none()
+        // It is the general one, and may be about another database: its password and TLS mode are not for this one.
+        if !config.says_where()
             && let Some(value) = fallback
         {
             let shown = || variable("DATABASE_URL", "<redacted>".to_owned(), TABLE[0].1);
@@ -101,8 +130,9 @@ impl Config {
         let Some((_, expected, setter)) = TABLE.iter().find(|(known, ..)| *known == name) else {
             return Err(ConfigError::UnknownVariable { name: name.to_owned(), hint: hint(name) });
         };
-        let shown = if SECRET.contains(&name) { "<redacted>".to_owned() } else { value.to_string_lossy().into_owned() };
-        let parsed = value.to_str().and_then(|value| setter(self, value.trim()));
+        let shown = if SHOWN.contains(&name) { value.to_string_lossy().into_owned() } else { "<redacted>".to_owned() };
+        let trimmed = |value| if UNTRIMMED.contains(&name) { value } else { str::trim(value) };
+        let parsed = value.to_str().and_then(|value| setter(self, trimmed(value)));
         parsed.ok_or_else(|| variable(name, shown, expected))
     }
 }
@@ -140,7 +170,7 @@ fn instances(value: &str) -> Option<Vec<Instance>> {
         let (host, port) = place.rsplit_once(':')?;
         let bare = host.trim().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let port = port.trim().parse().ok().filter(|port| *port != 0)?;
-        Some((text_of(id)?, text_of(bare.unwrap_or(host))?, port))
+        Some((text_of(id)?, text_of(bare.unwrap_or(host)).filter(|host| is_host(host))?, port))
     };
     value.split(',').map(instance).collect()
 }
@@ -210,8 +240,8 @@ mod tests {
 
     #[test]
     fn a_wrong_value_names_variable_value_and_form() {
-        let error = read(&[("LAMBDA_RDS_PORT", "high")]).unwrap_err().to_string();
-        assert_eq!(error, "LAMBDA_RDS_PORT=high is not understood; expected a port number");
+        let error = read(&[("LAMBDA_RDS_MAX_CONNECTIONS", "many")]).unwrap_err().to_string();
+        assert_eq!(error, "LAMBDA_RDS_MAX_CONNECTIONS=many is not understood; expected a number from 1");
         for (name, value) in [
             ("LAMBDA_RDS_TLS", "prefer"),
             ("LAMBDA_RDS_IAM", "maybe"),
@@ -252,8 +282,68 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
-        let error = read(&[("LAMBDA_RDS_PASSWORD", "")]).unwrap_err().to_string();
-        assert!(error.contains("<redacted>"), "{error}");
+    fn the_general_url_does_not_count_where_the_database_is_named_otherwise() {
+        let url = ("DATABASE_URL", "postgres://dev:hunter2@other/dev?sslmode=disable");
+        for (name, value) in [
+            ("LAMBDA_RDS_URL", "postgres://own"),
+            ("LAMBDA_RDS_HOST", "db"),
+            ("LAMBDA_RDS_CLUSTER", "shop"),
+            ("LAMBDA_RDS_INSTANCE", "shop-1"),
+            ("LAMBDA_RDS_INSTANCES", "a=db-a:5432"),
+            ("LAMBDA_RDS_SECRET", "prod/shop/db"),
+        ] {
+            for variables in [[url, (name, value)], [(name, value), url]] {
+                let taken = read(&variables).unwrap().url;
+                assert!(taken.is_none_or(|taken| taken.expose() == "postgres://own"), "{name}");
+            }
+        }
+        for (name, value) in [("LAMBDA_RDS_USER", "app"), ("LAMBDA_RDS_TLS", "require"), ("LAMBDA_RDS_PORT", "5433")] {
+            assert!(read(&[url, (name, value)]).unwrap().url.is_some(), "{name} says nothing of where");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown_in_whatever_variable_they_stand() {
+        let url = "postgres://app:hunter2@db.example/shop";
+        let json = r#"{"username":"app","password":"hunter2"}"#;
+        for (name, value) in [
+            ("LAMBDA_RDS_PASSWORD", ""),
+            ("LAMBDA_RDS_HOST", url),
+            ("LAMBDA_RDS_HOST", "app:hunter2@db.example"),
+            ("LAMBDA_RDS_HOST", "db.example hunter2"),
+            ("LAMBDA_RDS_HOST", "db.example/hunter2"),
+            ("LAMBDA_RDS_PORT", "hunter2"),
+            ("LAMBDA_RDS_INSTANCES", "a=hunter2"),
+            ("LAMBDA_RDS_INSTANCES", "a=postgres://app:hunter2@db.example:5432"),
+            ("LAMBDA_RDS_INSTANCE_HOST_PATTERN", url),
+            ("LAMBDA_RDS_SECRET", json),
+            ("LAMBDA_RDS_SECRET", "{hunter2"),
+            ("LAMBDA_RDS_SECRET", "\"hunter2\""),
+            ("LAMBDA_RDS_SECRET", "'hunter2'"),
+            ("LAMBDA_RDS_SECRET", "the hunter2"),
+            ("LAMBDA_RDS_SECRET", "hunter2\nhunter2"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(name) && text.contains("<redacted>") && !text.contains("hunter2"), "{name}: {text}");
+        }
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-1a2b-AbCdEf";
+        for id in ["prod/shop/db", "shop_db+1=a.b@c-d", arn] {
+            assert_eq!(read(&[("LAMBDA_RDS_SECRET", id)]).unwrap().secret.as_deref(), Some(id));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_named_harmless_is_not_shown() {
+        assert!(SHOWN.iter().chain(&UNTRIMMED).all(|name| TABLE.iter().any(|(known, ..)| known == name)));
+        assert!(UNTRIMMED.iter().all(|name| !SHOWN.contains(name)));
+    }
+
+    #[test]
+    fn a_password_is_taken_as_it_is_and_other_values_are_trimmed() {
+        let read = |name, value| read(&[(name, value)]).unwrap();
+        assert_eq!(read("LAMBDA_RDS_PASSWORD", " pass word\n").password.unwrap().expose(), " pass word\n");
+        assert_eq!(read("LAMBDA_RDS_URL", "postgres://db/ ").url.unwrap().expose(), "postgres://db/ ");
+        assert_eq!(read("LAMBDA_RDS_HOST", " db\n").host.as_deref(), Some("db"));
     }
 }

@@ -5,6 +5,7 @@
 
 mod env;
 mod pattern;
+mod pem;
 mod url;
 
 use std::path::PathBuf;
@@ -14,8 +15,22 @@ use crate::redacted::Redacted;
 
 pub use env::VARIABLES;
 pub(crate) use pattern::HostPattern;
+pub(crate) use pem::Pem;
 
-/// How a connection is protected, from strongest to none.
+/// How a connection is protected, from strongest to none. `prefer` and `allow` are no choice: they fall back to plain text
+/// without a word.
+///
+/// # What holds
+/// The certificate's chain must lead to one of the roots of [`ca_pem`](crate::ProxyBuilder::ca_pem), or else of RDS, **or to
+/// a public authority**: the driver (sqlx 0.9) brings about 120 of those (webpki-roots) and cannot be told to leave them
+/// out. With [`VerifyFull`](Self::VerifyFull) that leaves one hole: a certificate that a public authority has issued for
+/// exactly the host's name. For the names of RDS itself (`….rds.amazonaws.com`) only AWS gets one.
+///
+/// Cargo's features unify: an application that turns on `tls-native-tls` or `tls-rustls-ring-native-roots` in its own sqlx
+/// gets this machine's roots in the place of those public ones, here too.
+///
+/// Nobody asks whether a certificate was revoked, and no login is bound to its TLS session (`channel_binding`): the
+/// certificate is the only proof. A host that has it can ask for the password itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Tls {
@@ -23,11 +38,17 @@ pub enum Tls {
     /// weaker lets whoever sits in between read the password.
     #[default]
     VerifyFull,
-    /// Encrypted; the certificate must be from a trusted authority, its name is not looked at.
+    /// Encrypted; the certificate must be from an authority of one's own, its name is not looked at. **Refused** by
+    /// [`build`](crate::ProxyBuilder::build): it would mean something only if that authority were the only one, and with
+    /// sqlx 0.9 none can be. Anybody's certificate from a public authority, free for any name, would pass. libpq refuses
+    /// public roots without `verify-full` for the same reason. Take [`VerifyFull`](Self::VerifyFull), with a name that the
+    /// certificate is for.
     VerifyCa,
-    /// Encrypted; anybody's certificate is accepted.
+    /// Encrypted; anybody's certificate is accepted. Keeps out who listens, not who sits in between: that one gets the
+    /// password. IAM tokens are not sent so.
     Require,
-    /// Plain text.
+    /// Plain text. Whoever answers, or listens, gets the data, and on MySQL the password for the asking: a server's first
+    /// packet can demand it in clear. IAM tokens are not sent so.
     Disable,
 }
 
@@ -75,13 +96,15 @@ pub(crate) struct Config {
     pub(crate) instances: Vec<Instance>,
     pub(crate) instance_host_pattern: Option<String>,
     pub(crate) tls: Option<Tls>,
-    pub(crate) ca_pem: Vec<u8>,
+    pub(crate) ca_pem: Pem,
+    pub(crate) add_ca_pem: Pem,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: bool,
     pub(crate) reader_fallback: bool,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) session_pinning: Option<PinningFilter>,
     pub(crate) init_query: Option<String>,
+    pub(crate) log_statements: bool,
     pub(crate) application_name: Option<String>,
     pub(crate) statement_cache_capacity: Option<usize>,
     pub(crate) max_connections: Option<usize>,
@@ -129,6 +152,13 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZ.Failover.html>.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a span that somebody waits for is at the most: far longer than any invocation.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// What a span that a connection lasts is at the most: enough to say "always", and no clock overflows.
+const LONGEST_REST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// No server takes more.
+const MOST_CONNECTIONS: usize = 10_000;
+
 impl Config {
     /// The one validation: takes the URL in, looks for contradictions. `scheme` is the engine's, as in its URLs.
     /// `host_may_follow`: whoever brings the credentials may bring the host too.
@@ -138,12 +168,38 @@ impl Config {
         }
         self.check_target(host_may_follow || self.secret.is_some())?;
         self.check_credentials()?;
+        self.check_tls()?;
         self.check_members()?;
         self.check_values()?;
         Ok(self)
     }
 
+    /// Whether anything says where the database is.
+    fn says_where(&self) -> bool {
+        let named = [&self.host, &self.cluster, &self.instance, &self.secret];
+        self.url.is_some() || !self.instances.is_empty() || named.into_iter().any(Option::is_some)
+    }
+
+    /// As it may be printed: without the texts that hold secrets, by right or by mistake.
+    pub(crate) fn shown(&self) -> Self {
+        let unless = |name: &String, is_one: fn(&str) -> bool| {
+            if is_one(name) { name.clone() } else { "<redacted>".to_owned() }
+        };
+        let member = |(id, host, port): &Instance| (id.clone(), unless(host, is_host), *port);
+        Self {
+            host: self.host.as_ref().map(|host| unless(host, is_host)),
+            secret: self.secret.as_ref().map(|id| unless(id, is_secret_id)),
+            instances: self.instances.iter().map(member).collect(),
+            init_query: self.init_query.as_ref().map(|query| format!("<{} bytes>", query.len())),
+            ..self.clone()
+        }
+    }
+
     fn check_target(&self, host_may_follow: bool) -> Result<(), ConfigError> {
+        if self.host.as_deref().is_some_and(|host| !is_host(host)) {
+            let problem = "must be a host name, without scheme, user, port or path";
+            return Err(ConfigError::Value { option: "host", problem });
+        }
         let named = [
             self.host.as_ref().map(|_| "host"),
             self.cluster.as_ref().map(|_| "cluster"),
@@ -186,13 +242,34 @@ impl Config {
             // The secret's user goes with its password, and changes where a rotation alternates between two.
             return Err(ConfigError::Conflict { first: "user", second: "secret" });
         }
-        if self.iam && self.tls() == Tls::Disable {
-            // The token would travel in plain text, and RDS refuses it:
-            // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
-            return Err(ConfigError::Conflict { first: "iam", second: "Tls::Disable" });
+        if self.secret.as_deref().is_some_and(|id| !is_secret_id(id)) {
+            // It would be sent to AWS as the secret's name, and stand in CloudTrail.
+            let problem = "must be a secret's name or ARN, and not its text";
+            return Err(ConfigError::Value { option: "secret", problem });
         }
         if self.iam && self.user.is_none() {
             return Err(ConfigError::NoUser);
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let weaker = match self.tls() {
+            Tls::VerifyFull => return Ok(()),
+            Tls::VerifyCa => {
+                return Err(ConfigError::Value {
+                    option: "tls",
+                    problem: "cannot be verify-ca: the driver trusts the public authorities besides your own, so that \
+                              anybody's certificate would pass; use verify-full, with a name that the certificate is for",
+                });
+            }
+            Tls::Require => "Tls::Require",
+            Tls::Disable => "Tls::Disable",
+        };
+        if self.iam {
+            // Whoever answered could log in with the token for a quarter of an hour; and without TLS RDS refuses it:
+            // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+            return Err(ConfigError::Conflict { first: "iam", second: weaker });
         }
         Ok(())
     }
@@ -211,7 +288,7 @@ impl Config {
             return Err(ConfigError::Value { option: "instance_host_pattern", problem });
         }
         for (n, (id, host, port)) in self.instances.iter().enumerate() {
-            if id.trim().is_empty() || host.trim().is_empty() || *port == 0 {
+            if id.trim().is_empty() || !is_host(host) || *port == 0 {
                 return Err(ConfigError::Value {
                     option: "instances",
                     problem: "need an identifier, a host and a port",
@@ -225,23 +302,29 @@ impl Config {
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
+        let (waits, rests) = ((LONGEST_WAIT, "must be at most 24 h"), (LONGEST_REST, "must be at most 365 days"));
         let spans = [
-            ("borrow_timeout", self.borrow_timeout),
-            ("connect_timeout", self.connect_timeout),
-            ("idle_timeout", self.idle_timeout),
-            ("max_lifetime", self.max_lifetime),
-            ("validate_timeout", self.validate_timeout),
-            ("idle_in_transaction_timeout", self.idle_in_transaction_timeout),
-            ("watch_interval", self.watch_interval),
-            ("failover_timeout", self.failover_timeout),
+            ("borrow_timeout", self.borrow_timeout, waits),
+            ("connect_timeout", self.connect_timeout, waits),
+            ("validate_timeout", self.validate_timeout, waits),
+            ("failover_timeout", self.failover_timeout, waits),
+            ("idle_timeout", self.idle_timeout, rests),
+            ("max_lifetime", self.max_lifetime, rests),
+            ("validate_after", self.validate_after, rests),
+            ("idle_in_transaction_timeout", self.idle_in_transaction_timeout, rests),
+            ("watch_interval", self.watch_interval, rests),
         ];
-        for (option, span) in spans {
-            if span.is_some_and(|span| span.is_zero()) {
+        for (option, span, (longest, problem)) in spans {
+            // Zero for this one means: validate always.
+            if span.is_some_and(|span| span.is_zero()) && option != "validate_after" {
                 return Err(ConfigError::Value { option, problem: "must be longer than zero" });
             }
+            if span.is_some_and(|span| span > longest) {
+                return Err(ConfigError::Value { option, problem });
+            }
         }
-        if self.max_connections == Some(0) {
-            return Err(ConfigError::Value { option: "max_connections", problem: "must be at least 1" });
+        if self.max_connections.is_some_and(|limit| !(1..=MOST_CONNECTIONS).contains(&limit)) {
+            return Err(ConfigError::Value { option: "max_connections", problem: "must be from 1 to 10,000" });
         }
         if self.statement_cache_capacity == Some(0) {
             // sqlx would leak a named statement on the server with every query (sqlx #4328).
@@ -306,6 +389,18 @@ impl Config {
     pub(crate) fn restart_timeout(&self) -> Duration {
         self.failover_timeout.unwrap_or(RESTART_TIMEOUT)
     }
+}
+
+/// Whether a text can be a host's name or address, and is no URL: a password in one would be dialled and shown.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| matches!(c, '/' | '@') || c.is_whitespace() || c.is_control())
+}
+
+/// Whether a text can be a secret's name or ARN, and is not what the secret holds: letters, digits and `/_+=.@!-:`.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
+fn is_secret_id(text: &str) -> bool {
+    let foreign = |c: char| matches!(c, '"' | '\'' | '`') || c.is_whitespace() || c.is_control();
+    !text.is_empty() && !text.starts_with('{') && !text.contains(foreign)
 }
 
 /// What is wrong with a configuration. Texts name the variable or option and the form expected; values are shown only
@@ -389,8 +484,26 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
+    /// A client certificate was asked for, or its key.
+    #[error(
+        "{name} asks for a client certificate, and lambda-rds has none to show; leave it out, and log in with a password, a secret or IAM"
+    )]
+    ClientCertificate {
+        /// The URL's parameter, or the environment variable.
+        name: String,
+    },
+
+    /// A variable of the driver's own is set, which would reach into every login unseen.
+    #[error("{name} is set, and the driver would obey it at each login, unseen; remove it, {cure}")]
+    DriverVariable {
+        /// The variable's name.
+        name: &'static str,
+        /// What to do instead.
+        cure: &'static str,
+    },
+
     /// The file with root certificates cannot be read.
-    #[error("the root certificates in {path} cannot be read; check LAMBDA_RDS_CA_FILE or sslrootcert")]
+    #[error("the root certificates in {path} cannot be used; check LAMBDA_RDS_CA_FILE or sslrootcert")]
     CaFile {
         /// The path.
         path: String,
@@ -443,11 +556,12 @@ mod tests {
     #[test]
     fn contradictions_name_both_sides() {
         type Case = (fn(&mut Config), &'static str, &'static str);
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
             (|c| (c.secret, c.iam) = (Some("s".into()), true), "secret", "iam"),
             (|c| c.secret = Some("s".into()), "user", "secret"),
             (|c| (c.password, c.secret) = (Some("p".into()), Some("s".into())), "password", "secret"),
             (|c| (c.iam, c.tls) = (true, Some(Tls::Disable)), "iam", "Tls::Disable"),
+            (|c| (c.iam, c.tls) = (true, Some(Tls::Require)), "iam", "Tls::Require"),
             (|c| c.cluster = Some("c".into()), "host", "cluster"),
         ];
         for (change, one, other) in cases {
@@ -473,9 +587,88 @@ mod tests {
     }
 
     #[test]
+    fn a_span_or_a_number_that_is_beyond_all_use_is_named_with_its_bound() {
+        type Case = (&'static str, fn(&mut Config, Duration), Duration, &'static str);
+        let (day, year) = (Duration::from_secs(86_400), Duration::from_secs(365 * 86_400));
+        let cases: [Case; 9] = [
+            ("borrow_timeout", |c, span| c.borrow_timeout = Some(span), day, "24 h"),
+            ("connect_timeout", |c, span| c.connect_timeout = Some(span), day, "24 h"),
+            ("validate_timeout", |c, span| c.validate_timeout = Some(span), day, "24 h"),
+            ("failover_timeout", |c, span| c.failover_timeout = Some(span), day, "24 h"),
+            ("idle_timeout", |c, span| c.idle_timeout = Some(span), year, "365 days"),
+            ("max_lifetime", |c, span| c.max_lifetime = Some(span), year, "365 days"),
+            ("validate_after", |c, span| c.validate_after = Some(span), year, "365 days"),
+            ("idle_in_transaction_timeout", |c, span| c.idle_in_transaction_timeout = Some(span), year, "365 days"),
+            ("watch_interval", |c, span| c.watch_interval = Some(span), year, "365 days"),
+        ];
+        for (name, set, bound, text) in cases {
+            assert!(with(|c| set(c, bound)).is_ok(), "{name}");
+            for span in [bound + Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX] {
+                match with(|c| set(c, span)) {
+                    Err(ConfigError::Value { option, problem }) => {
+                        assert_eq!((option, problem), (name, &*format!("must be at most {text}")));
+                    }
+                    result => panic!("{name}: {result:?}"),
+                }
+            }
+        }
+        for (limit, is_fine) in [(1, true), (10_000, true), (10_001, false), (100_000_000_000, false)] {
+            let result = with(|c| c.max_connections = Some(limit));
+            assert_eq!(result.is_ok(), is_fine, "{limit}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn verify_ca_is_refused_whoever_asks_for_it_and_verify_full_is_named() {
+        let by_url = |c: &mut Config| c.url = Some("postgres://app@db/shop?sslmode=verify-ca&sslrootcert=/ca".into());
+        for change in [by_url, |c: &mut Config| c.tls = Some(Tls::VerifyCa)] {
+            let error = with(change).unwrap_err();
+            assert!(matches!(error, ConfigError::Value { option: "tls", .. }), "{error:?}");
+            assert!(error.to_string().contains("use verify-full"), "{error}");
+        }
+        assert!(with(|c| c.tls = Some(Tls::Require)).is_ok(), "whoever says require, means it");
+    }
+
+    #[test]
+    fn a_secrets_text_and_a_url_in_a_names_place_are_refused_and_not_shown() {
+        for (option, change) in [
+            ("host", (|c| c.host = Some("postgres://app:hunter2@db.example/shop".into())) as fn(&mut Config)),
+            ("host", |c| c.host = Some("app:hunter2@db.example".into())),
+            ("host", |c| c.host = Some("db.example hunter2".into())),
+            ("instances", |c| c.instances = vec![("a".into(), "app:hunter2@db".into(), 5432)]),
+            ("secret", |c| (c.user, c.secret) = (None, Some(r#"{"password":"hunter2"}"#.into()))),
+            ("secret", |c| (c.user, c.secret) = (None, Some("hunter2 ".into()))),
+        ] {
+            let mut config = Config { host: Some("db".into()), user: Some("app".into()), ..Config::default() };
+            change(&mut config);
+            config.init_query = Some("set app.key = 'hunter2'".into());
+            config.ca_pem.add(b"hunter2");
+            let shown = format!("{:?}", config.shown());
+            assert!(!shown.contains("hunter2") && shown.contains("<23 bytes>"), "{shown}");
+            assert!(shown.contains("ca_pem: <8 bytes>"), "{shown}");
+            match config.resolve(&["postgres"], false) {
+                Err(ConfigError::Value { option: named, problem }) => {
+                    assert_eq!(named, option);
+                    assert!(!problem.contains("hunter2"));
+                }
+                result => panic!("{option}: {result:?}"),
+            }
+        }
+        let shown = format!("{:?}", Config { host: Some("db.example".into()), ..Config::default() }.shown());
+        assert!(shown.contains("db.example"), "a host is no secret: {shown}");
+    }
+
+    /// But for its password and TLS mode, which go with the URL's own host: see `url`.
+    #[test]
     fn what_is_set_by_hand_wins_over_the_url() {
-        let config = with(|c| c.url = Some("postgres://other:pw@elsewhere:6000/shop?sslmode=require".into())).unwrap();
+        let config =
+            with(|c| c.url = Some("postgres://other@elsewhere:6000/shop?application_name=till".into())).unwrap();
         assert_eq!((config.host.as_deref(), config.user.as_deref()), (Some("db"), Some("app")));
-        assert_eq!((config.port, config.database.as_deref(), config.tls()), (Some(6000), Some("shop"), Tls::Require));
+        assert_eq!((config.port, config.database.as_deref()), (Some(6000), Some("shop")));
+        assert_eq!(config.application_name.as_deref(), Some("till"));
+        let mixed = with(|c| c.url = Some("postgres://other:pw@elsewhere:6000/shop?sslmode=require".into()));
+        assert!(matches!(mixed, Err(ConfigError::Conflict { first: "host", .. })), "{mixed:?}");
+        let same = with(|c| c.url = Some("postgres://other:pw@db:6000/shop?sslmode=require".into())).unwrap();
+        assert_eq!((same.user.as_deref(), same.tls()), (Some("app"), Tls::Require));
     }
 }

@@ -6,13 +6,58 @@ use percent_encoding::percent_decode_str;
 use super::{Config, ConfigError, Tls};
 use crate::redacted::Redacted;
 
-const MODES: &str = "verify-full, verify-ca, require or disable";
+pub(super) const MODES: &str = "verify-full, require or disable";
 
 /// The parameters whose values can be wrong, and are no secret.
 const SHOWN: [&str; 4] = ["sslmode", "ssl-mode", "port", "statement-cache-capacity"];
 
 /// Puts what the URL says where the configuration says nothing.
+///
+/// A URL is about one database. Where another host was set by hand, its password would be shown to a stranger, and its
+/// TLS mode was chosen for another network: that is a contradiction, and nothing to be mixed.
 pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> Result<(), ConfigError> {
+    let said = read(text, schemes)?;
+    if let (Some(ours), Some(theirs)) = (&config.host, &said.host)
+        && !is_same(ours, theirs)
+    {
+        let taken_over = [
+            (config.password.is_none() && said.password.is_some(), "the password of a URL with another host"),
+            (config.tls.is_none() && said.tls.is_some(), "the TLS mode of a URL with another host"),
+        ];
+        if let Some((_, second)) = taken_over.into_iter().find(|(is_taken_over, _)| *is_taken_over) {
+            return Err(ConfigError::Conflict { first: "host", second });
+        }
+    }
+    let Config {
+        host, port, database, user, password, tls, ca_file, application_name, statement_cache_capacity, ..
+    } = said;
+    keep(&mut config.host, host);
+    keep(&mut config.port, port);
+    keep(&mut config.database, database);
+    keep(&mut config.user, user);
+    keep(&mut config.password, password);
+    keep(&mut config.tls, tls);
+    keep(&mut config.ca_file, ca_file);
+    keep(&mut config.application_name, application_name);
+    keep(&mut config.statement_cache_capacity, statement_cache_capacity);
+    Ok(())
+}
+
+/// What was set by hand stays.
+fn keep<T>(field: &mut Option<T>, said: Option<T>) {
+    if field.is_none() {
+        *field = said;
+    }
+}
+
+/// Names are the same in any case, and with the dot of the root.
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('.').eq_ignore_ascii_case(other.trim_end_matches('.'))
+}
+
+/// What a URL says by itself.
+fn read(text: &Redacted, schemes: &[&str]) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
     let malformed = |problem: String| ConfigError::Url { problem, scheme: schemes[0].to_owned() };
     let url = ::url::Url::parse(text.expose()).map_err(|error| malformed(error.to_string()))?;
     if !schemes.contains(&url.scheme()) {
@@ -49,9 +94,9 @@ pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> R
         fill(&mut config.database, database);
     }
     for (name, value) in url.query_pairs() {
-        parameter(config, &name, &value)?;
+        parameter(&mut config, &name, &value)?;
     }
-    Ok(())
+    Ok(config)
 }
 
 fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigError> {
@@ -92,6 +137,9 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
             let capacity = value.parse().map_err(|_| wrong("a number"))?;
             fill(&mut config.statement_cache_capacity, capacity);
         }
+        "sslcert" | "sslkey" | "ssl-cert" | "ssl-key" => {
+            return Err(ConfigError::ClientCertificate { name: name.to_owned() });
+        }
         // An ignored parameter would be a silent guess about, say, TLS.
         _ => {
             return Err(wrong(
@@ -102,7 +150,7 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
     Ok(())
 }
 
-/// What was set by hand stays.
+/// Of two values the first one counts.
 fn fill<T>(field: &mut Option<T>, value: T) {
     if field.is_none() {
         *field = Some(value);
@@ -132,13 +180,61 @@ mod tests {
     #[test]
     fn every_part_is_percent_decoded() {
         let config =
-            parse("postgresql://us%40er:p%3A%2Fw@db.example:5433/my%20shop?sslmode=verify-ca&sslrootcert=/ca.pem")
+            parse("postgresql://us%40er:p%3A%2Fw@db.example:5433/my%20shop?sslmode=require&sslrootcert=/ca.pem")
                 .unwrap();
         assert_eq!(config.user.as_deref(), Some("us@er"));
         assert_eq!(config.password.as_ref().map(Redacted::expose), Some("p:/w"));
         assert_eq!((config.host.as_deref(), config.port), (Some("db.example"), Some(5433)));
         assert_eq!(config.database.as_deref(), Some("my shop"));
-        assert_eq!((config.tls(), config.ca_file), (Tls::VerifyCa, Some("/ca.pem".into())));
+        assert_eq!((config.tls(), config.ca_file), (Tls::Require, Some("/ca.pem".into())));
+    }
+
+    #[test]
+    fn a_client_certificate_is_refused_by_name_and_its_value_is_not_shown() {
+        for name in ["sslcert", "sslkey", "ssl-cert", "ssl-key"] {
+            let error = parse(&format!("postgres://app@db/shop?{name}=/hunter2.pem")).unwrap_err();
+            assert!(matches!(&error, ConfigError::ClientCertificate { name: given } if given == name), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("leave it out, and log in with a password, a secret or IAM"), "{text}");
+            assert!(!format!("{text} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_for_another_host_gives_neither_password_nor_tls_mode() {
+        type Case = (fn(&mut Config), &'static str, Option<&'static str>);
+        let (password, mode) = ("the password of a URL with another host", "the TLS mode of a URL with another host");
+        let other = |config: &mut Config| config.host = Some("other".into());
+        let cases: [Case; 9] = [
+            (|_| (), "postgres://app:hunter2@db/shop?sslmode=require", None),
+            (|c| c.host = Some("DB.".into()), "postgres://app:hunter2@db/shop?sslmode=require", None),
+            (other, "postgres://app:hunter2@db/shop", Some(password)),
+            (other, "postgres://app@db/shop?password=hunter2", Some(password)),
+            (other, "postgres://app@db/shop?sslmode=disable", Some(mode)),
+            (other, "postgres://app@db:6000/shop", None),
+            (other, "postgres:///shop?password=hunter2&sslmode=require", None),
+            // What the URL says of both is not used.
+            (
+                |c| (c.host, c.password, c.tls) = (Some("other".into()), Some("p".into()), Some(Tls::VerifyFull)),
+                "postgres://app:hunter2@db/shop?sslmode=disable",
+                None,
+            ),
+            (
+                |c| (c.host, c.password) = (Some("other".into()), Some("p".into())),
+                "postgres://app:hunter2@db/shop?sslmode=disable",
+                Some(mode),
+            ),
+        ];
+        for (change, url, expected) in cases {
+            let mut config = Config::default();
+            change(&mut config);
+            let conflict = match merge(&mut config, &url.into(), &["postgres"]) {
+                Ok(()) => None,
+                Err(ConfigError::Conflict { first: "host", second }) => Some(second),
+                Err(error) => panic!("{url}: {error:?}"),
+            };
+            assert_eq!(conflict, expected, "{url}");
+        }
     }
 
     #[test]

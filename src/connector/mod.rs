@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{timeout, timeout_at};
 
-use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Isolation, Pem, PinningFilter, Tls};
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
@@ -39,6 +40,7 @@ pub(crate) struct Connector<DB: Engine> {
     endpoint: Endpoint,
     region: Option<String>,
     application_name: String,
+    clock: Clock,
     events: Events,
     idle_timeout_unknown: AtomicBool,
     sockets_unreachable: AtomicBool,
@@ -53,6 +55,7 @@ impl<DB: Engine> Connector<DB> {
         endpoint: Endpoint,
         region: Option<String>,
         application_name: String,
+        clock: Clock,
         events: Events,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl<DB: Engine> Connector<DB> {
             endpoint,
             region,
             application_name,
+            clock,
             events,
             idle_timeout_unknown: AtomicBool::new(false),
             sockets_unreachable: AtomicBool::new(false),
@@ -158,6 +162,7 @@ impl<DB: Engine> Connector<DB> {
             application_name: format!("{} #{:08x}", self.application_name, fastrand::u32(..)),
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
+            log_statements: self.config.log_statements,
             orphans: (!self.config.via_proxy).then(|| Orphans {
                 idle: self.config.idle_timeout(),
                 idle_in_transaction: self.config.idle_in_transaction_timeout(),
@@ -167,23 +172,30 @@ impl<DB: Engine> Connector<DB> {
         })
     }
 
-    /// The region's RDS roots and the configured ones. The file is read at each connect, so that it can be replaced.
+    /// The roots of the user's own authority, or else the region's RDS roots; and those to add. The file is read at each
+    /// connect, so that it can be replaced.
     fn roots(&self, host: &str) -> Result<Vec<u8>, ConfigError> {
         if matches!(self.config.tls(), Tls::Require | Tls::Disable) {
             return Ok(Vec::new());
         }
-        let mut roots = tls::roots(tls::region_of(host).as_deref().or(self.region.as_deref())).into_bytes();
-        roots.extend_from_slice(&self.config.ca_pem);
+        let now = self.clock.now().since_1970();
+        let good = |option, pem: &Pem| {
+            if pem.is_empty() {
+                return Ok(Vec::new());
+            }
+            tls::in_term(pem.bytes(), now).map_err(|problem| ConfigError::Value { option, problem })
+        };
+        let mut roots = good("ca_pem", &self.config.ca_pem)?;
         if let Some(path) = &self.config.ca_file {
             let failed = |source| ConfigError::CaFile { path: path.display().to_string(), source };
             let file = std::fs::read(path).map_err(failed)?;
-            if let Some(fault) = tls::fault_in(&file) {
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("the file {fault}"))));
-            }
-            // The text before it may end without one.
-            roots.push(b'\n');
-            roots.extend(file);
+            let fault = |fault| failed(io::Error::new(io::ErrorKind::InvalidData, format!("the file {fault}")));
+            roots.extend(tls::in_term(&file, now).map_err(fault)?);
         }
+        if roots.is_empty() {
+            roots = tls::roots(tls::region_of(host).as_deref().or(self.region.as_deref())).into_bytes();
+        }
+        roots.extend(good("add_ca_pem", &self.config.add_ca_pem)?);
         Ok(roots)
     }
 

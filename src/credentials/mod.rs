@@ -85,7 +85,8 @@ pub trait CredentialsProvider: fmt::Debug + Send + Sync + 'static {
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a>;
 }
 
-/// Why there are no credentials. No text holds one.
+/// Why there are no credentials. No text of this crate's own holds one; the cause below it is the service's, or that of a
+/// provider of the application's own, and shown as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {

@@ -55,6 +55,8 @@ pub struct Login {
     /// Its sessions may not write, whatever the server would allow.
     pub(crate) read_only: bool,
     pub(crate) statement_cache_capacity: Option<usize>,
+    /// Whether the driver logs the statements, those of this crate too.
+    pub(crate) log_statements: bool,
     /// The password is a token that the server reads as it is: it may be sent so, over TLS only.
     pub(crate) is_token: bool,
     /// What the server is told to give up on; `None` where a pooler in between would not understand.
@@ -297,6 +299,8 @@ pub enum Found {
 pub trait Driver: sqlx::Database + Sized {
     /// As secrets and messages call it.
     const FAMILY: &'static str;
+    /// Environment variables that the driver obeys, and none of its options clears; and what to do in their place.
+    const DRIVER_VARIABLES: &'static [(&'static str, &'static str)];
     /// The schemes of its URLs, the usual one first.
     const SCHEMES: &'static [&'static str];
     /// The default port.

@@ -77,15 +77,15 @@ impl fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotOffered => {
-                "the server does not offer TLS; enable it there (`rds.force_ssl`, `ssl = on`), or spell out `Tls::Disable` (sslmode=disable)"
+                "the server does not offer TLS, and without it nothing is sent; enable it there (`rds.force_ssl`, `ssl = on`)"
             }
             Self::Demanded => "the server demands TLS and it is disabled here; leave `Tls::Disable` (sslmode=disable) out",
             Self::UnknownIssuer => {
-                "its issuer is not trusted; RDS roots are built in, so give the certificate authority with `ca_pem` (LAMBDA_RDS_CA_FILE, sslrootcert), for a newer region <region>-bundle.pem from https://truststore.pki.rds.amazonaws.com/"
+                "its issuer is not trusted, or that one's own term is over; RDS roots are built in, so give the certificate authority with `ca_pem` (LAMBDA_RDS_CA_FILE, sslrootcert), or besides the RDS roots with `add_ca_pem`, for a newer region <region>-bundle.pem from https://truststore.pki.rds.amazonaws.com/"
             }
             Self::Expired => "it is outside its validity period; renew it on the server (or check this machine's clock)",
             Self::NameMismatch => {
-                "it is for another name; connect by a name the certificate has, or spell out `Tls::VerifyCa` (sslmode=verify-ca)"
+                "it is for another name; connect by a name the certificate has: for RDS that is the endpoint's own, not an alias or an address"
             }
             Self::BadRoot => "a root certificate given with `ca_pem` is not readable PEM",
             Self::Handshake => "the handshake failed",

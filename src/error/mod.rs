@@ -90,7 +90,9 @@ impl fmt::Display for Phase {
 /// Everything that can go wrong, by cause.
 ///
 /// The text of each says what happened, in which phase, after how long, and what to do; what lies below stays attached
-/// as [`source()`](std::error::Error::source). No text holds a secret.
+/// as [`source()`](std::error::Error::source). No text of this crate's own holds a password, token or key. What the
+/// server says is passed on as it is, and may quote a value of the statement ("invalid input syntax for type integer: …"):
+/// texts are for the log, and no invoker is told them (`lambda_runtime::Diagnostic`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -507,16 +509,6 @@ fn io_kind(error: &Error) -> io::ErrorKind {
         Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
         Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
         _ => io::ErrorKind::Other,
-    }
-}
-
-#[cfg(feature = "lambda")]
-impl From<Error> for lambda_runtime::Diagnostic {
-    /// The variant's name becomes the invocation's `errorType`, the whole chain of causes its `errorMessage`.
-    fn from(error: Error) -> Self {
-        let variant = format!("{error:?}");
-        let name = variant.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        Self { error_type: format!("lambda_rds::Error::{name}"), error_message: chain(&error) }
     }
 }
 

@@ -13,6 +13,7 @@
 //! The layer wraps the service *after* the response was posted and before the next event is asked for; that is the only
 //! moment between the answer and the freeze.
 
+mod diagnostic;
 mod layer;
 
 pub use layer::{RdsLayer, RdsService};

@@ -55,13 +55,14 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// A URL as sqlx and libpq write it: `postgres://user[:password]@host[:port]/database`, with `sslmode` and
-    /// `sslrootcert`, or `mysql://…` with `ssl-mode` and `ssl-ca`. What other setters say wins over it.
+    /// `sslrootcert`, or `mysql://…` with `ssl-mode` and `ssl-ca`. What other setters say wins over it. But its password and
+    /// TLS mode are for its own host: with another [`host`](Self::host), [`build`](Self::build) refuses to take them over.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.config.url = Some(url.into().into());
         self
     }
 
-    /// The host to connect to. Default: the secret's.
+    /// The host to connect to: its name alone, without scheme, user or path. Default: the secret's.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.config.host = Some(host.into());
         self
@@ -92,14 +93,15 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// User and password (and host, port and database where they are not configured) from this secret in AWS Secrets
-    /// Manager, by name or ARN.
+    /// Manager, by name or ARN. The secret's text in that place is refused: it would be sent to AWS as a name.
     #[cfg(feature = "secrets-manager")]
     pub fn secret(mut self, id: impl Into<String>) -> Self {
         self.config.secret = Some(id.into());
         self
     }
 
-    /// An IAM token in the password's place, signed locally.
+    /// An IAM token in the password's place, signed locally. Goes with [`Tls::VerifyFull`] only: whoever it is shown to can
+    /// log in with it for a quarter of an hour.
     #[cfg(feature = "iam")]
     pub fn iam(mut self) -> Self {
         self.config.iam = true;
@@ -183,29 +185,45 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// How connections are protected. Default: [`Tls::VerifyFull`].
+    /// How connections are protected. Default: [`Tls::VerifyFull`]. [`Tls::VerifyCa`] is refused; it says why.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.config.tls = Some(tls);
         self
     }
 
-    /// Root certificates to trust besides the RDS and the public ones, in PEM. May be called more than once.
+    /// Root certificates of one's own authority, in PEM, **in the place of** the RDS roots, as libpq's `sslrootcert` and
+    /// MySQL's `ssl-ca` are (and as those are here, and `LAMBDA_RDS_CA_PEM` and `LAMBDA_RDS_CA_FILE`; together they are one
+    /// set). May be called more than once. To trust one besides the RDS roots, take [`add_ca_pem`](Self::add_ca_pem).
+    ///
+    /// What remains: the driver's public authorities stay trusted beside it, so a certificate that one of them has issued
+    /// for exactly the host's name passes too; see [`Tls`]. A name that public authorities issue nothing for, such as
+    /// `db.internal`, has no such hole.
+    ///
+    /// A root whose own term is over is not trusted. Where none is left, and where a text holds no certificate,
+    /// [`build`](Self::build) refuses it; a file is read, and looked at so, at each connect.
     pub fn ca_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.config.ca_pem.extend_from_slice(pem.as_ref());
-        self.config.ca_pem.push(b'\n');
+        self.config.ca_pem.add(pem.as_ref());
+        self
+    }
+
+    /// Root certificates, in PEM, **besides** the RDS roots, or besides those of [`ca_pem`](Self::ca_pem): for members of
+    /// both kinds, and while an authority is replaced. May be called more than once. Otherwise as `ca_pem`.
+    pub fn add_ca_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.config.add_ca_pem.add(pem.as_ref());
         self
     }
 
     /// The most physical connections of this environment. Default: `AWS_LAMBDA_MAX_CONCURRENCY` where an environment
     /// serves several invocations at a time (Lambda Managed Instances), else 2: one for the handler, and one so that a
-    /// second session beside an open transaction does not wait for itself. Opened only when needed.
+    /// second session beside an open transaction does not wait for itself. Opened only when needed. At most 10,000.
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.config.max_connections = Some(limit);
         self
     }
 
     /// How long a caller waits for a connection, in all: queue, credentials, connect, validation. Default: 10 s, and
-    /// never past the invocation's deadline.
+    /// never past the invocation's deadline. At most 24 h, as all spans that somebody waits for; those that a connection
+    /// lasts, 365 days.
     pub fn borrow_timeout(mut self, span: Duration) -> Self {
         self.config.borrow_timeout = Some(span);
         self
@@ -271,6 +289,16 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
+    /// The driver logs each statement (`sqlx::query`, at `DEBUG`; at `WARN` where it takes a second), as it does by itself.
+    /// Default: no. The connections of a session are made here and so are some of the statements on them: replayed
+    /// settings and the [`init_query`](Self::init_query), which may set keys and tenants, would stand in the log in full,
+    /// and the driver cannot leave out single ones. What a server says by itself (`raise notice`) the driver logs either
+    /// way, at `INFO` under `sqlx::postgres::notice`.
+    pub fn log_statements(mut self, on: bool) -> Self {
+        self.config.log_statements = on;
+        self
+    }
+
     /// The AWS SDK's configuration. Default: loaded from the environment when it is first needed.
     #[cfg(feature = "_aws")]
     pub fn aws_config(mut self, config: aws_config::SdkConfig) -> Self {
@@ -293,14 +321,19 @@ impl<DB: Engine> ProxyBuilder<DB> {
             return Err(ConfigError::Conflict { first: "credentials", second });
         }
         let environment = Environment::read();
+        if let Some(error) = driver_variable(DB::DRIVER_VARIABLES, |name| std::env::var_os(name).is_some()) {
+            return Err(error);
+        }
         let mut config = self.config;
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
         let config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
-        if !config.ca_pem.is_empty()
-            && let Some(problem) = crate::tls::fault_in(&config.ca_pem)
-        {
-            return Err(ConfigError::Value { option: "ca_pem", problem });
+        let clock = Clock::system();
+        for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {
+            if !pem.is_empty() {
+                let checked = crate::tls::in_term(pem.bytes(), clock.now().since_1970());
+                checked.map_err(|problem| ConfigError::Value { option, problem })?;
+            }
         }
         if let Some(query) = &config.init_query
             && controls_transactions::<DB>(query)
@@ -309,7 +342,6 @@ impl<DB: Engine> ProxyBuilder<DB> {
             return Err(ConfigError::Value { option: "init_query", problem });
         }
 
-        let clock = Clock::system();
         let events = Events::new(self.observers);
         let provider = match self.provider {
             Some(provider) => provider,
@@ -345,7 +377,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
             watch: config.watch_interval(),
         };
         let readers = Readers::new(config.reader_fallback);
-        let connector = Connector::new(config, provider, endpoint, environment.region, name, events.clone());
+        let region = environment.region;
+        let connector = Connector::new(config, provider, endpoint, region, name, clock.clone(), events.clone());
         let (connector, topology) = (Arc::new(connector), Arc::new(topology));
         let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
         let to_readers = failover.to_readers(readers);
@@ -422,7 +455,7 @@ impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyBuilder")
             .field("engine", &DB::FAMILY)
-            .field("config", &self.config)
+            .field("config", &self.config.shown())
             .finish_non_exhaustive()
     }
 }
@@ -448,8 +481,43 @@ impl Environment {
     }
 }
 
+/// The first of the driver's own variables that is set; one without a value is obeyed too.
+fn driver_variable(
+    variables: &'static [(&'static str, &'static str)],
+    is_set: impl Fn(&str) -> bool,
+) -> Option<ConfigError> {
+    let (name, cure) = *variables.iter().find(|(name, _)| is_set(name))?;
+    Some(ConfigError::DriverVariable { name, cure })
+}
+
 /// No session's account would know of it.
 fn controls_transactions<DB: Engine>(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     DB::classify(&query).control.is_some() || DB::CONTROLLING.iter().any(|name| query.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_variable_that_the_driver_obeys_unseen_is_named_with_what_to_do() {
+        for (name, cure) in [("PGOPTIONS", "init_query"), ("PGSSLCERT", "password"), ("PGSSLKEY", "password")] {
+            let error = driver_variable(<sqlx::Postgres as crate::engine::Driver>::DRIVER_VARIABLES, |set| set == name);
+            let text = error.expect("it is one").to_string();
+            assert!(text.starts_with(name) && text.contains("remove it") && text.contains(cure), "{text}");
+        }
+        // These are set over.
+        for name in ["PGHOST", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGAPPNAME"] {
+            let variables = <sqlx::Postgres as crate::engine::Driver>::DRIVER_VARIABLES;
+            assert!(driver_variable(variables, |set| set == name).is_none(), "{name}");
+        }
+    }
+
+    #[cfg(feature = "mysql")]
+    #[test]
+    fn mysqls_driver_reads_no_variables() {
+        assert!(driver_variable(<sqlx::MySql as crate::engine::Driver>::DRIVER_VARIABLES, |_| true).is_none());
+    }
 }

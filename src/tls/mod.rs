@@ -1,9 +1,17 @@
-//! Whom to trust: the RDS roots built in, and what a failed handshake means.
+//! Whom to trust: the RDS roots built in, or those that the user gives, and what a failed handshake means.
 //!
 //! RDS signs its certificates with private authorities, three a region, that are in no system's store; RDS Proxy and
 //! Aurora Serverless v1 use public ones (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html>).
 //! So the driver gets the region's roots on top of its public ones. Only the region's are parsed: the driver parses them
 //! anew at every connect.
+//!
+//! The public ones should count only where a host can have a certificate of theirs, and never beside an authority of one's
+//! own. sqlx 0.9 gives no way: each of its features that brings rustls a provider brings it a set of roots too
+//! (`import_root_certs`), and a PEM text is added to that set. What follows is written at [`Tls`](crate::Tls).
+
+mod term;
+
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -39,14 +47,41 @@ pub(crate) fn region_of(host: &str) -> Option<String> {
     region.filter(|region| region.contains('-')).map(str::to_owned)
 }
 
-/// What is wrong with root certificates in PEM, if anything is. A text without any would silently add nothing, and the
-/// driver's complaint about a broken one quotes the whole text.
-pub(crate) fn fault_in(pem: &[u8]) -> Option<&'static str> {
-    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
-    if certificates.peek().is_none() {
-        return Some("holds no PEM certificate");
+/// The root certificates in a PEM text whose term is not over at `now`, counted from 1970. One whose term is over is left
+/// out, as a bundle may hold a few of them.
+///
+/// # Errors
+/// What is wrong with the text. One without a certificate would silently trust nobody, or everybody; and the driver's
+/// complaint about a broken one quotes the whole text.
+pub(crate) fn in_term(pem: &[u8], now: Duration) -> Result<Vec<u8>, &'static str> {
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let (mut good, mut is_any) = (Vec::new(), false);
+    for section in sections(pem) {
+        let Ok(certificate) = CertificateDer::from_pem_slice(section) else {
+            return Err("holds PEM that is damaged");
+        };
+        let Some(end) = term::end(&certificate) else {
+            return Err("holds a certificate that cannot be read");
+        };
+        is_any = true;
+        if now <= end {
+            good.extend_from_slice(section);
+            good.push(b'\n');
+        }
     }
-    certificates.any(|certificate| certificate.is_err()).then_some("holds PEM that is damaged")
+    match (good.is_empty(), is_any) {
+        (false, _) => Ok(good),
+        (true, true) => Err("holds no root certificate whose own term is not over; get the authority's new one"),
+        (true, false) => Err("holds no PEM certificate"),
+    }
+}
+
+/// A PEM text, cut before each certificate; what stands before the first is left out.
+fn sections(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let starts: Vec<usize> = (0..pem.len()).filter(|at| pem[*at..].starts_with(BEGIN)).collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([pem.len()]).collect();
+    starts.into_iter().zip(ends).map(|(start, end)| &pem[start..end])
 }
 
 /// What a connect error says about TLS, if it is about TLS.
@@ -80,6 +115,8 @@ fn problem_of(error: &RustlsError) -> TlsProblem {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
     use super::*;
 
     #[test]
@@ -107,13 +144,49 @@ mod tests {
         assert_eq!(count(&roots(None)), count(ROOTS));
     }
 
+    fn root(name: &str, year: i32) -> String {
+        let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+        parameters.not_after = date_time_ymd(year, 1, 1);
+        parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    /// Around the turn of 2026 and 2027.
+    const NOW: Duration = Duration::from_secs(1_798_761_600);
+
     #[test]
     fn roots_that_are_none_are_noticed() {
+        let fault_in = |pem: &[u8]| in_term(pem, NOW).err();
         assert_eq!(fault_in(roots(Some("eu-west-1")).as_bytes()), None);
+        assert_eq!(fault_in(ROOTS.as_bytes()), None);
         assert_eq!(fault_in(b"hello"), Some("holds no PEM certificate"));
         assert_eq!(fault_in(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"), fault_in(b""));
         let damaged = b"-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----";
         assert_eq!(fault_in(damaged), Some("holds PEM that is damaged"));
+        let cut = &root("a", 2100).into_bytes()[..200];
+        assert_eq!(fault_in(cut), Some("holds PEM that is damaged"));
+        let no_certificate = b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----";
+        assert_eq!(fault_in(no_certificate), Some("holds a certificate that cannot be read"));
+        let one_is_damaged = [root("a", 2100).as_bytes(), damaged].concat();
+        assert_eq!(fault_in(&one_is_damaged), Some("holds PEM that is damaged"));
+    }
+
+    #[test]
+    fn a_root_whose_own_term_is_over_is_not_trusted() {
+        let (old, new) = (root("old", 2027), root("new", 2028));
+        let end = Duration::from_secs(1_798_761_600);
+        assert!(in_term(old.as_bytes(), end).is_ok(), "its last second");
+        let after = end + Duration::from_secs(1);
+        let over = "holds no root certificate whose own term is not over; get the authority's new one";
+        assert_eq!(in_term(old.as_bytes(), after), Err(over));
+        assert_eq!(in_term(old.as_bytes(), Duration::MAX), Err(over));
+        for bundle in [format!("# both\n{old}\n# and\n{new}"), format!("{new}{old}")] {
+            let good = in_term(bundle.as_bytes(), after).unwrap();
+            let all: Vec<_> = CertificateDer::pem_slice_iter(&good).map(Result::unwrap).collect();
+            assert_eq!(all, [CertificateDer::from_pem_slice(new.as_bytes()).unwrap()]);
+        }
+        let all = in_term(ROOTS.as_bytes(), NOW).unwrap();
+        let count = |pem: &[u8]| CertificateDer::pem_slice_iter(pem).count();
+        assert_eq!(count(&all), count(ROOTS.as_bytes()), "the built-in ones are good");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! sessions and not as their own (`failover::moved`). What MySQL says of TLS and of tokens is in `mysql::logins`.
 
 use super::failover::*;
+use super::refusals;
 use super::stage::*;
-use crate::support::Recorder;
 use crate::support::aws::Aws;
 use crate::support::directory::Directory;
+use crate::support::{Recorder, child};
 use lambda_rds::error::TlsProblem;
 use lambda_rds::{Error, Outcome, Proxy, Tls};
 use std::time::Duration;
@@ -124,4 +125,20 @@ async fn a_server_that_demands_tls_says_so() {
     assert!(matches!(&error, Error::Tls { problem: TlsProblem::Demanded, .. }), "{error:?}");
     assert!(error.to_string().contains("leave `Tls::Disable` (sslmode=disable) out"), "{error}");
     assert!(!error.is_retryable());
+}
+
+/// The driver takes them in when its options are made, and they would be in force at each login.
+#[tokio::test]
+async fn variables_that_the_driver_obeys_unseen_are_refused_by_name() {
+    let url = server().await.url();
+    for (name, value) in [
+        ("PGOPTIONS", "-c work_mem=123kB"),
+        ("PGSSLCERT", "/client.pem"),
+        ("PGSSLKEY", "/client.key"),
+        ("PGSSLKEY", ""),
+    ] {
+        let said = child::run(refusals::ENVIRONMENT, &[("LAMBDA_RDS_URL", url.as_str()), (name, value)]).await;
+        assert!(said.contains(&format!("NotExecuted Config(DriverVariable {{ name: \"{name}\"")), "{said}");
+        assert!(said.contains(&format!("{name} is set")) && said.contains("remove it"), "{said}");
+    }
 }

@@ -14,6 +14,16 @@ pub enum Validity {
     Expired,
 }
 
+impl Validity {
+    fn set(self, parameters: &mut CertificateParams) {
+        parameters.not_before = date_time_ymd(2020, 1, 1);
+        parameters.not_after = match self {
+            Self::Current => date_time_ymd(2120, 1, 1),
+            Self::Expired => date_time_ymd(2021, 1, 1),
+        };
+    }
+}
+
 /// A certificate authority made up on the spot.
 #[derive(Debug)]
 pub struct Authority {
@@ -23,8 +33,14 @@ pub struct Authority {
 impl Authority {
     /// A new authority with its own key.
     pub fn new(name: &str) -> Self {
+        Self::with_term(name, Validity::Current)
+    }
+
+    /// As [`new`](Self::new), with a term of its own: what it issues may be good for longer.
+    pub fn with_term(name: &str, validity: Validity) -> Self {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
+        validity.set(&mut parameters);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(parameters, key()).expect("an authority can sign itself");
@@ -41,11 +57,7 @@ impl Authority {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut parameters = CertificateParams::new(names).expect("each name is a DNS name or an IP address");
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        parameters.not_before = date_time_ymd(2020, 1, 1);
-        parameters.not_after = match validity {
-            Validity::Current => date_time_ymd(2120, 1, 1),
-            Validity::Expired => date_time_ymd(2021, 1, 1),
-        };
+        validity.set(&mut parameters);
         let key = key();
         let certificate = parameters.signed_by(&key, &self.issuer).expect("an authority can sign a server's key");
         (certificate.pem(), key.serialize_pem())

@@ -5,7 +5,7 @@
 
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Either, Error, Executor, Row};
 
 use crate::config::Tls;
 use crate::engine::{Login, Settings};
@@ -56,6 +56,9 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
     }
     if let Some(database) = &login.database {
         options = options.database(database);
+    }
+    if !login.log_statements {
+        options = options.disable_statement_logging();
     }
     if let Some(capacity) = login.statement_cache_capacity {
         options = options.statement_cache_capacity(capacity);

@@ -90,6 +90,8 @@ async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
 
 impl Driver for MySql {
     const FAMILY: &'static str = "mysql";
+    /// It reads none.
+    const DRIVER_VARIABLES: &'static [(&'static str, &'static str)] = &[];
     const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
     const PORT: u16 = 3306;
     const ERRORS_ABORT: bool = false;

@@ -1,12 +1,22 @@
 //! How to log in.
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::config::Tls;
 use crate::engine::Login;
 
+/// `PgConnectOptions` takes them in when it is made, and has no way to put them out again: what `options` sets is appended
+/// to `PGOPTIONS`, and a client certificate would be shown to whatever host is dialled.
+pub(super) const DRIVER_VARIABLES: &[(&str, &str)] = &[
+    ("PGOPTIONS", "and set what is needed with init_query or `alter role … set`"),
+    ("PGSSLCERT", "for client certificates are not supported: log in with a password, a secret or IAM"),
+    ("PGSSLKEY", "for client certificates are not supported: log in with a password, a secret or IAM"),
+];
+
 pub(super) fn options(login: &Login) -> PgConnectOptions {
-    // `new` would read a password file; what the driver takes from `PG*` variables is set over here.
+    // `new` would read a password file. What the driver takes from other `PG*` variables is set over here, and with the
+    // `DRIVER_VARIABLES` no proxy is built.
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(&login.host)
         .port(login.port)
@@ -22,6 +32,9 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
             Tls::Disable => PgSslMode::Disable,
         })
         .ssl_root_cert_from_pem(login.roots.clone());
+    if !login.log_statements {
+        options = options.disable_statement_logging();
+    }
     if let Some(capacity) = login.statement_cache_capacity {
         options = options.statement_cache_capacity(capacity);
     }

@@ -64,6 +64,7 @@ fn quotes(error: &Error, asked: i64) -> bool {
 
 impl Driver for Postgres {
     const FAMILY: &'static str = "postgres";
+    const DRIVER_VARIABLES: &'static [(&'static str, &'static str)] = connect::DRIVER_VARIABLES;
     const SCHEMES: &'static [&'static str] = &["postgres", "postgresql"];
     const PORT: u16 = 5432;
     const ERRORS_ABORT: bool = true;
