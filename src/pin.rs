@@ -120,35 +120,53 @@ impl fmt::Display for PinReason {
     }
 }
 
-/// One line of at most [`SHOWN`] characters, up to the first string literal: that may hold what must not be logged.
+/// One line of at most [`SHOWN`] characters, up to the first literal, number or comment: those may hold what must not be
+/// logged.
 ///
-/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, an apostrophe
-/// in a comment), and a wrong guess shows the next one.
+/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\\''`, an apostrophe
+/// in a comment), and a wrong guess shows the next one. No more of a long text is looked at than is shown.
 pub(crate) fn shorten(sql: &str) -> String {
-    let tag = |after: &str| !after.starts_with(|next: char| next.is_ascii_digit());
-    let literal = sql.char_indices().find(|(at, found)| match found {
-        // A string for MySQL, a name for PostgreSQL.
-        '\'' | '"' => true,
-        // `0x68756e74657232` is a string too.
-        '0' => sql[at + 1..].starts_with(['x', 'X']),
-        // A dollar quote, `$$` or `$tag$`, and not a parameter.
-        '$' => tag(&sql[at + 1..]),
-        _ => false,
-    });
-    let shown = literal.map_or(sql, |(at, _)| &sql[..at]);
     let mut line = String::with_capacity(SHOWN);
-    for word in shown.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
+    let (mut shown, mut in_word, mut spaced) = (0, false, false);
+    for (at, found) in sql.char_indices() {
+        if found.is_whitespace() {
+            (in_word, spaced) = (false, !line.is_empty());
+            continue;
         }
-        line.push_str(word);
-    }
-    match (literal, line.char_indices().nth(SHOWN)) {
-        (_, Some((end, _))) => line.replace_range(end.., "…"),
-        (Some(_), None) => line.push_str(if shown.ends_with(char::is_whitespace) { " '…'" } else { "'…'" }),
-        (None, None) => {}
+        let mark = secret_begins(found, &sql[at + found.len_utf8()..], in_word);
+        if shown + usize::from(spaced) >= SHOWN || mark.is_some() {
+            let blank = if spaced && mark.is_some() { " " } else { "" };
+            line.push_str(blank);
+            line.push_str(mark.unwrap_or("…"));
+            break;
+        }
+        if spaced {
+            line.push(' ');
+            shown += 1;
+        }
+        line.push(found);
+        shown += 1;
+        (in_word, spaced) = (found.is_alphanumeric() || matches!(found, '_' | '$'), false);
     }
     line
+}
+
+/// What stands in the place of a literal, a number or a comment that begins here.
+fn secret_begins(first: char, rest: &str, in_word: bool) -> Option<&'static str> {
+    match first {
+        // A string for MySQL, a name for PostgreSQL.
+        '\'' | '"' => Some("'…'"),
+        // A dollar quote, `$$` or `$tag$`, and not a parameter.
+        '$' if !rest.starts_with(|next: char| next.is_ascii_digit()) => Some("'…'"),
+        // `0x68756e74657232` is a string too.
+        '0' if !in_word && rest.starts_with(['x', 'X']) => Some("'…'"),
+        '0'..='9' if !in_word => Some("…"),
+        '-' if rest.starts_with('-') => Some("…"),
+        '/' if rest.starts_with('*') => Some("…"),
+        // A comment of MySQL's; an operator elsewhere, and no loss.
+        '#' => Some("…"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -164,15 +182,24 @@ mod tests {
             (r"set x = E'\'hunter2'", "set x = E'…'"),
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
-            ("-- don't\nset x = 'hunter2'", "-- don'…'"),
+            ("-- don't\nset x = 'hunter2'", "…"),
+            ("call charge(4111111111111111, 123)", "call charge(…"),
+            ("execute p(4111111111111111)", "execute p(…"),
+            ("select 1 /* token=hunter5 */; select 2", "select …"),
+            ("select a /* token=hunter5 */; select 2", "select a …"),
+            ("select a -- token=hunter5", "select a …"),
+            ("select a # token=hunter5", "select a …"),
+            ("savepoint s1", "savepoint s1"),
+            ("lock t1, t2_3", "lock t1, t2_3"),
             ("set @pw = \"hunter2\"", "set @pw = '…'"),
             ("set @pw = 0x68756e74657232", "set @pw = '…'"),
-            ("set @n = 10", "set @n = 10"),
+            ("set @n = 10", "set @n = …"),
             ("listen $1", "listen $1"),
             ("", ""),
         ] {
             assert_eq!(shorten(sql), shown);
         }
         assert_eq!(shorten(&"é".repeat(500)).chars().count(), SHOWN + 1);
+        assert!(shorten(&"a b ".repeat(500)).chars().count() <= SHOWN + 1);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) mod postgres;
 mod repeat;
 mod series;
 mod settings;
+#[cfg(test)]
+mod shapes;
 mod socket;
 mod survey;
 mod token;

@@ -324,6 +324,10 @@ impl<DB: Engine> Connection<DB> {
         let filtered =
             pins == Some(PinCause::Setting) && self.connector().pinning_filter() == PinningFilter::ExcludeVariableSets;
         let pins = pins.filter(|_| !filtered);
+        // Each change copies what the session has set; a session with more than that keeps its connection instead.
+        let overfull = change.as_ref().is_some_and(|change| self.state.is_overfull_with(change));
+        let change = change.filter(|_| !overfull);
+        let pins = if overfull { pins.or(Some(PinCause::Setting)) } else { pins };
         // On a connection with an `init_query`, what a reset goes back to is not what other sessions expect.
         let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };

@@ -32,7 +32,7 @@ fn is_plain(first: &str) -> bool {
 pub(super) const TEMPORARY: &str = "pg_temp";
 
 /// Functions that leave something behind in the session that calls them, or run a text that may.
-pub(super) const PINNING: [(&str, PinCause); 24] = [
+pub(super) const PINNING: [(&str, PinCause); 31] = [
     ("set_config", PinCause::Setting),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -58,6 +58,14 @@ pub(super) const PINNING: [(&str, PinCause); 24] = [
     ("ts_rewrite", PinCause::UnknownStatement),
     // pg_trgm, hypopg.
     ("set_limit", PinCause::UnknownStatement),
+    // tablefunc, xml2, isn.
+    ("crosstab", PinCause::UnknownStatement),
+    ("crosstab2", PinCause::UnknownStatement),
+    ("crosstab3", PinCause::UnknownStatement),
+    ("crosstab4", PinCause::UnknownStatement),
+    ("connectby", PinCause::UnknownStatement),
+    ("xpath_table", PinCause::UnknownStatement),
+    ("isn_weak", PinCause::UnknownStatement),
     ("hypopg_create_index", PinCause::UnknownStatement),
     ("hypopg_hide_index", PinCause::UnknownStatement),
 ];
@@ -76,7 +84,10 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
         all.sequence = all.sequence.max(statement.sequence);
-        all.pins = all.pins.or_else(|| statement.pins());
+        all.pins = match (all.pins, statement.pins()) {
+            (Some(one), Some(other)) if one != other => Some(PinCause::UnknownStatement),
+            (one, other) => one.or(other),
+        };
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.shifting |= is(statement.first, "fetch") || is(statement.first, "execute");
         found = Some(statement);
@@ -86,7 +97,13 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         // A setting among several statements is not taken apart from them.
         all.control = series.control();
         let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
-        return Class { pins: pins.then_some(PinCause::SeveralStatements), ..all };
+        let worst = if all.pins == Some(PinCause::UnknownStatement) {
+            // What nothing takes away is not hidden by what stands beside it.
+            PinCause::UnknownStatement
+        } else {
+            PinCause::SeveralStatements
+        };
+        return Class { pins: pins.then_some(worst), ..all };
     }
     let text = sql[statement.start..statement.end].trim_ascii_end();
     if let Some(control) = series.first {
@@ -170,19 +187,26 @@ impl<'a> Statement<'a> {
         let (Token::Word(name) | Token::Identifier(name)) = name else { return };
         let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
         let drawn = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b'd' | b'h' | b'p' | b'q' | b't') => Sequence::None,
             Some(b's') if same("setval") => Sequence::Draws,
-            Some(b's') => Sequence::None,
             Some(b'n') if same("nextval") => Sequence::Draws,
             Some(b'c') if same("currval") => Sequence::Asks,
             Some(b'l') if same("lastval") => Sequence::Asks,
-            // No other letter begins one of those that pin.
-            _ => return,
+            _ => Sequence::None,
         };
         self.sequence = self.sequence.max(drawn);
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
-            self.cause = self.cause.or(Some(*cause));
+            self.pin(*cause);
         }
+    }
+
+    /// A statement that leaves two different things behind is not understood: what ends the one leaves the other, and what
+    /// cleans up after the one may not clean up after the other.
+    fn pin(&mut self, cause: PinCause) {
+        self.cause = match self.cause {
+            None => Some(cause),
+            Some(same) if same == cause => Some(cause),
+            Some(_) => Some(PinCause::UnknownStatement),
+        };
     }
 
     /// A word or identifier anywhere in the statement, and the two tokens before it.
@@ -194,7 +218,7 @@ impl<'a> Statement<'a> {
         };
         if quoted && last == Token::Symbol(b'&') && is(last_but_one, "u") {
             // U&"…" spells any name by escapes.
-            self.cause = self.cause.or(Some(PinCause::UnknownStatement));
+            self.pin(PinCause::UnknownStatement);
         }
         let Some(initial) = name.first().map(|byte| byte | 0x20) else { return };
         let same = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -214,9 +238,22 @@ impl<'a> Statement<'a> {
             // An update of that view is a `SET`.
             (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
             (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
+            (b'e', 7) if !quoted && same("execute") && self.executes_after(last) => Some(PinCause::PreparedStatement),
             _ => return,
         };
-        self.cause = self.cause.or(cause);
+        if let Some(cause) = cause {
+            self.pin(cause);
+        }
+    }
+
+    /// `CREATE TABLE … AS EXECUTE p` and `EXPLAIN … EXECUTE p` run what SQL has prepared under a name, or what the driver has for
+    /// another session: <https://www.postgresql.org/docs/current/sql-createtableas.html>, `sql-explain`. Elsewhere the word
+    /// is a right, or part of a trigger.
+    fn executes_after(&self, last: Token<'a>) -> bool {
+        let after = |words: &[&str]| words.iter().any(|word| is(last, word));
+        is(self.first, "create") && after(&["as"])
+            || is(self.first, "explain")
+                && (last == Token::Symbol(b')') || after(&["explain", "analyze", "analyse", "verbose"]))
     }
 
     /// `INSERT`, `UPDATE` or `MERGE` somewhere in the statement.
@@ -241,6 +278,9 @@ impl<'a> Statement<'a> {
         }
         if self.is_control() || among(&["commit", "rollback"]) && second("prepared") {
             return self.cause;
+        }
+        if let Some(cause) = self.cause.filter(|cause| *cause == PinCause::UnknownStatement) {
+            return Some(cause);
         }
         Some(if among(&["listen"]) {
             PinCause::Listen
@@ -377,6 +417,54 @@ mod tests {
     }
 
     #[test]
+    fn every_function_of_the_table_pins_as_its_row_says() {
+        for (name, cause) in PINNING {
+            for sql in [
+                format!("select {name}(1)"),
+                format!("select * from \"{name}\" (1)"),
+                format!("delete from t where {name} (1)"),
+            ] {
+                assert_eq!(classify(&sql).pins, Some(cause), "{sql}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_leaves_two_things_behind_is_not_understood() {
+        for sql in [
+            "create temp table z as select dblink_connect('leaky', 'x')",
+            "select pg_advisory_lock(1), setseed(0.5)",
+            "create temp table zz as select pg_try_advisory_lock(99)",
+            "select pg_advisory_lock(1); select dblink_connect('x')",
+            "prepare p as select setseed(1)",
+        ] {
+            assert_eq!(pins(sql), Some(PinCause::UnknownStatement), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_executed_by_name_pins() {
+        for sql in [
+            "create table x as execute p",
+            "explain execute p",
+            "explain (analyze, verbose) execute p(1)",
+            "explain analyze execute p",
+        ] {
+            assert_eq!(pins(sql), Some(PinCause::PreparedStatement), "{sql}");
+        }
+        for sql in [
+            "grant execute on function f() to app",
+            "create trigger x before insert on t for each row execute function f()",
+            "create event trigger x on ddl_command_end execute procedure f()",
+            "alter default privileges grant execute on functions to app",
+            "select has_function_privilege('f()', 'execute')",
+            "select execute from t",
+        ] {
+            assert_eq!(pins(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
     fn transaction_control_and_the_ends_of_pins_do_not_pin() {
         let end = |sql| (classify(sql).pins, classify(sql).ends);
         for (sql, ends) in [
@@ -480,6 +568,13 @@ mod tests {
         ] {
             assert_eq!(classify(sql).sequence, sequence, "{sql}");
         }
+    }
+
+    #[test]
+    fn the_time_to_read_a_text_grows_with_the_text() {
+        crate::engine::shapes::assert_linear(|text| {
+            let _ = std::hint::black_box(classify(text));
+        });
     }
 
     proptest::proptest! {

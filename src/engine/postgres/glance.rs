@@ -6,7 +6,7 @@ use crate::engine::glance::{begins, begins_as, initials, is_clear, is_glued, tri
 use crate::engine::{Class, Sequence};
 
 /// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
-const SUSPECTS: [&[u8]; 14] = [
+const SUSPECTS: [&[u8]; 18] = [
     b"temp",
     b"hold",
     b"pg_",
@@ -21,6 +21,10 @@ const SUSPECTS: [&[u8]; 14] = [
     b"ts_stat",
     b"ts_rewrite",
     b"hypopg_",
+    b"crosstab",
+    b"connectby",
+    b"xpath_table",
+    b"isn_weak",
 ];
 
 /// The class of a text that holds nothing to be found by reading.
@@ -59,6 +63,10 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
         | b"ts\x7fs"
         | b"ts\x7fr"
         | b"hypo"
+        | b"cros"
+        | b"conn"
+        | b"xpat"
+        | b"isn\x7f"
         | [b'p', b'g', 0x7f, _] => begins_as(text, &SUSPECTS),
         // Rows may be changed anywhere in it.
         b"inse" | b"upda" | b"merg" => with,

@@ -143,6 +143,9 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     if is_among(name, &NOT_MOVED) {
         return Some(Change::Pins(unmoved(name)));
     }
+    if !is_whole(name.0) || name.1.is_some_and(|second| !is_whole(second)) {
+        return Some(Change::Pins(PinCause::Setting));
+    }
     // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
     let first = tokens.clone().next()?;
     if first == Token::Symbol(b'=') || is(first, "to") {
@@ -166,6 +169,15 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else {
         Setting::Set { name, statement }
     }))
+}
+
+/// The server cuts off a longer name, in `SET` and `RESET` and not in `set_config`
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
+const LONGEST_NAME: usize = 63;
+
+/// Whether the server takes a name as it is.
+fn is_whole(name: &str) -> bool {
+    name.len() <= LONGEST_NAME
 }
 
 /// Why one of [`NOT_MOVED`] pins: what changes how texts are read may hide anything, and no reset takes a seed back.
@@ -362,8 +374,9 @@ fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
     if tokens.next()? != Token::Symbol(b')') || !is(local, "true") && !is(local, "false") {
         return None;
     }
-    let plain_name =
-        !setting.is_empty() && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    let plain_name = !setting.is_empty()
+        && setting.split('.').all(is_whole)
+        && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
     let name = Name(setting, None);
     (plain_name && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
 }

@@ -124,6 +124,9 @@ impl SettingChange {
     }
 }
 
+/// A session with more settings than these is not moved any more: the time that a change takes grows with their number.
+const MOST_SETTINGS: usize = 256;
+
 /// Settings that `RESET ALL` leaves: who the session acts as.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
@@ -363,6 +366,17 @@ impl State {
         let mut settings = self.settings.clone();
         change.clone().apply(&mut settings);
         settings
+    }
+
+    /// Whether a change sets more names than a session is followed by.
+    pub(super) fn is_overfull_with(&self, change: &SettingChange) -> bool {
+        match change {
+            SettingChange::Set(set) => {
+                let added = set.iter().filter(|(name, _)| !self.settings.contains(name)).count();
+                self.settings.len() + added > MOST_SETTINGS
+            }
+            _ => false,
+        }
     }
 
     /// The server has agreed to a change of a setting.

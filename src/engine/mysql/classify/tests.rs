@@ -285,6 +285,13 @@ fn the_memory_of_the_session_is_seen() {
     }
 }
 
+#[test]
+fn the_time_to_read_a_text_grows_with_the_text() {
+    crate::engine::shapes::assert_linear(|text| {
+        let _ = std::hint::black_box(classify(text));
+    });
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_makes_it_panic(text in r#"(set|select|names|session|transaction|autocommit|create|procedure|for|statement|é|@@|/\*!|[ ('"`;/*\\\n&.,=@:)0-]){0,30}"#) {
