@@ -5,6 +5,13 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use crate::config::Tls;
 use crate::engine::Login;
 
+/// What the server calls the session. It replaces what is not printable ASCII, each version in its own way: the name by
+/// which the session is found again is what is left of it in any case.
+pub(super) fn name(login: &Login) -> String {
+    let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    login.application_name.chars().map(printable).collect()
+}
+
 pub(super) fn options(login: &Login) -> PgConnectOptions {
     // `new` would read a password file; what the driver takes from `PG*` variables is set over here.
     let mut options = PgConnectOptions::new_without_pgpass()
@@ -14,7 +21,7 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
         .password(login.password.expose())
         // The server's own default is the user's name.
         .database(login.database.as_deref().unwrap_or(&login.user))
-        .application_name(&login.application_name)
+        .application_name(&name(login))
         .ssl_mode(match login.tls {
             Tls::VerifyFull => PgSslMode::VerifyFull,
             Tls::VerifyCa => PgSslMode::VerifyCa,
