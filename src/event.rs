@@ -82,7 +82,8 @@ pub enum Event {
         /// How long that took.
         elapsed: Duration,
     },
-    /// A dropped statement could not be cancelled on the server; it is read to its end or its connection closed.
+    /// A dropped statement could not be cancelled on the server, or was not found there; it is read to its end or its
+    /// connection closed, and may run on.
     CancelFailed {
         /// The error's text.
         error: String,

@@ -5,12 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use lambda_rds::{Error, Event};
+use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
+use lambda_rds::event::Discard;
+use lambda_rds::{Connection, Credentials, CredentialsProvider, Error, Event};
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor};
+use tokio::time::{sleep as pause, timeout};
 
 use super::language::ERRORS_ABORT;
 use super::stage::*;
 use crate::support::Recorder;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::site::WAIT_LIMIT;
 
 fn long() -> AssertSqlSafe<String> {
@@ -18,7 +22,7 @@ fn long() -> AssertSqlSafe<String> {
 }
 
 async fn drop_after_a_moment(statement: impl Future) {
-    assert!(tokio::time::timeout(Duration::from_millis(30), statement).await.is_err());
+    assert!(timeout(Duration::from_millis(30), statement).await.is_err());
 }
 
 /// What was told to end does so in a moment, and not only when its time is over.
@@ -26,7 +30,7 @@ async fn wait_until_none_runs(server: &Server) {
     let deadline = Instant::now() + WAIT_LIMIT;
     while running(server).await > 0 {
         assert!(Instant::now() < deadline, "a dropped statement runs on");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        pause(Duration::from_millis(5)).await;
     }
 }
 
@@ -112,5 +116,167 @@ async fn a_session_whose_begin_as_text_was_dropped_does_not_go_on() -> Result<()
     let mut admin = server.admin().await;
     let rows: Vec<i32> = sqlx::query_scalar("select n from ledger").fetch_all(&mut admin).await?;
     assert_eq!(rows, [2]);
+    Ok(())
+}
+
+fn cancels_failed(seen: &Recorder) -> usize {
+    seen.count(|event| matches!(event, Event::CancelFailed { .. }))
+}
+
+/// A way to the server on which a round trip takes so long.
+async fn slow_way(server: &Server, round_trip: Duration) -> FaultProxy {
+    let way = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    way.delay(round_trip / 2);
+    way
+}
+
+/// Two users that take turns, as after each rotation of a secret.
+#[derive(Debug, Default)]
+struct Turns(std::sync::atomic::AtomicUsize);
+
+impl CredentialsProvider for Turns {
+    fn credentials<'a>(&'a self, _: &'a CredentialsRequest) -> CredentialsFuture<'a> {
+        let turn = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let user = if turn == 0 { "app" } else { "twin" };
+        Box::pin(std::future::ready(Ok(Credentials::new(user, APP_PASSWORD))))
+    }
+}
+
+/// A server lets a user end what is the user's own.
+#[tokio::test]
+async fn a_dropped_statement_is_cancelled_by_the_user_that_began_it() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(&twin()).await;
+    let seen = Recorder::default();
+    let place = DbProxy::builder().host(server.host()).port(server.port()).database("app").ca_pem(server.ca_pem());
+    let proxy = place.credentials(Turns::default()).max_connections(1).observer(seen.observer()).build()?;
+    let mut conn = proxy.get_connection().await?;
+    drop_after_a_moment(sqlx::query(long()).execute(&mut conn)).await;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    wait_until_none_runs(&server).await;
+    assert_eq!(cancels_failed(&seen), 0, "{:?}", seen.events());
+    Ok(())
+}
+
+/// A login takes many round trips. Nobody waits for it for longer than for a connection, and it is not given up for that.
+#[tokio::test]
+async fn a_dropped_statement_is_cancelled_though_the_server_is_far_away() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let seen = Recorder::default();
+    let way = slow_way(&server, Duration::from_millis(40)).await;
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).observer(seen.observer()).build()?;
+    for round in 0..5 {
+        let mut conn = proxy.get_connection().await?;
+        drop_after_a_moment((&mut conn).execute(sqlx::raw_sql(long()))).await;
+        if round % 2 == 0 {
+            sqlx::query("select 1").execute(&mut conn).await?;
+        } else {
+            drop(conn);
+            proxy.upkeep().await;
+        }
+        wait_until_none_runs(&server).await;
+    }
+    assert_eq!(cancels_failed(&seen), 0, "{:?}", seen.events());
+    Ok(())
+}
+
+/// Waits for a moment on the server, and is not disturbed.
+async fn nap(conn: &mut Connection<Db>, milliseconds: u64) -> Result<(), Error> {
+    let text = slowly("1", Duration::from_millis(milliseconds).as_secs_f64());
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(conn).await?;
+    Ok(())
+}
+
+/// A cancel that is on its way when its statement ends hits whatever comes next: that must be nobody's. Here whoever waits
+/// for it is dropped as well.
+#[tokio::test]
+async fn a_late_cancel_hits_nobody() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let seen = Recorder::default();
+    let way = slow_way(&server, Duration::from_millis(16)).await;
+    let proxy = proxy_to(&server)
+        .port(way.port())
+        .max_connections(1)
+        .validate_timeout(Duration::from_secs(5))
+        .observer(seen.observer())
+        .build()?;
+    for round in 0..40 {
+        let mut one = proxy.get_connection().await?;
+        // Its cancel comes after about eight round trips.
+        let ends = 90 + 4 * (round % 20);
+        let _ = timeout(Duration::from_millis(25), nap(&mut one, ends)).await;
+        drop(one);
+        let mut other = proxy.get_connection().await;
+        for patience in [ends - 20, 8, 3] {
+            // The session that brings it to rest is dropped, and dropped again.
+            if let Ok(other) = &mut other {
+                let _ = timeout(Duration::from_millis(patience), other.execute("select 1")).await;
+            }
+            other = match timeout(Duration::from_millis(3), proxy.get_connection()).await {
+                Ok(next) => next,
+                Err(_) => other,
+            };
+        }
+        drop(other);
+        let mut innocent = proxy.get_connection().await?;
+        for _ in 0..2 {
+            nap(&mut innocent, 20).await?;
+        }
+    }
+    assert_eq!(cancels_failed(&seen), 0, "{:?}", seen.events());
+    Ok(())
+}
+
+/// Two connections are at rest, and one of them is not: it has locked a row.
+#[tokio::test]
+async fn the_locks_of_a_dropped_transaction_stand_in_nobodys_way() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(&format!("{TABLE}; insert into {LEDGER_TABLE} values (0)")).await;
+    let proxy = proxy_to(&server).max_connections(2).build()?;
+    let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    tokio::try_join!(nap(&mut one, 20), nap(&mut other, 20))?;
+    drop(other);
+    for statement in [Some(LOCKS_LONG), None] {
+        let mut one = proxy.get_connection().await?;
+        let work = one.transaction(|tx| {
+            Box::pin(async move {
+                sqlx::query("update ledger set n = 1").execute(&mut **tx).await?;
+                match statement {
+                    Some(statement) => sqlx::query(statement).execute(&mut **tx).await.map(drop)?,
+                    None => pause(Duration::from_secs(20)).await,
+                }
+                Ok::<_, Error>(())
+            })
+        });
+        assert!(timeout(Duration::from_millis(100), work).await.is_err());
+        drop(one);
+        let mut next = proxy.get_connection().await?;
+        sqlx::query(AssertSqlSafe(set_wait(5))).execute(&mut next).await?;
+        sqlx::query("update ledger set n = 2").execute(&mut next).await?;
+        assert_eq!(in_transaction(&server).await, 0, "what was dropped is at an end");
+        drop(next);
+        wait_until_none_runs(&server).await;
+    }
+    Ok(())
+}
+
+/// The server is asked to end what runs on a connection that could not be waited for, and by then is closed.
+#[tokio::test]
+async fn a_statement_whose_connection_was_given_up_does_not_run_on() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let seen = Recorder::default();
+    let proxy = proxy_to(&server)
+        .max_connections(1)
+        .validate_timeout(Duration::from_millis(31))
+        .observer(seen.observer())
+        .build()?;
+    let mut conn = proxy.get_connection().await?;
+    for _ in 0..5 {
+        drop_after_a_moment(sqlx::query(long()).execute(&mut conn)).await;
+        sqlx::query("select 1").execute(&mut conn).await?;
+        wait_until_none_runs(&server).await;
+    }
+    let given_up = seen.count(|event| matches!(event, Event::Discarded { why: Discard::Unrecoverable, .. }));
+    assert!(given_up > 0, "{:?}", seen.events());
     Ok(())
 }

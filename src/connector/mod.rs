@@ -2,6 +2,7 @@
 //!
 //! Turns what the driver says into errors that name cause and cure.
 
+mod cancel;
 mod rest;
 mod wire;
 
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use crate::clock::Clock;
@@ -45,6 +47,8 @@ pub(crate) struct Connector<DB: Engine> {
     idle_timeout_unknown: AtomicBool,
     sockets_unreachable: AtomicBool,
     last_login: Mutex<Option<String>>,
+    /// How many cancels are under way.
+    cancels: watch::Sender<usize>,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -69,6 +73,7 @@ impl<DB: Engine> Connector<DB> {
             idle_timeout_unknown: AtomicBool::new(false),
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
+            cancels: watch::Sender::default(),
             engine: PhantomData,
         }
     }
@@ -111,7 +116,7 @@ impl<DB: Engine> Connector<DB> {
                 (answer, _) => answer?,
             };
             let login = Login { read_only: access == Access::ReadOnly, ..self.login(&request, &credentials)? };
-            let failure = match self.dial(&login, attempt).await {
+            let failure = match self.dial(&login, &credentials, attempt).await {
                 Ok(wire) => {
                     let host = format!("{}:{}", login.host, login.port);
                     *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
@@ -199,12 +204,17 @@ impl<DB: Engine> Connector<DB> {
         Ok(roots)
     }
 
-    async fn dial(&self, login: &Login, attempt: &Attempt) -> Result<Wire<DB>, Failure> {
+    async fn dial(&self, login: &Login, credentials: &Credentials, attempt: &Attempt) -> Result<Wire<DB>, Failure> {
         attempt.enter(Phase::Dialling);
-        self.dial_within(login, attempt.deadline.within(self.config.connect_timeout())).await
+        self.dial_within(login, credentials, attempt.deadline.within(self.config.connect_timeout())).await
     }
 
-    async fn dial_within(&self, login: &Login, deadline: Deadline) -> Result<Wire<DB>, Failure> {
+    async fn dial_within(
+        &self,
+        login: &Login,
+        credentials: &Credentials,
+        deadline: Deadline,
+    ) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let (driver, name) = match dialled {
@@ -223,7 +233,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        Ok(Wire::new(driver, socket, name, at, peer, DB::home(login)))
+        Ok(Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login)))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -278,15 +288,35 @@ impl<DB: Engine> Connector<DB> {
 
     /// One more connection to a server, for questions beside a statement in flight. `Err(None)`: it did not answer.
     pub(crate) async fn beside(&self, peer: &Peer) -> Result<Wire<DB>, Option<sqlx::Error>> {
-        self.log_in_beside(peer.name.clone(), peer.address.port()).await
+        let deadline = Deadline::after(self.config.connect_timeout());
+        self.log_in_beside(peer.name.clone(), peer.address.port(), None, deadline).await
     }
 
-    async fn log_in_beside(&self, host: String, port: u16) -> Result<Wire<DB>, Option<sqlx::Error>> {
-        let deadline = Deadline::after(self.config.connect_timeout());
-        let request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
-        let credentials = self.provider.credentials(&request).await.map_err(|_| None)?;
+    /// With what another connection was logged in with, if that is known: it may be another user's than what the provider
+    /// has by now. Tokens are of one user, and do not last.
+    async fn log_in_beside(
+        &self,
+        host: String,
+        port: u16,
+        known: Option<Credentials>,
+        deadline: Deadline,
+    ) -> Result<Wire<DB>, Option<sqlx::Error>> {
+        let mut request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
+        if let Some(known) = known.filter(|_| !self.config.iam) {
+            let login = self.login(&request, &known).map_err(|_| None)?;
+            match self.dial_within(&login, &known, deadline).await {
+                Err(Failure { source: Some(refusal), .. })
+                    if DB::diagnose_login(&refusal) == Diagnosis::Authentication =>
+                {
+                    request.refused.push(known);
+                }
+                dialled => return dialled.map_err(|failure| failure.source),
+            }
+        }
+        let asked = timeout_at(deadline.instant(), self.provider.credentials(&request)).await;
+        let credentials = asked.map_err(|_| None)?.map_err(|_| None)?;
         let login = self.login(&request, &credentials).map_err(|_| None)?;
-        self.dial_within(&login, deadline).await.map_err(|failure| failure.source)
+        self.dial_within(&login, &credentials, deadline).await.map_err(|failure| failure.source)
     }
 
     /// The one statement of its own that a new connection may need.

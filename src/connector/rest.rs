@@ -1,7 +1,7 @@
 //! Brings a connection to rest: what a dropped statement left on it is read, what sessions left is taken away.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -9,17 +9,15 @@ use tokio::time::timeout;
 
 use super::{Connector, Wire};
 use crate::engine::{Engine, Settings, Staleness};
-use crate::error::{Error, chain};
-use crate::event::Event;
+use crate::error::Error;
 use crate::pin::Soil;
-use crate::topology::Address;
 
 /// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
 const PATIENCE: Duration = Duration::from_millis(30);
 
 impl<DB: Engine> Connector<DB> {
     /// Brings a connection to rest and takes off what sessions have left on it.
-    pub(crate) async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
+    pub(crate) async fn restore(self: &Arc<Self>, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
             let _late: Option<sqlx::Error> = self.come_to_rest(wire).await?;
@@ -47,6 +45,15 @@ impl<DB: Engine> Connector<DB> {
                 }
                 self.clean(wire).await?;
             }
+            let renamed = DB::RENAMED_BY.is_some_and(|setting| wire.applied.contains(setting));
+            if renamed && wire.number.is_none() && !self.config.via_proxy {
+                // By its name it would not be found any more where the way to it does not tell.
+                wire.number = match DB::number(&mut wire.driver).await {
+                    // By a time limit, for example. It is asked another time.
+                    Err(refusal) if DB::diagnose(&refusal).is_of_statement() => None,
+                    number => number?,
+                };
+            }
             wire.unrest = None;
             Ok(())
         };
@@ -55,49 +62,45 @@ impl<DB: Engine> Connector<DB> {
 
     /// Brings a connection on which a statement was dropped to rest: reads what comes, and cancels the statement on the
     /// server when that takes long. Returns the statement's late error. Bounded by the caller.
-    pub(crate) async fn come_to_rest(&self, wire: &mut Wire<DB>) -> Result<Option<sqlx::Error>, sqlx::Error> {
+    ///
+    /// # Cancel safety
+    /// What was begun goes on, and is taken up again: a connection that a cancel may still hit is not at rest.
+    pub(crate) async fn come_to_rest(
+        self: &Arc<Self>,
+        wire: &mut Wire<DB>,
+    ) -> Result<Option<sqlx::Error>, sqlx::Error> {
         wire.exchanges += 1;
         if wire.out_of_step {
-            // Only what the server does can be ended; what it answers, nobody would understand.
-            self.cancel(wire.at.clone(), wire.name.clone(), &AtomicBool::new(false)).await;
+            // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
+            self.cancel(wire);
             return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
         }
-        if let Ok(drained) = timeout(PATIENCE, DB::drain(&mut wire.driver)).await {
-            return drained;
+        wire.cancel.take_if(|cancel| cancel.is_unsent());
+        if wire.cancel.is_none() {
+            if let Ok(drained) = timeout(PATIENCE, DB::drain(&mut wire.driver)).await {
+                return drained;
+            }
+            wire.cancel = self.cancel(wire);
         }
+        let Wire { driver, cancel: under_way, .. } = wire;
         // Without an answer the drain goes on; its bound is the caller's.
-        let sent = AtomicBool::new(false);
-        let drained = {
-            let cancel = Box::pin(self.cancel(wire.at.clone(), wire.name.clone(), &sent));
-            let drain = DB::drain(&mut wire.driver);
-            match select(pin!(drain), cancel).await {
-                // A cancel that is on its way would hit whatever comes next.
-                Either::Left((drained, cancel)) if sent.load(Ordering::Relaxed) => {
-                    cancel.await;
-                    drained?
-                }
-                Either::Left((drained, _)) => return drained,
-                Either::Right(((), drain)) => return drain.await,
+        let Some(cancel) = under_way else { return DB::drain(driver).await };
+        let late = match select(pin!(DB::drain(driver)), pin!(cancel.idle())).await {
+            Either::Left((drained, _)) => drained?,
+            Either::Right(_) => {
+                let message = "the server has answered everything, and the driver waits for more";
+                return Err(sqlx::Error::Protocol(message.to_owned()));
             }
         };
-        let later = DB::drain(&mut wire.driver).await?;
-        Ok(drained.or(later))
-    }
-
-    /// Cancels over a connection of its own, which may be one more than `max_connections` for a moment. What fails
-    /// here shows in the drain that waits beside it.
-    async fn cancel(&self, at: Address, name: String, sent: &AtomicBool) {
-        if self.config.via_proxy {
-            // A pooler in between has sessions of its own.
-            return;
+        if cancel.recall() {
+            *under_way = None;
+            return Ok(late);
         }
-        let Ok(mut side) = self.log_in_beside(at.host, at.port).await else { return };
-        sent.store(true, Ordering::Relaxed);
-        let cancelled = DB::cancel(&mut side.driver, &name).await;
-        if let Err(error) = cancelled {
-            self.events.emit(&Event::CancelFailed { error: chain(&error) });
-        }
-        self.close(side).await;
+        cancel.answered().await?;
+        // The answer may have come before the cancel did. Then the cancel hits this question, or nothing.
+        let later = DB::drain(driver).await?;
+        *under_way = None;
+        Ok(late.or(later))
     }
 
     /// Makes a connection at rest as good as new.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
+use super::cancel::Cancel;
 use crate::clock::Moment;
+use crate::credentials::Credentials;
 use crate::engine::{Engine, Settings, Socket, Staleness};
 use crate::pin::Soil;
 use crate::topology::Address;
@@ -64,6 +66,12 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) id: u64,
     /// What the server calls it, and no other connection.
     pub(super) name: String,
+    /// The server's number for it, where that was asked.
+    pub(super) number: Option<String>,
+    /// What it was logged in with: a cancel is a matter between connections of one user.
+    pub(super) credentials: Credentials,
+    /// From its beginning until it is known to have hit nothing else: the connection is not at rest as long as it is there.
+    pub(super) cancel: Option<Cancel>,
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
     pub(super) session: u64,
@@ -88,6 +96,7 @@ impl<DB: Engine> Wire<DB> {
         driver: DB::Connection,
         socket: Option<Socket>,
         name: String,
+        credentials: Credentials,
         at: Address,
         peer: Option<SocketAddr>,
         home: Settings,
@@ -108,6 +117,9 @@ impl<DB: Engine> Wire<DB> {
             out_of_step: false,
             id: WIRES.fetch_add(1, Ordering::Relaxed),
             name,
+            number: None,
+            credentials,
+            cancel: None,
             hands: 0,
             session: 0,
             soil: Soil::None,

@@ -65,6 +65,27 @@ pub struct Login {
     pub(crate) orphans: Option<Orphans>,
 }
 
+/// How a session is found among those of its server, over another connection.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    /// What the server called it at its login, and no other session.
+    pub(crate) name: String,
+    /// The server's number for it, and since when, where that was asked.
+    pub(crate) number: Option<String>,
+    /// The way to it, where both sockets are known to lead to the same server.
+    pub(crate) way: Option<Way>,
+}
+
+/// Two sockets to one server, as they are called on this side. The server calls them the same unless something in
+/// between translates addresses.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// The socket of the session that is looked for.
+    pub(crate) to_it: std::net::SocketAddr,
+    /// The socket of the connection that looks for it.
+    pub(crate) beside: std::net::SocketAddr,
+}
+
 /// When the server drops what a dead or frozen environment left behind.
 #[derive(Debug, Clone, Copy)]
 pub struct Orphans {
@@ -326,9 +347,15 @@ pub trait Driver: sqlx::Database + Sized {
     const TELLS_DRAWN: bool;
     /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
     const PREPARES_AHEAD: bool;
+    /// A future that is dropped may leave the driver in the middle of a packet, and the driver then waits for what nobody
+    /// will send.
+    const LOSES_ITS_PLACE: bool;
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
     /// that asks.
     const KNOCK_BY_LOGIN: bool;
+
+    /// The setting that is the session's name for those who look for it; `None` where it cannot change.
+    const RENAMED_BY: Option<&'static str>;
 
     /// Settings by which transactions begin or end.
     const CONTROLLING: &'static [&'static str];
@@ -420,8 +447,16 @@ pub trait Driver: sqlx::Database + Sized {
     /// Forgets the statements that the driver has prepared.
     fn forget(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Cancels, over another connection of the same user, whatever the session of this name is doing.
-    fn cancel(side: &mut Self::Connection, name: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// The server's number for this session, and since when: no other one has both. Asked where the name is not its own
+    /// any more.
+    fn number(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<String>, sqlx::Error>> + Send;
+
+    /// Cancels, over another connection of the same user, whatever a session is doing. False: there is no such session.
+    fn cancel(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Whether a session waits for its client's next word: it has answered everything that it was asked. Over the
+    /// connection that has cancelled what it was doing. Asked where the driver [loses its place](Self::LOSES_ITS_PLACE).
+    fn is_idle(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Makes a connection that sessions have left their traces on as good as new. `keep`: what the driver has prepared
     /// is known to be whole, and stays.

@@ -38,7 +38,7 @@ mod linux {
     use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
-    use rustix::net::{RecvFlags, SocketType, getpeername, recv, sockopt};
+    use rustix::net::{RecvFlags, SocketType, getpeername, getsockname, recv, sockopt};
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     use super::{Future, Reached, io, pin, poll_fn};
@@ -87,6 +87,12 @@ mod linux {
         pub(crate) fn peer(&self) -> Option<SocketAddr> {
             let peer = getpeername(&self.0).ok()??;
             SocketAddr::try_from(peer).ok()
+        }
+
+        /// What it is called on this side.
+        pub(crate) fn local(&self) -> Option<SocketAddr> {
+            let local = getsockname(&self.0).ok()?;
+            SocketAddr::try_from(local).ok()
         }
     }
 
@@ -201,6 +207,10 @@ mod other {
         }
 
         pub(crate) fn peer(&self) -> Option<std::net::SocketAddr> {
+            match *self {}
+        }
+
+        pub(crate) fn local(&self) -> Option<std::net::SocketAddr> {
             match *self {}
         }
     }

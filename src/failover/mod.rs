@@ -126,7 +126,7 @@ impl<DB: Engine> Failover<DB> {
         way
     }
 
-    pub(crate) fn connector(&self) -> &Connector<DB> {
+    pub(crate) fn connector(&self) -> &Arc<Connector<DB>> {
         &self.connector
     }
 
@@ -337,6 +337,10 @@ impl<DB: Engine> Connect for Failover<DB> {
             self.proven(wire);
         }
         Ok(())
+    }
+
+    async fn settled(&self) {
+        self.connector.settled().await;
     }
 
     async fn close(&self, wire: Wire<DB>) {

@@ -50,7 +50,7 @@ pub(super) enum Home<T, W> {
 #[derive(Debug)]
 pub(super) struct Ledger<T, W> {
     slots: Vec<Slot>,
-    /// Clean ones by last use, the newest last; dirty ones before them all.
+    /// Clean ones by last use, the newest last; dirty ones after them all.
     idle: Vec<Box<Physical<T>>>,
     waiters: VecDeque<(u64, W)>,
     next_waiter: u64,
@@ -68,11 +68,21 @@ impl<T, W> Ledger<T, W> {
         }
     }
 
-    /// The connection at rest that was used last; a dirty one only when there is no clean one.
+    /// A dirty connection, if there is one: what it holds, locks above all, may stand in everybody's way. Else the clean one
+    /// that was used last.
     pub(super) fn take(&mut self, now: Moment) -> Option<Box<Physical<T>>> {
         let physical = self.idle.pop()?;
         self.slots[physical.slot] = Slot::Leased { since: now };
         Some(physical)
+    }
+
+    /// As [`take`](Self::take), a dirty one, if there is another dirty one besides.
+    pub(super) fn take_spare_dirty(&mut self, now: Moment) -> Option<Box<Physical<T>>> {
+        if self.dirty() > 1 { self.take(now) } else { None }
+    }
+
+    fn dirty(&self) -> usize {
+        self.idle.iter().rev().take_while(|physical| physical.past.dirty).count()
     }
 
     /// The connection that [`take`](Self::take) would give next.
@@ -130,11 +140,8 @@ impl<T, W> Ledger<T, W> {
             return Home::Handed(waiter, physical);
         }
         self.slots[physical.slot] = Slot::Idle;
-        if physical.past.dirty {
-            self.idle.insert(0, physical);
-        } else {
-            self.idle.push(physical);
-        }
+        let place = if physical.past.dirty { self.idle.len() } else { self.idle.len() - self.dirty() };
+        self.idle.insert(place, physical);
         Home::Kept
     }
 
@@ -236,13 +243,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_used_clean_connection_is_lent_first_and_a_dirty_one_last() {
+    async fn a_dirty_connection_is_lent_first_and_then_the_clean_one_that_was_used_last() {
         let (mut ledger, now) = ledger(3);
-        for (slot, name, dirty) in [(0, "old", false), (1, "new", false), (2, "dirty", true)] {
+        for (slot, name, dirty) in [(0, "old", false), (1, "dirty", true), (2, "new", false)] {
             ledger.home(physical(name, slot, now, dirty), || now);
         }
         let order: Vec<_> = std::iter::from_fn(|| ledger.take(now)).map(|p| p.conn).collect();
-        assert_eq!(order, ["new", "old", "dirty"]);
+        assert_eq!(order, ["dirty", "new", "old"]);
         assert_eq!(ledger.leased().count(), 3);
     }
 

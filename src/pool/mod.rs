@@ -4,14 +4,19 @@
 //!
 //! Callers wait on the *pool*, never on a connect: whichever comes first, a connection that comes home or one that was
 //! dialled, goes to whoever has waited longest. A dial therefore belongs to nobody and outlives a caller that gave up.
-//! It is the one task that this crate spawns; it ends at its own deadline, and [`Pool::upkeep`] sees to it that none is
-//! left when an environment is frozen. `Drop` only moves a connection and never waits.
+//!
+//! What came home in the middle of something is brought to rest by whoever comes next, before a clean connection is lent:
+//! the locks that it holds may be what the caller runs into. That takes one round trip mostly. Where it takes longer, the
+//! caller goes on with another connection, and the recovery goes on without the caller. A dial and a recovery are the
+//! tasks of the pool; each ends at its own deadline, and [`Pool::upkeep`] sees to it that none is left when an environment
+//! is frozen. `Drop` only moves a connection and never waits.
 
 mod dial;
 mod lease;
 mod ledger;
 mod policy;
 mod queue;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +42,7 @@ use self::lease::Fate;
 use self::ledger::{Home, Ledger, PHASES, Physical};
 use self::policy::Fitness;
 use self::queue::Waiter;
+use self::recovery::Recoveries;
 
 pub(crate) use self::lease::Lease;
 pub(crate) use self::policy::Policy;
@@ -94,6 +100,10 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// future is dropped the connection may be restored again or closed.
     fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
+    /// the caller.
+    fn settled(&self) -> impl Future<Output = ()> + Send;
+
     /// Says goodbye. Bounded by the caller.
     fn close(&self, conn: Self::Conn) -> impl Future<Output = ()> + Send;
 }
@@ -140,6 +150,7 @@ struct Inner<C: Connect> {
     notes: Arc<[AtomicU8]>,
     dials: Mutex<Vec<AbortHandle>>,
     dial_ended: Notify,
+    recoveries: Recoveries,
     /// A slot has become vacant where nobody can dial (in a `Drop`): wakes one waiter to see to it.
     vacancy: Notify,
     /// The last refusal by a full server, for the errors of those who waited then.
@@ -168,6 +179,7 @@ impl<C: Connect> Pool<C> {
             notes: (0..settings.limit).map(|_| AtomicU8::new(0)).collect(),
             dials: Mutex::default(),
             dial_ended: Notify::new(),
+            recoveries: Recoveries::default(),
             vacancy: Notify::new(),
             refusal: Mutex::default(),
             connector,
@@ -216,7 +228,7 @@ impl<C: Connect> Pool<C> {
         let now = self.0.clock.now();
         let taken = self.lock().take_where(now, |physical| is_it(&physical.conn)).pop();
         // Nothing beside it: another connection is no cure for what this one holds.
-        let lease = self.check(self.lend(taken?, now)).await?;
+        let lease = self.check_or_recover(self.lend(taken?, now)).await?;
         if lease.standing() != Standing::Good {
             return lease.discard(Discard::Obsolete, None);
         }
@@ -261,6 +273,7 @@ impl<C: Connect> Pool<C> {
                 }
                 ended.await;
             }
+            self.0.recoveries.ended().await;
             let now = self.0.clock.now();
             let policy = self.0.settings.policy;
             let unfit = |physical: &Physical<C::Conn>| {
@@ -279,12 +292,14 @@ impl<C: Connect> Pool<C> {
                 }
             }))
             .await;
+            self.0.connector.settled().await;
         };
         if timeout(bound, work).await.is_err() {
             self.0.events.emit(&Event::UpkeepCutShort { bound });
             let nobody_waits = self.lock().waiting() == 0;
             if nobody_waits {
                 self.abort_dials();
+                self.0.recoveries.abort();
             }
         }
     }
@@ -361,6 +376,7 @@ impl<C: Connect> Pool<C> {
     /// The long road: one at rest, one that comes home or one that is dialled, and fit to be lent.
     async fn lease_fit(&self, deadline: Deadline, mut served_before: bool) -> Result<Lease<C>, Error> {
         loop {
+            self.recover_all_but_one();
             let lease = match self.take_or_queue(served_before)? {
                 Taken::Lease(lease) => lease,
                 Taken::Queued(waiter) => waiter.served(deadline).await?,
@@ -419,7 +435,7 @@ impl<C: Connect> Pool<C> {
 
     /// A check, and beside it, if it is slow, the search for another connection.
     async fn check_hedged(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
-        let mut check = pin!(self.check(lease));
+        let mut check = pin!(self.check_or_recover(lease));
         if let Ok(checked) = timeout_at(deadline.within(HEDGE).instant(), &mut check).await {
             return Ok(checked);
         }
@@ -439,6 +455,11 @@ impl<C: Connect> Pool<C> {
     /// other; boxed, because that may mean a check with a replacement of its own.
     fn replacement(&self, deadline: Deadline) -> Pin<Box<dyn Future<Output = Result<Lease<C>, Error>> + Send + '_>> {
         Box::pin(self.lease_fit(deadline, true))
+    }
+
+    /// As [`check`](Self::check). A dirty connection's goes on when this is dropped.
+    async fn check_or_recover(&self, lease: Lease<C>) -> Option<Lease<C>> {
+        if lease.physical().past.dirty { self.recover(lease).await } else { self.check(lease).await }
     }
 
     /// Brings a connection to rest within the bound; `None` when that failed and it is gone. Dropped, the connection

@@ -51,9 +51,12 @@ impl Policy {
         let idle = now.since(past.used);
         if idle >= self.idle_timeout {
             Fitness::Idle
+        } else if past.dirty {
+            // What goes on on it must end, also where it is too old to be lent once more.
+            Fitness::Doubtful
         } else if now.since(past.opened) >= past.lifetime {
             Fitness::Old
-        } else if past.dirty || idle >= self.validate_after || now.frozen_since(past.used).is_some() {
+        } else if idle >= self.validate_after || now.frozen_since(past.used).is_some() {
             Fitness::Doubtful
         } else if idle >= LOOK_AFTER {
             Fitness::Look
@@ -109,6 +112,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1700)).await;
         let past = Past { opened, lifetime: Duration::from_secs(1650), used: clock.now(), dirty: false };
         assert_eq!(POLICY.judge(past, clock.now()), Fitness::Old);
+        let dirty = Past { dirty: true, ..past };
+        assert_eq!(POLICY.judge(dirty, clock.now()), Fitness::Doubtful, "its statement is ended first");
         let lifetime = POLICY.lifetime(&mut fastrand::Rng::with_seed(1));
         assert!(lifetime < POLICY.max_lifetime && lifetime >= POLICY.max_lifetime.mul_f64(0.9));
     }

@@ -328,3 +328,32 @@ async fn a_statement_is_dropped_where_no_rows_are_wanted_and_the_transaction_goe
     assert_eq!(server.rows("select n from app.t").await.len(), 2);
     Ok(())
 }
+
+/// Dropped between the head of a packet and the rest of it, the driver takes values for heads, and waits for what nobody
+/// will send. That is noticed: its server has nothing more to say.
+#[tokio::test]
+async fn a_driver_that_has_lost_its_place_is_not_waited_for() -> Result<(), Error> {
+    let server = stage().await;
+    let seen = Recorder::default();
+    let way = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let plain = format!("mysql://plain:{APP_PASSWORD}@127.0.0.1:{}/app?ssl-mode=DISABLED", way.port());
+    let patient = Duration::from_secs(30);
+    let builder = Proxy::<MySql>::builder().url(plain).max_connections(1).observer(seen.observer());
+    let proxy = builder.validate_timeout(patient).borrow_timeout(patient).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for bytes in (1000..60_000).step_by(7001) {
+        way.hush(bytes);
+        // The head of a packet, and values that read as heads of large ones.
+        let rows = sqlx::raw_sql("select repeat('x', 20000) as x from seq_1_to_5").fetch_all(&mut conn);
+        assert!(timeout(Duration::from_millis(20), rows).await.is_err());
+        way.pass();
+        nap(&mut conn, 1).await?;
+    }
+    let lost = seen.count(
+        |event| matches!(event, Event::Discarded { error: Some(error), .. } if error.contains("waits for more")),
+    );
+    assert!(lost > 0, "{:?}", seen.events());
+    let waited_for = seen.count(|event| matches!(event, Event::Discarded { error: None, .. }));
+    assert_eq!(waited_for, 0, "{:?}", seen.events());
+    Ok(())
+}

@@ -6,6 +6,7 @@ mod aborted;
 mod alone;
 #[path = "../attacks.rs"]
 mod attacks;
+mod cancelled;
 #[path = "../concurrency.rs"]
 mod concurrency;
 #[path = "../credentials.rs"]

@@ -26,6 +26,8 @@ pub const OTHER_FAMILY: &str = "postgres";
 pub const SERVER_GREETS: bool = true;
 
 pub const TABLE: &str = "create table app.ledger (n int)";
+/// Its name for the administrator.
+pub const LEDGER_TABLE: &str = "app.ledger";
 pub const INSERT: &str = "insert into ledger values (?)";
 pub const PORT: &str = "select cast(@@port as signed)";
 pub const PREPARE: &str = "prepare one from 'select 1'";
@@ -225,6 +227,11 @@ pub fn set_wait(seconds: u32) -> String {
 /// One row of an expression, after a time.
 pub fn slowly(expression: &str, seconds: f64) -> String {
     format!("select {expression} from (select sleep({seconds})) as pause")
+}
+
+/// One more account, that the application's passwords may be of too: the other one of two that take turns.
+pub fn twin() -> String {
+    format!("create user twin@'%' identified by '{APP_PASSWORD}'; grant all on app.* to twin@'%'")
 }
 
 /// An account may have so many connections to each server.

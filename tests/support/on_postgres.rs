@@ -26,6 +26,8 @@ pub const OTHER_FAMILY: &str = "mysql";
 pub const SERVER_GREETS: bool = false;
 
 pub const TABLE: &str = "create table ledger (n int); grant all on ledger to app";
+/// Its name for the administrator.
+pub const LEDGER_TABLE: &str = "ledger";
 pub const INSERT: &str = "insert into ledger values ($1)";
 pub const PORT: &str = "select inet_server_port()::int8";
 pub const PREPARE: &str = "prepare one as select 1";
@@ -220,6 +222,11 @@ pub fn set_wait(seconds: u32) -> String {
 /// One row of an expression, after a time.
 pub fn slowly(expression: &str, seconds: f64) -> String {
     format!("select {expression} from pg_sleep({seconds})")
+}
+
+/// One more account, that the application's passwords may be of too: the other one of two that take turns.
+pub fn twin() -> String {
+    format!("create role twin login password '{APP_PASSWORD}'")
 }
 
 /// An account may have so many connections to each server.

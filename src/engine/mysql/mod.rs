@@ -28,7 +28,7 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target};
 
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
@@ -42,6 +42,9 @@ thread_local! {
 
 /// `ER_SP_DOES_NOT_EXIST`, which a savepoint that is not there is called too.
 const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// `ER_NO_SUCH_THREAD`
+const NO_SUCH_SESSION: u16 = 1094;
 
 /// So many dropped statements may have failed, one after the other, before somebody reads their answers.
 const MOST_LATE: usize = 64;
@@ -104,7 +107,9 @@ impl Driver for MySql {
     const POOLERS_FORGET: bool = false;
     const TELLS_DRAWN: bool = true;
     const PREPARES_AHEAD: bool = true;
+    const LOSES_ITS_PLACE: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
+    const RENAMED_BY: Option<&'static str> = None;
     const CONTROLLING: &'static [&'static str] = &statement::CONTROLLING;
     /// The server looks names up at each execution.
     const REPLAN: Option<&'static str> = None;
@@ -240,14 +245,31 @@ impl Driver for MySql {
         conn.clear_cached_statements().await
     }
 
-    async fn cancel(side: &mut MySqlConnection, name: &str) -> Result<(), Error> {
+    async fn number(_: &mut MySqlConnection) -> Result<Option<String>, Error> {
+        // It is part of the name.
+        Ok(None)
+    }
+
+    async fn cancel(side: &mut MySqlConnection, target: &Target) -> Result<bool, Error> {
         // A number is a session's on one server only, and the way may lead to another one by now.
-        let Some(session) = connect::session_here(side, name).await? else { return Ok(()) };
+        let Some(session) = connect::session_here(side, &target.name).await? else { return Ok(false) };
         match Self::run(side, format!("KILL QUERY {session}")).await {
-            // No such session: there is nothing to cancel.
-            Err(error) if number(&error) == Some(1094) => Ok(()),
-            result => result,
+            // It is at an end, and what it was doing too.
+            Err(error) if number(&error) == Some(NO_SUCH_SESSION) => Ok(true),
+            result => result.map(|()| true),
         }
+    }
+
+    async fn is_idle(side: &mut MySqlConnection, target: &Target) -> Result<bool, Error> {
+        // As it was found here a moment ago.
+        let session = target.name.split('@').next().and_then(|session| session.parse::<u64>().ok());
+        let Some(session) = session else { return Ok(false) };
+        // A cancel that has hit nothing stays with an idle session of MariaDB until its next statement.
+        let asked = format!(
+            "SELECT 1 FROM information_schema.processlist \
+             WHERE id = {session} AND command IN ('Sleep', 'Killed') AND info IS NULL"
+        );
+        Ok(side.fetch_optional(sqlx::raw_sql(AssertSqlSafe(asked))).await?.is_some())
     }
 
     async fn clean(conn: &mut MySqlConnection, keep: bool) -> Result<(), Error> {

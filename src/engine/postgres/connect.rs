@@ -14,6 +14,13 @@ pub(super) const DRIVER_VARIABLES: &[(&str, &str)] = &[
     ("PGSSLKEY", "for client certificates are not supported: log in with a password, a secret or IAM"),
 ];
 
+/// What the server calls the session. It replaces what is not printable ASCII, each version in its own way: the name by
+/// which the session is found again is what is left of it in any case.
+pub(super) fn name(login: &Login) -> String {
+    let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    login.application_name.chars().map(printable).collect()
+}
+
 pub(super) fn options(login: &Login) -> PgConnectOptions {
     // `new` would read a password file. What the driver takes from other `PG*` variables is set over here, and with the
     // `DRIVER_VARIABLES` no proxy is built.
@@ -24,7 +31,7 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
         .password(login.password.expose())
         // The server's own default is the user's name.
         .database(login.database.as_deref().unwrap_or(&login.user))
-        .application_name(&login.application_name)
+        .application_name(&name(login))
         .ssl_mode(match login.tls {
             Tls::VerifyFull => PgSslMode::VerifyFull,
             Tls::VerifyCa => PgSslMode::VerifyCa,

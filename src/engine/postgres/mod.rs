@@ -1,5 +1,6 @@
 //! PostgreSQL: RDS for PostgreSQL, Aurora PostgreSQL, and anything that speaks their protocol.
 
+mod cancel;
 mod classify;
 mod connect;
 mod control;
@@ -22,7 +23,7 @@ use sqlx::postgres::{PgConnection, PgQueryResult};
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -76,7 +77,9 @@ impl Driver for Postgres {
     const POOLERS_FORGET: bool = true;
     const TELLS_DRAWN: bool = false;
     const PREPARES_AHEAD: bool = false;
+    const LOSES_ITS_PLACE: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
+    const RENAMED_BY: Option<&'static str> = Some("application_name");
     const CONTROLLING: &'static [&'static str] = &[];
     /// By itself the server looks anew when an object changes, not when another comes to stand before it, nor when a
     /// literal would be read in another way: <https://www.postgresql.org/docs/current/sql-prepare.html>.
@@ -88,7 +91,7 @@ impl Driver for Postgres {
 
     async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
         let conn = PgConnection::connect_with(&connect::options(login)).await?;
-        Ok((conn, login.application_name.clone()))
+        Ok((conn, connect::name(login)))
     }
 
     fn home(_: &Login) -> Settings {
@@ -217,13 +220,16 @@ impl Driver for Postgres {
         conn.clear_cached_statements().await
     }
 
-    async fn cancel(side: &mut PgConnection, name: &str) -> Result<(), Error> {
-        // The protocol's own cancel request needs a key that the driver keeps to itself.
-        let cancel = "select pg_catalog.pg_cancel_backend(pid) from pg_catalog.pg_stat_activity \
-                      where application_name operator(pg_catalog.=) $1 \
-                        and pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-                        and usename operator(pg_catalog.=) current_user";
-        sqlx::query(cancel).bind(name).persistent(false).execute(side).await.map(|_| ())
+    async fn number(conn: &mut PgConnection) -> Result<Option<String>, Error> {
+        cancel::number(conn).await.map(Some)
+    }
+
+    async fn cancel(side: &mut PgConnection, target: &Target) -> Result<bool, Error> {
+        cancel::cancel(side, target).await
+    }
+
+    async fn is_idle(_: &mut PgConnection, _: &Target) -> Result<bool, Error> {
+        Ok(false)
     }
 
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {

@@ -5,6 +5,7 @@ mod checking;
 mod double;
 mod lending;
 mod queueing;
+mod recovery;
 mod standing;
 mod upkeep;
 

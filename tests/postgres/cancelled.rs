@@ -1,0 +1,117 @@
+//! Whatever a session or its login has set, what it dropped is found on the server and ended.
+
+use std::time::Duration;
+
+use lambda_rds::{Error, Event, PgProxy};
+use sqlx::AssertSqlSafe;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::stage::running;
+use crate::support::fault_proxy::FaultProxy;
+use crate::support::postgres::{Postgres, PostgresOptions};
+use crate::support::site::WAIT_LIMIT;
+use crate::support::{Recorder, proxy_to};
+
+async fn wait_until_none_runs(server: &Postgres, case: &str) {
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while running(server).await > 0 {
+        assert!(Instant::now() < deadline, "{case}: a dropped statement runs on");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs a statement, if there is one, and drops another one, in the same session or at its end.
+async fn drop_one(proxy: &PgProxy, before: &str) -> Result<(), Error> {
+    let mut conn = proxy.get_connection().await?;
+    if !before.is_empty() {
+        sqlx::raw_sql(AssertSqlSafe(before)).execute(&mut conn).await?;
+    }
+    let long = sqlx::query("select pg_sleep(20)").execute(&mut conn);
+    assert!(timeout(Duration::from_millis(30), long).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_statement_is_cancelled_whatever_is_set() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create role owner nologin; grant owner to app; create schema mine authorization app;
+             create function mine.eq(text, text) returns bool language sql as 'select false';
+             create operator mine.= (leftarg = text, rightarg = text, function = mine.eq)",
+        )
+        .await;
+    let url = server.url();
+    let other_name = format!("{url}?application_name=z%C3%A4hler%20it's%20%5C");
+    for (case, login, url, before) in [
+        ("as it comes", "", &url, ""),
+        ("another name", "", &url, "set application_name = 'mine'"),
+        ("another name, pinned", "", &url, "create temp table t (n int); set application_name = 'mine'"),
+        ("another role", "", &url, "set role owner"),
+        ("a name that is not ASCII", "", &other_name, ""),
+        ("a login role", "alter role app set role = owner", &url, ""),
+        ("a login name", "alter role app set application_name = 'the same for all'", &url, "reset application_name"),
+        ("backslashes", "alter role app set standard_conforming_strings = off", &other_name, ""),
+        ("operators of one's own", "alter role app set search_path = mine, pg_catalog", &url, ""),
+    ] {
+        server.execute(&format!("alter role app reset all; {login}")).await;
+        let seen = Recorder::default();
+        let proxy = proxy_to(&server).url(url).max_connections(1).observer(seen.observer()).build()?;
+        drop_one(&proxy, before).await?;
+        let next = proxy.get_connection().await;
+        sqlx::query("select 1").execute(&mut next?).await?;
+        wait_until_none_runs(&server, case).await;
+        assert_eq!(seen.count(|event| matches!(event, Event::CancelFailed { .. })), 0, "{case}: {:?}", seen.events());
+        proxy.close().await;
+    }
+    Ok(())
+}
+
+/// The door has addresses of its own, as whatever translates them in between. By its name a session is found then, and by
+/// its number as soon as that could be asked.
+#[tokio::test]
+async fn a_dropped_statement_is_cancelled_where_addresses_are_translated() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    let way = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let seen = Recorder::default();
+    let proxy = proxy_to(&server)
+        .port(way.port())
+        .max_connections(1)
+        .validate_after(Duration::from_millis(20))
+        .observer(seen.observer())
+        .build()?;
+    let failed = || seen.count(|event| matches!(event, Event::CancelFailed { .. }));
+    drop_one(&proxy, "").await?;
+    proxy.upkeep().await;
+    wait_until_none_runs(&server, "its name").await;
+    let mut conn = proxy.get_connection().await?;
+    sqlx::query("set application_name = 'mine'").execute(&mut conn).await?;
+    sleep(Duration::from_millis(20)).await;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    let long = sqlx::query("select pg_sleep(20)").execute(&mut conn);
+    assert!(timeout(Duration::from_millis(30), long).await.is_err());
+    drop(conn);
+    proxy.upkeep().await;
+    wait_until_none_runs(&server, "its number").await;
+    assert_eq!(failed(), 0, "{:?}", seen.events());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancel_that_found_nobody_is_told() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    let way = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let seen = Recorder::default();
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).observer(seen.observer()).build()?;
+    drop_one(&proxy, "set application_name = 'mine'").await?;
+    proxy.upkeep().await;
+    let told =
+        || seen.count(|event| matches!(event, Event::CancelFailed { error } if error.contains("no such session")));
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while told() == 0 {
+        assert!(Instant::now() < deadline, "{:?}", seen.events());
+        sleep(Duration::from_millis(5)).await;
+    }
+    server.terminate_sessions("app").await;
+    Ok(())
+}
