@@ -69,12 +69,13 @@ async fn read_only_sessions_are_spread_over_the_readers_and_leave_one_that_is_pr
 #[tokio::test]
 async fn a_reader_that_is_full_is_waited_for_and_then_named() -> Result<(), Error> {
     let cluster = Cluster::start(CLUSTERED, 1).await;
+    // Before the first login: MariaDB keeps the limit that an account had when it came.
+    cluster.node(0).execute(&limit("app", 1)).await;
+    cluster.wait_until_follows(1, 0).await;
     let first = proxy_for(&cluster).build()?;
     let mut held = first.get_reader().await?;
     let mut tx = held.begin().await?;
     assert_eq!(port(&mut tx).await?, cluster.node(1).port());
-    cluster.node(0).execute(&limit("app", 1)).await;
-    cluster.wait_until_follows(1, 0).await;
     let error = proxy_for(&cluster).borrow_timeout(SECOND).build()?.get_reader().await.unwrap_err();
     assert!(matches!(error, Error::TooManyConnections { .. }), "{error:?}");
     let second = proxy_for(&cluster).build()?;
