@@ -106,10 +106,12 @@ impl<DB: Engine> Connector<DB> {
         let soil = wire.soil;
         wire.soil = soil.max(Soil::Unknown);
         DB::clean(&mut wire.driver, soil == Soil::Traces && !(wire.forgetful && DB::CLEANS)).await?;
+        wire.memory.cleaned();
         if DB::CLEANS {
             wire.forgetful = false;
             if let Some(query) = &self.config.init_query {
                 DB::run(&mut wire.driver, query.clone()).await?;
+                wire.memory.touched();
             }
             // Otherwise they are there as before.
             wire.applied = Settings::default();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
+use super::memory::Memory;
 use crate::clock::Moment;
 use crate::engine::{Engine, Settings, Socket};
 use crate::pin::Soil;
@@ -67,6 +68,8 @@ pub(crate) struct Wire<DB: Engine> {
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
     pub(super) session: u64,
+    /// What sessions may have left in the server's memory.
+    pub(crate) memory: Memory,
     pub(crate) soil: Soil,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
     pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
@@ -85,6 +88,7 @@ impl<DB: Engine> Wire<DB> {
         at: Address,
         peer: Option<SocketAddr>,
         home: Settings,
+        memory: Memory,
     ) -> Self {
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
@@ -104,6 +108,7 @@ impl<DB: Engine> Wire<DB> {
             name,
             hands: 0,
             session: 0,
+            memory,
             soil: Soil::None,
             forgetful: false,
             unrest: None,

@@ -20,7 +20,7 @@ pub(super) struct Knock<DB: Engine>(pub(super) Arc<Connector<DB>>);
 /// A connection for questions, or the login for one, which may take longer than a question.
 pub(super) enum Beside<DB: Engine> {
     Login(BoxFuture<'static, Result<Wire<DB>, Option<sqlx::Error>>>),
-    Wire(Wire<DB>),
+    Wire(Box<Wire<DB>>),
 }
 
 impl<DB: Engine> Ask for Knock<DB> {
@@ -47,7 +47,7 @@ impl<DB: Engine> Ask for Knock<DB> {
         };
         match timeout(LOGIN_BOUND, &mut login).await {
             Ok(Ok(wire)) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
-                *side = Some(Beside::Wire(wire));
+                *side = Some(Beside::Wire(Box::new(wire)));
                 return Ok(());
             }
             // The name leads elsewhere by now.

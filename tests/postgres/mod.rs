@@ -17,6 +17,8 @@ mod dropped;
 mod failover;
 #[path = "../function.rs"]
 mod function;
+#[path = "../generated.rs"]
+mod generated;
 mod genuine;
 mod language;
 mod leaks;
@@ -25,6 +27,7 @@ mod ledger;
 mod managed;
 #[path = "../model.rs"]
 mod model;
+mod numbers;
 mod oracle;
 mod plans;
 #[path = "../raw.rs"]
