@@ -3,6 +3,7 @@
 //! Turns what the driver says into errors that name cause and cure.
 
 mod cancel;
+mod memory;
 mod rest;
 mod wire;
 
@@ -27,6 +28,7 @@ use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
 
+pub(crate) use self::memory::Memory;
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
@@ -233,7 +235,8 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        Ok(Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login)))
+        let memory = Memory::new(self.config.via_proxy);
+        Ok(Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login), memory))
     }
 
     /// What a failed dial means, and what to do about it.
@@ -326,7 +329,10 @@ impl<DB: Engine> Connector<DB> {
         let deadline = attempt.deadline.within(self.config.connect_timeout());
         let answered = timeout_at(deadline.instant(), DB::run(&mut wire.driver, query.clone())).await;
         let source = match answered {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                wire.memory.touched();
+                return Ok(());
+            }
             Ok(Err(source)) => source,
             Err(_) => sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "init_query did not end in time")),
         };

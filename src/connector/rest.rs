@@ -110,11 +110,13 @@ impl<DB: Engine> Connector<DB> {
         wire.soil = soil.max(Soil::Unknown);
         let keeps = soil == Soil::Traces && !(wire.stale >= Staleness::Statements && DB::CLEANS);
         DB::clean(&mut wire.driver, keeps).await?;
+        wire.memory.cleaned();
         if DB::CLEANS {
             // What is kept is planned anew: that is a part of the clean.
             (wire.stale, wire.local) = (Staleness::Fresh, Staleness::Fresh);
             if let Some(query) = &self.config.init_query {
                 DB::run(&mut wire.driver, query.clone()).await?;
+                wire.memory.touched();
             }
             // Otherwise they are there as before.
             wire.applied = Settings::default();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::cancel::Cancel;
+use super::memory::Memory;
 use crate::clock::Moment;
 use crate::credentials::Credentials;
 use crate::engine::{Engine, Settings, Socket, Staleness};
@@ -75,6 +76,8 @@ pub(crate) struct Wire<DB: Engine> {
     /// How many sessions have had it since it was as good as new.
     pub(crate) hands: u64,
     pub(super) session: u64,
+    /// What sessions may have left in the server's memory.
+    pub(crate) memory: Memory,
     pub(crate) soil: Soil,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
     pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
@@ -100,6 +103,7 @@ impl<DB: Engine> Wire<DB> {
         at: Address,
         peer: Option<SocketAddr>,
         home: Settings,
+        memory: Memory,
     ) -> Self {
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
@@ -122,6 +126,7 @@ impl<DB: Engine> Wire<DB> {
             cancel: None,
             hands: 0,
             session: 0,
+            memory,
             soil: Soil::None,
             stale: Staleness::Fresh,
             local: Staleness::Fresh,

@@ -13,6 +13,7 @@ pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod repeat;
+mod sequence;
 mod series;
 mod settings;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 use crate::redacted::Redacted;
 
+pub use sequence::Sequence;
 pub use settings::Settings;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
@@ -102,7 +104,7 @@ pub struct Class<'a> {
     pub(crate) pins: Option<PinCause>,
     /// It changes a setting that can be set again elsewhere.
     pub(crate) setting: Option<Setting<'a>>,
-    /// What it has to do with the session's memory of sequences.
+    /// What it has to do with what the server remembers of earlier statements.
     pub(crate) sequence: Sequence,
     /// It begins or ends a transaction or a savepoint.
     pub(crate) control: Option<Control<'a>>,
@@ -204,35 +206,6 @@ impl Name<'_> {
             key.push_str(&rest.to_ascii_lowercase());
         }
         key
-    }
-}
-
-/// What a statement has to do with what the server remembers of earlier ones: `currval` and `lastval`, or
-/// `LAST_INSERT_ID()`; `ROW_COUNT()` and `FOUND_ROWS()`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sequence {
-    /// Nothing.
-    #[default]
-    None,
-    /// It may draw a number that a later statement asks for.
-    Draws,
-    /// It asks for a number drawn earlier in the session.
-    Asks,
-    /// It asks about the statement before it, whatever that was.
-    AsksPrevious,
-    /// It asks about the statement before it that had to do with tables: warnings, and the rows that were found.
-    AsksEarlier,
-    /// It asks for several of these, or for what no question would prove.
-    AsksAll,
-}
-
-impl Sequence {
-    /// What a text has to do with it that does both.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (one, other) if one != other && one.min(other) >= Self::Asks => Self::AsksAll,
-            (one, other) => one.max(other),
-        }
     }
 }
 
@@ -343,8 +316,10 @@ pub trait Driver: sqlx::Database + Sized {
     const MARK: Option<&'static str>;
     /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
     const POOLERS_FORGET: bool;
-    /// Whether answers tell what was drawn. Otherwise whatever may draw is believed to have drawn.
-    const TELLS_DRAWN: bool;
+    /// Makes the server forget the numbers that it has generated in a session.
+    const FORGET_GENERATED: &'static str;
+    /// Whether it refuses to tell one that was not generated; a number may be generated unseen then. Otherwise it says zero.
+    const REFUSES_UNGENERATED: bool;
     /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
     const PREPARES_AHEAD: bool;
     /// A future that is dropped may leave the driver in the middle of a packet, and the driver then waits for what nobody
@@ -414,11 +389,14 @@ pub trait Driver: sqlx::Database + Sized {
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String>;
 
-    /// The number that a statement has drawn, by its answer; not all that is told there was drawn.
-    fn drawn(answer: &Self::QueryResult) -> Option<u64>;
+    /// Whether the server has refused to tell a number that was not generated.
+    fn is_ungenerated(_: &sqlx::Error) -> bool {
+        false
+    }
 
-    /// The number that was drawn last in the server's session, if engines of this kind have one for all.
-    fn last_drawn(conn: &mut Self::Connection) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// The number that was generated last in the server's session, or zero. Not asked where the server
+    /// [refuses](Self::REFUSES_UNGENERATED).
+    fn last_generated(conn: &mut Self::Connection) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// What a change of settings makes of the statements that were prepared before it.
     ///

@@ -28,7 +28,7 @@ struct Place {
 
 impl Repeats {
     pub(super) const fn new() -> Self {
-        Self([const { Place { text: String::new(), sequence: Sequence::None } }; PLACES])
+        Self([const { Place { text: String::new(), sequence: Sequence::NONE } }; PLACES])
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     /// Knows more than the text says, so that an answer from memory can be told from its own.
     fn by_length(sql: &str) -> Class<'_> {
-        let sequence = if sql.contains("draws") { Sequence::Draws } else { Sequence::None };
+        let sequence = if sql.contains("draws") { Sequence::GENERATES } else { Sequence::NONE };
         Class { sequence, pins: sql.contains("pins").then_some(PinCause::Listen), ..Class::default() }
     }
 

@@ -27,6 +27,7 @@ impl Settings {
     }
 
     /// How many differ.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries().len()
     }

@@ -306,9 +306,9 @@ pub enum Error {
     },
 
     /// The statement asks for something that an earlier one of its session left on a connection which others have used
-    /// since. It was not sent: the answer would have been another session's.
+    /// since. It was not executed: the answer would have been another session's, or was refused by the server.
     #[error(
-        "not sent: it asks for {state}, and other sessions have used the connection since; use `returning`, run both in one transaction, or pin() the session"
+        "not executed: it asks for {state}, and other sessions have used the connection since; use `returning`, run both in one transaction, or pin() the session"
     )]
     SessionStateLost {
         /// What it asks for.

@@ -4,8 +4,9 @@ use std::io;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::generated::Exchange;
 use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
-use super::{Connection, Exchange, Intent};
+use super::{Connection, Intent};
 use crate::connector::Wire;
 use crate::engine::{Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase};
@@ -110,7 +111,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.mark().await? {
             // What it asks about is the mark now.
-            self.remember(intent.sequence).await?;
+            self.remember(intent).await?;
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -222,9 +223,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             lease.begin();
             let wire = lease.conn();
             let before = Exchange { wire: wire.id, number: wire.exchanges };
-            self.session.scattered |= self.session.previous.is_some_and(|previous| previous != before);
             wire.exchanges += 1;
-            self.session.previous = Some(Exchange { wire: wire.id, number: wire.exchanges });
+            self.session.generated.sent(before, Exchange { wire: wire.id, number: wire.exchanges });
             self.before = wire.soil;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
             if let Some(change) = &intent.change {

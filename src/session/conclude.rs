@@ -5,7 +5,6 @@ use std::io;
 
 use tokio::time::timeout_at;
 
-use super::Possession;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine, Staleness};
@@ -46,6 +45,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let state = &self.session.state;
         let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
         let diagnosis = self.diagnose(&error);
+        let ungenerated = DB::is_ungenerated(&error);
         match diagnosis {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.
             Diagnosis::Dead
@@ -109,6 +109,10 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.give_up_change();
             }
         }
+        let lost = self.session.generated.failed(ungenerated);
+        if let Some(state) = lost.filter(|_| !half) {
+            return Error::SessionStateLost { state };
+        }
         if half {
             return HalfDone::mark(error).into();
         }
@@ -163,21 +167,6 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
         }
         reader
-    }
-
-    /// The answer to a statement is there.
-    pub(super) fn answered(&mut self, answer: &DB::QueryResult) {
-        self.drew(DB::drawn(answer));
-    }
-
-    /// The server has told of a number that was drawn.
-    pub(super) fn drew(&mut self, number: Option<u64>) {
-        if let Some(number) = number
-            && let Some(lease) = &mut self.session.lease
-        {
-            let wire = lease.conn();
-            self.session.drawn.drew(Possession { wire: wire.id, hands: wire.hands }, number);
-        }
     }
 
     /// The end of a statement, one way or the other.
@@ -257,6 +246,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     pub(super) fn finish(mut self) {
+        self.session.generated.succeeded();
         if let Some(change) = self.change.take() {
             self.session.state.changed(change);
             let (before, settings) = (self.before, self.session.settings_applied());

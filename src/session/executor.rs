@@ -136,7 +136,7 @@ where
 /// A query whose answer is read to the end in one call of the driver's `$method`. A stale plan is run again once, and
 /// what the server provably did not execute on another connection.
 macro_rules! whole {
-    ($session:ident, $query:ident, $method:ident $(, $noted:ident)?) => {{
+    ($session:ident, $query:ident, $method:ident) => {{
         let parts = Parts::take($query);
         Box::pin(async move {
             let mut parts = parts?;
@@ -182,7 +182,6 @@ macro_rules! whole {
                 }
                 let error = match result {
                     Ok(value) => {
-                        $(borrow.$noted(&value);)?
                         borrow.finish();
                         return Ok(value);
                     }
@@ -318,7 +317,7 @@ macro_rules! executor {
                 'c: 'e,
                 E: 'q + Execute<'q, $engine>,
             {
-                whole!(self, query, execute, answered)
+                whole!(self, query, execute)
             }
 
             fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Step<$engine>, Error>>
@@ -365,7 +364,6 @@ macro_rules! executor {
                         let failed = loop {
                             // Nothing was handed on yet: only then can the statement be run again unnoticed.
                             let mut fresh = true;
-                            let mut drawn = None;
                             let failed = 'run: {
                                 if let Err(error) = ahead(&mut borrow, &next).await {
                                     borrow.wire().out_of_step = false;
@@ -379,9 +377,6 @@ macro_rules! executor {
                                         Ok(Some(step)) => {
                                             fresh = false;
                                             *out_of_step = false;
-                                            if let Either::Left(answer) = &step {
-                                                drawn = <$engine>::drawn(answer).or(drawn);
-                                            }
                                             yield step;
                                         }
                                         Ok(None) => break None,
@@ -392,7 +387,6 @@ macro_rules! executor {
                                     }
                                 }
                             };
-                            borrow.drew(drawn);
                             match failed {
                                 Some(error) if fresh && !healed && spare.is_prepared() && borrow.heal(&error).await => {
                                     healed = true;

@@ -2,12 +2,14 @@
 //!
 //! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
 //! `state` keeps the account of transaction, settings and pin, `borrow` is one exchange with the connection, with what
-//! comes before it in `settle` and what comes after in `conclude`; `executor` speaks sqlx's traits, `transaction` is the
+//! comes before it in `settle` and what comes after in `conclude`; `generated` knows whose the numbers are that the server
+//! remembers; `executor` speaks sqlx's traits, `transaction` is the
 //! guard.
 
 mod borrow;
 mod conclude;
 mod executor;
+mod generated;
 mod settle;
 mod state;
 mod transaction;
@@ -32,6 +34,7 @@ use crate::pin::{PinCause, PinReason};
 use crate::pool::{Connect as _, Lease, Peek, Pool};
 
 use self::borrow::Borrow;
+use self::generated::Generated;
 use self::state::{SettingChange, State};
 
 pub use self::transaction::Transaction;
@@ -56,75 +59,14 @@ pub struct Connection<DB: Engine> {
     /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
     /// in this session's way.
     parted: Option<Parted>,
-    /// What this session may have drawn from sequences.
-    drawn: Drawn,
-    /// This session's last statement.
-    previous: Option<Exchange>,
-    /// Not all of its statements followed each other on one connection.
-    scattered: bool,
+    /// What the server may remember of this session's statements, and where.
+    generated: Generated,
     /// The server has refused to make a connection fit for this session, and that connection is closed.
     refused_connection: bool,
     /// How many texts were run that mean the same every time.
     texts: u64,
     /// A statement has failed by what was prepared or learnt under another definition or other settings.
     misled: bool,
-}
-
-/// One exchange on a physical connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Exchange {
-    wire: u64,
-    number: u64,
-}
-
-/// A physical connection in one session's hands, as long as it does not change hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Possession {
-    wire: u64,
-    hands: u64,
-}
-
-/// What a session knows of the numbers that it has drawn.
-#[derive(Debug, Default)]
-struct Drawn {
-    /// Every place where it may have drawn is this one.
-    only: Option<Possession>,
-    /// There are others.
-    elsewhere: bool,
-    last: Option<Draw>,
-}
-
-/// Where a session drew last.
-#[derive(Debug, Clone, Copy)]
-struct Draw {
-    at: Possession,
-    /// The number, as long as it is not known that the server's is this session's.
-    told: Option<u64>,
-}
-
-impl Drawn {
-    /// Something is sent that may draw.
-    fn may_draw(&mut self, at: Possession, tells: bool) {
-        self.elsewhere |= *self.only.get_or_insert(at) != at;
-        if !tells {
-            self.last = Some(Draw { at, told: None });
-        } else if self.last.is_some_and(|last| last.at != at) {
-            // From here on it is the wrong one, or not.
-            self.last = None;
-        }
-    }
-
-    /// The server has told of a number.
-    fn drew(&mut self, at: Possession, number: u64) {
-        if self.last.is_none_or(|last| last.told.is_some()) {
-            self.last = Some(Draw { at, told: Some(number) });
-        }
-    }
-
-    /// Whether whatever is remembered at this place is this session's: nobody else has been there, nor it elsewhere.
-    fn is_all(&self, at: Possession) -> bool {
-        at.hands <= 1 && !self.elsewhere && self.only.is_none_or(|only| only == at)
-    }
 }
 
 /// A connection that a session has left in the middle of something.
@@ -159,7 +101,7 @@ impl Intent<'_> {
         sql: "",
         pin: None,
         change: None,
-        sequence: Sequence::None,
+        sequence: Sequence::NONE,
         control: None,
         ends: None,
         shifting: false,
@@ -185,9 +127,7 @@ impl<DB: Engine> Connection<DB> {
             pinned_at: None,
             id,
             parted: None,
-            drawn: Drawn::default(),
-            previous: None,
-            scattered: false,
+            generated: Generated::new(id, DB::REFUSES_UNGENERATED),
             refused_connection: false,
             texts: 0,
             misled: false,
@@ -353,7 +293,7 @@ impl<DB: Engine> Connection<DB> {
         self.refuse_gone(phase)?;
         self.become_fit(phase).await?;
         let mut borrow = Borrow::new(self, phase);
-        borrow.remember(intent.sequence).await?;
+        borrow.remember(&intent).await?;
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)

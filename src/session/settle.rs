@@ -1,10 +1,11 @@
 //! Before an exchange: what an earlier one left open is settled, and the session's settings are put on the connection.
 
 use super::borrow::{Borrow, summary};
+use super::generated::{self, Exchange, Step, Use};
 use super::state;
-use super::{Exchange, Possession};
-use crate::engine::{Engine, Found, Sequence, Settings, Staleness};
-use crate::error::Error;
+use super::{Connection, Intent};
+use crate::engine::{Control, Engine, Found, Settings, Staleness};
+use crate::error::{Error, Phase};
 use crate::pin::{PinCause, Soil};
 
 impl<DB: Engine> Borrow<'_, DB> {
@@ -284,48 +285,67 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Refuses a question about what the server remembers where the answer could be another session's.
-    pub(super) async fn remember(&mut self, sequence: Sequence) -> Result<(), Error> {
-        let wire = self.wire();
-        let at = Possession { wire: wire.id, hands: wire.hands };
-        let exchange = Exchange { wire: wire.id, number: wire.exchanges };
-        if sequence == Sequence::Draws {
-            self.session.drawn.may_draw(at, DB::TELLS_DRAWN);
+    pub(super) async fn remember(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
+        let state = &self.session.state;
+        let (held, begins) = (state.depth() > 0, self.phase == Phase::Begin || intent.control == Some(Control::Begin));
+        let mut next = Use {
+            text: intent.sequence,
+            begins: begins && !held,
+            pins: intent.pin.is_some(),
+            held,
+            may_empty: !state.is_aborted(),
+        };
+        loop {
+            match self.before(next) {
+                Step::Go => return Ok(()),
+                // Refused once, it would be refused again.
+                Step::Empty => next.may_empty = Box::pin(self.forget_generated(held)).await?,
+                Step::Look if Box::pin(self.look_at_generated(held)).await? => {}
+                Step::Look => return Err(self.refuse_read(generated::NUMBERS)),
+                Step::Refuse(state) => return Err(self.refuse_read(state)),
+            }
         }
-        // What an earlier statement has left goes on as long as none has to do with tables: it must have been this session's,
-        // and on this connection.
-        let earlier = matches!(sequence, Sequence::AsksEarlier | Sequence::AsksAll);
-        let previous = earlier || sequence == Sequence::AsksPrevious;
-        if previous && self.session.previous != Some(exchange) || earlier && (at.hands > 1 || self.session.scattered) {
-            self.rest();
-            return Err(Error::SessionStateLost {
-                state: "what the statement before had found (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS)",
-            });
-        }
-        if matches!(sequence, Sequence::Asks | Sequence::AsksAll) && !self.has_drawn(at, previous).await? {
-            self.rest();
-            return Err(Error::SessionStateLost {
-                state: "the last number of a sequence (currval, lastval, LAST_INSERT_ID)",
-            });
-        }
-        Ok(())
     }
 
-    /// Whether the number that was drawn last on this connection is this session's. `silent`: the server cannot be asked,
-    /// for it would forget something else.
-    async fn has_drawn(&mut self, at: Possession, silent: bool) -> Result<bool, Error> {
-        if self.session.drawn.is_all(at) {
-            return Ok(true);
-        }
-        let Some(last) = self.session.drawn.last.filter(|last| last.at == at) else { return Ok(false) };
-        let Some(told) = last.told else { return Ok(true) };
-        if silent {
-            return Ok(false);
-        }
+    fn before(&mut self, next: Use) -> Step {
+        let Connection { lease, generated, .. } = &mut *self.session;
+        let Some(lease) = lease else { return Step::Go };
+        let wire = lease.conn();
+        generated.before(Exchange { wire: wire.id, number: wire.exchanges }, &mut wire.memory, next)
+    }
+
+    fn refuse_read(&mut self, state: &'static str) -> Error {
+        self.rest();
+        Error::SessionStateLost { state }
+    }
+
+    /// Makes the server forget the numbers that others have left. Whether it has.
+    async fn forget_generated(&mut self, held: bool) -> Result<bool, Error> {
         let deadline = self.deadline()?;
-        let found = self.until(deadline, async |wire| DB::last_drawn(&mut wire.driver).await).await?;
+        let text = DB::FORGET_GENERATED.to_owned();
+        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        let refused = refused.await?;
         self.session.interrupted = false;
-        let same = found == told;
-        self.session.drawn.last = same.then_some(super::Draw { at, told: None });
-        Ok(same)
+        if let Some(error) = &refused {
+            self.session.note_failure(DB::diagnose(error), false, &summary(error));
+        }
+        if let Some(lease) = &mut self.session.lease {
+            let wire = lease.conn();
+            self.session.generated.emptied(wire.id, &mut wire.memory, held, refused.is_none());
+        }
+        Ok(refused.is_none())
+    }
+
+    /// Asks the server for the number that it has generated last. Whether that is this session's last one.
+    async fn look_at_generated(&mut self, held: bool) -> Result<bool, Error> {
+        let deadline = self.deadline()?;
+        let number = self.until(deadline, async |wire| DB::last_generated(&mut wire.driver).await).await?;
+        self.session.interrupted = false;
+        let Some(lease) = &mut self.session.lease else { return Ok(false) };
+        let wire = lease.conn();
+        Ok(self.session.generated.told(wire.id, &mut wire.memory, held, number))
     }
 }

@@ -19,6 +19,8 @@ mod failover;
 mod farewell;
 #[path = "../function.rs"]
 mod function;
+#[path = "../generated.rs"]
+mod generated;
 mod language;
 mod leaks;
 #[path = "../ledger.rs"]
@@ -26,6 +28,7 @@ mod ledger;
 mod logins;
 #[path = "../model.rs"]
 mod model;
+mod numbers;
 mod oracle;
 mod plans;
 #[path = "../raw.rs"]

@@ -18,6 +18,8 @@ mod dropped;
 mod failover;
 #[path = "../function.rs"]
 mod function;
+#[path = "../generated.rs"]
+mod generated;
 mod genuine;
 mod in_step;
 mod language;
@@ -27,6 +29,7 @@ mod ledger;
 mod managed;
 #[path = "../model.rs"]
 mod model;
+mod numbers;
 mod oracle;
 mod plans;
 mod prepared;

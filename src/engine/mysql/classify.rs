@@ -29,7 +29,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
     Reading::OTHERS.into_iter().fold(usual, |class, reading| {
         let other = read_once(sql, &mut Lexer::reading(sql, reading));
-        let (sequence, several) = (class.sequence.and(other.sequence), class.several || other.several);
+        let (sequence, several) = (class.sequence | other.sequence, class.several || other.several);
         let (class, other) = (Class { sequence, several, ..class }, Class { sequence, several, ..other });
         if class == other { class } else { either(class, other) }
     })
@@ -55,7 +55,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
     while let Some(statement) = Statement::scan(lexer) {
         let control = statement.is_control().then(|| control::parse(lexer.of(&sql[statement.start..statement.end])));
         series.add(control, found.is_some(), statement.commits());
-        all.sequence = all.sequence.and(statement.sequence);
+        all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
         all.pins = all.pins.or_else(|| statement.pins());
         all.commits |= statement.commits();
         found = Some(statement);

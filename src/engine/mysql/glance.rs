@@ -10,10 +10,12 @@ use crate::engine::{Class, Sequence};
 pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
     let text = trimmed(sql);
     let begins = |word| begins(text, word);
-    let sequence = if begins(b"select") || begins(b"update") || begins(b"delete") || begins(b"with") {
-        Sequence::None
+    let sequence = if begins(b"select") || begins(b"with") {
+        Sequence::NONE
+    } else if begins(b"update") || begins(b"delete") {
+        Sequence::WARNS
     } else if begins(b"insert") || begins(b"replace") {
-        Sequence::Draws
+        Sequence::GENERATES | Sequence::WARNS
     } else {
         return None;
     };
@@ -39,6 +41,7 @@ fn is_suspect(text: &[u8]) -> bool {
         b"next" => &[b"next"],
         b"prev" => &[b"previous"],
         b"setv" => &[b"setval"],
+        b"sql\x7f" => &[b"sql_calc_found_rows"],
         _ => return false,
     };
     begins_as(text, suspects)
@@ -70,7 +73,13 @@ mod tests {
     #[test]
     fn every_word_that_counts_is_left_to_who_reads() {
         let words = PINNING.iter().map(|(name, _)| *name).chain(REMEMBERING.iter().map(|(name, _)| *name));
-        for word in words.chain(["last_insert_id", "release_all_locks", "next value for", "previous value for"]) {
+        for word in words.chain([
+            "last_insert_id",
+            "release_all_locks",
+            "next value for",
+            "previous value for",
+            "sql_calc_found_rows",
+        ]) {
             // Wherever it stands, and across the blocks.
             for before in 0..LONG {
                 let sql = format!("select {} {}(1)", "x".repeat(before), word.to_uppercase());
@@ -88,7 +97,7 @@ mod tests {
         #[test]
         fn a_glance_sees_what_reading_sees(
             start in "(select|insert into|update|with|delete|replace|Select|SET)",
-            text in r#"( |\n|into |create |temporary|_|x|1|\$|'|"|`|\\|-- |#|/\*|\*/|/\*!|!=|;|@|\(|get_lock|last_insert_id\(|row_count\(|nextval|next |value |for |insert |é|a{61}){0,14}"#,
+            text in r#"( |\n|into |create |temporary|_|x|1|\$|'|"|`|\\|-- |#|/\*|\*/|/\*!|!=|;|@|\(|get_lock|last_insert_id\(|row_count\(|nextval|sql_calc_found_rows |from |next |value |for |insert |é|a{61}){0,14}"#,
         ) {
             let sql = format!("{start} {text}");
             if let Some(class) = classify(&sql) {

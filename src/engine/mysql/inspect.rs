@@ -22,9 +22,9 @@ pub fn commits(sql: &str) -> bool {
     classify::classify(sql).commits
 }
 
-/// Whether a later statement may see what the text has drawn.
+/// Whether a later statement may see what the text has generated.
 pub fn draws(sql: &str) -> bool {
-    classify::classify(sql).sequence != Sequence::None
+    classify::classify(sql).sequence.done() != Sequence::NONE
 }
 
 /// Whether a text that pins may have begun or ended a transaction, unseen.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, TryStreamExt};
 use once_cell::sync::OnceCell;
-use sqlx::mysql::{MySqlConnection, MySqlQueryResult};
+use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
 
 #[cfg(feature = "_inner")]
@@ -105,7 +105,10 @@ impl Driver for MySql {
     const MARK: Option<&'static str> = Some("SAVEPOINT lambda_rds_mark");
     /// RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     const POOLERS_FORGET: bool = false;
-    const TELLS_DRAWN: bool = true;
+    const FORGET_GENERATED: &'static str = "DO LAST_INSERT_ID(0)";
+    /// What functions and triggers generate is forgotten when they end:
+    /// <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
+    const REFUSES_UNGENERATED: bool = false;
     const PREPARES_AHEAD: bool = true;
     const LOSES_ITS_PLACE: bool = true;
     const KNOCK_BY_LOGIN: bool = true;
@@ -187,12 +190,7 @@ impl Driver for MySql {
         settings::replay(applied, wanted, home)
     }
 
-    fn drawn(answer: &MySqlQueryResult) -> Option<u64> {
-        // Of numbers that the statement brought along, the server tells as well.
-        Some(answer.last_insert_id()).filter(|number| *number > 0)
-    }
-
-    async fn last_drawn(conn: &mut MySqlConnection) -> Result<u64, Error> {
+    async fn last_generated(conn: &mut MySqlConnection) -> Result<u64, Error> {
         let asked = conn.fetch_all(sqlx::raw_sql("SELECT CAST(LAST_INSERT_ID() AS UNSIGNED) LIMIT 1")).await?;
         asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
     }

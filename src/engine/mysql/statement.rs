@@ -33,20 +33,19 @@ pub(super) const PINNING: [(&str, PinCause); 5] = [
 
 /// Functions that have to do with what the session remembers. `LAST_INSERT_ID` is one too.
 pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
-    ("nextval", Sequence::Draws),
-    ("setval", Sequence::Draws),
-    // What `LAST_INSERT_ID()` says proves nothing about it.
-    ("lastval", Sequence::AsksAll),
-    ("row_count", Sequence::AsksPrevious),
-    ("found_rows", Sequence::AsksEarlier),
+    ("nextval", Sequence::GENERATES),
+    ("setval", Sequence::GENERATES),
+    ("lastval", Sequence::READS_KEPT),
+    ("row_count", Sequence::READS_COUNT),
+    ("found_rows", Sequence::READS_FOUND),
 ];
 
 /// System variables that do.
 const REMEMBERED: [(&str, Sequence); 4] = [
-    ("last_insert_id", Sequence::Asks),
-    ("identity", Sequence::Asks),
-    ("warning_count", Sequence::AsksEarlier),
-    ("error_count", Sequence::AsksEarlier),
+    ("last_insert_id", Sequence::READS),
+    ("identity", Sequence::READS),
+    ("warning_count", Sequence::READS_WARNINGS),
+    ("error_count", Sequence::READS_WARNINGS),
 ];
 
 /// Settings by which transactions begin or end.
@@ -96,6 +95,8 @@ pub(super) struct Statement<'a> {
     /// What pins whatever the statement is: a function, a variable, a temporary object.
     pub(super) cause: Option<PinCause>,
     pub(super) sequence: Sequence,
+    /// `SQL_CALC_FOUND_ROWS`
+    counts: bool,
     /// It stands behind `SET STATEMENT … FOR`.
     prefixed: bool,
     /// `FLUSH TABLES … WITH READ LOCK`, `… FOR EXPORT`.
@@ -151,12 +152,18 @@ impl<'a> Statement<'a> {
                 (last_but_one, last) = (Token::End, first);
                 continue;
             }
+            // The rows that a query had found are there for sure where it was told to count them, and has a table.
+            statement.counts |= is(token, "sql_calc_found_rows");
+            if depth == 0 && statement.counts && is(last, "from") && !is(token, "dual") && is(statement.first, "select")
+            {
+                statement.sequence |= Sequence::FINDS;
+            }
             if !statement.has_body() {
                 statement.meet(last_but_one, last, token, lexer);
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
-                statement.sequence = statement.sequence.and(statement.drawn_by_block());
+                statement.sequence |= statement.generated_by_block();
             } else if statement.third.is_none() {
                 statement.third = Some(token);
             }
@@ -166,7 +173,11 @@ impl<'a> Statement<'a> {
     }
 
     fn of(start: usize, end: usize, first: Token<'a>) -> Self {
-        let draws = is_among(Some(first), &["insert", "replace", "load", "call", "execute"]);
+        let generates = is_among(Some(first), &["insert", "replace", "load", "call", "execute"]);
+        // Others may leave standing what an earlier one has left:
+        // https://dev.mysql.com/doc/refman/8.4/en/show-warnings.html
+        let warns = is_among(Some(first), &["insert", "replace", "update", "delete"]);
+        let left = if warns { Sequence::WARNS } else { Sequence::NONE };
         Self {
             start,
             end,
@@ -176,7 +187,8 @@ impl<'a> Statement<'a> {
             object: None,
             temporary: false,
             cause: None,
-            sequence: if draws { Sequence::Draws } else { Sequence::None },
+            sequence: if generates { left | Sequence::GENERATES } else { left },
+            counts: false,
             prefixed: false,
             locks: false,
             begins: false,
@@ -188,7 +200,7 @@ impl<'a> Statement<'a> {
     /// `SET STATEMENT … FOR` is read; this one begins the statement itself.
     fn followed_by(self, first: Token<'a>, end: usize) -> Self {
         let next = Self::of(self.start, end, first);
-        Self { cause: self.cause, sequence: self.sequence.and(next.sequence), prefixed: true, ..next }
+        Self { cause: self.cause, sequence: self.sequence | next.sequence, prefixed: true, ..next }
     }
 
     /// The next token, outside of a routine's body, and the two before it.
@@ -216,10 +228,10 @@ impl<'a> Statement<'a> {
         if same("last_insert_id") {
             // With a value it remembers that one.
             let asks = rest.clone().next() == Some(Token::Symbol(b')'));
-            self.sequence = self.sequence.and(if asks { Sequence::Asks } else { Sequence::Draws });
+            self.sequence |= if asks { Sequence::READS } else { Sequence::GENERATES };
         }
         if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
-            self.sequence = self.sequence.and(*sequence);
+            self.sequence |= *sequence;
         }
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
@@ -233,7 +245,7 @@ impl<'a> Statement<'a> {
             return;
         }
         if let Some((_, sequence)) = REMEMBERED.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.sequence = self.sequence.and(*sequence);
+            self.sequence |= *sequence;
         }
     }
 
@@ -248,42 +260,42 @@ impl<'a> Statement<'a> {
             }
         } else if same("for") && is(last, "value") {
             // MariaDB's sequences.
-            let drawn = match last_but_one {
-                two if is(two, "next") => Sequence::Draws,
-                two if is(two, "previous") => Sequence::AsksAll,
-                _ => Sequence::None,
+            let numbers = match last_but_one {
+                two if is(two, "next") => Sequence::GENERATES,
+                two if is(two, "previous") => Sequence::READS_KEPT,
+                _ => Sequence::NONE,
             };
-            self.sequence = self.sequence.and(drawn);
+            self.sequence |= numbers;
         } else if is(self.first, "flush") {
             self.locks |= same("read") && is(last, "with") || same("export") && is(last, "for");
         } else if is(self.first, "show") {
             // `SHOW WARNINGS`, `SHOW COUNT(*) ERRORS`
             let counted = last == Token::Symbol(b')') && is_among(self.second, &["count"]);
             if (is(last, "show") || counted) && (same("warnings") || same("errors")) {
-                self.sequence = self.sequence.and(Sequence::AsksEarlier);
+                self.sequence |= Sequence::READS_WARNINGS;
             }
         } else if same("diagnostics") && is(self.first, "get") {
-            self.sequence = self.sequence.and(Sequence::AsksEarlier);
+            self.sequence |= Sequence::READS_WARNINGS;
         } else if same("algorithm") && is(self.first, "load") {
             // MySQL's `ALGORITHM = BULK` commits.
             self.pin(PinCause::UnknownStatement);
         } else if same("transaction") && is(last, "start") && is(self.first, "create") {
             self.begins = true;
             self.pin(PinCause::UnknownStatement);
-        } else if self.draws_by(token) {
-            self.sequence = self.sequence.and(Sequence::Draws);
+        } else if self.generates_by(token) {
+            self.sequence |= Sequence::GENERATES;
         }
     }
 
     /// A word that makes a statement insert rows whose first word does not.
-    fn draws_by(&self, token: Token<'_>) -> bool {
+    fn generates_by(&self, token: Token<'_>) -> bool {
         is(self.first, "analyze") && is_among(Some(token), &["insert", "replace"])
             || is(self.first, "create") && is_among(self.object, &["table"]) && is(token, "select")
     }
 
     /// What a block does is not read.
-    fn drawn_by_block(&self) -> Sequence {
-        if is(self.first, "begin") && self.has_body() { Sequence::Draws } else { Sequence::None }
+    fn generated_by_block(&self) -> Sequence {
+        if is(self.first, "begin") && self.has_body() { Sequence::GENERATES } else { Sequence::NONE }
     }
 
     /// What pins and goes away by a statement must not hide what does not.

@@ -83,7 +83,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     while let Some(statement) = Statement::scan(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
-        all.sequence = all.sequence.max(statement.sequence);
+        all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
         all.pins = match (all.pins, statement.pins()) {
             (Some(one), Some(other)) if one != other => Some(PinCause::UnknownStatement),
             (one, other) => one.or(other),
@@ -150,8 +150,8 @@ impl<'a> Statement<'a> {
                 break (start, token);
             }
         };
-        let draws = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
-        let sequence = if draws { Sequence::Draws } else { Sequence::None };
+        let generates = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
+        let sequence = if generates { Sequence::GENERATES } else { Sequence::NONE };
         let updates = is(first, "update");
         let mut statement = Self { start, end: start, first, second: None, cause: None, sequence, updates };
         let mut body = Body::of(first);
@@ -186,14 +186,14 @@ impl<'a> Statement<'a> {
     fn called(&mut self, name: Token<'a>) {
         let (Token::Word(name) | Token::Identifier(name)) = name else { return };
         let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        let drawn = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b's') if same("setval") => Sequence::Draws,
-            Some(b'n') if same("nextval") => Sequence::Draws,
-            Some(b'c') if same("currval") => Sequence::Asks,
-            Some(b'l') if same("lastval") => Sequence::Asks,
-            _ => Sequence::None,
+        let numbers = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b's') if same("setval") => Sequence::GENERATES,
+            Some(b'n') if same("nextval") => Sequence::GENERATES,
+            Some(b'c') if same("currval") => Sequence::READS,
+            Some(b'l') if same("lastval") => Sequence::READS,
+            _ => Sequence::NONE,
         };
-        self.sequence = self.sequence.max(drawn);
+        self.sequence |= numbers;
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
         }
@@ -261,7 +261,7 @@ impl<'a> Statement<'a> {
         self.updates |= is(token, "update");
         // `FOR UPDATE` and `FOR NO KEY UPDATE` lock.
         if (is(self.first, "with") || is(self.first, "explain")) && !is(last, "for") && !is(last, "key") {
-            self.sequence = self.sequence.max(Sequence::Draws);
+            self.sequence |= Sequence::GENERATES;
         }
     }
 
@@ -560,11 +560,13 @@ mod tests {
     #[test]
     fn the_memory_of_sequences_is_seen() {
         for (sql, sequence) in [
-            ("insert into t default values", Sequence::Draws),
-            ("select nextval('s')", Sequence::Draws),
-            ("select lastval()", Sequence::Asks),
-            ("insert into t values (currval('s'))", Sequence::Asks),
-            ("select lastval from t", Sequence::None),
+            ("insert into t default values", Sequence::GENERATES),
+            ("select nextval('s')", Sequence::GENERATES),
+            ("select lastval()", Sequence::READS),
+            ("insert into t values (currval('s'))", Sequence::GENERATES | Sequence::READS),
+            ("insert into t default values; select lastval()", Sequence::GENERATES | Sequence::READS),
+            ("with x as (insert into t default values) select currval('s')", Sequence::GENERATES | Sequence::READS),
+            ("select lastval from t", Sequence::NONE),
         ] {
             assert_eq!(classify(sql).sequence, sequence, "{sql}");
         }

@@ -33,9 +33,9 @@ pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
     let begins = |word| begins(text, word);
     let with = begins(b"with");
     let sequence = if with || begins(b"select") || begins(b"delete") {
-        Sequence::None
+        Sequence::NONE
     } else if begins(b"insert") || begins(b"update") {
-        Sequence::Draws
+        Sequence::GENERATES
     } else {
         return None;
     };

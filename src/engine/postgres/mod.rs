@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
-use sqlx::postgres::{PgConnection, PgQueryResult};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
@@ -75,7 +75,8 @@ impl Driver for Postgres {
     const TEXTS_ARE_ATOMIC: bool = true;
     const MARK: Option<&'static str> = None;
     const POOLERS_FORGET: bool = true;
-    const TELLS_DRAWN: bool = false;
+    const FORGET_GENERATED: &'static str = "DISCARD SEQUENCES";
+    const REFUSES_UNGENERATED: bool = true;
     const PREPARES_AHEAD: bool = false;
     const LOSES_ITS_PLACE: bool = false;
     const KNOCK_BY_LOGIN: bool = false;
@@ -159,11 +160,12 @@ impl Driver for Postgres {
         settings::replay(applied, wanted)
     }
 
-    fn drawn(_: &PgQueryResult) -> Option<u64> {
-        None
+    fn is_ungenerated(error: &Error) -> bool {
+        // object_not_in_prerequisite_state: "currval of sequence is not yet defined in this session".
+        error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55000")
     }
 
-    async fn last_drawn(_: &mut PgConnection) -> Result<u64, Error> {
+    async fn last_generated(_: &mut PgConnection) -> Result<u64, Error> {
         Err(Error::RowNotFound)
     }
 

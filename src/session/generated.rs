@@ -1,0 +1,198 @@
+//! Whose number is it? Rules for statements that read what the server's session remembers: generated numbers, and the
+//! diagnostics of the statements before.
+//!
+//! *A question is answered only on a connection that nobody else has used since its memory was known to hold nothing but this
+//! session's; and where the session has been elsewhere as well, only with a number that was generated since then.*
+//!
+//! What the statements of others have done does not count, for no text tells: all of them spoil. So that a question has an
+//! answer all the same, the server is told to forget its numbers before a session generates some where others have been;
+//! when that pays is all that the texts are read for.
+
+use crate::connector::Memory;
+use crate::engine::Sequence;
+
+/// What is refused when a number is asked for.
+pub(super) const NUMBERS: &str = "the last number of a sequence (currval, lastval, LAST_INSERT_ID)";
+/// And when it is about the statements before.
+const DIAGNOSTICS: &str = "what the statement before had found (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS)";
+
+/// One exchange on a physical connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exchange {
+    pub(super) wire: u64,
+    pub(super) number: u64,
+}
+
+/// A text that is about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    pub(super) text: Sequence,
+    /// A transaction begins with it; what is to be forgotten is forgotten before.
+    pub(super) begins: bool,
+    /// It pins: what it does, now or later, may not be seen.
+    pub(super) pins: bool,
+    /// A transaction is open.
+    pub(super) held: bool,
+    /// An exchange before it would do no harm: none has failed, and no transaction is aborted.
+    pub(super) may_empty: bool,
+}
+
+/// What is to be done before a text is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Go,
+    /// The server is to forget its numbers. Then [`before`](Generated::before) is asked again.
+    Empty,
+    /// The server is to tell its number. Then it is asked again.
+    Look,
+    /// The answer could be another session's.
+    Refuse(&'static str),
+}
+
+/// What a session knows of the numbers that it has generated, and of its last statements.
+#[derive(Debug)]
+pub(super) struct Generated {
+    session: u64,
+    /// The server refuses to tell a number that was not generated. Otherwise it says that there is none by a zero, which
+    /// could be stored before anybody sees it; but then no number is generated unseen.
+    refuses: bool,
+    /// The connection of its last statement.
+    at: Option<u64>,
+    /// Something was sent that may have generated.
+    sent: bool,
+    /// It may have generated a number that is remembered nowhere, or elsewhere than at its last connection.
+    astray: bool,
+    /// The same, of what no statement makes the server forget.
+    left: bool,
+    /// The text under way.
+    text: Sequence,
+    /// Its last statement.
+    previous: Option<Exchange>,
+    /// What its statements have left there, nothing else having been sent since: rows found, warnings.
+    own: Sequence,
+    /// Not all that was sent on its connection, from the login on, were its statements.
+    scattered: bool,
+}
+
+impl Generated {
+    pub(super) fn new(session: u64, refuses: bool) -> Self {
+        Self {
+            session,
+            refuses,
+            at: None,
+            sent: false,
+            astray: false,
+            left: false,
+            text: Sequence::NONE,
+            previous: None,
+            own: Sequence::NONE,
+            scattered: false,
+        }
+    }
+
+    /// What is to be done before a text is sent on this connection, after this exchange.
+    pub(super) fn before(&mut self, at: Exchange, memory: &mut Memory, next: Use) -> Step {
+        let text = next.text;
+        if text.reads() {
+            memory.asked();
+        }
+        let stays = self.stays(at.wire, memory, next.held);
+        let numbers = memory.numbers && (stays || memory.holder.is_none() && !memory.pooled);
+        let all = memory.all && (stays || memory.holder.is_none() && !memory.pooled);
+        let (astray, left) = (self.astray || !stays && self.sent, self.left || !stays && self.sent);
+
+        let pays = next.pins || (text.generates() || next.begins) && (text.reads() || memory.credit > 0);
+        // Between two transactions a pooler may give the server's session to somebody else.
+        let stands = next.may_empty && !text.reads_diagnostics() && (next.held || !memory.pooled);
+        if !numbers && pays && stands {
+            return Step::Empty;
+        }
+        if text.reads() && !numbers {
+            return Step::Refuse(NUMBERS);
+        }
+        if text.reads() && astray && !self.refuses {
+            // The question would be what the diagnostics are of.
+            return if text.reads_diagnostics() { Step::Refuse(NUMBERS) } else { Step::Look };
+        }
+        if text.reads_kept() && (left || !all) {
+            return Step::Refuse(NUMBERS);
+        }
+        let followed = self.previous == Some(at) && (next.held || !memory.pooled);
+        // Older ones than the session's own are nobody's where nobody else has been.
+        let earlier = self.own.then(text).reads_earlier() && (self.scattered || !all);
+        if text.reads_diagnostics() && !followed || earlier {
+            return Step::Refuse(DIAGNOSTICS);
+        }
+        self.come(at.wire, memory, next.held);
+        self.text = text;
+        self.sent |= self.refuses || text.generates() || next.pins;
+        Step::Go
+    }
+
+    /// The server was told to forget its numbers, and has done so or refused.
+    pub(super) fn emptied(&mut self, wire: u64, memory: &mut Memory, held: bool, done: bool) {
+        if !done {
+            memory.credit = 0;
+            return;
+        }
+        self.come(wire, memory, held);
+        // Those of the session's own are gone as well.
+        self.astray |= self.sent;
+        memory.numbers = true;
+        memory.credit = memory.credit.saturating_sub(1);
+    }
+
+    /// The server has told its number, zero if none was generated since it was made to forget. Whether that is this
+    /// session's last one.
+    pub(super) fn told(&mut self, wire: u64, memory: &mut Memory, held: bool, number: u64) -> bool {
+        self.come(wire, memory, held);
+        // Generated here, and after whatever was generated elsewhere.
+        self.astray &= number == 0;
+        !self.astray
+    }
+
+    /// A statement is sent, after this exchange and as that one.
+    ///
+    /// For numbers it makes no difference what becomes of it: one that has succeeded, failed or was dropped may have
+    /// generated.
+    pub(super) fn sent(&mut self, before: Exchange, now: Exchange) {
+        if self.previous != Some(before) {
+            self.own = Sequence::NONE;
+            self.scattered |= self.previous.is_some() || before.number > 0;
+        }
+        self.previous = Some(now);
+    }
+
+    /// It was executed to its end.
+    pub(super) fn succeeded(&mut self) {
+        self.own |= std::mem::take(&mut self.text).left();
+    }
+
+    /// It has failed. `ungenerated`: because no number was generated. Returns what it has asked for if one may
+    /// have been, elsewhere.
+    pub(super) fn failed(&self, ungenerated: bool) -> Option<&'static str> {
+        (ungenerated && self.text.reads() && self.astray).then_some(NUMBERS)
+    }
+
+    /// Whether nobody has used the connection since this session did, nor this session another one.
+    fn stays(&self, wire: u64, memory: &Memory, held: bool) -> bool {
+        memory.holder == Some(self.session) && self.at == Some(wire) && (held || !memory.pooled)
+    }
+
+    /// The session uses this connection from here on.
+    fn come(&mut self, wire: u64, memory: &mut Memory, held: bool) {
+        if self.stays(wire, memory, held) {
+            return;
+        }
+        if memory.holder.is_some() || memory.pooled {
+            (memory.numbers, memory.all) = (false, false);
+        }
+        memory.holder = Some(self.session);
+        self.at = Some(wire);
+        self.astray |= self.sent;
+        self.left |= self.sent;
+    }
+}
+
+#[cfg(test)]
+mod tests;
