@@ -25,6 +25,8 @@ pub mod ports;
 pub mod postgres;
 pub mod servers;
 pub mod site;
+#[cfg(feature = "mysql")]
+pub mod words;
 
 use std::sync::{Arc, Mutex};
 

@@ -68,10 +68,9 @@ impl Servers {
             Self::Installed => {
                 panic!("{what} not found; install it with: apt-get install -y --no-install-recommends {packages}")
             }
-            Self::Newest(folder) => panic!(
-                "{what} not found in {}; install it with: sh tests/run.sh --servers newest",
-                folder.display()
-            ),
+            Self::Newest(folder) => {
+                panic!("{what} not found in {}; install it with: sh tests/run.sh --servers newest", folder.display())
+            }
         }
     }
 }

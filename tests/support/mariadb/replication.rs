@@ -112,7 +112,8 @@ impl MariaDb {
         }
         // MySQL tells only of what it has received since it was started; as one set with what it has.
         let all = format!("{received},{}", self.position().await).replace('\n', "");
-        text(&self.rows(&format!("select gtid_subtract('{all}', '') as received")).await[0], "received").replace('\n', "")
+        text(&self.rows(&format!("select gtid_subtract('{all}', '') as received")).await[0], "received")
+            .replace('\n', "")
     }
 
     /// Waits until this replica has applied everything up to a position.
@@ -128,8 +129,15 @@ impl MariaDb {
     pub async fn replication(&self) -> String {
         let Some(source) = self.source().await else { return "it follows nobody".to_owned() };
         let words = self.family().replication();
-        let names =
-            [words.source_port, words.receives, words.applies, words.received, "Last_Error", "Last_SQL_Error", "Last_IO_Error"];
+        let names = [
+            words.source_port,
+            words.receives,
+            words.applies,
+            words.received,
+            "Last_Error",
+            "Last_SQL_Error",
+            "Last_IO_Error",
+        ];
         names.map(|name| format!("{name}: {}", text(&source, name))).join(", ")
     }
 
