@@ -277,8 +277,8 @@ impl<'a> Session<'a> {
             for step in steps {
                 match step {
                     Step::Look => {
-                        let result = run(&mut *conn, Way::All, text(language::LOOK, self.number, depth)).await;
-                        language::account(&mut self.account, language::LOOK, depth, result.is_ok());
+                        let result = run(&mut *conn, Way::All, text(&language::look(), self.number, depth)).await;
+                        language::account(&mut self.account, &language::look(), depth, result.is_ok());
                         self.note(seen(result));
                     }
                     Step::Run(_, sql) if self.is_unfair(sql) => {}
@@ -372,9 +372,9 @@ impl<'a> Session<'a> {
             for step in steps {
                 match step {
                     Step::Look => {
-                        let result = run(&mut *conn, Way::All, self.anew(language::LOOK, depth)).await;
+                        let result = run(&mut *conn, Way::All, self.anew(&language::look(), depth)).await;
                         aborted |= result.is_err();
-                        language::account(&mut self.account, language::LOOK, depth, result.is_ok());
+                        language::account(&mut self.account, &language::look(), depth, result.is_ok());
                         self.note(seen(result));
                     }
                     Step::Run(_, sql) if self.is_unfair(sql) => {}

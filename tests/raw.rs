@@ -119,7 +119,9 @@ async fn dropped_transaction_control_leaves_no_transaction_behind() -> Result<()
             }
             // Neither this session's next statement nor another's is in a transaction.
             for session in [&mut conn, &mut proxy.get_connection().await?] {
-                let row = sqlx::raw_sql(IN_TRANSACTION).fetch_one(&mut *session).await?;
+                let row = sqlx::raw_sql(AssertSqlSafe(format!("select {}", is_in_transaction())))
+                    .fetch_one(&mut *session)
+                    .await?;
                 assert_eq!(row.try_get_unchecked::<i64, _>(0)?, 0, "{dropped} after {polls} polls: {session:?}");
             }
             run(&mut conn, &set_wait(6)).await?;

@@ -29,7 +29,7 @@ fn without_roots(server: &Server) -> ProxyBuilder<Db> {
 /// The TLS version of a new session, as the server sees it; nothing is encrypted where there is none.
 async fn version(builder: ProxyBuilder<Db>) -> Result<Option<String>, Error> {
     let mut conn = builder.build()?.get_connection().await?;
-    Ok(sqlx::query_scalar(ENCRYPTION).fetch_one(&mut conn).await?)
+    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(encryption())).fetch_one(&mut conn).await?)
 }
 
 async fn is_encrypted(builder: ProxyBuilder<Db>) -> bool {

@@ -68,6 +68,10 @@ async fn the_server_is_told_to_drop_what_a_killed_environment_leaves() -> Result
     let mut conn = proxy.get_connection().await?;
     assert_eq!(sqlx::query_scalar::<_, String>(IDLE_TIMEOUT).fetch_one(&mut conn).await?, "77s");
     let mut tx = conn.begin().await?;
+    if !ends_idle_transactions() {
+        // A real MySQL goes on for its `wait_timeout`, which is the other term.
+        return tx.commit().await;
+    }
     server.wait_until_sessions("app", 0).await;
     let error = Error::from(sqlx::query("select 1").execute(&mut *tx).await.unwrap_err());
     assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?}");

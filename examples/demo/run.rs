@@ -168,7 +168,7 @@ fn secret(server: &Server, password: &str) -> Value {
 /// The whole of it, for so many seconds.
 pub(crate) async fn run(seconds: u64) -> ExitCode {
     let span = Duration::from_secs(seconds);
-    println!("Setting the stage: two {ENGINE} servers with TLS, Secrets Manager, one Lambda environment.");
+    println!("Setting the stage: two {} servers with TLS, Secrets Manager, one Lambda environment.", engine());
     let stage = Stage::set().await;
     let (first, second) = (stage.cluster.node(0), stage.cluster.node(1));
     let mut tally = Tally::default();

@@ -29,5 +29,5 @@ async fn settings_and_options_are_carried_over() -> Result<(), Error> {
 }
 
 async fn settings(conn: &mut Connection<Db>) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(SET_UP_SHOWN).fetch_all(conn).await?)
+    Ok(sqlx::query_scalar(AssertSqlSafe(set_up_shown())).fetch_all(conn).await?)
 }

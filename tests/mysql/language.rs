@@ -9,6 +9,7 @@ use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 use super::model::{Account, Kind, Lost, MOST_SESSIONS, Step, Way};
+use super::stage::{is_in_transaction, worded};
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
 
 /// It needs no TLS: most connections here are made for one session only.
@@ -24,13 +25,16 @@ pub(super) const PREPARES_AHEAD: bool = true;
 pub(super) const COMMITS: &str = "would commit the guard's transaction";
 
 /// What a session sees of itself.
-pub(super) const LOOK: &str = "select concat_ws(' ', @@sql_mode, @@time_zone, @@autocommit, @@tx_isolation, \
-    @@tx_read_only, @@character_set_client, @@character_set_connection, @@character_set_results, \
-    @@collation_connection, @@collation_database, database(), @@group_concat_max_len, @@lock_wait_timeout, \
-    @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@default_week_format, md5(@@optimizer_switch), \
-    @@in_transaction, if(@@timestamp < 100, @@timestamp, 'now'), \
-    coalesce(is_used_lock('lock{s}') = connection_id(), 0), \
-    (select coalesce(group_concat(n order by n), 'none') from app.notes{s}))";
+pub(super) fn look() -> String {
+    let look = "select concat_ws(' ', @@sql_mode, @@time_zone, @@autocommit, @@tx_isolation, \
+        @@tx_read_only, @@character_set_client, @@character_set_connection, @@character_set_results, \
+        @@collation_connection, @@collation_database, database(), @@group_concat_max_len, @@lock_wait_timeout, \
+        @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@default_week_format, md5(@@optimizer_switch), \
+        {in_transaction}, if(@@timestamp < 100, @@timestamp, 'now'), \
+        coalesce(is_used_lock('lock{s}') = connection_id(), 0), \
+        (select coalesce(group_concat(n order by n), 'none') from app.notes{s}))";
+    worded(look).expect("both have that").replace("{in_transaction}", is_in_transaction())
+}
 
 pub(super) const MANY_ROWS: &str = "select cast(seq as char) from app.seq_1_to_300";
 
@@ -350,7 +354,8 @@ pub(super) async fn is_open(conn: &mut MySqlConnection, account: Account) -> boo
     if account.autocommit_off {
         return account.open;
     }
-    let asked = sqlx::raw_sql("select cast(@@in_transaction as char)").fetch_one(conn).await.expect("an answer");
+    let asked = sqlx::raw_sql(AssertSqlSafe(format!("select cast({} as char)", is_in_transaction())));
+    let asked = asked.fetch_one(conn).await.expect("an answer");
     sqlx::Row::get::<String, _>(&asked, 0) == "1"
 }
 

@@ -12,8 +12,9 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 
 use super::topology::{connect, look};
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
-use crate::support::mariadb_cluster::{Imitation, ME, MariaDbCluster, STATUS};
-use crate::support::on_mysql::{executed, resource_id, texts};
+use crate::support::mariadb_cluster::{Imitation, ME, MariaDbCluster, STATUS, see_replication};
+use crate::support::on_mysql::{executed, resource_id, session_status, settings, texts, worded};
+use crate::support::servers::{Family, Servers};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(20);
@@ -97,13 +98,14 @@ const REPORTS: &str = "
 async fn a_topology_on_a_server_that_is_no_clusters_member_is_not_looked_at() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute(BLUE_GREEN).await;
+    server.execute(&format!("grant {} on *.* to app@'%'", see_replication())).await;
     assert_eq!(look(&server, Flavour::Unknown).await, "writer Plain");
 }
 
 const BLUE_GREEN: &str = "
     create table mysql.rds_topology (id bigint unsigned primary key, endpoint varchar(255) not null, port int not null);
     insert into mysql.rds_topology values (1, 'blue', 3306), (2, 'green', 3306);
-    grant select on mysql.rds_topology to app@'%'; grant replica monitor on *.* to app@'%';
+    grant select on mysql.rds_topology to app@'%';
 ";
 
 #[tokio::test]
@@ -145,12 +147,13 @@ async fn a_server_whose_storage_takes_no_writes_is_a_reader() {
 async fn a_missing_permission_is_no_error() {
     let cluster = MariaDbCluster::start(Imitation::MultiAz, 0).await;
     let server = cluster.node(0);
+    let see = see_replication();
     for revoke in [
-        "revoke replica monitor on *.* from app@'%'",
-        "grant replica monitor on *.* to app@'%'; revoke select on mysql.rds_topology from app@'%'",
-        "drop table mysql.rds_topology",
+        format!("revoke {see} on *.* from app@'%'"),
+        format!("grant {see} on *.* to app@'%'; revoke select on mysql.rds_topology from app@'%'"),
+        "drop table mysql.rds_topology".to_owned(),
     ] {
-        server.execute(revoke).await;
+        server.execute(&revoke).await;
         // Privileges on everything are those of the login.
         let mut conn = connect(server).await;
         for flavour in FLAVOURS {
@@ -241,10 +244,11 @@ async fn a_survey_says_the_same_whatever_a_session_has_set_and_leaves_nothing_be
     cluster.wait_until_follows(1, 0).await;
     let server = cluster.node(1);
     let expected = look(server, Flavour::MultiAzCluster).await;
-    let modes = MODES.map(|mode| format!("set sql_mode = '{mode}'"));
-    for text in modes.iter().map(String::as_str).chain(SOILS) {
+    let further: &[&str] = Servers::family().either(&MARIADBS_MODES, &[]);
+    let modes = MODES.iter().chain(further).map(|mode| format!("set sql_mode = '{mode}'"));
+    for text in modes.chain(SOILS.iter().filter_map(|text| worded(text))) {
         let mut conn = connect(server).await;
-        run(&mut conn, text).await;
+        run(&mut conn, &text).await;
         let before = state(&mut conn).await;
         for flavour in [Flavour::Unknown, Flavour::MultiAzCluster] {
             assert_eq!(survey(&mut conn, flavour).await.unwrap(), expected, "{text}");
@@ -258,7 +262,7 @@ async fn a_survey_says_the_same_whatever_a_session_has_set_and_leaves_nothing_be
 }
 
 /// Each changes what some text means.
-const MODES: [&str; 14] = [
+const MODES: [&str; 11] = [
     "",
     "ansi",
     "ansi_quotes",
@@ -267,13 +271,12 @@ const MODES: [&str; 14] = [
     "pipes_as_concat",
     "ignore_space",
     "high_not_precedence",
-    "empty_string_is_null",
-    "oracle",
-    "mssql",
     "traditional",
     "only_full_group_by",
     "real_as_float",
 ];
+
+const MARIADBS_MODES: [&str; 3] = ["empty_string_is_null", "oracle", "mssql"];
 
 const SOILS: [&str; 11] = [
     "use other",
@@ -293,14 +296,20 @@ const SOILS: [&str; 11] = [
 async fn state(conn: &mut MySqlConnection) -> BTreeMap<String, String> {
     let mut state = BTreeMap::new();
     let texts = [
-        "select variable_name, variable_value from information_schema.session_variables \
-         where variable_name not in ('timestamp', 'warning_count', 'error_count', 'rand_seed1', 'rand_seed2') limit 10000",
-        "select variable_name, variable_value from information_schema.session_status \
-         where variable_name in ('com_stmt_prepare', 'com_set_option', 'created_tmp_files') limit 10000",
-        "select 'database', database() limit 1",
+        format!(
+            "select name, value from {} \
+             where name not in ('timestamp', 'warning_count', 'error_count', 'rand_seed1', 'rand_seed2') limit 10000",
+            settings()
+        ),
+        format!(
+            "select variable_name, variable_value from {} \
+             where variable_name in ('com_stmt_prepare', 'com_set_option', 'created_tmp_files') limit 10000",
+            session_status()
+        ),
+        "select 'database', database() limit 1".to_owned(),
     ];
     for text in texts {
-        for row in sqlx::raw_sql(text).fetch_all(&mut *conn).await.unwrap() {
+        for row in sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *conn).await.unwrap() {
             let value: Option<String> = row.try_get_unchecked(1).unwrap();
             state.insert(row.get_unchecked(0), value.unwrap_or_default());
         }
@@ -350,10 +359,15 @@ async fn a_survey_tells_users_apart_that_have_nearly_the_same_name() {
 async fn a_users_own_time_limit_is_no_error_while_somebody_waits() {
     let cluster = MariaDbCluster::start(Imitation::Nothing, 1).await;
     let mut conn = connect(cluster.node(1)).await;
-    for limit in ["0.03", "0.003", "0.000001"] {
-        run(&mut conn, &format!("set max_statement_time = {limit}")).await;
+    // In seconds; and MySQL's of queries only, in milliseconds.
+    let (name, limits) = match Servers::family() {
+        Family::MariaDb => ("max_statement_time", ["0.03", "0.003", "0.000001"]),
+        Family::MySql => ("max_execution_time", ["30", "3", "1"]),
+    };
+    for limit in limits {
+        run(&mut conn, &format!("set {name} = {limit}")).await;
         assert!(!await_promotion(&mut conn, SECOND).await.unwrap(), "{limit}");
-        run(&mut conn, "set max_statement_time = 0").await;
+        run(&mut conn, &format!("set {name} = 0")).await;
         let seen = survey(&mut conn, Flavour::Plain).await.unwrap();
         assert_eq!(seen, "reader Plain", "and the connection is fine");
     }

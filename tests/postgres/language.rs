@@ -28,7 +28,8 @@ const SCHEMA: &str = "
     grant all on notes, half to public";
 
 /// What a session sees of itself. A custom setting that was never made may read as nothing or as empty.
-pub(super) const LOOK: &str = "select concat_ws(' ', current_user, session_user, \
+pub(super) fn look() -> String {
+    "select concat_ws(' ', current_user, session_user, \
     (select string_agg(name || '=' || current_setting(name), ' ' order by name) from unnest(array[ \
         'work_mem', 'lock_timeout', 'search_path', 'TimeZone', 'DateStyle', 'transaction_read_only' \
     ]) name), \
@@ -39,7 +40,9 @@ pub(super) const LOOK: &str = "select concat_ws(' ', current_user, session_user,
     (select 'channels:' || string_agg(c, ',' order by c) from pg_listening_channels() c), \
     (select 'cursors:' || string_agg(name, ',' order by name) from pg_cursors where name <> ''), \
     (select 'prepared:' || string_agg(name, ',' order by name) from pg_prepared_statements where from_sql), \
-    (select 'notes:' || string_agg(n::text, ',' order by n) from public.notes where session = {s}))";
+    (select 'notes:' || string_agg(n::text, ',' order by n) from public.notes where session = {s}))"
+        .to_owned()
+}
 
 pub(super) const MANY_ROWS: &str = "select n::text from generate_series(1, 300) n";
 

@@ -1,7 +1,7 @@
-//! A door before a MariaDB that lets clients in the way MySQL 8 and RDS do, and remembers what they said.
+//! A door before a server that lets clients in the way MySQL 8 and RDS do, and remembers what they said.
 //!
 //! RDS asks for an IAM token as it is (`mysql_clear_password`), MySQL 8 for a password by `caching_sha2_password`; MariaDB
-//! asks for neither. So the door asks in its place, with the packets those servers send, and then passes everything on to
+//! asks for neither, and no MySQL that is free asks for the first. So the door asks in its place, with the packets those servers send, and then passes everything on to
 //! an account of the same name that needs no password. It can also turn everybody away before a word was said, as a
 //! server does that is full or has blocked its client.
 //!
@@ -190,6 +190,7 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
     }
     let mut server = Packets::new(TcpStream::connect(state.server).await?);
     let mut greeting = Greeting::read(server.receive().await?.1)?;
+    let plugin = greeting.plugin();
     greeting.announce_tls(state.tls.is_some());
     greeting.set_plugin(match state.asks {
         Asks::InClear => NATIVE,
@@ -199,12 +200,12 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
     client.send(0, &greeting.bytes()).await?;
     let (number, first) = client.receive().await?;
     if !packet::asks_for_tls(&first) {
-        return let_in(client, number, first, server, &greeting, state).await;
+        return let_in(client, number, first, (server, &plugin), &greeting, state).await;
     }
     let Some(tls) = &state.tls else { return Err(io::ErrorKind::InvalidData.into()) };
     let mut client = Packets::new(tls.accept(client.into_inner()).await?);
     let (number, first) = client.receive().await?;
-    let_in(client, number, first, server, &greeting, state).await
+    let_in(client, number, first, (server, &plugin), &greeting, state).await
 }
 
 /// The login, and then the session.
@@ -212,7 +213,7 @@ async fn let_in<C: AsyncRead + AsyncWrite + Unpin>(
     mut client: Packets<C>,
     mut number: u8,
     login: Vec<u8>,
-    mut server: Packets<TcpStream>,
+    (mut server, plugin): (Packets<TcpStream>, &[u8]),
     greeting: &Greeting,
     state: &State,
 ) -> io::Result<()> {
@@ -259,7 +260,7 @@ async fn let_in<C: AsyncRead + AsyncWrite + Unpin>(
     if let Some(refusal) = refused {
         return client.send(number + 1, &packet::refusal(refusal)).await;
     }
-    server.send(1, &login.without_password()).await?;
+    server.send(1, &login.without_password(plugin)).await?;
     let (_, answer) = server.receive().await?;
     client.send(number + 1, &answer).await?;
     let mut farewell = state.thrown_out.subscribe();

@@ -1,5 +1,7 @@
-//! MariaDB servers of one's own: with TLS, passwords, replicas that follow by GTID, and faults on command.
+//! MariaDB servers of one's own: with TLS, passwords, replicas that follow by GTID, and faults on command. They are MySQL
+//! servers where [`Servers`](super::servers::Servers) has those; [`family`] has what differs.
 
+mod family;
 mod replication;
 mod template;
 
@@ -17,7 +19,7 @@ use std::{
 
 use rustix::process::Signal;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, MySqlConnection, Row,
+    AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, Row,
     mysql::{MySqlConnectOptions, MySqlRow, MySqlSslMode},
 };
 use tokio::time::timeout;
@@ -26,6 +28,7 @@ pub use super::site::{APP_PASSWORD, ServerTls};
 use super::{
     certificates::Authority,
     ports::free_port,
+    servers::Family,
     site::{self, HOST, PORT_TAKEN, Site, WAIT_LIMIT, percent_encoded},
 };
 use template::{Installation, Template, settings_file};
@@ -51,7 +54,7 @@ impl Default for MariaDbOptions {
     }
 }
 
-/// A MariaDB server on 127.0.0.1.
+/// A MariaDB or MySQL server on 127.0.0.1.
 ///
 /// It has one database, `app`, and three accounts that may do anything in it and nothing outside, with the password
 /// [`APP_PASSWORD`]: `app`, `lim`, which may have three connections, and `plain`, which need not use TLS. Dropping it
@@ -127,15 +130,21 @@ impl MariaDb {
             .unwrap_or_else(|error| panic!("{self} did not let its administrator in: {error}"))
     }
 
-    /// A connection of another account that needs neither TLS nor a password, by the same port.
+    /// A connection of another account that needs neither TLS nor a password, by the side door.
     pub async fn enter_as(&self, account: &str) -> MySqlConnection {
-        let connected = self.admin_options().username(account).connect().await;
+        let connected = self.admin_options().port(self.side_door().port()).username(account).connect().await;
         connected.unwrap_or_else(|error| panic!("{self} did not let {account} in: {error}"))
     }
 
-    /// Where whoever needs neither TLS nor a password is let in: the administrator's port.
+    /// Where whoever needs neither TLS nor a password is let in: the administrator's port, which MySQL keeps for
+    /// administrators.
     pub fn side_door(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.admin_port).into()
+        ([127, 0, 0, 1], self.family().either(self.admin_port, self.port)).into()
+    }
+
+    /// Whether it is a MariaDB or a MySQL.
+    pub fn family(&self) -> Family {
+        self.installation.family
     }
 
     /// An account without a password that may do what `app` may.
@@ -284,14 +293,28 @@ impl MariaDb {
         self
     }
 
+    /// MySQL has to be told a password once, which takes TLS, before a proof of it is enough. So `plain`, which needs no
+    /// TLS, tells it as soon as a server has started.
+    async fn introduce_plain(&self) {
+        if self.family() == Family::MySql && self.options.tls == ServerTls::Valid {
+            let options = self.admin_options().port(self.port).username("plain").password(APP_PASSWORD);
+            let connected = options.ssl_mode(MySqlSslMode::Required).connect().await;
+            let connection = connected.unwrap_or_else(|error| panic!("{self} did not let plain in: {error}"));
+            // A socket that is only dropped would be in the log.
+            let _ = connection.close().await;
+        }
+    }
+
     fn run_server(&self) {
         let file = format!("--defaults-file={}", self.site.path("server.cnf").display());
         // At once: the data is thrown away.
-        self.site.start(self.installation.program("mariadbd"), vec![file.into()], Signal::KILL);
+        self.site.start(self.installation.server(), vec![file.into()], Signal::KILL);
     }
 
     async fn wait_until_ready(&self) -> Result<(), String> {
-        self.site.wait_until_ready(async || self.answers().await).await
+        self.site.wait_until_ready(async || self.answers().await).await?;
+        self.introduce_plain().await;
+        Ok(())
     }
 
     /// Whether it is this server that answers at our port.
@@ -316,24 +339,19 @@ impl MariaDb {
         let mut ours = vec![
             ("bind_address", "127.0.0.1".to_owned()),
             ("port", self.port.to_string()),
-            ("extra_port", self.admin_port.to_string()),
-            ("extra_max_connections", "10".to_owned()),
             ("max_connections", self.options.max_connections.to_string()),
             // A reader follows, and can be made the writer at any time.
             ("server_id", self.server_id().to_string()),
             ("read_only", u8::from(self.is_reader.load(Ordering::Relaxed)).to_string()),
             ("log_bin", "bin".to_owned()),
-            ("log_slave_updates", "1".to_owned()),
-            ("gtid_strict_mode", "1".to_owned()),
             ("relay_log", "relay".to_owned()),
-            // See `follow_again`.
-            ("skip_slave_start", "1".to_owned()),
             // `app` may create functions.
             ("log_bin_trust_function_creators", "1".to_owned()),
             // As on RDS.
             ("character_set_server", "utf8mb4".to_owned()),
             ("general_log_file", format!("{directory}/{STATEMENTS}")),
         ];
+        ours.extend(self.family().settings_of_a_server(self.admin_port));
         if self.options.tls != ServerTls::Off {
             ours.push(("ssl_cert", format!("{directory}/server.crt")));
             ours.push(("ssl_key", format!("{directory}/server.key")));
@@ -356,7 +374,7 @@ impl MariaDb {
 
 impl fmt::Display for MariaDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the MariaDB server at port {}", self.port)
+        write!(f, "the {} server at port {}", self.family().either("MariaDB", "MySQL"), self.port)
     }
 }
 

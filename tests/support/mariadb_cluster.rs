@@ -1,5 +1,5 @@
 //! A writer and its replicas that answer like an Aurora MySQL or a Multi-AZ DB cluster: [`cluster`](super::cluster), for
-//! MariaDB.
+//! MariaDB and MySQL.
 //!
 //! A node's name is `report_host`; the writer is itself when it takes writes, or else whom it was told to follow, as long
 //! as it is connected to that one. A table tells a node whom it follows, since no statement can be asked for that from
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 pub use super::cluster::{Imitation, id};
 use super::{
     mariadb::{MariaDb, MariaDbOptions},
+    servers::Servers,
     site::START_LIMIT,
 };
 
@@ -43,10 +44,10 @@ impl MariaDbCluster {
     pub async fn start_with(imitation: Imitation, replicas: usize, mut options: MariaDbOptions) -> Self {
         options.settings.extend(name(0));
         let writer = MariaDb::start(options).await;
-        writer.execute(STAGE).await;
+        writer.execute(&stage()).await;
         match imitation {
             Imitation::Aurora => writer.execute(AURORA).await,
-            Imitation::MultiAz => writer.execute(MULTI_AZ).await,
+            Imitation::MultiAz => writer.execute(&multi_az()).await,
             Imitation::Nothing => {}
         }
         let mut cluster = Self { imitation, nodes: Vec::new() };
@@ -126,16 +127,17 @@ impl MariaDbCluster {
     pub async fn acknowledge_late(&self, writer: usize) {
         let replicas = self.other_replicas(writer).await;
         for &node in &replicas {
-            let sql = "stop slave; set global rpl_semi_sync_slave_enabled = 1; start slave";
+            let sql = self.nodes[node].family().semi_sync().on_a_replica;
             self.nodes[node].execute(sql).await;
         }
         let writer = &self.nodes[writer];
-        // Longer than any test waits.
-        writer.execute("set global rpl_semi_sync_master_timeout = 600000, rpl_semi_sync_master_enabled = 1").await;
+        let words = writer.family().semi_sync();
+        writer.execute(words.on_the_source).await;
+        let (status, clients, is_on) = (words.status, words.clients, words.is_on);
         let question = format!(
-            "select 1 from information_schema.global_status c, information_schema.global_status s \
-             where c.variable_name = 'RPL_SEMI_SYNC_MASTER_CLIENTS' and c.variable_value >= {} \
-               and s.variable_name = 'RPL_SEMI_SYNC_MASTER_STATUS' and s.variable_value = 'ON'",
+            "select 1 from {status} c, {status} s \
+             where c.variable_name = '{clients}' and c.variable_value >= {} \
+               and s.variable_name = '{is_on}' and s.variable_value = 'ON'",
             replicas.len().max(1)
         );
         let deadline = Instant::now() + START_LIMIT;
@@ -185,9 +187,10 @@ impl MariaDbCluster {
     /// Where the storage is shared nobody has what another one lacks, and here a replica could not follow one that lacks
     /// something.
     async fn catch_up(&self, to: usize, others: &[usize]) {
-        let (mut best, mut most) = (to, sequence(&self.nodes[to].received().await));
+        let family = Servers::family();
+        let (mut best, mut most) = (to, family.length(&self.nodes[to].received().await));
         for &node in others {
-            let received = sequence(&self.nodes[node].received().await);
+            let received = family.length(&self.nodes[node].received().await);
             if received > most {
                 (best, most) = (node, received);
             }
@@ -223,31 +226,32 @@ fn name(node: usize) -> [(&'static str, String); 1] {
     [("report_host", id(node))]
 }
 
-/// The number of the last transaction in a position of one domain: `0-15001-17`.
-fn sequence(position: &str) -> u64 {
-    position.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
 async fn write(watcher: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql("insert into stage.writes values ()").execute(watcher).await.map(|_| ())
 }
 
 /// Who there is, and a place for the writes that show a writer.
-const STAGE: &str = "
-    create database stage;
-    create table stage.members (id varchar(60) primary key, port int not null);
-    create table stage.source (id varchar(60) not null);
-    create table stage.writes (at timestamp(6) not null default current_timestamp(6));
-    create user watcher@'127.0.0.1';
-    grant select on app.* to watcher@'127.0.0.1';
-    grant insert on stage.writes to watcher@'127.0.0.1';
-    -- An ordinary account sees nothing of the receiver.
-    create function stage.writer() returns varchar(60) reads sql data sql security definer
-      return case when not @@global.read_only then @@report_host
-        else (select s.id from stage.source s where exists (
-          select 1 from information_schema.processlist
-           where command = 'Slave_IO' and (state like 'Waiting for master%' or state like 'Queueing master%'))) end;
-";
+fn stage() -> String {
+    // How the list of sessions shows a receiver that is connected.
+    let receives = Servers::family().either(
+        "command = 'Slave_IO' and (state like 'Waiting for master%' or state like 'Queueing master%')",
+        "user = 'system user' and (state like 'Waiting for source%' or state like 'Queueing source%')",
+    );
+    format!(
+        "create database stage;
+         create table stage.members (id varchar(60) primary key, port int not null);
+         create table stage.source (id varchar(60) not null);
+         create table stage.writes (at timestamp(6) not null default current_timestamp(6));
+         create user watcher@'127.0.0.1';
+         grant select on app.* to watcher@'127.0.0.1';
+         grant insert on stage.writes to watcher@'127.0.0.1';
+         -- An ordinary account sees nothing of the receiver.
+         create function stage.writer() returns varchar(60) reads sql data sql security definer
+           return case when not @@global.read_only then @@report_host
+             else (select s.id from stage.source s where exists (
+               select 1 from information_schema.processlist where {receives})) end"
+    )
+}
 
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraMySQL.Reference.ISTables.html>; columns that are
 /// never looked at are left out.
@@ -262,8 +266,17 @@ const AURORA: &str = "
 ";
 
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts-connection-management.html>
-const MULTI_AZ: &str = "
-    create table mysql.rds_topology (id bigint unsigned primary key, endpoint varchar(255) not null, port int not null);
-    grant select on mysql.rds_topology to app@'%';
-    grant replica monitor on *.* to app@'%';
-";
+fn multi_az() -> String {
+    format!(
+        "create table mysql.rds_topology
+           (id bigint unsigned primary key, endpoint varchar(255) not null, port int not null);
+         grant select on mysql.rds_topology to app@'%';
+         grant {} on *.* to app@'%'",
+        see_replication()
+    )
+}
+
+/// The right that `show replica status` takes.
+pub fn see_replication() -> &'static str {
+    Servers::family().either("replica monitor", "replication client")
+}

@@ -1,4 +1,4 @@
-//! The local stage: a real PostgreSQL and a real MariaDB, a stand-in for the AWS services, a Lambda environment. Used by
+//! The local stage: a real PostgreSQL and a real MariaDB or MySQL, a stand-in for the AWS services, a Lambda environment. Used by
 //! the tests, the benches and the demo alike; nothing of it outlives the process that started it.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each user of the stage takes a part of it")]
 
@@ -23,7 +23,10 @@ pub mod on_postgres;
 pub mod pgbouncer;
 pub mod ports;
 pub mod postgres;
+pub mod servers;
 pub mod site;
+#[cfg(feature = "mysql")]
+pub mod words;
 
 use std::sync::{Arc, Mutex};
 

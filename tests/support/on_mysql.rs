@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use super::servers::{Family, Servers};
+
 pub use lambda_rds::{MySql as Db, MySqlProxy as DbProxy};
 
 pub use super::gate::TokenServer;
 pub use super::mariadb::{APP_PASSWORD, MariaDb as Server, MariaDbOptions as ServerOptions};
 pub use super::mariadb_cluster::{Imitation, MariaDbCluster as Cluster, id};
+pub use super::words::{is_in_transaction, session_status, settings, worded};
 pub use super::{mysql_account as account, mysql_proxy as proxy, mysql_proxy_to as proxy_to, mysql_server as server};
 
 /// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
@@ -18,10 +21,14 @@ pub fn names_a_member(port: u16) -> String {
 pub const CLUSTERED: Imitation = Imitation::MultiAz;
 /// A cluster that tells of no addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Nothing;
-pub const ENGINE: &str = "MariaDB";
 /// As secrets and URLs call it, and what they call the other one.
 pub const FAMILY: &str = "mysql";
 pub const OTHER_FAMILY: &str = "postgres";
+/// What the server is called.
+pub fn engine() -> &'static str {
+    Servers::family().either("MariaDB", "MySQL")
+}
+
 /// The server has the first word.
 pub const SERVER_GREETS: bool = true;
 
@@ -55,10 +62,17 @@ pub const COUNTS_WHAT_IS_READ: bool = false;
 /// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
 pub const DROPS_TEMPORARY_TABLES: bool = false;
 /// The TLS version of the session, null where there is none.
-pub const ENCRYPTION: &str =
-    "select nullif(variable_value, '') from information_schema.session_status where variable_name = 'Ssl_version'";
+pub fn encryption() -> String {
+    format!("select nullif(variable_value, '') from {} where variable_name = 'Ssl_version'", session_status())
+}
+
 /// In seconds, with the unit.
 pub const IDLE_TIMEOUT: &str = "select concat(@@wait_timeout, 's')";
+/// Whether the server can be told to end a transaction in which nothing happens: MySQL cannot.
+pub fn ends_idle_transactions() -> bool {
+    Servers::family() == Family::MariaDb
+}
+
 /// The server hangs up.
 pub const LAST_WORD_TO_AN_IDLE_TRANSACTION: Option<&str> = None;
 
@@ -95,11 +109,16 @@ pub const SET_UP: &[&str] = &[
     "set session transaction isolation level read committed",
     "set session transaction read only",
 ];
-pub const SET_UP_SHOWN: &str = "
-    select concat(lower(variable_name), '=', variable_value) from information_schema.session_variables
-    where variable_name in ('time_zone', 'group_concat_max_len', 'collation_connection', 'sql_mode', 'lock_wait_timeout',
-        'tx_isolation', 'tx_read_only')
-    union all select database() order by 1";
+pub fn set_up_shown() -> String {
+    format!(
+        "select concat(name, '=', value) from {} \
+         where name in ('time_zone', 'group_concat_max_len', 'collation_connection', 'sql_mode', 'lock_wait_timeout', \
+           'tx_isolation', 'tx_read_only', 'transaction_isolation', 'transaction_read_only') \
+         union all select database() order by 1",
+        settings()
+    )
+}
+
 /// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
 pub const SYNCHRONOUS: &str = "do 0";
 pub const WAITING_COMMITS: &str =
@@ -123,8 +142,6 @@ pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
 ];
 /// Whether what a transaction has set goes back with it.
 pub const ROLLS_SETTINGS_BACK: bool = false;
-/// Whether the session is in a transaction: 0 or 1.
-pub const IN_TRANSACTION: &str = "select @@in_transaction";
 /// Refused for what others do, as a deadlock is; to be tried again.
 pub const CONFLICT: &str = "signal sqlstate '40001' set mysql_errno = 1213";
 /// Writes a number into the table `lost` and waits for [`lock`] 1; as the account of whoever calls it, for the list of
@@ -249,7 +266,8 @@ pub async fn in_transaction(server: &Server) -> i64 {
     // What the tables of InnoDB say is up to 0.1 s old.
     let report = server.rows("show engine innodb status").await;
     let text: String = sqlx::Row::get_unchecked(&report[0], 2);
-    let sessions = text.split("---TRANSACTION ").filter(|one| one.contains("ACTIVE") && one.contains(" app "));
+    let is_apps = |one: &&str| one.contains("ACTIVE") && one.split_whitespace().any(|word| word == "app");
+    let sessions = text.split("---TRANSACTION ").filter(is_apps);
     i64::try_from(sessions.count()).expect("sessions are few")
 }
 

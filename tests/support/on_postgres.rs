@@ -18,7 +18,11 @@ pub fn names_a_member(port: u16) -> String {
 
 /// A cluster that tells of its members, and not of their addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Aurora;
-pub const ENGINE: &str = "PostgreSQL";
+/// What the server is called.
+pub fn engine() -> &'static str {
+    "PostgreSQL"
+}
+
 /// As secrets and URLs call it, and what they call the other one.
 pub const FAMILY: &str = "postgres";
 pub const OTHER_FAMILY: &str = "mysql";
@@ -57,9 +61,17 @@ pub const COUNTS_WHAT_IS_READ: bool = true;
 /// Whether a statement drops all temporary tables of a session; if none does, its connection is closed.
 pub const DROPS_TEMPORARY_TABLES: bool = true;
 /// The TLS version of the session, null where there is none.
-pub const ENCRYPTION: &str = "select version from pg_stat_ssl where pid = pg_backend_pid()";
+pub fn encryption() -> String {
+    "select version from pg_stat_ssl where pid = pg_backend_pid()".to_owned()
+}
+
 /// In seconds, with the unit.
 pub const IDLE_TIMEOUT: &str = "select current_setting('idle_session_timeout')";
+/// Whether the server can be told to end a transaction in which nothing happens.
+pub fn ends_idle_transactions() -> bool {
+    true
+}
+
 pub const LAST_WORD_TO_AN_IDLE_TRANSACTION: Option<&str> = Some("25P03");
 
 /// URL parameters: from the strictest to none, and the one of the roots.
@@ -94,10 +106,13 @@ pub const SET_UP: &[&str] = &[
     "set default_transaction_isolation = 'repeatable read'",
     "set default_transaction_read_only = on",
 ];
-pub const SET_UP_SHOWN: &str = "
-    select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed,
+pub fn set_up_shown() -> String {
+    "select current_setting(name) from unnest('{TimeZone, search_path, app.tenant, geqo_seed,
         default_transaction_read_only, transaction_isolation}'::text[]) name
-    union all select split_part(current_setting('application_name'), ' ', 1)";
+     union all select split_part(current_setting('application_name'), ' ', 1)"
+        .to_owned()
+}
+
 /// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
 pub const SYNCHRONOUS: &str = "set synchronous_commit = remote_apply";
 pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
@@ -120,8 +135,11 @@ pub const TRANSACTIONS: &[(&str, &str, bool)] = &[
 ];
 /// Whether what a transaction has set goes back with it.
 pub const ROLLS_SETTINGS_BACK: bool = true;
-/// Whether the session is in a transaction: 0 or 1. Outside one the two are the same moment.
-pub const IN_TRANSACTION: &str = "select (now() <> statement_timestamp())::int::int8";
+/// An expression: whether the session is in a transaction, 0 or 1. Outside one the two are the same moment.
+pub fn is_in_transaction() -> &'static str {
+    "(now() <> statement_timestamp())::int::int8"
+}
+
 /// Refused for what others do; to be tried again.
 pub const CONFLICT: &str = "do $$ begin raise exception using errcode = '40001'; end $$";
 /// Writes a number into the table `lost` and waits for [`lock`] 1; so does the commit of whatever has written into it.

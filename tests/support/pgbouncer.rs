@@ -26,6 +26,7 @@ use super::{
     keeper::{Account, Keeper, Server},
     ports::free_port,
     postgres::{APP_PASSWORD, Postgres},
+    servers::{self, Servers},
 };
 
 /// How long it may take until it answers.
@@ -214,12 +215,12 @@ struct Installation {
 fn installation() -> &'static Installation {
     static INSTALLATION: OnceLock<Installation> = OnceLock::new();
     INSTALLATION.get_or_init(|| {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let places = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-        let program = places.map(|place| place.join("pgbouncer")).find(|program| program.is_file());
-        let Some(program) = program else {
-            panic!("PgBouncer not found; install it with: apt-get install -y --no-install-recommends pgbouncer");
+        let places = match Servers::folder() {
+            Some(folder) => vec![folder.join("usr/sbin")],
+            None => servers::places(&["/usr/sbin"]),
         };
+        let program = places.iter().map(|place| place.join("pgbouncer")).find(|program| program.is_file());
+        let Some(program) = program else { Servers::missing("PgBouncer", "pgbouncer") };
         let output = Command::new(&program).arg("--version").output().expect("PgBouncer tells its version");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = version(&text).unwrap_or_else(|| panic!("PgBouncer calls itself {text:?}"));

@@ -1,7 +1,7 @@
 //! PostgreSQL servers of one's own: with TLS, passwords, streaming replicas, and faults on command.
 
 use std::{
-    env, fmt, fs,
+    fmt, fs,
     fs::File,
     path::{Path, PathBuf},
     process::Command,
@@ -23,6 +23,7 @@ use super::{
     certificates::Authority,
     keeper::Account,
     ports::free_port,
+    servers::{self, Servers},
     site::{self, HOST, PORT_TAKEN, Site, WAIT_LIMIT, percent_encoded, run},
 };
 
@@ -460,10 +461,7 @@ impl Installation {
             .into_iter()
             .find(|place| ["initdb", "postgres", "pg_basebackup"].iter().all(|program| place.join(program).is_file()));
         let Some(programs) = programs else {
-            panic!(
-                "PostgreSQL server programs not found; install them with: \
-                 apt-get install -y --no-install-recommends postgresql postgresql-client"
-            );
+            Servers::missing("PostgreSQL with all its server programs", "postgresql postgresql-client");
         };
         Self { programs, account: Account::unprivileged(&["postgres", "nobody"]) }
     }
@@ -475,17 +473,19 @@ impl Installation {
 
 /// Where server programs are found, best first.
 fn places() -> Vec<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut places: Vec<PathBuf> = env::split_paths(&path).collect();
-    places.extend(versions("/usr/lib/postgresql", ""));
-    places.extend(versions("/usr", "pgsql-"));
-    places.extend(versions("/opt/homebrew/opt", "postgresql"));
+    if let Some(folder) = Servers::folder() {
+        return versions(&folder.join("usr/lib/postgresql"), "");
+    }
+    let mut places = servers::places(&[]);
+    places.extend(versions("/usr/lib/postgresql".as_ref(), ""));
+    places.extend(versions("/usr".as_ref(), "pgsql-"));
+    places.extend(versions("/opt/homebrew/opt".as_ref(), "postgresql"));
     places.push("/usr/local/pgsql/bin".into());
     places
 }
 
 /// The `bin` of each folder of `parent` whose name starts with `prefix`, the highest version first.
-fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
+fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(folders) = fs::read_dir(parent) else {
         return Vec::new();
     };

@@ -1,4 +1,30 @@
 //! Texts, and what they are to be called. The order counts where a text needs what an earlier one made.
+//!
+//! They are MariaDB's, of which MySQL is not asked what it does not have; and then there are MySQL's own.
+
+use crate::support::on_mysql::worded;
+use crate::support::servers::{Family, Servers};
+
+/// Nothing of these stays in the session, and the server accepts all of them.
+pub(super) fn plain() -> Vec<String> {
+    both(PLAIN, MYSQLS_PLAIN)
+}
+
+/// As [`plain`], and each commits the transaction that is open.
+pub(super) fn committing() -> Vec<String> {
+    both(COMMITTING, MYSQLS_COMMITTING)
+}
+
+/// What these are called.
+pub(super) fn others() -> Vec<(&'static str, String)> {
+    let own: &[_] = Servers::family().either(&[], MYSQLS_OTHERS);
+    OTHERS.iter().chain(own).filter_map(|(verdict, text)| Some((*verdict, worded(text)?))).collect()
+}
+
+fn both(mariadbs: &[&str], mysqls: &[&str]) -> Vec<String> {
+    let own = if Servers::family() == Family::MySql { mysqls } else { &[] };
+    mariadbs.iter().filter_map(|text| worded(text)).chain(own.iter().map(|text| (*text).to_owned())).collect()
+}
 
 /// What is there before the first text. `g` and `gs` may be hidden by temporary ones.
 pub(super) const SCENE: &str = "
@@ -19,7 +45,7 @@ pub(super) const SCENE: &str = "
 ";
 
 /// Nothing of these stays in the session, and the server accepts all of them.
-pub(super) const PLAIN: &[&str] = &[
+const PLAIN: &[&str] = &[
     // Queries.
     "select 1",
     "SELECT\t1\r\n;",
@@ -127,7 +153,7 @@ pub(super) const PLAIN: &[&str] = &[
 ];
 
 /// As [`PLAIN`], and each commits the transaction that is open.
-pub(super) const COMMITTING: &[&str] = &[
+const COMMITTING: &[&str] = &[
     "create table plain (temporary int, user int)",
     "create or replace table plain (n int)",
     "create table if not exists plain_like like plain",
@@ -198,7 +224,7 @@ pub(super) const COMMITTING: &[&str] = &[
 ];
 
 /// What these are called.
-pub(super) const OTHERS: &[(&str, &str)] = &[
+const OTHERS: &[(&str, &str)] = &[
     // Nothing at all is refused.
     ("plain", ""),
     ("plain", " ; ; "),
@@ -355,4 +381,59 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("end", "unlock tables"),
     ("end", "select release_all_locks()"),
     ("end", "do release_all_locks ( )"),
+];
+
+const MYSQLS_PLAIN: &[&str] = &[
+    "values row(1, ';'), row(2, '@a')",
+    "table u",
+    "table t order by id limit 1; select 2",
+    "(table u) union all (select 1, 2)",
+    "select * from t for share",
+    "select * from t for update of t skip locked",
+    "select * from t for share nowait",
+    "with x as (table u) select * from x",
+    "select t.id, x.m from t, lateral (select t.n + 1 as m) as x",
+    "select n, row_number() over (order by n) as numbered from t",
+    "select * from json_table('[1, 2]', '$[*]' columns (a int path '$')) as x",
+    "select doc->>'$.a' from t where doc is null",
+    "select /*+ set_var(sort_buffer_size = 400000) max_execution_time(1000) */ 1",
+    "insert into u values (1, 1) as new on duplicate key update n = new.n",
+    "insert into u table u on duplicate key update n = 2",
+    "replace into u values row(1, 2)",
+    "update t set n = (with x as (select 1 as m) select m from x) where id = 1",
+    "with x as (select 1 as m) update t, x set t.n = x.m where t.id = 1",
+    "with x as (select 1 as m) delete from u where id in (select m from x)",
+    "explain format = tree select 1",
+    "explain analyze select 1",
+    "show replica status",
+    "show replicas",
+    "show binary logs",
+    "show binary log status",
+    "show extended columns from t",
+    "show privileges",
+    "select @@global.gtid_executed, @@session.transaction_isolation",
+    "select regexp_like('a;b', ';'), bin_to_uuid(uuid_to_bin(uuid()))",
+    "select current_role(), ps_current_thread_id()",
+];
+
+const MYSQLS_COMMITTING: &[&str] = &[
+    "create table mysqls (n int, m int invisible, check (n > 0))",
+    "alter table mysqls rename column n to k, algorithm = instant",
+    "alter table mysqls alter column m set visible",
+    "create index mysqls_k on mysqls ((k + 1))",
+    "analyze table t update histogram on n with 4 buckets",
+    "analyze table t drop histogram on n",
+    "create role if not exists staff",
+    "create user if not exists guest@localhost identified by 'x' default role staff",
+    "alter user guest@localhost default role all",
+    "set default role staff to guest@localhost",
+    "drop role staff",
+    "drop user guest@localhost",
+    "drop table mysqls",
+];
+
+const MYSQLS_OTHERS: &[(&str, &str)] = &[
+    ("setting:max_execution_time", "set max_execution_time = 1000"),
+    ("pin:UnknownStatement", "lock instance for backup"),
+    ("pin:UnknownStatement", "unlock instance"),
 ];

@@ -5,23 +5,40 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row};
 
 use crate::oracle::snapshot::{Seen, Snapshot};
 use crate::support::mariadb::MariaDb as Server;
+use crate::support::on_mysql::{is_in_transaction, session_status, settings};
+use crate::support::servers::Servers;
 
 /// The server's own answers, in one round trip. What differs from look to look is left out.
-const LOOK: &str = "
-    select 'transaction' as k, @@in_transaction as v
-    union all select concat('setting ', lower(variable_name)), session_value from information_schema.system_variables
-        where session_value is not null and variable_name not in ('TIMESTAMP', 'RAND_SEED1', 'RAND_SEED2', 'IN_TRANSACTION',
-        'WARNING_COUNT', 'ERROR_COUNT', 'LAST_INSERT_ID', 'IDENTITY', 'LAST_GTID', 'PSEUDO_THREAD_ID')
-    union all select 'memory', last_insert_id()
-    union all select 'identity user', current_user()
-    union all select 'identity role', ifnull(current_role(), '')
-    union all select 'identity database', ifnull(database(), '')
-    union all select concat('variable ', variable_name), ifnull(variable_value, '') from information_schema.user_variables
-    union all select concat('lock ', name), '' from (select 'a' as name union select 'b' union select ';') locks
-        where is_used_lock(name) = connection_id()
-    union all select lower(variable_name), variable_value from information_schema.session_status
-        where variable_name in ('COM_PREPARE_SQL', 'COM_EXECUTE_IMMEDIATE')
-    limit 10000";
+fn question() -> String {
+    let (variables, values) = Servers::family().either(
+        ("information_schema.user_variables", "variable_value"),
+        // Of this thread only.
+        (
+            "(select variable_name, convert(variable_value using utf8mb4) as shown \
+               from performance_schema.user_variables_by_thread where thread_id = ps_current_thread_id()) as variables",
+            "shown",
+        ),
+    );
+    format!(
+        "select 'transaction' as k, {} as v
+         union all select concat('setting ', name), value from {}
+             where name not in ('timestamp', 'rand_seed1', 'rand_seed2', 'in_transaction', 'warning_count',
+             'error_count', 'last_insert_id', 'identity', 'last_gtid', 'pseudo_thread_id')
+         union all select 'memory', last_insert_id()
+         union all select 'identity user', current_user()
+         union all select 'identity role', ifnull(current_role(), '')
+         union all select 'identity database', ifnull(database(), '')
+         union all select concat('variable ', variable_name), ifnull({values}, '') from {variables}
+         union all select concat('lock ', name), '' from (select 'a' as name union select 'b' union select ';') locks
+             where is_used_lock(name) = connection_id()
+         union all select lower(variable_name), variable_value from {}
+             where variable_name in ('COM_PREPARE_SQL', 'COM_EXECUTE_IMMEDIATE')
+         limit 10000",
+        is_in_transaction(),
+        settings(),
+        session_status()
+    )
+}
 
 /// Questions that the server refuses in its own way when something was left.
 const PROBES: [(&str, &str); 4] = [
@@ -97,7 +114,7 @@ fn number(error: &sqlx::Error) -> String {
 }
 
 async fn look(conn: &mut MySqlConnection) -> Result<Snapshot, sqlx::Error> {
-    let rows = conn.fetch_all(sqlx::raw_sql(LOOK)).await?;
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(question()))).await?;
     let text = |row: &sqlx::mysql::MySqlRow, at: usize| {
         String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(at)).into_owned()
     };

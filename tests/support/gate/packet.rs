@@ -89,6 +89,11 @@ impl Greeting {
         self.bytes.extend(plugin.bytes().chain([0]));
     }
 
+    /// The plugin that the server has named, as long as it was not changed.
+    pub(super) fn plugin(&self) -> Vec<u8> {
+        self.bytes[self.rest + 13..].iter().copied().take_while(|byte| *byte != 0).collect()
+    }
+
     pub(super) fn nonce(&self) -> Vec<u8> {
         [&self.bytes[self.nonce..self.nonce + 8], &self.bytes[self.rest..self.rest + 12]].concat()
     }
@@ -130,14 +135,15 @@ impl Login {
         })
     }
 
-    /// The same login, of an account that has no password, in plain text.
-    pub(super) fn without_password(&self) -> Vec<u8> {
+    /// The same login, of an account that has no password, in plain text. An empty proof is enough for every plugin, but
+    /// it has to be the account's.
+    pub(super) fn without_password(&self, plugin: &[u8]) -> Vec<u8> {
         let capabilities = (self.capabilities & !TLS & !PROOF_OF_ANY_LENGTH) | PLUGIN;
         let mut bytes = [&capabilities.to_le_bytes()[..], &self.head, self.user.as_bytes(), &[0, 0]].concat();
         if capabilities & WITH_DATABASE != 0 {
             bytes.extend(self.database.iter().chain(&[0]));
         }
-        bytes.extend(NATIVE.bytes().chain([0]));
+        bytes.extend(plugin.iter().chain(&[0]));
         bytes
     }
 }

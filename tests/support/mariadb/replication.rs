@@ -8,6 +8,7 @@ use std::{
 
 use sqlx::{Row, mysql::MySqlRow};
 
+use super::super::servers::Family;
 use super::{MariaDb, Template};
 
 /// A node that starts anew gets everything that was ever written.
@@ -41,10 +42,11 @@ impl MariaDb {
     /// Makes a replica, or a writer that was demoted, a writer, and returns when it is one. What it has received is
     /// applied before.
     pub async fn promote(&self) {
-        self.execute("stop slave io_thread").await;
+        let words = self.family().replication();
+        self.execute(words.stop_receiving).await;
         self.wait_until_has(&self.received().await).await;
         self.is_reader.store(false, Ordering::Relaxed);
-        self.execute("stop slave; reset slave all; set global read_only = 0").await;
+        self.execute(&format!("{}; {}; set global read_only = 0", words.stop, words.forget)).await;
     }
 
     /// Makes a writer read-only, as its configuration can; it waits for statements there are.
@@ -55,14 +57,9 @@ impl MariaDb {
 
     /// Makes a running replica, or a new server, follow `primary`.
     pub async fn repoint(&self, primary: &Self) {
-        self.execute(&format!(
-            "stop slave; \
-             change master to master_host = '127.0.0.1', master_port = {}, master_user = 'root', master_ssl = 0, \
-               master_use_gtid = slave_pos, master_connect_retry = 1, master_heartbeat_period = 1; \
-             start slave",
-            primary.admin_port
-        ))
-        .await;
+        let words = self.family().replication();
+        let follow = self.family().follow(primary.admin_port);
+        self.execute(&format!("{}; {follow}; {}", words.stop, words.start)).await;
     }
 
     /// Starts a server that was killed or stopped as a replica of another one, on the same port, with the other's data.
@@ -78,7 +75,8 @@ impl MariaDb {
         self.execute(&format!("set global server_id = {}", id + u32::from(u16::MAX))).await;
         self.repoint(primary).await;
         self.wait_until_has(&primary.position().await).await;
-        self.execute(&format!("stop slave; set global server_id = {id}; start slave")).await;
+        let words = self.family().replication();
+        self.execute(&format!("{}; set global server_id = {id}; {}", words.stop, words.start)).await;
     }
 
     /// Whether this server was told to follow another one, be that one alive or not.
@@ -89,30 +87,38 @@ impl MariaDb {
     /// Whether this server is connected to `primary` as its replica.
     pub async fn follows(&self, primary: &Self) -> bool {
         let Some(source) = self.source().await else { return false };
-        text(&source, "Slave_IO_Running") == "Yes" && text(&source, "Master_Port") == primary.admin_port.to_string()
+        let words = self.family().replication();
+        text(&source, words.receives) == "Yes" && text(&source, words.source_port) == primary.admin_port.to_string()
     }
 
-    /// Lets a replica that was started again go on. After a crash in the middle of a statement that is no transaction its
-    /// binary log knows better than its position how far it was: what is logged there was done.
+    /// Lets a replica that was started again go on.
     pub(super) async fn follow_again(&self) {
         if self.is_replica().await {
-            self.execute("set global gtid_slave_pos = @@global.gtid_binlog_pos; start slave").await;
+            self.execute(self.family().replication().go_on).await;
         }
     }
 
     /// Everything there is on this server, as a GTID position.
     pub async fn position(&self) -> String {
-        text(&self.rows("select @@global.gtid_binlog_pos as position").await[0], "position")
+        text(&self.rows(self.family().replication().position).await[0], "position").replace('\n', "")
     }
 
     /// Everything this replica has received, applied or not.
     pub async fn received(&self) -> String {
-        self.source().await.map_or_else(String::new, |source| text(&source, "Gtid_IO_Pos"))
+        let received = self.family().replication().received;
+        let received = self.source().await.map_or_else(String::new, |source| text(&source, received));
+        if self.family() == Family::MariaDb {
+            return received;
+        }
+        // MySQL tells only of what it has received since it was started; as one set with what it has.
+        let all = format!("{received},{}", self.position().await).replace('\n', "");
+        text(&self.rows(&format!("select gtid_subtract('{all}', '') as received")).await[0], "received")
+            .replace('\n', "")
     }
 
     /// Waits until this replica has applied everything up to a position.
     pub async fn wait_until_has(&self, position: &str) {
-        let wait = format!("select master_gtid_wait('{position}', {}) as waited", CATCH_UP_LIMIT.as_secs());
+        let wait = self.family().wait_for(position, CATCH_UP_LIMIT.as_secs());
         if text(&self.rows(&wait).await[0], "waited") != "0" {
             let state = self.replication().await;
             panic!("{self} lacks {position} after {CATCH_UP_LIMIT:?}: {state}");
@@ -122,8 +128,16 @@ impl MariaDb {
     /// How the replica says that it is, for a message.
     pub async fn replication(&self) -> String {
         let Some(source) = self.source().await else { return "it follows nobody".to_owned() };
-        let names =
-            ["Master_Port", "Slave_IO_Running", "Slave_SQL_Running", "Gtid_IO_Pos", "Last_Error", "Last_IO_Error"];
+        let words = self.family().replication();
+        let names = [
+            words.source_port,
+            words.receives,
+            words.applies,
+            words.received,
+            "Last_Error",
+            "Last_SQL_Error",
+            "Last_IO_Error",
+        ];
         names.map(|name| format!("{name}: {}", text(&source, name))).join(", ")
     }
 
