@@ -27,7 +27,6 @@ impl Settings {
     }
 
     /// How many differ.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries().len()
     }
