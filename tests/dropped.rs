@@ -163,7 +163,7 @@ async fn a_dropped_statement_is_cancelled_by_the_user_that_began_it() -> Result<
 async fn a_dropped_statement_is_cancelled_though_the_server_is_far_away() -> Result<(), Error> {
     let server = Server::start(ServerOptions::default()).await;
     let seen = Recorder::default();
-    let way = slow_way(&server, Duration::from_millis(40)).await;
+    let way = slow_way(&server, Duration::from_millis(60)).await;
     let proxy = proxy_to(&server).port(way.port()).max_connections(1).observer(seen.observer()).build()?;
     for round in 0..5 {
         let mut conn = proxy.get_connection().await?;

@@ -115,3 +115,65 @@ async fn a_cancel_that_found_nobody_is_told() -> Result<(), Error> {
     server.terminate_sessions("app").await;
     Ok(())
 }
+
+/// A cancel is under way for as long as somebody locks what it looks into, its statement ends by itself, and whoever waited
+/// for that is dropped: in a transaction and at its end.
+#[tokio::test]
+async fn a_cancel_that_comes_late_hits_nothing_else() -> Result<(), Error> {
+    let settings = vec![("allow_system_table_mods", "on".to_owned())];
+    let server = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() }).await;
+    server.execute("create table t (n int); insert into t values (0); grant all on t to app").await;
+    let patient = Duration::from_secs(10);
+    for in_transaction in [true, false] {
+        let proxy = proxy_to(&server).max_connections(1).validate_timeout(patient).build()?;
+        let (mut holder, mut keeper) = (server.admin().await, server.admin().await);
+        let mut conn = proxy.get_connection().await?;
+        let mut tx = conn.begin().await?;
+        sqlx::raw_sql("begin; update t set n = 1").execute(&mut holder).await?;
+        sqlx::raw_sql("begin; alter view pg_catalog.pg_stat_activity set (security_barrier = false)")
+            .execute(&mut keeper)
+            .await?;
+        assert!(timeout(Duration::from_millis(30), sqlx::query("update t set n = 2").execute(&mut *tx)).await.is_err());
+        let is_sent = async {
+            let question = "select count(*) from pg_stat_get_activity(null)
+                            where query like '%pg_cancel_backend%' and wait_event_type = 'Lock'";
+            let mut admin = server.admin().await;
+            while sqlx::query_scalar::<_, i64>(question).fetch_one(&mut admin).await? == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            Ok::<_, Error>(())
+        };
+        let release = async {
+            sleep(Duration::from_millis(100)).await;
+            sqlx::raw_sql("rollback").execute(&mut keeper).await.map(drop)
+        };
+        if in_transaction {
+            tokio::select! {
+                sent = is_sent => sent?,
+                ended = sqlx::query("select 1").execute(&mut *tx) => panic!("too early: {ended:?}"),
+            }
+            sqlx::raw_sql("rollback").execute(&mut holder).await?;
+            let (innocent, released) = tokio::join!(sqlx::query("select pg_sleep(0.3)").execute(&mut *tx), release);
+            released?;
+            innocent?;
+            tx.commit().await?;
+        } else {
+            drop(tx);
+            drop(conn);
+            let waiting = async { proxy.get_connection().await?.begin().await.map(drop) };
+            tokio::select! {
+                sent = is_sent => sent?,
+                ended = waiting => panic!("too early: {ended:?}"),
+            }
+            sqlx::raw_sql("rollback").execute(&mut holder).await?;
+            let innocent = async {
+                let mut innocent = proxy.get_connection().await?;
+                sqlx::query("select pg_sleep(0.3)").execute(&mut innocent).await.map_err(Error::from)
+            };
+            let (innocent, released) = tokio::join!(innocent, release);
+            released?;
+            innocent?;
+        }
+    }
+    Ok(())
+}
