@@ -87,6 +87,7 @@ mod config;
 pub mod error;
 pub mod event;
 mod failover;
+mod panicked;
 mod pin;
 mod redacted;
 mod retry;

@@ -19,6 +19,7 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, Cre
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
+use crate::panicked::{Panicked, caught};
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
@@ -100,7 +101,7 @@ impl<DB: Engine> Connector<DB> {
         let mut refusal = None;
         loop {
             attempt.enter(Phase::Credentials);
-            let answer = self.ask(&request, attempt).await;
+            let answer = self.ask(&request, attempt.deadline).await;
             let credentials = match (answer, refusal.take()) {
                 (Err(CredentialsError::Exhausted), Some(refusal)) => return Err(refusal),
                 (Ok(same), Some(refusal)) if request.refused.contains(&same) => return Err(refusal),
@@ -127,13 +128,15 @@ impl<DB: Engine> Connector<DB> {
         }
     }
 
-    async fn ask(&self, request: &CredentialsRequest, attempt: &Attempt) -> Result<Credentials, CredentialsError> {
-        match timeout_at(attempt.deadline.instant(), self.provider.credentials(request)).await {
-            Ok(answer) => answer,
+    async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {
+        let asked = caught("the credentials provider", async { self.provider.credentials(request).await });
+        match timeout_at(deadline.instant(), asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panicked)) => Err(CredentialsError::Provider(Box::new(panicked))),
             Err(_) => Err(CredentialsError::Unreachable {
                 service: "the credentials provider",
                 endpoint: "it needs",
-                elapsed: attempt.deadline.spent(),
+                elapsed: deadline.spent(),
                 source: None,
             }),
         }
@@ -245,7 +248,7 @@ impl<DB: Engine> Connector<DB> {
                 Error::UnknownDatabase { host, database, elapsed, source }
             }
             _ => match source {
-                sqlx::Error::Io(source) => explain_io(source, failure.reached, host, port, elapsed).await,
+                sqlx::Error::Io(source) if !Panicked::is_behind(&source) => explain_io(source, failure.reached, host, port, elapsed).await,
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
@@ -272,7 +275,7 @@ impl<DB: Engine> Connector<DB> {
     async fn log_in_beside(&self, host: String, port: u16) -> Result<Wire<DB>, Option<sqlx::Error>> {
         let deadline = Deadline::after(self.config.connect_timeout());
         let request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
-        let credentials = self.provider.credentials(&request).await.map_err(|_| None)?;
+        let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
         let login = self.login(&request, &credentials).map_err(|_| None)?;
         self.dial_within(&login, deadline).await.map_err(|failure| failure.source)
     }

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod glance;
+mod guard;
 #[cfg(feature = "_bench")]
 mod inspect;
 #[cfg(feature = "mysql")]
@@ -31,6 +32,7 @@ use crate::redacted::Redacted;
 /// Settings that differ from the login's: each with the statement that sets it.
 pub type Settings = std::sync::Arc<std::collections::BTreeMap<String, String>>;
 
+pub(crate) use guard::without_panic;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 

@@ -12,6 +12,7 @@ mod lease;
 mod ledger;
 mod policy;
 mod queue;
+mod relapse;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ use self::lease::Fate;
 use self::ledger::{Home, Ledger, PHASES, Physical};
 use self::policy::Fitness;
 use self::queue::Waiter;
+use self::relapse::Relapse;
 
 pub(crate) use self::lease::Lease;
 pub(crate) use self::policy::Policy;
@@ -117,6 +119,10 @@ impl Attempt {
         let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
         self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
     }
+
+    fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase[self.slot].load(Ordering::Relaxed)) % PHASES.len()]
+    }
 }
 
 /// The pool's settings.
@@ -144,6 +150,8 @@ struct Inner<C: Connect> {
     vacancy: Notify,
     /// The last refusal by a full server, for the errors of those who waited then.
     refusal: Mutex<Option<(Instant, Arc<Error>)>>,
+    /// How long dials wait after one that ended in a panic.
+    relapse: Relapse,
 }
 
 type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
@@ -170,6 +178,7 @@ impl<C: Connect> Pool<C> {
             dial_ended: Notify::new(),
             vacancy: Notify::new(),
             refusal: Mutex::default(),
+            relapse: Relapse::default(),
             connector,
             settings,
             clock,

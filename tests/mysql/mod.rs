@@ -27,6 +27,8 @@ mod logins;
 #[path = "../model.rs"]
 mod model;
 mod oracle;
+#[path = "../panics.rs"]
+mod panics;
 mod plans;
 #[path = "../raw.rs"]
 mod raw;

@@ -25,6 +25,8 @@ mod managed;
 #[path = "../model.rs"]
 mod model;
 mod oracle;
+#[path = "../panics.rs"]
+mod panics;
 mod plans;
 #[path = "../raw.rs"]
 mod raw;

@@ -22,7 +22,7 @@ use sqlx::postgres::{PgConnection, PgQueryResult};
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Survey, without_panic};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -69,7 +69,7 @@ impl Driver for Postgres {
     }
 
     async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
-        let conn = PgConnection::connect_with(&connect::options(login)).await?;
+        let conn = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
         Ok((conn, login.application_name.clone()))
     }
 
@@ -97,16 +97,19 @@ impl Driver for Postgres {
     }
 
     async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
-        let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-        while results.try_next().await?.is_some() {}
-        Ok(())
+        let run = async {
+            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+            while results.try_next().await?.is_some() {}
+            Ok(())
+        };
+        without_panic(run).await
     }
 
     async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
         let mut late = None;
         // Each error ends one ping: the answers to what was sent before it, then the ping's own.
         loop {
-            match conn.ping().await {
+            match without_panic(conn.ping()).await {
                 Ok(()) => return Ok(late),
                 Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
                 Err(error) => return Err(error),
@@ -168,14 +171,14 @@ impl Driver for Postgres {
     }
 
     async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
-        conn.clear_cached_statements().await
+        without_panic(conn.clear_cached_statements()).await
     }
 
     async fn cancel(side: &mut PgConnection, name: &str) -> Result<(), Error> {
         // The protocol's own cancel request needs a key that the driver keeps to itself.
         let cancel = "select pg_cancel_backend(pid) from pg_stat_activity \
                       where application_name = $1 and pid <> pg_backend_pid() and usename = current_user";
-        sqlx::query(cancel).bind(name).persistent(false).execute(side).await.map(|_| ())
+        without_panic(sqlx::query(cancel).bind(name).persistent(false).execute(side)).await.map(|_| ())
     }
 
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
@@ -183,7 +186,7 @@ impl Driver for Postgres {
             return Self::run(conn, DISCARD_ALL_BUT_PLANS.to_owned()).await;
         }
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
-        conn.clear_cached_statements().await?;
+        without_panic(conn.clear_cached_statements()).await?;
         Self::run(conn, "DISCARD ALL".to_owned()).await
     }
 
@@ -214,11 +217,11 @@ impl Driver for Postgres {
     }
 
     async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<Survey, Error> {
-        survey::survey(conn, flavour).await
+        without_panic(survey::survey(conn, flavour)).await
     }
 
     async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, Error> {
-        survey::await_promotion(conn, bound).await
+        without_panic(survey::await_promotion(conn, bound)).await
     }
 
     async fn knock(at: std::net::SocketAddr) -> std::io::Result<()> {
