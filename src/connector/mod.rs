@@ -3,6 +3,7 @@
 //! Turns what the driver says into errors that name cause and cure.
 
 mod rest;
+mod trial;
 mod wire;
 
 use std::io;
@@ -25,6 +26,8 @@ use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
 
+use self::trial::{Key, Trials, Turn};
+
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
@@ -44,6 +47,7 @@ pub(crate) struct Connector<DB: Engine> {
     idle_timeout_unknown: AtomicBool,
     sockets_unreachable: AtomicBool,
     last_login: Mutex<Option<String>>,
+    trials: Trials,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -66,6 +70,7 @@ impl<DB: Engine> Connector<DB> {
             idle_timeout_unknown: AtomicBool::new(false),
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
+            trials: Trials::default(),
             engine: PhantomData,
         }
     }
@@ -91,6 +96,7 @@ impl<DB: Engine> Connector<DB> {
             user: self.config.user.clone(),
             engine: DB::FAMILY,
             refused: Vec::new(),
+            accepted: self.trials.accepted(),
             deadline,
         }
     }
@@ -101,15 +107,34 @@ impl<DB: Engine> Connector<DB> {
         let mut refusal = None;
         loop {
             attempt.enter(Phase::Credentials);
+            let seen = self.trials.refused();
             let answer = self.ask(&request, attempt.deadline).await;
             let credentials = match (answer, refusal.take()) {
-                (Err(CredentialsError::Exhausted), Some(refusal)) => return Err(refusal),
+                (Err(CredentialsError::Exhausted | CredentialsError::Refused { .. }), Some(refusal)) => {
+                    return Err(refusal);
+                }
                 (Ok(same), Some(refusal)) if request.refused.contains(&same) => return Err(refusal),
-                (answer, _) => answer?,
+                // Asked once more than is tried, so that the provider has heard of the last refusal.
+                (_, Some(refusal)) if request.refused.len() >= MOST_CREDENTIALS => return Err(refusal),
+                (answer, earlier) => {
+                    refusal = earlier;
+                    answer?
+                }
             };
             let login = Login { read_only: access == Access::ReadOnly, ..self.login(&request, &credentials)? };
+            let key = Key { host: login.host.clone(), port: login.port, credentials: credentials.clone() };
+            let turn = match self.turn(&key, seen, attempt.deadline).await {
+                // Said to somebody else, a moment ago, of the same credentials.
+                Some(Turn::Refused) if request.refused.len() < MOST_CREDENTIALS => {
+                    request.refused.push(credentials);
+                    continue;
+                }
+                turn => turn,
+            };
             let failure = match self.dial(&login, attempt).await {
                 Ok(wire) => {
+                    self.trials.accept(&credentials);
+                    drop(turn);
                     let host = format!("{}:{}", login.host, login.port);
                     *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
                     self.events.emit(&Event::Connected { host, elapsed: attempt.deadline.spent() });
@@ -118,14 +143,26 @@ impl<DB: Engine> Connector<DB> {
                 Err(failure) => failure,
             };
             let error = self.explain(failure, &login, request.refused.len(), attempt).await;
-            if !matches!(error, Error::Authentication { .. }) || request.refused.len() + 1 >= MOST_CREDENTIALS {
+            if !matches!(error, Error::Authentication { .. }) {
                 return Err(error);
+            }
+            self.trials.refuse(&key);
+            if let Some(Turn::Yours(trial)) = turn {
+                trial.refused();
             }
             request.refused.push(credentials);
             let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
             self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
             refusal = Some(error);
         }
+    }
+
+    /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the
+    /// same: what the application configured, or provides by itself, it means.
+    async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Option<Turn<'_>> {
+        self.config.secret.as_ref()?;
+        // Out of time, the dial says so.
+        timeout_at(deadline.instant(), self.trials.turn(key, seen)).await.ok()
     }
 
     async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {
@@ -248,7 +285,9 @@ impl<DB: Engine> Connector<DB> {
                 Error::UnknownDatabase { host, database, elapsed, source }
             }
             _ => match source {
-                sqlx::Error::Io(source) if !Panicked::is_behind(&source) => explain_io(source, failure.reached, host, port, elapsed).await,
+                sqlx::Error::Io(source) if !Panicked::is_behind(&source) => {
+                    explain_io(source, failure.reached, host, port, elapsed).await
+                }
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
