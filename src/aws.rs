@@ -5,9 +5,22 @@
 
 use std::sync::Arc;
 
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::sync::OnceCell;
+
+/// The SDK's own standard. A fleet that is throttled does not get out of it by asking more often.
+#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
+const MOST_ATTEMPTS: u32 = 3;
+
+/// How a service is asked again by the SDK itself: as configured, but not more often than is usual.
+#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
+pub(crate) fn few_attempts(config: &SdkConfig) -> RetryConfig {
+    let retry = config.retry_config().cloned().unwrap_or_else(RetryConfig::standard);
+    let attempts = retry.max_attempts().min(MOST_ATTEMPTS);
+    retry.with_max_attempts(attempts)
+}
 
 /// The application's `SdkConfig`, or one from the environment. Clones share it.
 #[derive(Debug, Clone, Default)]

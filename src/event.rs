@@ -19,9 +19,12 @@
 //! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::EndpointProblem;
+use crate::panicked::caught_at_once;
 use crate::pin::PinReason;
 
 /// Something that happened inside a proxy.
@@ -189,7 +192,8 @@ pub enum Discard {
 
 /// Receives events as they happen.
 ///
-/// Called synchronously, sometimes from `Drop`: it must return soon and must not block.
+/// Called synchronously, sometimes from `Drop`: it must return soon and must not block. One that panics loses that event
+/// and disturbs nothing else; the first panic of each is an error of the target `lambda_rds` in `tracing`.
 pub trait Observer: Send + Sync + 'static {
     /// One event.
     fn observe(&self, event: &Event);
@@ -235,16 +239,29 @@ impl Observer for TracingObserver {
 
 /// The one place where events leave from.
 #[derive(Clone)]
-pub(crate) struct Events(std::sync::Arc<[Box<dyn Observer>]>);
+pub(crate) struct Events(Arc<[Listener]>);
+
+struct Listener {
+    observer: Box<dyn Observer>,
+    has_panicked: AtomicBool,
+}
 
 impl Events {
     pub(crate) fn new(observers: Vec<Box<dyn Observer>>) -> Self {
-        Self(observers.into())
+        let listen = |observer| Listener { observer, has_panicked: AtomicBool::new(false) };
+        Self(observers.into_iter().map(listen).collect())
     }
 
+    /// Whatever an observer does: a login that succeeded is not thrown away because somebody could not take the news.
     pub(crate) fn emit(&self, event: &Event) {
-        for observer in &*self.0 {
-            observer.observe(event);
+        for Listener { observer, has_panicked } in &*self.0 {
+            let Err(panicked) = caught_at_once("an observer", || observer.observe(event)) else { continue };
+            if !has_panicked.swap(true, Ordering::Relaxed) {
+                // The one that panicked may be the one that writes the log.
+                let _ = caught_at_once("the log", || {
+                    tracing::error!(target: "lambda_rds", %panicked, ?event, "an event was lost; this is said once an observer");
+                });
+            }
         }
     }
 }

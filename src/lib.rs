@@ -98,6 +98,9 @@ mod config;
 pub mod error;
 pub mod event;
 mod failover;
+#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
+mod lapse;
+mod panicked;
 mod pin;
 mod redacted;
 mod retry;

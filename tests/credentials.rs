@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
@@ -159,6 +159,94 @@ async fn a_secret_that_is_wrong_in_every_stage_is_a_refused_login() {
     aws.secret(SECRET).rotate(secret_of("stale", "wrong as well"));
     let error = with_secret(server, &aws).build().unwrap().get_connection().await.unwrap_err();
     assert!(matches!(&error, Error::Authentication { user, refused: 2, .. } if user == "stale"), "{error:?}");
+}
+
+/// How many rounds of calls fit into this time: after 1 s, 2 s, 4 s and so on.
+fn most_rounds(spent: Duration) -> usize {
+    1 + usize::try_from(spent.as_secs().saturating_add(1).ilog2()).unwrap()
+}
+
+#[tokio::test]
+async fn a_broken_secret_costs_one_round_and_two_refused_logins_however_many_callers_there_are() {
+    const CALLERS: usize = 20;
+    let (aws, server) = (Aws::start().await, account("broken", None).await);
+    let relay = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    aws.secret(SECRET).put(secret_of("broken", "wrong"));
+    aws.secret(SECRET).rotate(secret_of("broken", "wrong as well"));
+    let recorder = Recorder::default();
+    // Time for a loaded machine: what is counted here is requests and logins.
+    let patience = Duration::from_secs(60);
+    let builder = with_secret(server, &aws).port(relay.port()).connect_timeout(patience).borrow_timeout(patience);
+    let proxy = builder.max_connections(CALLERS).observer(recorder.observer()).build().unwrap();
+    let started = Instant::now();
+    let callers = join_all((0..CALLERS).map(async |_| {
+        // Each tries again at once.
+        [proxy.get_connection().await.unwrap_err(), proxy.get_connection().await.unwrap_err()]
+    }));
+    for error in callers.await.iter().flatten() {
+        let text = crate::support::chain(error);
+        match error {
+            Error::Authentication { user, .. } => assert_eq!(user, "broken"),
+            Error::Credentials(CredentialsError::Refused { .. }) => assert!(text.contains("remembered"), "{text}"),
+            Error::Credentials(CredentialsError::Exhausted) => {}
+            _ => panic!("{text}"),
+        }
+    }
+    let rounds = most_rounds(started.elapsed());
+    let (calls, logins) = (aws.requests().len(), refusals(&recorder));
+    assert!((1..=2 * rounds).contains(&logins), "{logins} refused logins in {rounds} rounds");
+    assert_eq!(relay.connections(), logins, "nobody else has dialled");
+    assert!((4..=4 * rounds).contains(&calls), "{calls} calls in {rounds} rounds");
+    // What was wrong is mended, and that is found out.
+    server.set_password("broken", "wrong as well").await;
+    let mended = async {
+        while let Err(error) = proxy.get_connection().await {
+            assert!(matches!(error, Error::Credentials(_) | Error::Authentication { .. }), "{error:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(patience, mended).await.expect("it is tried again");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_denied_is_not_asked_for_by_every_invocation() {
+    let (aws, server) = (Aws::start().await, server().await);
+    aws.fault(Service::SecretsManager, Fault::AccessDenied);
+    let proxy = with_secret(server, &aws).build().unwrap();
+    let started = Instant::now();
+    for attempt in 0..200 {
+        let error = proxy.get_connection().await.unwrap_err();
+        assert!(matches!(&error, Error::Credentials(CredentialsError::Denied { .. })), "{error:?}");
+        let text = crate::support::chain(&error);
+        assert!(attempt == 0 || started.elapsed() > Duration::from_secs(1) || text.contains("remembered"), "{text}");
+    }
+    let (calls, rounds) = (aws.requests().len(), most_rounds(started.elapsed()));
+    assert!((1..=rounds).contains(&calls), "{calls} calls in {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_cluster_that_may_not_be_looked_up_is_not_looked_up_by_every_invocation() {
+    const CALLERS: usize = 20;
+    let aws = Aws::start().await;
+    for (fault, calls_each) in [(Fault::AccessDenied, 1), (Fault::Throttle, 3)] {
+        aws.fault(Service::Rds, fault);
+        aws.clear_requests();
+        let place = DbProxy::builder().cluster("stage").user("app").password(APP_PASSWORD);
+        let proxy = place.aws_config(aws.sdk_config()).max_connections(CALLERS).build().unwrap();
+        let started = Instant::now();
+        for error in join_all((0..CALLERS).map(|_| proxy.get_connection())).await {
+            let error = error.unwrap_err();
+            assert!(matches!(&error, Error::Endpoint { .. }), "{error:?}");
+        }
+        for _ in 0..50 {
+            let text = crate::support::chain(&proxy.get_connection().await.unwrap_err());
+            assert!(started.elapsed() > Duration::from_secs(1) || text.contains("remembered"), "{text}");
+        }
+        let (calls, seconds) = (aws.requests().len(), usize::try_from(started.elapsed().as_secs()).unwrap());
+        // The pause is a second at the least, and three attempts are the SDK's own.
+        assert!((1..=calls_each * (1 + seconds)).contains(&calls), "{fault:?}: {calls} calls in {seconds} s");
+    }
+    aws.fault(Service::Rds, Fault::None);
 }
 
 #[tokio::test]
@@ -371,7 +459,9 @@ async fn an_iam_token_is_signed_for_host_port_and_user_and_kept() {
     server.refuse();
     let error = builder().build().unwrap().get_connection().await.unwrap_err();
     assert!(matches!(&error, Error::Authentication { user, .. } if user == USER), "{error:?}");
-    assert!(error.to_string().contains("for IAM that the role has rds_iam and the function rds-db:connect"));
+    let account = if FAMILY == "postgres" { "the role has rds_iam" } else { "identified with AWSAuthenticationPlugin" };
+    let text = error.to_string();
+    assert!(text.contains("for IAM that") && text.contains(account) && text.contains("rds-db:connect"), "{text}");
 }
 
 /// Whatever a URL, a connection string or a shell would take for something else. (PostgreSQL's driver refuses what

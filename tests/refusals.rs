@@ -653,6 +653,13 @@ mod lookups {
         assert!(proxy.get_connection().await.is_err());
         aws.fault(Service::Rds, Fault::None);
         aws.put_cluster(ApiCluster { port: server().await.port(), ..ApiCluster::default() });
-        assert!(proxy.get_connection().await.is_ok());
+        // It is remembered for a moment.
+        let found = async {
+            while let Err(error) = proxy.get_connection().await {
+                assert_eq!(problem(&error), EndpointProblem::Throttled, "{error:?}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect("it is asked again");
     }
 }

@@ -5,6 +5,7 @@
 mod cancel;
 mod memory;
 mod rest;
+mod trial;
 mod wire;
 
 use std::io;
@@ -23,10 +24,13 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, Cre
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
+use crate::panicked::{Panicked, caught};
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Endpoint, Place};
+
+use self::trial::{Key, Trials, Turn};
 
 pub(crate) use self::memory::Memory;
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
@@ -51,6 +55,7 @@ pub(crate) struct Connector<DB: Engine> {
     last_login: Mutex<Option<String>>,
     /// How many cancels are under way.
     cancels: watch::Sender<usize>,
+    trials: Trials,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -76,6 +81,7 @@ impl<DB: Engine> Connector<DB> {
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
+            trials: Trials::default(),
             engine: PhantomData,
         }
     }
@@ -101,6 +107,7 @@ impl<DB: Engine> Connector<DB> {
             user: self.config.user.clone(),
             engine: DB::FAMILY,
             refused: Vec::new(),
+            accepted: self.trials.accepted(),
             deadline,
         }
     }
@@ -111,15 +118,34 @@ impl<DB: Engine> Connector<DB> {
         let mut refusal = None;
         loop {
             attempt.enter(Phase::Credentials);
-            let answer = self.ask(&request, attempt).await;
+            let seen = self.trials.refused();
+            let answer = self.ask(&request, attempt.deadline).await;
             let credentials = match (answer, refusal.take()) {
-                (Err(CredentialsError::Exhausted), Some(refusal)) => return Err(refusal),
+                (Err(CredentialsError::Exhausted | CredentialsError::Refused { .. }), Some(refusal)) => {
+                    return Err(refusal);
+                }
                 (Ok(same), Some(refusal)) if request.refused.contains(&same) => return Err(refusal),
-                (answer, _) => answer?,
+                // Asked once more than is tried, so that the provider has heard of the last refusal.
+                (_, Some(refusal)) if request.refused.len() >= MOST_CREDENTIALS => return Err(refusal),
+                (answer, earlier) => {
+                    refusal = earlier;
+                    answer?
+                }
             };
             let login = Login { read_only: access == Access::ReadOnly, ..self.login(&request, &credentials)? };
+            let key = Key { host: login.host.clone(), port: login.port, credentials: credentials.clone() };
+            let turn = match self.turn(&key, seen, attempt.deadline).await {
+                // Said to somebody else, a moment ago, of the same credentials.
+                Some(Turn::Refused) if request.refused.len() < MOST_CREDENTIALS => {
+                    request.refused.push(credentials);
+                    continue;
+                }
+                turn => turn,
+            };
             let failure = match self.dial(&login, &credentials, attempt).await {
                 Ok(wire) => {
+                    self.trials.accept(&credentials);
+                    drop(turn);
                     let host = format!("{}:{}", login.host, login.port);
                     *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
                     self.events.emit(&Event::Connected { host, elapsed: attempt.deadline.spent() });
@@ -128,8 +154,12 @@ impl<DB: Engine> Connector<DB> {
                 Err(failure) => failure,
             };
             let error = self.explain(failure, &login, request.refused.len(), attempt).await;
-            if !matches!(error, Error::Authentication { .. }) || request.refused.len() + 1 >= MOST_CREDENTIALS {
+            if !matches!(error, Error::Authentication { .. }) {
                 return Err(error);
+            }
+            self.trials.refuse(&key);
+            if let Some(Turn::Yours(trial)) = turn {
+                trial.refused();
             }
             request.refused.push(credentials);
             let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
@@ -138,13 +168,23 @@ impl<DB: Engine> Connector<DB> {
         }
     }
 
-    async fn ask(&self, request: &CredentialsRequest, attempt: &Attempt) -> Result<Credentials, CredentialsError> {
-        match timeout_at(attempt.deadline.instant(), self.provider.credentials(request)).await {
-            Ok(answer) => answer,
+    /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the
+    /// same: what the application configured, or provides by itself, it means.
+    async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Option<Turn<'_>> {
+        self.config.secret.as_ref()?;
+        // Out of time, the dial says so.
+        timeout_at(deadline.instant(), self.trials.turn(key, seen)).await.ok()
+    }
+
+    async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {
+        let asked = caught("the credentials provider", async { self.provider.credentials(request).await });
+        match timeout_at(deadline.instant(), asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panicked)) => Err(CredentialsError::Provider(Box::new(panicked))),
             Err(_) => Err(CredentialsError::Unreachable {
                 service: "the credentials provider",
                 endpoint: "it needs",
-                elapsed: attempt.deadline.spent(),
+                elapsed: deadline.spent(),
                 source: None,
             }),
         }
@@ -270,7 +310,9 @@ impl<DB: Engine> Connector<DB> {
                 Error::UnknownDatabase { host, database, elapsed, source }
             }
             _ => match source {
-                sqlx::Error::Io(source) => explain_io(source, failure.reached, host, port, elapsed).await,
+                sqlx::Error::Io(source) if !Panicked::is_behind(&source) => {
+                    explain_io(source, failure.reached, host, port, elapsed).await
+                }
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
@@ -316,8 +358,7 @@ impl<DB: Engine> Connector<DB> {
                 dialled => return dialled.map_err(|failure| failure.source),
             }
         }
-        let asked = timeout_at(deadline.instant(), self.provider.credentials(&request)).await;
-        let credentials = asked.map_err(|_| None)?.map_err(|_| None)?;
+        let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
         let login = self.login(&request, &credentials).map_err(|_| None)?;
         self.dial_within(&login, &credentials, deadline).await.map_err(|failure| failure.source)
     }

@@ -185,6 +185,7 @@ mod tests {
             user: Some("app".to_owned()),
             engine: "postgres",
             refused: Vec::new(),
+            accepted: 0,
             deadline: Deadline::after(VALID),
         }
     }

@@ -10,6 +10,10 @@ mod fixed;
 #[cfg(feature = "iam")]
 mod iam;
 #[cfg(feature = "secrets-manager")]
+mod remembered;
+#[cfg(feature = "secrets-manager")]
+mod round;
+#[cfg(feature = "secrets-manager")]
 mod secret;
 #[cfg(feature = "secrets-manager")]
 mod secrets_manager;
@@ -65,6 +69,13 @@ pub struct CredentialsRequest {
     pub engine: &'static str,
     /// What the database has refused in this connect, in order.
     pub refused: Vec<Credentials>,
+    /// How many logins the database has accepted until this connect began: more than at a failure end what is remembered
+    /// of that.
+    #[cfg_attr(
+        not(feature = "secrets-manager"),
+        expect(dead_code, reason = "only a secret's failures are remembered")
+    )]
+    pub(crate) accepted: u64,
     /// When the connect gives up; a built-in provider does so by then, and says why.
     #[cfg_attr(not(feature = "secrets-manager"), expect(dead_code, reason = "IAM and fixed ones never wait for long"))]
     pub(crate) deadline: Deadline,
@@ -166,8 +177,21 @@ pub enum CredentialsError {
         /// The signer's error.
         source: Option<Cause>,
     },
+    /// The database has refused every version of the secret, a moment ago: nothing is asked for and nobody logs in until
+    /// the pause is over.
+    #[error(
+        "the database refused every version of secret {secret} {ago:.1?} ago (remembered; the secret is asked for and tried again in {again:.1?}); check it against the password that the database has"
+    )]
+    Refused {
+        /// Name or ARN as configured.
+        secret: String,
+        /// How long ago that was.
+        ago: Duration,
+        /// When it is tried again.
+        again: Duration,
+    },
     /// The database has refused all that there is.
-    #[error("there are no other credentials to try")]
+    #[error("the database has refused all credentials that there are")]
     Exhausted,
     /// A provider of the application's own failed.
     #[error("the credentials provider failed")]

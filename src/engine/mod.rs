@@ -6,6 +6,7 @@
 
 mod cursor;
 mod glance;
+mod guard;
 #[cfg(feature = "_bench")]
 mod inspect;
 #[cfg(feature = "mysql")]
@@ -34,6 +35,8 @@ use crate::redacted::Redacted;
 
 pub use sequence::Sequence;
 pub use settings::Settings;
+
+pub(crate) use guard::without_panic;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 

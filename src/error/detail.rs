@@ -16,6 +16,35 @@ pub(super) fn is_read_only(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("25006")
 }
 
+/// What helps where a login was refused. Not every account that may not log in has a wrong password.
+/// <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+/// <https://mariadb.com/kb/en/mariadb-error-code-reference/>
+pub(super) fn login_cure(source: &sqlx::Error) -> &'static str {
+    #[cfg(feature = "mysql")]
+    if let Some(refusal) = source.as_database_error()
+        && let Some(refusal) = refusal.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+    {
+        return mysql_login_cure(refusal.number());
+    }
+    let _ = source;
+    "check the secret or password, for IAM that the role has rds_iam and the function rds-db:connect"
+}
+
+#[cfg(feature = "mysql")]
+fn mysql_login_cure(number: u16) -> &'static str {
+    match number {
+        1820 | 1862 => "the password has expired; give the account a new one (ALTER USER … IDENTIFIED BY …)",
+        3118 | 4151 => "the account is locked, whatever the password is; unlock it (ALTER USER … ACCOUNT UNLOCK)",
+        3955 => {
+            "the account is blocked for a while after too many refused logins (PASSWORD_LOCK_TIME), whatever the password is now; find who logs in with an old one"
+        }
+        // The same words for a host, or for a certificate that the account demands and nobody shows.
+        _ => {
+            "check the secret or password, which hosts the account is for and that it demands no client certificate (REQUIRE X509), for IAM that it is identified with AWSAuthenticationPlugin and that the function has rds-db:connect"
+        }
+    }
+}
+
 /// 1290: an option forbids it, and only the text names the option. 1792: the transaction is read-only; 1836 and 1874: the
 /// server or InnoDB is. <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>
 #[cfg(feature = "mysql")]

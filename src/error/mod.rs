@@ -15,8 +15,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::detail::Answers;
 pub use self::detail::{Answer, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
+use self::detail::{Answers, login_cure};
 pub(crate) use self::half_done::HalfDone;
 pub use crate::config::ConfigError;
 pub use crate::credentials::CredentialsError;
@@ -166,7 +166,8 @@ pub enum Error {
 
     /// The database refused user and password (or token), every stage of the secret included.
     #[error(
-        "{host} refused the login of user \"{user}\" ({refused} credentials tried, {elapsed:.1?}); check the secret or password, for IAM that the role has rds_iam and the function rds-db:connect"
+        "{host} refused the login of user \"{user}\" ({refused} credentials tried, {elapsed:.1?}); {}",
+        login_cure(source)
     )]
     Authentication {
         /// The host that was dialled.

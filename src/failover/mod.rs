@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Peer, Proof, Wire};
-use crate::engine::{Engine, Flavour, Survey};
+use crate::engine::{Engine, Flavour, Survey, without_panic};
 use crate::error::{Answer, Error, chain};
 use crate::event::{Event, Events};
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -140,7 +140,7 @@ impl<DB: Engine> Failover<DB> {
         proven.map(|writer| writer.address.to_string()).or_else(|| self.connector.last_login())
     }
 
-    /// `work` on a connection to `host`, unless that turns out to be gone.
+    /// `work` of the driver on a connection to `host`, unless that turns out to be gone. A panic of the driver is an error.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -149,7 +149,7 @@ impl<DB: Engine> Failover<DB> {
         host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.pulse.attend(host, work).await
+        self.pulse.attend(host, without_panic(work)).await
     }
 
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven

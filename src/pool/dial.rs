@@ -1,4 +1,6 @@
 //! A connect under way. It belongs to the pool, not to whoever made it necessary.
+//!
+//! A panic in it is a failure like any other, for one waiter, and the next dial waits for a moment.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use super::policy::Past;
 use super::{Attempt, Connect, Pool};
 use crate::error::{Error, Phase, chain};
 use crate::event::Event;
+use crate::panicked::{Panicked, caught};
 use crate::retry::{Backoff, Deadline};
 
 /// Pauses between attempts on a full or starting server.
@@ -18,6 +21,9 @@ const REFUSED_CAP: Duration = Duration::from_millis(500);
 
 /// A dial gives up at this share of `borrow_timeout`, before its caller does, so that the caller gets the cause.
 const DIAL_SHARE: f64 = 0.9;
+
+/// The pause after a panic takes no more of a dial's time than this, so that whoever waits for it hears the cause.
+const PAUSE_SHARE: f64 = 0.5;
 
 /// The right to one connect: a slot that is being dialled in. Dropped before the end, the slot becomes vacant again.
 pub(super) struct Approval<C: Connect> {
@@ -35,6 +41,13 @@ impl<C: Connect> Approval<C> {
             slot,
         };
         attempt.enter(Phase::Credentials);
+        let pause = inner.relapse.pause(inner.clock.now()).min(attempt.deadline.remaining().mul_f64(PAUSE_SHARE));
+        if !pause.is_zero() {
+            sleep(pause).await;
+            if !self.wanted() {
+                return;
+            }
+        }
         match self.dial_until_accepted(&attempt).await {
             Ok(Some(conn)) => {
                 self.slot = None;
@@ -42,13 +55,19 @@ impl<C: Connect> Approval<C> {
                 let lifetime = inner.settings.policy.lifetime(&mut fastrand::Rng::new());
                 let past = Past { opened, lifetime, used: opened, dirty: false };
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                inner.relapse.over();
                 self.pool.come_home(Box::new(Physical { conn, slot, past }));
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.
                 self.pool.0.dial_ended.notify_waiters();
             }
             // The refusals were reported one by one.
             Ok(None) => {}
-            Err(error) => self.fail(error, attempt.deadline.spent()),
+            Err(error) => {
+                if Panicked::is_behind(&error) {
+                    inner.relapse.again(inner.clock.now());
+                }
+                self.fail(error, attempt.deadline.spent());
+            }
         }
     }
 
@@ -59,7 +78,8 @@ impl<C: Connect> Approval<C> {
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
         loop {
             let before = attempt.deadline.remaining();
-            let error = match inner.connector.connect(attempt).await {
+            let connected = caught("a connect", inner.connector.connect(attempt)).await;
+            let error = match connected.unwrap_or_else(|panicked| Err(self.panicked(panicked, attempt))) {
                 Ok(conn) => return Ok(Some(conn)),
                 // Cut off half way all the same: the server was slower this time.
                 Err(error) if attempt.deadline.remaining().is_zero() => self.refusal_since(began).unwrap_or(error),
@@ -80,6 +100,12 @@ impl<C: Connect> Approval<C> {
                 return Ok(None);
             }
         }
+    }
+
+    /// The connector knows whose host it was, and has not come back to say it.
+    fn panicked(&self, panicked: Panicked, attempt: &Attempt) -> Error {
+        let (host, elapsed) = ("the database".to_owned(), attempt.deadline.spent());
+        Error::Connect { host, phase: attempt.phase(), elapsed, source: panicked.into() }
     }
 
     /// Why the server turned an earlier attempt away.

@@ -17,6 +17,7 @@ mod ledger;
 mod policy;
 mod queue;
 mod recovery;
+mod relapse;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ use self::ledger::{Home, Ledger, PHASES, Physical};
 use self::policy::Fitness;
 use self::queue::Waiter;
 use self::recovery::Recoveries;
+use self::relapse::Relapse;
 
 pub(crate) use self::lease::Lease;
 pub(crate) use self::policy::Policy;
@@ -127,6 +129,10 @@ impl Attempt {
         let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
         self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
     }
+
+    fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase[self.slot].load(Ordering::Relaxed)) % PHASES.len()]
+    }
 }
 
 /// The pool's settings.
@@ -155,6 +161,8 @@ struct Inner<C: Connect> {
     vacancy: Notify,
     /// The last refusal by a full server, for the errors of those who waited then.
     refusal: Mutex<Option<(Instant, Arc<Error>)>>,
+    /// How long dials wait after one that ended in a panic.
+    relapse: Relapse,
 }
 
 type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
@@ -182,6 +190,7 @@ impl<C: Connect> Pool<C> {
             recoveries: Recoveries::default(),
             vacancy: Notify::new(),
             refusal: Mutex::default(),
+            relapse: Relapse::default(),
             connector,
             settings,
             clock,

@@ -351,7 +351,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
             None => built_in(&config)?,
         };
         #[cfg(feature = "rds-api")]
-        let endpoint = endpoint(&config, &self.aws);
+        let endpoint = endpoint(&config, &self.aws, &clock);
         #[cfg(not(feature = "rds-api"))]
         let endpoint = endpoint(&config)?;
         let settings = Settings {
@@ -426,13 +426,16 @@ fn fixed(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
 }
 
 #[cfg(feature = "rds-api")]
-fn endpoint(config: &Config, aws: &crate::aws::Aws) -> Endpoint {
-    let budget = config.connect_timeout();
-    match (&config.cluster, &config.instance) {
-        (Some(id), _) => Endpoint::Lookup(crate::topology::Lookup::cluster(id.clone(), aws.clone(), budget)),
-        (None, Some(id)) => Endpoint::Lookup(crate::topology::Lookup::instance(id.clone(), aws.clone(), budget)),
-        (None, None) => Endpoint::Given(given(config)),
-    }
+fn endpoint(config: &Config, aws: &crate::aws::Aws, clock: &Clock) -> Endpoint {
+    use crate::topology::{Lookup, Subject};
+
+    let subject = match (&config.cluster, &config.instance) {
+        (Some(id), _) => Subject::Cluster(id.clone()),
+        (None, Some(id)) => Subject::Instance(id.clone()),
+        (None, None) => return Endpoint::Given(given(config)),
+    };
+    let lookup = Lookup::new(subject, aws.clone(), config.connect_timeout(), clock.clone());
+    Endpoint::Lookup(Box::new(lookup))
 }
 
 #[cfg(not(feature = "rds-api"))]

@@ -30,7 +30,7 @@ pub(crate) use member::Address;
 pub(crate) use order::Candidate;
 pub(crate) use order::Candidates;
 #[cfg(feature = "rds-api")]
-pub(crate) use rds_api::Lookup;
+pub(crate) use rds_api::{Lookup, Subject};
 pub(crate) use snapshot::Change;
 #[cfg(feature = "rds-api")]
 pub(crate) use state::Watched;
@@ -50,7 +50,7 @@ pub(crate) enum Endpoint {
     Given(Place),
     /// The RDS API knows it: asked once, at the first connect.
     #[cfg(feature = "rds-api")]
-    Lookup(Lookup),
+    Lookup(Box<Lookup>),
 }
 
 impl Endpoint {

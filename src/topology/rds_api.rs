@@ -2,18 +2,23 @@
 //!
 //! One call in the life of an environment: the API is shared by a whole account at 12 calls a second
 //! (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-api-throttling.html>), and an endpoint does not change.
+//! One that fails is remembered, so that a fleet whose role may not ask leaves those calls to others.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_rds::Client;
+use aws_sdk_rds::config::Builder;
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 use tokio::time::timeout_at;
 
 use super::Place;
-use crate::aws::Aws;
+use crate::aws::{Aws, few_attempts};
+use crate::clock::Clock;
 use crate::credentials::Cause;
-use crate::error::{EndpointProblem, Error};
+use crate::error::{EndpointProblem, Error, chain};
+use crate::lapse::{Kind, Lapse, Remembered};
 use crate::retry::Deadline;
 
 /// What is looked up.
@@ -30,36 +35,79 @@ pub(crate) struct Lookup {
     budget: Duration,
     /// Filled by the first lookup that succeeds; concurrent ones wait for it.
     place: OnceCell<Place>,
+    clock: Clock,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// How the last lookup failed.
+#[derive(Debug, Clone)]
+struct Failure {
+    lapse: Lapse,
+    problem: EndpointProblem,
+    elapsed: Duration,
+    cause: String,
 }
 
 impl Lookup {
-    pub(crate) fn cluster(id: String, aws: Aws, budget: Duration) -> Self {
-        Self { subject: Subject::Cluster(id), aws, budget, place: OnceCell::new() }
-    }
-
-    pub(crate) fn instance(id: String, aws: Aws, budget: Duration) -> Self {
-        Self { subject: Subject::Instance(id), aws, budget, place: OnceCell::new() }
+    pub(crate) fn new(subject: Subject, aws: Aws, budget: Duration, clock: Clock) -> Self {
+        Self { subject, aws, budget, place: OnceCell::new(), clock, failure: Mutex::default() }
     }
 
     pub(super) async fn resolve(&self, deadline: Deadline) -> Result<Place, Error> {
-        self.place.get_or_try_init(|| self.ask(deadline.within(self.budget))).await.cloned()
+        let asked = self.place.get_or_try_init(async || {
+            // Those who waited for a lookup that failed do not ask one after the other.
+            if let Some(error) = self.remembered() {
+                return Err(error);
+            }
+            let asked = self.ask(deadline.within(self.budget)).await;
+            self.note(asked.as_ref().err());
+            asked
+        });
+        asked.await.cloned()
+    }
+
+    /// The last failure, while nobody is to ask again.
+    fn remembered(&self) -> Option<Error> {
+        let Failure { lapse, problem, elapsed, cause } = self.failure().clone()?;
+        let pending = lapse.pending(self.clock.now())?;
+        Some(self.failed(elapsed, problem, Some(Box::new(Remembered { pending, cause }))))
+    }
+
+    fn note(&self, error: Option<&Error>) {
+        let Some(Error::Endpoint { problem, elapsed, source, .. }) = error else { return };
+        let kind = match problem {
+            EndpointProblem::NotFound | EndpointProblem::Denied | EndpointProblem::Failed => Kind::Lasting,
+            EndpointProblem::Throttled => Kind::Crowded(fastrand::f64()),
+            // Silence has taken its time already; what is being created is there in a moment.
+            EndpointProblem::NoAnswer | EndpointProblem::NoEndpointYet => return,
+        };
+        let mut last = self.failure();
+        let lapse = Lapse::after(last.as_ref().map(|last| last.lapse), self.clock.now(), kind);
+        let cause = source.as_ref().map(|cause| chain(&**cause)).unwrap_or_default();
+        *last = Some(Failure { lapse, problem: *problem, elapsed: *elapsed, cause });
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, deadline: Deadline) -> Result<Place, Error> {
         let asked = timeout_at(deadline.instant(), async {
-            let client = Client::new(self.aws.config().await);
+            let config = self.aws.config().await;
+            let retry = few_attempts(config);
+            let client = Client::from_conf(Builder::from(config).retry_config(retry).build());
             match &self.subject {
                 Subject::Cluster(id) => {
                     let answer = client.describe_db_clusters().db_cluster_identifier(id).send().await;
-                    let answer =
-                        answer.map_err(|error| self.failed(deadline, problem_of(&error), Some(error.into())))?;
+                    let answer = answer
+                        .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let cluster = answer.db_clusters().first();
                     Ok(cluster.and_then(|cluster| place(cluster.endpoint(), cluster.port())))
                 }
                 Subject::Instance(id) => {
                     let answer = client.describe_db_instances().db_instance_identifier(id).send().await;
-                    let answer =
-                        answer.map_err(|error| self.failed(deadline, problem_of(&error), Some(error.into())))?;
+                    let answer = answer
+                        .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let endpoint = answer.db_instances().first().and_then(|instance| instance.endpoint());
                     Ok(endpoint.and_then(|endpoint| place(endpoint.address(), endpoint.port())))
                 }
@@ -68,18 +116,18 @@ impl Lookup {
         match asked.await {
             Ok(Ok(Some(place))) => Ok(place),
             // An instance that is being created has no address yet.
-            Ok(Ok(None)) => Err(self.failed(deadline, EndpointProblem::NoEndpointYet, None)),
+            Ok(Ok(None)) => Err(self.failed(deadline.spent(), EndpointProblem::NoEndpointYet, None)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(self.failed(deadline, EndpointProblem::NoAnswer, None)),
+            Err(_) => Err(self.failed(deadline.spent(), EndpointProblem::NoAnswer, None)),
         }
     }
 
-    fn failed(&self, deadline: Deadline, problem: EndpointProblem, source: Option<Cause>) -> Error {
+    fn failed(&self, elapsed: Duration, problem: EndpointProblem, source: Option<Cause>) -> Error {
         let (subject, action) = match &self.subject {
             Subject::Cluster(id) => (format!("cluster {id}"), "rds:DescribeDBClusters"),
             Subject::Instance(id) => (format!("instance {id}"), "rds:DescribeDBInstances"),
         };
-        Error::Endpoint { subject, problem, action, elapsed: deadline.spent(), source }
+        Error::Endpoint { subject, problem, action, elapsed, source }
     }
 }
 

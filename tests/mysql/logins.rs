@@ -193,9 +193,18 @@ async fn each_refusal_of_a_login_has_its_error() {
     let insecure = "Connections using insecure transport are prohibited while --require_secure_transport=ON.";
     let error = say(3159, "HY000", insecure).await;
     assert!(matches!(&error, Error::Tls { problem: TlsProblem::Demanded, .. }), "{error:?}");
-    for (number, state) in [(1045, "28000"), (3118, "HY000"), (1862, "HY000")] {
+    for (number, state, cure) in [
+        (1045, "28000", "check the secret or password"),
+        (3118, "HY000", "the account is locked"),
+        (4151, "HY000", "the account is locked"),
+        (3955, "HY000", "blocked for a while after too many refused logins"),
+        (1862, "HY000", "the password has expired"),
+        (1820, "HY000", "the password has expired"),
+    ] {
         let error = say(number, state, "no").await;
-        assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
+        assert!(matches!(&error, Error::Authentication { refused: 2, .. }), "a new one is asked for: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains(cure) && (number == 1045) == text.contains("check the secret"), "{text}");
         assert_eq!(error.sqlstate().as_deref(), Some(state));
     }
     for (number, state) in [(1049, "42000"), (1044, "42000")] {
@@ -207,8 +216,12 @@ async fn each_refusal_of_a_login_has_its_error() {
         let error = say(number, state, message).await;
         assert!(matches!(&error, Error::TooManyConnections { .. }), "{error:?}");
     }
-    let error = say(1053, "08S01", "Server shutdown in progress").await;
-    assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
+    for (number, state, message) in
+        [(1053, "08S01", "Server shutdown in progress"), (3032, "HY000", "The server is currently in offline mode")]
+    {
+        let error = say(number, state, message).await;
+        assert!(matches!(&error, Error::NotReady { .. }) && error.is_retryable(), "{error:?}");
+    }
     let error = say(1251, "08004", "Client does not support authentication protocol requested by server").await;
     assert!(matches!(&error, Error::Connect { .. }), "{error:?}");
 }

@@ -30,6 +30,8 @@ mod logins;
 mod model;
 mod numbers;
 mod oracle;
+#[path = "../panics.rs"]
+mod panics;
 mod plans;
 #[path = "../raw.rs"]
 mod raw;

@@ -31,6 +31,8 @@ mod managed;
 mod model;
 mod numbers;
 mod oracle;
+#[path = "../panics.rs"]
+mod panics;
 mod plans;
 mod prepared;
 #[path = "../raw.rs"]

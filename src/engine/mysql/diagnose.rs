@@ -36,14 +36,16 @@ pub(super) fn of_login(error: &Error) -> Diagnosis {
         return Diagnosis::TlsDemanded;
     }
     match refusal(error).map(MySqlDatabaseError::number) {
-        // Access denied; the account is locked; the password has expired. A host that is not allowed (1130) is none of
+        // Access denied; the account is locked, or blocked after too many refusals; the password has expired, and is found to
+        // be by the login or by the first statement after it. A new secret may be another account's. A host that is not allowed (1130) is none of
         // them: nobody was asked for a password yet.
-        Some(1045 | 3118 | 4151 | 1862) => Diagnosis::Authentication,
+        Some(1045 | 3118 | 4151 | 3955 | 1862 | 1820) => Diagnosis::Authentication,
         // The login was good: no other password helps. Whoever may not use a database is not told whether there is one.
         Some(1049 | 1044) => Diagnosis::UnknownDatabase,
         // Connections using insecure transport are prohibited.
         Some(3159) => Diagnosis::TlsDemanded,
-        Some(1053) => Diagnosis::NotReady,
+        // Shutting down; or taken offline, where it lets administrators in only.
+        Some(1053 | 3032) => Diagnosis::NotReady,
         _ => diagnose(error),
     }
 }

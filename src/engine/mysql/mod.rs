@@ -17,10 +17,9 @@ mod statement;
 mod survey;
 
 use std::cell::RefCell;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use once_cell::sync::OnceCell;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
@@ -28,7 +27,7 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
 
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
@@ -62,13 +61,6 @@ fn found(result: Result<(), Error>) -> Result<Found, Error> {
         Err(error) if MySql::is_no_savepoint(&error) => Ok(Found::Nothing),
         Err(error) => Err(error),
     }
-}
-
-/// The driver (sqlx 0.9.0) panics on a packet that is shorter than it should be. Nothing that it was working on is used
-/// again.
-async fn without_panic<T>(exchange: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let answer = AssertUnwindSafe(exchange).catch_unwind().await;
-    answer.unwrap_or_else(|_| Err(Error::Protocol("what was read is none of MySQL's packets".to_owned())))
 }
 
 async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
@@ -168,9 +160,12 @@ impl Driver for MySql {
     }
 
     async fn run(conn: &mut MySqlConnection, sql: String) -> Result<(), Error> {
-        let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-        while results.try_next().await?.is_some() {}
-        Ok(())
+        let run = async {
+            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+            while results.try_next().await?.is_some() {}
+            Ok(())
+        };
+        without_panic(run).await
     }
 
     async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
@@ -191,7 +186,8 @@ impl Driver for MySql {
     }
 
     async fn last_generated(conn: &mut MySqlConnection) -> Result<u64, Error> {
-        let asked = conn.fetch_all(sqlx::raw_sql("SELECT CAST(LAST_INSERT_ID() AS UNSIGNED) LIMIT 1")).await?;
+        let text = "SELECT CAST(LAST_INSERT_ID() AS UNSIGNED) LIMIT 1";
+        let asked = without_panic(conn.fetch_all(sqlx::raw_sql(text))).await?;
         asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
     }
 
@@ -240,7 +236,7 @@ impl Driver for MySql {
     }
 
     async fn forget(conn: &mut MySqlConnection) -> Result<(), Error> {
-        conn.clear_cached_statements().await
+        without_panic(conn.clear_cached_statements()).await
     }
 
     async fn number(_: &mut MySqlConnection) -> Result<Option<String>, Error> {
@@ -250,7 +246,7 @@ impl Driver for MySql {
 
     async fn cancel(side: &mut MySqlConnection, target: &Target) -> Result<bool, Error> {
         // A number is a session's on one server only, and the way may lead to another one by now.
-        let Some(session) = connect::session_here(side, &target.name).await? else { return Ok(false) };
+        let Some(session) = without_panic(connect::session_here(side, &target.name)).await? else { return Ok(false) };
         match Self::run(side, format!("KILL QUERY {session}")).await {
             // It is at an end, and what it was doing too.
             Err(error) if number(&error) == Some(NO_SUCH_SESSION) => Ok(true),
@@ -301,11 +297,11 @@ impl Driver for MySql {
     }
 
     async fn survey(conn: &mut MySqlConnection, flavour: Flavour) -> Result<Survey, Error> {
-        survey::survey(conn, flavour).await
+        without_panic(survey::survey(conn, flavour)).await
     }
 
     async fn await_promotion(conn: &mut MySqlConnection, bound: Duration) -> Result<bool, Error> {
-        survey::await_promotion(conn, bound).await
+        without_panic(survey::await_promotion(conn, bound)).await
     }
 
     async fn knock(at: std::net::SocketAddr) -> std::io::Result<()> {

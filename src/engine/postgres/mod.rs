@@ -23,7 +23,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target};
+use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -91,7 +91,7 @@ impl Driver for Postgres {
     }
 
     async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
-        let conn = PgConnection::connect_with(&connect::options(login)).await?;
+        let conn = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
         Ok((conn, connect::name(login)))
     }
 
@@ -119,9 +119,12 @@ impl Driver for Postgres {
     }
 
     async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
-        let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-        while results.try_next().await?.is_some() {}
-        Ok(())
+        let run = async {
+            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+            while results.try_next().await?.is_some() {}
+            Ok(())
+        };
+        without_panic(run).await
     }
 
     async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
@@ -133,7 +136,7 @@ impl Driver for Postgres {
             // An aborted transaction answers no question. A text that is none is refused before the server looks at the
             // transaction, in words that quote it, and there is nothing left to abort.
             let text = if aborted { format!("lambda_rds_{asked}") } else { format!("SELECT {asked}::pg_catalog.int8") };
-            match conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await {
+            match without_panic(conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))).await {
                 Ok(rows) => match rows.as_slice() {
                     [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
                     _ => break,
@@ -219,15 +222,15 @@ impl Driver for Postgres {
     }
 
     async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
-        conn.clear_cached_statements().await
+        without_panic(conn.clear_cached_statements()).await
     }
 
     async fn number(conn: &mut PgConnection) -> Result<Option<String>, Error> {
-        cancel::number(conn).await.map(Some)
+        without_panic(cancel::number(conn)).await.map(Some)
     }
 
     async fn cancel(side: &mut PgConnection, target: &Target) -> Result<bool, Error> {
-        cancel::cancel(side, target).await
+        without_panic(cancel::cancel(side, target)).await
     }
 
     async fn is_idle(_: &mut PgConnection, _: &Target) -> Result<bool, Error> {
@@ -239,7 +242,7 @@ impl Driver for Postgres {
             return Self::run(conn, DISCARD_ALL_BUT_PLANS.to_owned()).await;
         }
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
-        conn.clear_cached_statements().await?;
+        without_panic(conn.clear_cached_statements()).await?;
         Self::run(conn, "DISCARD ALL".to_owned()).await
     }
 
@@ -264,11 +267,11 @@ impl Driver for Postgres {
     }
 
     async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<Survey, Error> {
-        survey::survey(conn, flavour).await
+        without_panic(survey::survey(conn, flavour)).await
     }
 
     async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, Error> {
-        survey::await_promotion(conn, bound).await
+        without_panic(survey::await_promotion(conn, bound)).await
     }
 
     async fn knock(at: std::net::SocketAddr) -> std::io::Result<()> {

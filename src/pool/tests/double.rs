@@ -17,6 +17,8 @@ pub(super) enum Gate {
     Err(Failure),
     /// Well, after this long.
     Slow(Duration),
+    /// In a panic.
+    Panic,
     /// Without an answer. A connect ends with its attempt, as [`Connect::connect`] promises.
     Never,
 }
@@ -195,6 +197,7 @@ impl Double {
             Gate::Ok => {}
             Gate::Err(Failure::Refusal) => return Err(full()),
             Gate::Err(Failure::Fatal) => return Err(unreachable(Unreachable::Refused)),
+            Gate::Panic => panic!("the double was told to"),
             Gate::Slow(span) => sleep(span).await,
             Gate::Never => pending().await,
         }

@@ -4,6 +4,7 @@ mod cancellation;
 mod checking;
 mod double;
 mod lending;
+mod panics;
 mod queueing;
 mod recovery;
 mod standing;
