@@ -291,9 +291,8 @@ impl<DB: Engine> Connection<DB> {
             return Err(error);
         }
         self.refuse_gone(phase)?;
-        self.become_fit(phase).await?;
+        self.become_fit(phase, &intent).await?;
         let mut borrow = Borrow::new(self, phase);
-        borrow.remember(&intent).await?;
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)
@@ -301,11 +300,11 @@ impl<DB: Engine> Connection<DB> {
 
     /// Has a connection that is fit for the next exchange. One that turns out not to be, before anything of the session was
     /// sent, is exchanged for another where nothing binds the session to it.
-    async fn become_fit(&mut self, phase: Phase) -> Result<(), Error> {
+    async fn become_fit(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
         const MOST_LOSSES: u32 = 2;
         let mut losses = 0;
         loop {
-            let error = match self.lease_and_settle(phase).await {
+            let error = match self.lease_and_settle(phase, intent).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -318,7 +317,7 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    async fn lease_and_settle(&mut self, phase: Phase) -> Result<(), Error> {
+    async fn lease_and_settle(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
         if self.lease.is_some() {
             self.look_at_socket(phase)?;
         } else {
@@ -343,6 +342,7 @@ impl<DB: Engine> Connection<DB> {
             borrow.rest();
             return Err(gone);
         }
+        borrow.remember(intent).await?;
         // At rest, and still this session's.
         borrow.done = true;
         Ok(())

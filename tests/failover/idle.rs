@@ -12,7 +12,7 @@ async fn idle_connections_are_closed_when_the_writer_has_moved() -> Result<(), E
     occupy(&proxy, 4).await?;
     cluster.node(0).suspend();
     let mut conn = proxy.get_connection().await?;
-    let (_, first) = tokio::join!(cluster.promote(1), write_text(&mut conn, 1));
+    let (_, first) = tokio::join!(cluster.promote(1), delete(&mut conn, 1));
     lost(first, Outcome::Unknown);
     write(&proxy, 2).await?;
     cluster.node(0).resume();

@@ -69,10 +69,10 @@ pub(super) async fn write(proxy: &DbProxy, n: i32) -> Result<(), Error> {
     insert(&mut proxy.get_connection().await?, n).await
 }
 
-/// One write as a text, which is executed by the first thing that is sent: what is prepared before has not been executed
-/// when the server falls silent, and is run again.
-pub(super) async fn write_text(conn: &mut Connection<Db>, n: i32) -> Result<(), Error> {
-    sqlx::raw_sql(AssertSqlSafe(format!("insert into ledger values ({n})"))).execute(conn).await?;
+/// A statement that is the first thing to be sent, and so in flight at once: where something is prepared or asked before
+/// and the server falls silent, nothing was executed, and it is run again.
+pub(super) async fn delete(conn: &mut Connection<Db>, n: i32) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("delete from ledger where n = {n}"))).execute(conn).await?;
     Ok(())
 }
 

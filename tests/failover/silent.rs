@@ -76,7 +76,7 @@ async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(100)).await;
         cluster.node(0).suspend();
         let began = Instant::now();
-        let short = write_text(&mut short, 2).await;
+        let short = delete(&mut short, 2).await;
         println!("short: {:?}", began.elapsed());
         (short, began)
     });
