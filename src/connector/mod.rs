@@ -134,7 +134,7 @@ impl<DB: Engine> Connector<DB> {
             };
             let login = Login { read_only: access == Access::ReadOnly, ..self.login(&request, &credentials)? };
             let key = Key { host: login.host.clone(), port: login.port, credentials: credentials.clone() };
-            let turn = match self.turn(&key, seen, attempt.deadline).await {
+            let turn = match self.turn(&key, seen, attempt.deadline).await? {
                 // Said to somebody else, a moment ago, of the same credentials.
                 Some(Turn::Refused) if request.refused.len() < MOST_CREDENTIALS => {
                     request.refused.push(credentials);
@@ -170,10 +170,20 @@ impl<DB: Engine> Connector<DB> {
 
     /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the
     /// same: what the application configured, or provides by itself, it means.
-    async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Option<Turn<'_>> {
-        self.config.secret.as_ref()?;
-        // Out of time, the dial says so.
-        timeout_at(deadline.instant(), self.trials.turn(key, seen)).await.ok()
+    async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
+        if self.config.secret.is_none() {
+            return Ok(None);
+        }
+        let turn = timeout_at(deadline.instant(), self.trials.turn(key, seen)).await;
+        turn.map(Some).map_err(|_| Error::Unreachable {
+            host: key.host.clone(),
+            port: key.port,
+            // The login that it waited for has not come to an end.
+            reason: Unreachable::Silent,
+            phase: Phase::Handshake,
+            elapsed: deadline.spent(),
+            source: None,
+        })
     }
 
     async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {

@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout_at};
 
+use crate::credentials::CredentialsError;
 use crate::error::{Answer, Error, Unreachable, chain};
 use crate::retry::{Backoff, Deadline};
 use crate::topology::{Address, Candidates};
@@ -237,6 +238,8 @@ fn is_final(error: &Error) -> bool {
         error,
         Error::Config(_)
             | Error::Authentication { .. }
+            // The same refusal, remembered.
+            | Error::Credentials(CredentialsError::Refused { .. } | CredentialsError::Exhausted)
             | Error::UnknownDatabase { .. }
             | Error::Tls { .. }
             | Error::Closed

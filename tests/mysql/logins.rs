@@ -202,7 +202,7 @@ async fn each_refusal_of_a_login_has_its_error() {
         (1820, "HY000", "the password has expired"),
     ] {
         let error = say(number, state, "no").await;
-        assert!(matches!(&error, Error::Authentication { refused: 2, .. }), "a new one is asked for: {error:?}");
+        assert!(matches!(&error, Error::Authentication { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(cure) && (number == 1045) == text.contains("check the secret"), "{text}");
         assert_eq!(error.sqlstate().as_deref(), Some(state));
