@@ -285,8 +285,9 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let memory = Memory::new(self.config.via_proxy);
-        Ok(Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login), memory))
+        let mut wire = Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login));
+        wire.memory = Memory::new(self.config.via_proxy);
+        Ok(wire)
     }
 
     /// What a failed dial means, and what to do about it.

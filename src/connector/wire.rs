@@ -103,7 +103,6 @@ impl<DB: Engine> Wire<DB> {
         at: Address,
         peer: Option<SocketAddr>,
         home: Settings,
-        memory: Memory,
     ) -> Self {
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
@@ -126,7 +125,7 @@ impl<DB: Engine> Wire<DB> {
             cancel: None,
             hands: 0,
             session: 0,
-            memory,
+            memory: Memory::new(false),
             soil: Soil::None,
             stale: Staleness::Fresh,
             local: Staleness::Fresh,

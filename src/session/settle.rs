@@ -209,7 +209,10 @@ impl<DB: Engine> Borrow<'_, DB> {
         // In the same round trip, where what is prepared has to be read anew by it.
         let staleness = DB::staleness(&wire.applied, &wanted);
         let replans = DB::REPLAN.filter(|_| staleness == Staleness::Plans && wire.has_prepared());
-        let text = replans.map_or(text.clone(), |replan| format!("{text}; {replan}"));
+        let text = match replans {
+            Some(replan) => format!("{text}; {replan}"),
+            None => text,
+        };
         // Cut short, it may be there or not: then the connection is cleaned.
         let soil = wire.soil;
         wire.soil = soil.max(DB::soil(PinCause::Setting));
