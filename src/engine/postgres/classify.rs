@@ -10,8 +10,8 @@ use super::lexer::Lexer;
 use super::settings::{self, Change};
 use crate::engine::series::Series;
 use crate::engine::token::{Token, is};
-use crate::engine::{Class, Control, Sequence};
-use crate::pin::PinCause;
+use crate::engine::{Class, Control, Driver, Sequence};
+use crate::pin::{PinCause, Soil};
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
 /// and what ends with its transaction. The functions they call and the temporary objects they make show in their words.
@@ -85,7 +85,8 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         series.add(control, found.is_some(), false);
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
         all.pins = match (all.pins, statement.pins()) {
-            (Some(one), Some(other)) if one != other => Some(PinCause::UnknownStatement),
+            // What nothing takes away is not hidden by what stands beside it.
+            (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),
             (one, other) => one.or(other),
         };
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
@@ -97,12 +98,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         // A setting among several statements is not taken apart from them.
         all.control = series.control();
         let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
-        let worst = if all.pins == Some(PinCause::UnknownStatement) {
-            // What nothing takes away is not hidden by what stands beside it.
-            PinCause::UnknownStatement
-        } else {
-            PinCause::SeveralStatements
-        };
+        let worst = all.pins.filter(|cause| stays(*cause)).unwrap_or(PinCause::SeveralStatements);
         return Class { pins: pins.then_some(worst), ..all };
     }
     let text = sql[statement.start..statement.end].trim_ascii_end();
@@ -119,6 +115,11 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
     }
+}
+
+/// Whether nothing takes away what a cause leaves behind.
+fn stays(cause: PinCause) -> bool {
+    <sqlx::Postgres as Driver>::soil(cause) == Soil::Indelible
 }
 
 /// How many statements there are, the empty ones left out.
