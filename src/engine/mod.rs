@@ -14,6 +14,8 @@ pub(crate) mod mysql;
 pub(crate) mod postgres;
 mod repeat;
 mod series;
+#[cfg(any(test, feature = "_bench"))]
+mod shapes;
 mod socket;
 mod survey;
 mod token;

@@ -181,11 +181,10 @@ impl<'a> Lexer<'a> {
     fn string(&mut self, quote: u8, escapes: bool) -> &'a str {
         self.cursor.at += 1;
         let start = self.cursor.at;
-        loop {
-            let rest = self.cursor.rest();
-            let Some(length) = rest.iter().position(|byte| *byte == quote || *byte == b'\\') else { break };
+        while let Some(length) = self.cursor.position(|byte| byte == quote || byte == b'\\') {
+            let is_escape = self.cursor.byte(length) == Some(b'\\');
             self.cursor.at += length + 1;
-            if rest[length] == b'\\' {
+            if is_escape {
                 self.ambiguous = true;
                 self.cursor.at += usize::from(escapes);
             } else if self.cursor.byte(0) == Some(quote) {

@@ -124,14 +124,17 @@ impl<'a> Statement<'a> {
         }
         let (mut last_but_one, mut last) = (Token::End, first);
         let mut depth = 0_usize;
+        // A semicolon is part of the statement only if something follows.
+        let mut has_ended = false;
         while let Some(token) = lexer.next() {
             if token == Token::End {
                 if !statement.has_body() {
                     break;
                 }
-                statement.body |= lexer.clone().any(|token| token != Token::End);
+                has_ended = true;
                 continue;
             }
+            statement.body |= has_ended;
             statement.end = lexer.at();
             if lexer.is_inside() && !statement.is_understood_with(token) {
                 statement.pin(PinCause::UnknownStatement);
