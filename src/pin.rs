@@ -5,6 +5,10 @@ use std::fmt;
 /// How much of a statement a [`PinReason`] shows: enough to find it in the code, never a whole text.
 const SHOWN: usize = 80;
 
+/// How much of a statement is looked at for that, in bytes: comments and white space may come before it, and megabytes of
+/// them are no reason to read megabytes.
+const LOOKED_AT: usize = 1024;
+
 /// Why a session is pinned to one physical connection.
 ///
 /// A pinned session holds its connection until it ends; then the connection is cleaned before anybody else gets it.
@@ -91,7 +95,8 @@ impl PinReason {
         self.cause
     }
 
-    /// The statement that pinned, on one line and shortened; parameters are never part of it.
+    /// The statement that pinned, on one line, without comments, and up to its first string or number; parameters are
+    /// never part of it.
     pub fn statement(&self) -> &str {
         &self.statement
     }
@@ -120,35 +125,67 @@ impl fmt::Display for PinReason {
     }
 }
 
-/// One line of at most [`SHOWN`] characters, up to the first string literal: that may hold what must not be logged.
+/// One line of at most [`SHOWN`] characters, without comments, up to the first literal: a string, a number, or what one of
+/// the engines may take for one. That may hold what must not be logged.
 ///
-/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, an apostrophe
-/// in a comment), and a wrong guess shows the next one.
+/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, a backslash that
+/// is one or not), and a wrong guess shows the next one.
 pub(crate) fn shorten(sql: &str) -> String {
-    let tag = |after: &str| !after.starts_with(|next: char| next.is_ascii_digit());
-    let literal = sql.char_indices().find(|(at, found)| match found {
-        // A string for MySQL, a name for PostgreSQL.
-        '\'' | '"' => true,
-        // `0x68756e74657232` is a string too.
-        '0' => sql[at + 1..].starts_with(['x', 'X']),
-        // A dollar quote, `$$` or `$tag$`, and not a parameter.
-        '$' => tag(&sql[at + 1..]),
-        _ => false,
-    });
-    let shown = literal.map_or(sql, |(at, _)| &sql[..at]);
+    let looked_at = &sql[..sql.floor_char_boundary(LOOKED_AT)];
+    let is_whole = looked_at.len() == sql.len();
     let mut line = String::with_capacity(SHOWN);
-    for word in shown.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
+    let (mut shown, mut at) = (0, 0);
+    // What stands before the next character: a part of the same word, or a gap.
+    let (mut in_word, mut gap) = (false, false);
+    while let Some(next) = looked_at[at..].chars().next() {
+        let rest = &looked_at[at..];
+        let passed = if next.is_whitespace() { Some(next.len_utf8()) } else { comment(rest, is_whole) };
+        if let Some(length) = passed {
+            (in_word, gap) = (false, !line.is_empty());
+            at += length;
+            continue;
         }
-        line.push_str(word);
+        if shown + usize::from(gap) >= SHOWN {
+            break;
+        }
+        if gap {
+            line.push(' ');
+            shown += 1;
+        }
+        let is_secret = match next {
+            // A string for MySQL, a name for PostgreSQL.
+            '\'' | '"' => true,
+            '0'..='9' => !in_word,
+            // A dollar quote, `$$` or `$tag$`, and not a parameter.
+            '$' => !rest[1..].starts_with(|next: char| next.is_ascii_digit()),
+            _ => next == '#' || rest.starts_with("--") || rest.starts_with("/*"),
+        };
+        if is_secret {
+            line.push_str("'…'");
+            return line;
+        }
+        line.push(next);
+        shown += 1;
+        (in_word, gap) = (next.is_alphanumeric() || matches!(next, '_' | '$') || !next.is_ascii(), false);
+        at += next.len_utf8();
     }
-    match (literal, line.char_indices().nth(SHOWN)) {
-        (_, Some((end, _))) => line.replace_range(end.., "…"),
-        (Some(_), None) => line.push_str(if shown.ends_with(char::is_whitespace) { " '…'" } else { "'…'" }),
-        (None, None) => {}
+    if at < sql.len() {
+        line.push('…');
     }
     line
+}
+
+/// The length of the comment that begins here, if it is one to both engines and ends at the same place for them: PostgreSQL's
+/// lie in one another, MySQL may execute some, and a line ends at a carriage return for one of them only.
+fn comment(text: &str, is_whole: bool) -> Option<usize> {
+    if let Some(inside) = text.strip_prefix("/*") {
+        let end = inside.find("*/")?;
+        let plain = !inside.starts_with(['!', 'M']) && !inside[..=end].contains("/*");
+        return plain.then_some(end + 4);
+    }
+    let line = text.strip_prefix("--").filter(|line| line.is_empty() || line.starts_with([' ', '\t', '\n']))?;
+    let end = line.find('\n').or_else(|| is_whole.then_some(line.len()))?;
+    (!line[..end].contains('\r')).then_some(end + 2)
 }
 
 #[cfg(test)]
@@ -164,15 +201,59 @@ mod tests {
             (r"set x = E'\'hunter2'", "set x = E'…'"),
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
-            ("-- don't\nset x = 'hunter2'", "-- don'…'"),
+            ("-- don't\nset x = 'hunter2'", "set x = '…'"),
             ("set @pw = \"hunter2\"", "set @pw = '…'"),
             ("set @pw = 0x68756e74657232", "set @pw = '…'"),
-            ("set @n = 10", "set @n = 10"),
+            ("set @n = 10", "set @n = '…'"),
+            ("call charge(4111111111111111, 123)", "call charge('…'"),
+            ("execute p(4111111111111111)", "execute p('…'"),
+            ("call charge(-4111)", "call charge(-'…'"),
+            ("call charge(.5)", "call charge(.'…'"),
+            ("set x=4111", "set x='…'"),
+            ("call `4111`", "call `'…'"),
+            ("call p1(t2.c_3, x4y5, é6, 7)", "call p1(t2.c_3, x4y5, é6, '…'"),
+            ("call charge($1, ?, $2)", "call charge($1, ?, $2)"),
             ("listen $1", "listen $1"),
             ("", ""),
+            (" 'hunter2'", "'…'"),
         ] {
-            assert_eq!(shorten(sql), shown);
+            assert_eq!(shorten(sql), shown, "{sql}");
         }
-        assert_eq!(shorten(&"é".repeat(500)).chars().count(), SHOWN + 1);
+    }
+
+    #[test]
+    fn no_comment_is_shown_nor_what_only_one_engine_takes_for_its_end() {
+        for (sql, shown) in [
+            ("/* orders.rs:12 token=hunter5 */ listen /**/ x -- hunter5", "listen x"),
+            ("select 1 /* token=hunter5 */; select 2", "select '…'"),
+            ("call p() /* token=hunter5 */; call q()", "call p() ; call q()"),
+            ("/*+ hint */ -- hunter5\n--\ncall p()", "call p()"),
+            ("call p() # hunter5\n; call q()", "call p() '…'"),
+            ("call p() --hunter5\n; call q()", "call p() '…'"),
+            ("call p(--'\nhunter5')", "call p('…'"),
+            ("call p() -- a\rhunter5\n; call q()", "call p() '…'"),
+            ("/* /* */ ' */ hunter5'", "'…'"),
+            ("/* a /*/ ' */ hunter5'", "'…'"),
+            ("/*! ' */ hunter5'", "'…'"),
+            ("/*M! ' */ hunter5'", "'…'"),
+            ("call p() /* hunter5", "call p() '…'"),
+            ("a - b / c", "a - b / c"),
+        ] {
+            assert_eq!(shorten(sql), shown, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_long_statement_is_shown_as_far_as_it_is_looked_at() {
+        let count = |sql: &str| shorten(sql).chars().count();
+        assert_eq!(count(&"é".repeat(500)), SHOWN + 1);
+        assert_eq!(count(&"é".repeat(SHOWN)), SHOWN);
+        assert!(count(&"a ".repeat(500)) <= SHOWN + 1);
+        for before in
+            [" ".repeat(1 << 20), format!("/*{}*/", "é".repeat(1 << 20)), format!("-- {}\n", "a".repeat(1 << 20))]
+        {
+            assert!(count(&format!("{before}call p(4111)")) <= SHOWN + 3);
+            assert!(!shorten(&format!("{before}call p(4111)")).contains('p'), "nobody looks that far");
+        }
     }
 }
