@@ -6,7 +6,7 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::{Driver, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
@@ -126,6 +126,10 @@ impl SettingChange {
         }
     }
 }
+
+/// How many settings a session may carry. Each change copies them all, and whoever comes after on the connection takes back
+/// all of them: without a bound, ten thousand names keep a processor busy for seconds. No application has so many.
+const MOST_SETTINGS: usize = 256;
 
 /// Settings that `RESET ALL` leaves: who the session acts as.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
@@ -359,6 +363,14 @@ impl State {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether a change brings more settings than a session may carry. One that is known already may always change.
+    pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
+        let SettingChange::Set(set) = change else { return false };
+        let new: BTreeSet<_> =
+            set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains_key(*name)).collect();
+        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS
     }
 
     /// What the settings will be when the server agrees to a change.
