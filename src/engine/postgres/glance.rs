@@ -6,7 +6,7 @@ use crate::engine::glance::{begins, begins_as, initials, is_clear, is_glued, tri
 use crate::engine::{Class, Sequence};
 
 /// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
-const SUSPECTS: [&[u8]; 14] = [
+const SUSPECTS: [&[u8]; 19] = [
     b"temp",
     b"hold",
     b"pg_",
@@ -17,7 +17,12 @@ const SUSPECTS: [&[u8]; 14] = [
     b"nextval",
     b"currval",
     b"lastval",
-    b"query_to_xml",
+    b"query_",
+    b"crosstab",
+    b"connectby",
+    b"xpath_table",
+    b"isn_weak",
+    b"sepgsql_setcon",
     b"ts_stat",
     b"ts_rewrite",
     b"hypopg_",
@@ -59,6 +64,11 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
         | b"ts\x7fs"
         | b"ts\x7fr"
         | b"hypo"
+        | b"cros"
+        | b"conn"
+        | b"xpat"
+        | b"isn\x7f"
+        | b"sepg"
         | [b'p', b'g', 0x7f, _] => begins_as(text, &SUSPECTS),
         // Rows may be changed anywhere in it.
         b"inse" | b"upda" | b"merg" => with,

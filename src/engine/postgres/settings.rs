@@ -5,6 +5,7 @@
 //! `sql-set-session-authorization`.
 
 use super::classify::TEMPORARY;
+use super::control::LONGEST_NAME;
 use super::lexer::Lexer;
 use crate::engine::token::{Token, is};
 use crate::engine::{Name, Setting, Settings};
@@ -88,7 +89,7 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else {
         dotted(token, &mut tokens)?
     };
-    if is_among(name, &NOT_MOVED) {
+    if is_among(name, &NOT_MOVED) || is_cut(name) {
         return Some(Change::Pins(unmoved(name)));
     }
     // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
@@ -117,6 +118,11 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
 fn unmoved(name: Name<'_>) -> PinCause {
     let beyond = is_among(name, &["standard_conforming_strings", "backslash_quote", "seed"]);
     if beyond { PinCause::UnknownStatement } else { PinCause::Setting }
+}
+
+/// Whether the server cuts the name where it is an identifier: by then it is another setting's.
+fn is_cut(name: Name<'_>) -> bool {
+    name.0.len() > LONGEST_NAME || name.1.is_some_and(|rest| rest.len() > LONGEST_NAME)
 }
 
 /// Whether a word of the grammar stands here: before a dot it is the first part of a custom setting's name.
@@ -220,7 +226,7 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else {
         dotted(token, &mut tokens)?
     };
-    if is_among(name, &NOT_MOVED) {
+    if is_among(name, &NOT_MOVED) || is_cut(name) {
         return Some(Change::Pins(unmoved(name)));
     }
     if is_among(name, &OF_TRANSACTION) {
@@ -303,8 +309,10 @@ fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
     }
     let plain_name =
         !setting.is_empty() && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    // A text is not cut, and what resets it is.
+    let whole = !setting.splitn(2, '.').any(|part| part.len() > LONGEST_NAME);
     let name = Name(setting, None);
-    (plain_name && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
+    (plain_name && whole && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
 }
 
 /// The statements, in one text, that take a connection from `applied` to `wanted`.
@@ -369,6 +377,30 @@ mod tests {
         assert_eq!(replay(&role, &tenant).unwrap(), "RESET role\n;RESET \"work_mem\"\n;set app.tenant = 7 -- x\n;");
         let authorization = settings(&[("session_authorization", "set session authorization a")]);
         assert_eq!(replay(&authorization, &none).unwrap(), "RESET session authorization\n;");
+    }
+
+    #[test]
+    fn a_name_that_the_server_cuts_is_not_moved() {
+        let (fits, cut) = ("x".repeat(63), "x".repeat(64));
+        for (name, moves) in [
+            (fits.clone(), true),
+            (format!("my.{fits}"), true),
+            (format!("{fits}.{fits}"), true),
+            (cut.clone(), false),
+            (format!("my.{cut}"), false),
+            (format!("{cut}.my"), false),
+            (format!("\"{cut}\""), false),
+        ] {
+            for sql in [format!("set {name} = 1"), format!("set {name} to default"), format!("reset {name}")] {
+                let lasts = matches!(change(&sql), Some(Change::Lasting(_)));
+                let pins = change(&sql) == Some(Change::Pins(PinCause::Setting));
+                assert_eq!((lasts, pins), (moves, !moves), "{sql}");
+            }
+            if !name.contains('"') {
+                let sql = format!("select set_config('{name}', 'y', false)");
+                assert_eq!(change(&sql).is_some(), moves, "{sql}");
+            }
+        }
     }
 
     #[test]
