@@ -128,6 +128,8 @@ pub const MYSQL: &[Shape] = &[
     ("create procedure p() ", ";", ""),
     ("create procedure p() select '\\\\'", ";", ""),
     ("create procedure p() /*! select 1 */", ";", ""),
+    ("create procedure p() select '\\\\', \"\\\\\" /*! 1 */", ";", ""),
+    ("do '\\\\', \"\\\\\" /*! 1 */", ", a.b", ""),
     ("create procedure p() begin ", "select 1; ", "end"),
     ("create procedure p() begin select '\\\\';", "select 1; ", "end"),
     ("create trigger t before insert on t for each row begin ", "set @a = 1;", "end"),
