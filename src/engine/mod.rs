@@ -5,6 +5,8 @@
 #![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
 mod cursor;
+#[cfg(test)]
+mod fuzz;
 mod glance;
 #[cfg(feature = "_bench")]
 mod inspect;

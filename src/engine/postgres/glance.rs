@@ -120,7 +120,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+        #![proptest_config(crate::engine::fuzz::at_least(2000))]
         #[test]
         fn a_glance_sees_what_reading_sees(
             start in "(select|insert into|update|with|delete|Select|SET)",
