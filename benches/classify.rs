@@ -2,12 +2,13 @@
 //!
 //! `cargo bench --features _bench,mysql --bench classify`. Neither way allocates, by design: a class borrows from its text, and
 //! the memory of known texts is used again.
-#![allow(missing_docs, reason = "a program for a person at a terminal")]
+#![allow(missing_docs, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
+use lambda_rds::inspect::{Shape, text};
 use lambda_rds::{inspect, inspect_mysql};
 
 /// About 200 bytes each.
@@ -70,6 +71,7 @@ const MYSQL: Statements = &[
     ),
 ];
 
+/// A name, and a text.
 type Statements = &'static [(&'static str, &'static str)];
 type Classify = fn(&str) -> bool;
 
@@ -90,4 +92,27 @@ fn main() {
         group.finish();
     }
     criterion.final_summary();
+    hostile("postgres", inspect::SHAPES, inspect::weigh);
+    hostile("mysql", inspect_mysql::SHAPES, inspect_mysql::weigh);
+}
+
+/// What the slowest of the texts cost that are made to be slow. Nothing is sent meanwhile, and no timeout fires.
+fn hostile(engine: &str, shapes: &[Shape], weigh: fn(&str)) {
+    const MEGABYTE: usize = 1 << 20;
+    const SHOWN: usize = 5;
+    let cost = |shape: &Shape| {
+        let text = text(*shape, MEGABYTE);
+        let once = || {
+            let begun = Instant::now();
+            weigh(black_box(&text));
+            begun.elapsed()
+        };
+        (0..SHOWN).map(|_| once()).min().unwrap_or_default()
+    };
+    let mut costs: Vec<_> = shapes.iter().map(|shape| (cost(shape), shape)).collect();
+    costs.sort_unstable_by(|one, other| other.cmp(one));
+    println!("{engine}: a megabyte of the slowest of {} hostile shapes", costs.len());
+    for (cost, shape) in costs.iter().take(SHOWN) {
+        println!("{:>9.1} ms  {shape:?}", cost.as_secs_f64() * 1e3);
+    }
 }

@@ -5,6 +5,10 @@ use std::fmt;
 /// How much of a statement a [`PinReason`] shows: enough to find it in the code, never a whole text.
 const SHOWN: usize = 80;
 
+/// How much of a statement is looked at for that, in bytes: comments and white space may come before it, and megabytes of
+/// them are no reason to read megabytes.
+const LOOKED_AT: usize = 1024;
+
 /// Why a session is pinned to one physical connection.
 ///
 /// A pinned session holds its connection until it ends; then the connection is cleaned before anybody else gets it.
@@ -91,7 +95,8 @@ impl PinReason {
         self.cause
     }
 
-    /// The statement that pinned, on one line and shortened; parameters are never part of it.
+    /// The statement that pinned, on one line, without comments, and up to its first string or number; parameters are
+    /// never part of it.
     pub fn statement(&self) -> &str {
         &self.statement
     }
@@ -120,53 +125,67 @@ impl fmt::Display for PinReason {
     }
 }
 
-/// One line of at most [`SHOWN`] characters, up to the first literal, number or comment: those may hold what must not be
-/// logged.
+/// One line of at most [`SHOWN`] characters, without comments, up to the first literal: a string, a number, or what one of
+/// the engines may take for one. That may hold what must not be logged.
 ///
-/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\\''`, an apostrophe
-/// in a comment), and a wrong guess shows the next one. No more of a long text is looked at than is shown.
+/// What comes after it is not shown either: where a literal ends takes more than counting quotes (`E'\''`, a backslash that
+/// is one or not), and a wrong guess shows the next one.
 pub(crate) fn shorten(sql: &str) -> String {
+    let looked_at = &sql[..sql.floor_char_boundary(LOOKED_AT)];
+    let is_whole = looked_at.len() == sql.len();
     let mut line = String::with_capacity(SHOWN);
-    let (mut shown, mut in_word, mut spaced) = (0, false, false);
-    for (at, found) in sql.char_indices() {
-        if found.is_whitespace() {
-            (in_word, spaced) = (false, !line.is_empty());
+    let (mut shown, mut at) = (0, 0);
+    // What stands before the next character: a part of the same word, or a gap.
+    let (mut in_word, mut gap) = (false, false);
+    while let Some(next) = looked_at[at..].chars().next() {
+        let rest = &looked_at[at..];
+        let passed = if next.is_whitespace() { Some(next.len_utf8()) } else { comment(rest, is_whole) };
+        if let Some(length) = passed {
+            (in_word, gap) = (false, !line.is_empty());
+            at += length;
             continue;
         }
-        let mark = secret_begins(found, &sql[at + found.len_utf8()..], in_word);
-        if shown + usize::from(spaced) >= SHOWN || mark.is_some() {
-            let blank = if spaced && mark.is_some() { " " } else { "" };
-            line.push_str(blank);
-            line.push_str(mark.unwrap_or("…"));
+        if shown + usize::from(gap) >= SHOWN {
             break;
         }
-        if spaced {
+        if gap {
             line.push(' ');
             shown += 1;
         }
-        line.push(found);
+        let is_secret = match next {
+            // A string for MySQL, a name for PostgreSQL.
+            '\'' | '"' => true,
+            '0'..='9' => !in_word,
+            // A dollar quote, `$$` or `$tag$`, and not a parameter.
+            '$' => !rest[1..].starts_with(|next: char| next.is_ascii_digit()),
+            _ => next == '#' || rest.starts_with("--") || rest.starts_with("/*"),
+        };
+        if is_secret {
+            line.push_str("'…'");
+            return line;
+        }
+        line.push(next);
         shown += 1;
-        (in_word, spaced) = (found.is_alphanumeric() || matches!(found, '_' | '$'), false);
+        (in_word, gap) = (next.is_alphanumeric() || matches!(next, '_' | '$') || !next.is_ascii(), false);
+        at += next.len_utf8();
+    }
+    if at < sql.len() {
+        line.push('…');
     }
     line
 }
 
-/// What stands in the place of a literal, a number or a comment that begins here.
-fn secret_begins(first: char, rest: &str, in_word: bool) -> Option<&'static str> {
-    match first {
-        // A string for MySQL, a name for PostgreSQL.
-        '\'' | '"' => Some("'…'"),
-        // A dollar quote, `$$` or `$tag$`, and not a parameter.
-        '$' if !rest.starts_with(|next: char| next.is_ascii_digit()) => Some("'…'"),
-        // `0x68756e74657232` is a string too.
-        '0' if !in_word && rest.starts_with(['x', 'X']) => Some("'…'"),
-        '0'..='9' if !in_word => Some("…"),
-        '-' if rest.starts_with('-') => Some("…"),
-        '/' if rest.starts_with('*') => Some("…"),
-        // A comment of MySQL's; an operator elsewhere, and no loss.
-        '#' => Some("…"),
-        _ => None,
+/// The length of the comment that begins here, if it is one to both engines and ends at the same place for them: PostgreSQL's
+/// lie in one another, MySQL may execute some, and a line ends at a carriage return for one of them only.
+fn comment(text: &str, is_whole: bool) -> Option<usize> {
+    if let Some(inside) = text.strip_prefix("/*") {
+        let end = inside.find("*/")?;
+        let plain = !inside.starts_with(['!', 'M']) && !inside[..=end].contains("/*");
+        return plain.then_some(end + 4);
     }
+    let line = text.strip_prefix("--").filter(|line| line.is_empty() || line.starts_with([' ', '\t', '\n']))?;
+    let end = line.find('\n').or_else(|| is_whole.then_some(line.len()))?;
+    (!line[..end].contains('\r')).then_some(end + 2)
 }
 
 #[cfg(test)]
@@ -182,24 +201,59 @@ mod tests {
             (r"set x = E'\'hunter2'", "set x = E'…'"),
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
-            ("-- don't\nset x = 'hunter2'", "…"),
-            ("call charge(4111111111111111, 123)", "call charge(…"),
-            ("execute p(4111111111111111)", "execute p(…"),
-            ("select 1 /* token=hunter5 */; select 2", "select …"),
-            ("select a /* token=hunter5 */; select 2", "select a …"),
-            ("select a -- token=hunter5", "select a …"),
-            ("select a # token=hunter5", "select a …"),
-            ("savepoint s1", "savepoint s1"),
-            ("lock t1, t2_3", "lock t1, t2_3"),
+            ("-- don't\nset x = 'hunter2'", "set x = '…'"),
             ("set @pw = \"hunter2\"", "set @pw = '…'"),
             ("set @pw = 0x68756e74657232", "set @pw = '…'"),
-            ("set @n = 10", "set @n = …"),
+            ("set @n = 10", "set @n = '…'"),
+            ("call charge(4111111111111111, 123)", "call charge('…'"),
+            ("execute p(4111111111111111)", "execute p('…'"),
+            ("call charge(-4111)", "call charge(-'…'"),
+            ("call charge(.5)", "call charge(.'…'"),
+            ("set x=4111", "set x='…'"),
+            ("call `4111`", "call `'…'"),
+            ("call p1(t2.c_3, x4y5, é6, 7)", "call p1(t2.c_3, x4y5, é6, '…'"),
+            ("call charge($1, ?, $2)", "call charge($1, ?, $2)"),
             ("listen $1", "listen $1"),
             ("", ""),
+            (" 'hunter2'", "'…'"),
         ] {
-            assert_eq!(shorten(sql), shown);
+            assert_eq!(shorten(sql), shown, "{sql}");
         }
-        assert_eq!(shorten(&"é".repeat(500)).chars().count(), SHOWN + 1);
-        assert!(shorten(&"a b ".repeat(500)).chars().count() <= SHOWN + 1);
+    }
+
+    #[test]
+    fn no_comment_is_shown_nor_what_only_one_engine_takes_for_its_end() {
+        for (sql, shown) in [
+            ("/* orders.rs:12 token=hunter5 */ listen /**/ x -- hunter5", "listen x"),
+            ("select 1 /* token=hunter5 */; select 2", "select '…'"),
+            ("call p() /* token=hunter5 */; call q()", "call p() ; call q()"),
+            ("/*+ hint */ -- hunter5\n--\ncall p()", "call p()"),
+            ("call p() # hunter5\n; call q()", "call p() '…'"),
+            ("call p() --hunter5\n; call q()", "call p() '…'"),
+            ("call p(--'\nhunter5')", "call p('…'"),
+            ("call p() -- a\rhunter5\n; call q()", "call p() '…'"),
+            ("/* /* */ ' */ hunter5'", "'…'"),
+            ("/* a /*/ ' */ hunter5'", "'…'"),
+            ("/*! ' */ hunter5'", "'…'"),
+            ("/*M! ' */ hunter5'", "'…'"),
+            ("call p() /* hunter5", "call p() '…'"),
+            ("a - b / c", "a - b / c"),
+        ] {
+            assert_eq!(shorten(sql), shown, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_long_statement_is_shown_as_far_as_it_is_looked_at() {
+        let count = |sql: &str| shorten(sql).chars().count();
+        assert_eq!(count(&"é".repeat(500)), SHOWN + 1);
+        assert_eq!(count(&"é".repeat(SHOWN)), SHOWN);
+        assert!(count(&"a ".repeat(500)) <= SHOWN + 1);
+        for before in
+            [" ".repeat(1 << 20), format!("/*{}*/", "é".repeat(1 << 20)), format!("-- {}\n", "a".repeat(1 << 20))]
+        {
+            assert!(count(&format!("{before}call p(4111)")) <= SHOWN + 3);
+            assert!(!shorten(&format!("{before}call p(4111)")).contains('p'), "nobody looks that far");
+        }
     }
 }

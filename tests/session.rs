@@ -119,12 +119,9 @@ async fn what_cannot_be_moved_pins_and_is_cleaned_afterwards() -> Result<(), Err
         let mut conn = proxy.get_connection().await?;
         sqlx::query(AssertSqlSafe(text)).execute(&mut conn).await?;
         let reason = conn.pin_reason().expect("pinned");
-        // Up to the first literal or number.
-        let shown = match text.find(|c: char| c == '\'' || c.is_ascii_digit()) {
-            Some(at) if text[at..].starts_with('\'') => format!("{}'…'", &text[..at]),
-            Some(at) => format!("{}…", &text[..at]),
-            None => text.to_owned(),
-        };
+        // Up to the first string or number.
+        let literal = |next: char| next == '\'' || next.is_ascii_digit();
+        let shown = text.split_once(literal).map_or_else(|| text.to_owned(), |(before, _)| format!("{before}'…'"));
         assert_eq!((reason.cause(), reason.statement()), (cause, shown.as_str()));
         assert_eq!(proxy.status().pinned, 1);
         if cause == PinCause::TemporaryObject {

@@ -72,4 +72,15 @@ mod tests {
             assert_eq!(hosts, expected.map(|(host, port)| (host.to_owned(), port)), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_what_it_takes_is_a_host(text in r#"(\?|\.|:|db|5432|0|65536|-|_|/|@|é|[ -~]){0,9}"#) {
+            if let Some((host, port)) = HostPattern::parse(&text).map(|pattern| pattern.host_of("a")) {
+                assert_eq!(host, text.split(':').next().unwrap().replacen('?', "a", 1), "{text}");
+                assert!(host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)), "{text}");
+                assert_ne!(port, Some(0), "{text}");
+            }
+        }
+    }
 }

@@ -264,4 +264,22 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_show_the_password(
+            scheme in "(postgres|postgresql|mysql|POSTGRES|)(://|:|//|)",
+            user in r#"(|app|us%40er|é|%|%ff|\[|:|/){0,2}"#,
+            before in r#"(|[!-~]|%2f|%|/|\?|#|sslmode=|port=|&|:){0,3}"#,
+            rest in r#"(|db|\[::1\]|:5432|:99999|/|x|\?|&|sslmode=|port=|host=|password=|require|%zz|#|\.\.|[ -~é]){0,9}"#,
+        ) {
+            let text = format!("{scheme}{user}:{before}hunter2@{rest}");
+            let (first, again) = (parse(&text), parse(&text));
+            assert_eq!(format!("{first:?}"), format!("{again:?}"), "{text}");
+            if let Err(error) = first {
+                assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}: {error:?}");
+            }
+            let _ = parse(&rest);
+        }
+    }
 }

@@ -100,4 +100,32 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_or_show_the_password(
+            pieces in proptest::collection::vec(
+                r#"("(username|password|host|port|engine|dbname)"|:|,|\{|\}|\[|\]|"app"|"postgres"|5432|-1|1e999|null|true|"\\u00e9"|"\\ud800"|[ -~é]){0,3}"#,
+                0..9,
+            ),
+        ) {
+            let text = pieces.concat();
+            let inside = format!(r#"{{"username":"app","password":"hunter2"{text}}}"#);
+            for text in [text.as_str(), &inside, &format!(r#"{{"password":"hunter2","username":"app",{text}"#)] {
+                for engine in ["postgres", "mysql"] {
+                    let read = || parse("s", text, engine);
+                    assert_eq!(format!("{:?}", read()), format!("{:?}", read()), "{text}");
+                    match read() {
+                        Ok(read) => assert!(!read.user.is_empty() && !read.password.expose().is_empty(), "{text}"),
+                        Err(error) => assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}: {error:?}"),
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_nests_deeper_than_the_stack(bracket in r#"(\[|\{"a":|\[\{"a":)"#, count in 0..100_000_usize) {
+            assert!(parse("s", &bracket.repeat(count), "postgres").is_err());
+        }
+    }
 }

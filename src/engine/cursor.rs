@@ -23,6 +23,24 @@ pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
+#[cfg(test)]
+thread_local! {
+    static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many bytes were looked at on this thread, each as often as it was: the tests hold it against a text's length.
+#[cfg(test)]
+pub(super) fn visited() -> usize {
+    VISITED.get()
+}
+
+/// Counts, in the tests.
+#[inline]
+fn visit(_bytes: usize) {
+    #[cfg(test)]
+    VISITED.set(VISITED.get() + _bytes);
+}
+
 /// A text, and how far it is read.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
@@ -43,6 +61,7 @@ impl<'a> Cursor<'a> {
     /// The byte so far ahead.
     #[inline]
     pub(super) fn byte(&self, offset: usize) -> Option<u8> {
+        visit(1);
         self.text.as_bytes().get(self.at + offset).copied()
     }
 
@@ -54,6 +73,15 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// How far ahead the first such byte is.
+    #[inline]
+    pub(super) fn position(&self, is_it: impl Fn(u8) -> bool) -> Option<usize> {
+        let rest = self.rest();
+        let found = rest.iter().position(|byte| is_it(*byte));
+        visit(found.unwrap_or(rest.len()));
+        found
     }
 
     /// What is left, as text.
@@ -79,8 +107,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn word(&mut self) -> &'a str {
         let start = self.at;
-        let rest = self.rest();
-        self.at += rest.iter().position(|byte| !is_in_word(*byte)).unwrap_or(rest.len());
+        self.at += self.position(|byte| !is_in_word(byte)).unwrap_or_else(|| self.rest().len());
         self.slice(start, self.at)
     }
 
@@ -104,8 +131,7 @@ impl<'a> Cursor<'a> {
 
     /// Past a line's end, which is one of these bytes.
     pub(super) fn skip_past_line(&mut self, ends: &[u8]) {
-        let rest = self.rest();
-        self.at += rest.iter().position(|byte| ends.contains(byte)).map_or(rest.len(), |end| end + 1);
+        self.at += self.position(|byte| ends.contains(&byte)).map_or_else(|| self.rest().len(), |end| end + 1);
     }
 
     /// Past a block comment whose opening is at the current place; so many may stand in one another.
@@ -135,6 +161,7 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         let start = self.at;
         while let Some(length) = self.rest_of_text().find(char::from(quote)) {
+            visit(length);
             self.at += length + 1;
             if self.byte(0) != Some(quote) {
                 return self.slice(start, self.at - 1);

@@ -5,6 +5,8 @@
 #![allow(unnameable_types, unreachable_pub, reason = "the trait is sealed by not being nameable")]
 
 mod cursor;
+#[cfg(test)]
+mod fuzz;
 mod glance;
 mod guard;
 #[cfg(feature = "_bench")]
@@ -17,7 +19,7 @@ mod repeat;
 mod sequence;
 mod series;
 mod settings;
-#[cfg(test)]
+#[cfg(any(test, feature = "_bench"))]
 mod shapes;
 mod socket;
 mod survey;

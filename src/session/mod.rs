@@ -264,13 +264,15 @@ impl<DB: Engine> Connection<DB> {
         let filtered =
             pins == Some(PinCause::Setting) && self.connector().pinning_filter() == PinningFilter::ExcludeVariableSets;
         let pins = pins.filter(|_| !filtered);
-        // Each change copies what the session has set; a session with more than that keeps its connection instead.
-        let overfull = change.as_ref().is_some_and(|change| self.state.is_overfull_with(change));
-        let change = change.filter(|_| !overfull);
-        let pins = if overfull { pins.or(Some(PinCause::Setting)) } else { pins };
         // On a connection with an `init_query`, what a reset goes back to is not what other sessions expect.
         let stray = self.connector().has_init_query() && change.as_ref().is_some_and(SettingChange::is_reset);
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
+        // Too many are not carried along: the session stays where they were made.
+        let crowded = change.take_if(|change| self.state.has_no_room_for(change)).map(|change| {
+            let controls = change.sets(|name| DB::CONTROLLING.contains(&name));
+            if controls { PinCause::UnknownStatement } else { PinCause::Setting }
+        });
+        let pins = pins.or(crowded);
         let pin = pins.map(|cause| PinReason::new(cause, sql));
         Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils: filtered, replans }
     }

@@ -170,4 +170,28 @@ mod tests {
         assert_eq!((instance_id(&instance), instance_id(&reader)), (Some("shop-1"), None));
         assert_eq!((cluster_id(&instance), instance_id("10.0.0.1")), (None, None));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_what_it_says_agrees(
+            host in r#"(shop|\.|cluster-|cluster-ro-|cluster-custom-|proxy-|endpoint|abc123|eu-central-1|rds|\.amazonaws\.com|\.cn|\.rds\.amazonaws\.com|-|é|ä\.|[ -~]){0,12}"#,
+        ) {
+            let of_cluster = matches!(kind(&host), Kind::ClusterWriter | Kind::ClusterReader);
+            assert_eq!(cluster_id(&host).is_some(), of_cluster, "{host}");
+            assert_eq!(instance_id(&host).is_some(), kind(&host) == Kind::Instance, "{host}");
+            if let Some(writer) = writer_endpoint(&host) {
+                assert_eq!((kind(&writer), cluster_id(&writer)), (Kind::ClusterWriter, cluster_id(&host)), "{host}");
+                assert_eq!(implied_pattern(&writer), implied_pattern(&host), "{host}");
+            }
+            // AWS's hashes are letters and digits.
+            let is_hash = |label: &str| label.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            if let Some(pattern) = implied_pattern(&host)
+                && let (member, port) = pattern.host_of("shop-1")
+                && member.split('.').nth(1).is_some_and(is_hash)
+            {
+                assert_eq!((kind(&member), instance_id(&member), port), (Kind::Instance, Some("shop-1"), None), "{host}");
+                assert_eq!(implied_pattern(&member), Some(pattern), "{host}");
+            }
+        }
+    }
 }

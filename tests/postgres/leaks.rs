@@ -1,6 +1,6 @@
 //! What random programs of sessions found wrong once, each on its own. What they found on both engines is in `replays`.
 
-use lambda_rds::{Error, Isolation};
+use lambda_rds::{Error, Isolation, PinCause, PinReason};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
@@ -52,5 +52,41 @@ async fn a_session_that_deallocates_goes_on() -> Result<(), Error> {
         sqlx::raw_sql(text).execute(&mut conn).await?;
         sqlx::query("select 1").execute(&mut conn).await?;
     }
+    Ok(())
+}
+
+/// The text of another session's query can be run by its name. What it does there is not known, and no `DEALLOCATE` takes
+/// it away.
+#[tokio::test]
+async fn what_runs_a_prepared_statement_in_another_pins() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    for text in ["explain analyze execute", "create table copied as execute"] {
+        let proxy = proxy_to(&server).max_connections(1).build()?;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        sqlx::query("select pg_advisory_xact_lock(7)::text as locked").execute(&mut other).await?;
+        let named = "select name from pg_prepared_statements where statement like '%locked'";
+        let name: String = sqlx::query_scalar(named).fetch_one(&mut one).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("{text} {name}"))).execute(&mut one).await?;
+        sqlx::raw_sql("deallocate all").execute(&mut one).await?;
+        assert_eq!(one.pin_reason().map(PinReason::cause), Some(PinCause::UnknownStatement), "{text}");
+    }
+    Ok(())
+}
+
+/// `set_config` takes a name as it is, and `RESET` cuts it.
+#[tokio::test]
+async fn a_setting_whose_name_is_cut_reaches_nobody_else() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let name = format!("my.{}", "x".repeat(70));
+    let mut one = proxy.get_connection().await?;
+    let set = format!("select set_config('{name}', 'of one', false)");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut one).await?;
+    assert_eq!(one.pin_reason().map(PinReason::cause), Some(PinCause::Setting));
+    drop(one);
+    let mut other = proxy.get_connection().await?;
+    let show = "select coalesce(current_setting($1, true), '')";
+    let seen: String = sqlx::query_scalar(show).bind(&name).fetch_one(&mut other).await?;
+    assert_eq!(seen, "");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Settings belong to the session that made them, wherever its statements run: they are replayed, never lost, never
 //! seen by another, and none of them pins.
 
-use lambda_rds::{Connection, Error, Isolation, PgProxy, Postgres};
+use lambda_rds::{Connection, Error, Isolation, PgProxy, PinCause, Postgres};
 use sqlx::AssertSqlSafe;
 
 use super::replays::{self, Script};
@@ -46,6 +46,32 @@ async fn two_sessions_on_one_connection_keep_their_own() -> Result<(), Error> {
     assert_eq!((one.pin_reason(), other.pin_reason(), proxy.status().connections), (None, None, 1));
     run(&mut one, "reset all").await?;
     assert_ne!(show(&mut one, "work_mem").await?.as_deref(), Some("1234kB"));
+    Ok(())
+}
+
+/// Each is copied with every change, and taken back by whoever comes next: with ten thousand that took seconds.
+#[tokio::test]
+async fn a_session_with_very_many_settings_keeps_its_connection() -> Result<(), Error> {
+    const CARRIED: usize = 256;
+    let proxy = one_connection().await;
+    let mut conn = proxy.get_connection().await?;
+    for n in 0..CARRIED {
+        run(&mut conn, &format!("set many.n{n} = '{n}'")).await?;
+    }
+    run(&mut conn, "set many.n7 = 'seven'").await?;
+    assert_eq!(conn.pin_reason(), None);
+    run(&mut conn, &format!("set many.n{CARRIED} = 'one too many'")).await?;
+    let reason = conn.pin_reason().expect("pinned");
+    assert_eq!((reason.cause(), reason.statement()), (PinCause::Setting, "set many.n256 = '…'"));
+    for (name, value) in [("many.n0", "0"), ("many.n7", "seven"), ("many.n256", "one too many")] {
+        assert_eq!(show(&mut conn, name).await?.as_deref(), Some(value));
+    }
+    drop(conn);
+    let mut next = proxy.get_connection().await?;
+    for name in ["many.n7", "many.n256"] {
+        let value = show(&mut next, name).await?;
+        assert!(value.is_none_or(|value| value.is_empty()), "{name} is seen by the next session");
+    }
     Ok(())
 }
 
@@ -408,7 +434,7 @@ async fn a_set_config_whose_arguments_are_not_in_the_text_pins() -> Result<(), E
         let mut one = proxy.get_connection().await?;
         run(&mut one, "set work_mem = '3MB'").await?;
         sqlx::query(sql).bind(value).execute(&mut one).await?;
-        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(lambda_rds::PinCause::Setting));
+        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::Setting));
         let kept = (show(&mut one, "lock_timeout").await?, show(&mut one, "work_mem").await?);
         assert_eq!(kept, (Some(value.to_owned()), Some("3MB".to_owned())));
         drop(one);

@@ -6,7 +6,7 @@
 use super::control;
 use super::ends;
 use super::glance;
-use super::lexer::{Lexer, Reading};
+use super::lexer::{Doubts, Lexer, Reading};
 use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::series::Series;
@@ -19,20 +19,42 @@ pub(super) fn classify(sql: &str) -> Class<'_> {
 
 /// As `classify`, word by word; in more than one way where the text does not say how the server reads it.
 pub(super) fn read(sql: &str) -> Class<'_> {
+    read_in_ways(sql, Reading::differs)
+}
+
+/// In those of the ways that differ.
+fn read_in_ways(sql: &str, differ: fn(Reading, Reading, Doubts) -> bool) -> Class<'_> {
     let mut lexer = Lexer::new(sql);
     let usual = read_once(sql, &mut lexer);
-    if !lexer.is_ambiguous() {
-        return usual;
+    if lexer.is_beyond_trying() {
+        return anything(usual);
     }
-    if lexer.is_gated_twice() {
-        return Class { control: Some(Control::Unclear { ends: true }), ..either(usual, usual) };
-    }
-    Reading::OTHERS.into_iter().fold(usual, |class, reading| {
-        let other = read_once(sql, &mut Lexer::reading(sql, reading));
+    let mut class = usual;
+    // Most texts are the same in most readings.
+    let mut known = [(Reading::USUAL, lexer.doubts()); 1 + Reading::OTHERS.len()];
+    let mut count = 1;
+    for reading in Reading::OTHERS {
+        if known[..count].iter().any(|(other, met)| !differ(reading, *other, *met)) {
+            continue;
+        }
+        let mut lexer = Lexer::reading(sql, reading);
+        let other = read_once(sql, &mut lexer);
+        if lexer.is_beyond_trying() {
+            return anything(usual);
+        }
+        known[count] = (reading, lexer.doubts());
+        count += 1;
         let (sequence, several) = (class.sequence | other.sequence, class.several || other.several);
-        let (class, other) = (Class { sequence, several, ..class }, Class { sequence, several, ..other });
-        if class == other { class } else { either(class, other) }
-    })
+        (class.sequence, class.several) = (sequence, several);
+        let other = Class { sequence, several, ..other };
+        class = if class == other { class } else { either(class, other) };
+    }
+    class
+}
+
+/// What a text does of which only one way to read it is known, of many.
+fn anything(usual: Class<'_>) -> Class<'_> {
+    Class { control: Some(Control::Unclear { ends: true }), several: true, ..either(usual, usual) }
 }
 
 /// What a text does that may be one or the other.

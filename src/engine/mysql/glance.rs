@@ -24,10 +24,13 @@ pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
 }
 
 /// Whether a word that begins here may be one that is looked for in these statements; then it is left to who reads. What
-/// begins as a number and goes on may end before a word.
+/// begins as a number and goes on may end before a word, and what begins with `$` may be a string.
 fn is_suspect(text: &[u8]) -> bool {
     if text[0].is_ascii_digit() {
         return is_glued(text);
+    }
+    if text[0] == b'$' {
+        return true;
     }
     // By their first four letters, which hardly any other word has.
     let suspects: &[&[u8]] = match &initials(text) {
@@ -93,7 +96,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::test_runner::Config::with_cases(2000))]
+        #![proptest_config(crate::engine::fuzz::at_least(2000))]
         #[test]
         fn a_glance_sees_what_reading_sees(
             start in "(select|insert into|update|with|delete|replace|Select|SET)",

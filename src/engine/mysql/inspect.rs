@@ -3,7 +3,10 @@
 use super::lexer::Lexer;
 use super::{classify, settings};
 use crate::engine::token::Token;
-use crate::engine::{Driver, Sequence, Setting, inspect};
+use crate::engine::{Driver, Sequence, Setting, inspect, shapes};
+
+/// Texts that would be slow to read for who reads carelessly.
+pub use crate::engine::shapes::{MYSQL as SHAPES, Shape, text};
 
 /// What the text is called, in a word or two; `settings:name,name` if it sets several.
 pub fn verdict(sql: &str) -> String {
@@ -50,4 +53,9 @@ pub fn is_plain(sql: &str) -> bool {
 /// As `is_plain`, the way a session asks: a text seen before is known.
 pub fn is_plain_again(sql: &str) -> bool {
     inspect::is_plain(sqlx::MySql::classify(sql))
+}
+
+/// Does all that is done with a text before it is sent.
+pub fn weigh(sql: &str) {
+    shapes::weigh::<sqlx::MySql>(sql);
 }

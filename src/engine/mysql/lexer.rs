@@ -32,6 +32,24 @@ impl Reading {
         Self { escapes: false, escapes_in_double: false, executes: true },
         Self { escapes: false, escapes_in_double: false, executes: false },
     ];
+
+    /// Whether a text in which the other reading has met these is read otherwise by this one.
+    pub(super) fn differs(self, other: Self, met: Doubts) -> bool {
+        self.escapes != other.escapes && met.escape
+            || self.escapes_in_double != other.escapes_in_double && met.escape_in_double
+            || self.executes != other.executes && met.gate
+    }
+}
+
+/// What was met in a text that another reading reads otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Doubts {
+    /// A backslash in `'…'`.
+    escape: bool,
+    /// One in `"…"`.
+    escape_in_double: bool,
+    /// A comment that may be executed.
+    gate: bool,
 }
 
 /// An iterator over the tokens of a text. A quote or comment that is never closed swallows the rest: the server refuses
@@ -41,9 +59,11 @@ pub(super) struct Lexer<'a> {
     cursor: Cursor<'a>,
     reading: Reading,
     inside: bool,
-    ambiguous: bool,
+    met: Doubts,
     /// Comments that may be executed.
     gates: usize,
+    /// `$$` or `$tag$`: MySQL 9 begins a string by it, to other servers it is the name of something.
+    dollars: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -52,7 +72,7 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn reading(text: &'a str, reading: Reading) -> Self {
-        Self { cursor: Cursor::new(text), reading, inside: false, ambiguous: false, gates: 0 }
+        Self { cursor: Cursor::new(text), reading, inside: false, met: Doubts::default(), gates: 0, dollars: false }
     }
 
     /// Another text, read in the same way.
@@ -78,14 +98,15 @@ impl<'a> Lexer<'a> {
         self.inside
     }
 
-    /// Read in another way, what was read until now may be something else.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        self.ambiguous
+    /// What may be something else, read in another way, of what was read until now.
+    pub(super) fn doubts(&self) -> Doubts {
+        self.met
     }
 
-    /// Servers may execute one part of it and not another: there are more ways to read it than are tried.
-    pub(super) fn is_gated_twice(&self) -> bool {
-        self.gates > 1
+    /// There are more ways to read it than are tried: servers may execute one part of it and not another, or take some of
+    /// it for a string.
+    pub(super) fn is_beyond_trying(&self) -> bool {
+        self.gates > 1 || self.dollars
     }
 
     /// Passes over white space and comments, and returns the byte that follows.
@@ -124,7 +145,7 @@ impl<'a> Lexer<'a> {
             // What begins a comment in it means nothing.
             return self.cursor.skip_past_comment(1);
         };
-        self.ambiguous = true;
+        self.met.gate = true;
         self.gates += 1;
         if !self.reading.executes {
             // One inside it is passed over with it.
@@ -145,7 +166,9 @@ impl<'a> Lexer<'a> {
             return Token::Word(self.number());
         }
         if is_in_word(first) {
-            return Token::Word(self.cursor.word());
+            let word = self.cursor.word();
+            self.dollars |= first == b'$' && word[1..].contains('$');
+            return Token::Word(word);
         }
         match first {
             b'\'' => Token::String(self.string(first, self.reading.escapes)),
@@ -181,12 +204,15 @@ impl<'a> Lexer<'a> {
     fn string(&mut self, quote: u8, escapes: bool) -> &'a str {
         self.cursor.at += 1;
         let start = self.cursor.at;
-        loop {
-            let rest = self.cursor.rest();
-            let Some(length) = rest.iter().position(|byte| *byte == quote || *byte == b'\\') else { break };
+        while let Some(length) = self.cursor.position(|byte| byte == quote || byte == b'\\') {
+            let is_escape = self.cursor.byte(length) == Some(b'\\');
             self.cursor.at += length + 1;
-            if rest[length] == b'\\' {
-                self.ambiguous = true;
+            if is_escape {
+                if quote == b'"' {
+                    self.met.escape_in_double = true;
+                } else {
+                    self.met.escape = true;
+                }
                 self.cursor.at += usize::from(escapes);
             } else if self.cursor.byte(0) == Some(quote) {
                 self.cursor.at += 1;
@@ -284,13 +310,28 @@ mod tests {
         let ambiguous = |text| {
             let mut lexer = Lexer::new(text);
             lexer.by_ref().count();
-            lexer.is_ambiguous()
+            lexer.doubts() != Doubts::default()
         };
         for text in [r"'\'", r#""\n""#, "/*! x */", "/*M! x */", "/*!99999 x */"] {
             assert!(ambiguous(text), "{text}");
         }
         for text in [r"\N", r"`\`", "/*+ x */", r"# \", "-- /*!", "'it''s /*! */'"] {
             assert!(!ambiguous(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_one_server_takes_for_a_string_and_another_for_a_name_is_known() {
+        let beyond = |text| {
+            let mut lexer = Lexer::new(text);
+            lexer.by_ref().count();
+            lexer.is_beyond_trying()
+        };
+        for text in ["$$", "as $$ // it's $$", "$tag$ ; $tag$", "1e5$$ $$", ".$é$", "$a$b"] {
+            assert!(beyond(text), "{text}");
+        }
+        for text in ["$", "$a", "a$b$c", "1$$", "'$$'", "`$$`", "/* $$ */", "# $$", "$1, $2"] {
+            assert!(!beyond(text), "{text}");
         }
     }
 

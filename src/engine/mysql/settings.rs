@@ -39,6 +39,9 @@ const OF_EXECUTION: [&str; 14] = [
 /// Settings of which every value is taken as it is, or refused, in any mode.
 const NEVER_CUT: [&str; 7] = [NAMES, DATABASE, SQL_MODE, AUTOCOMMIT, ISOLATION, READ_ONLY, "time_zone"];
 
+/// A session carries no more settings than so many. Who sets more in one statement means no good.
+const LONGEST_LIST: usize = 256;
+
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
@@ -135,6 +138,9 @@ fn list<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     loop {
         let (item, more) = Item::parse(statement, &mut tokens)?;
         count += 1;
+        if count > LONGEST_LIST {
+            return None;
+        }
         if item.scope == Some(Scope::Global) {
             globals += 1;
         } else {

@@ -89,8 +89,12 @@ pub(super) struct Statement<'a> {
     first: Token<'a>,
     second: Option<Token<'a>>,
     third: Option<Token<'a>>,
+    is_plain: bool,
+    is_definition: bool,
     /// `CREATE`, `ALTER`, `DROP`, `RENAME`: what.
     object: Option<Token<'a>>,
+    /// Statements may follow that are part of it.
+    has_body: bool,
     temporary: bool,
     /// What pins whatever the statement is: a function, a variable, a temporary object.
     pub(super) cause: Option<PinCause>,
@@ -125,17 +129,17 @@ impl<'a> Statement<'a> {
         }
         let (mut last_but_one, mut last) = (Token::End, first);
         let mut depth = 0_usize;
-        let mut separated = false;
+        // A semicolon is part of the statement only if something follows.
+        let mut has_ended = false;
         while let Some(token) = lexer.next() {
             if token == Token::End {
-                if !statement.has_body() {
+                if !statement.has_body {
                     break;
                 }
-                separated = true;
+                has_ended = true;
                 continue;
             }
-            // A semicolon that something follows was a part of it.
-            statement.body |= separated;
+            statement.body |= has_ended;
             statement.end = lexer.at();
             if lexer.is_inside() && !statement.is_understood_with(token) {
                 statement.pin(PinCause::UnknownStatement);
@@ -158,11 +162,12 @@ impl<'a> Statement<'a> {
             {
                 statement.sequence |= Sequence::FINDS;
             }
-            if !statement.has_body() {
+            if !statement.has_body {
                 statement.meet(last_but_one, last, token, lexer);
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
+                statement.has_body |= statement.may_have_body();
                 statement.sequence |= statement.generated_by_block();
             } else if statement.third.is_none() {
                 statement.third = Some(token);
@@ -184,7 +189,10 @@ impl<'a> Statement<'a> {
             first,
             second: None,
             third: None,
+            is_plain: matches!(first, Token::Word(first) if is_plain(first)),
+            is_definition: is_among(Some(first), &["create", "alter", "drop", "rename"]),
             object: None,
+            has_body: false,
             temporary: false,
             cause: None,
             sequence: if generates { left | Sequence::GENERATES } else { left },
@@ -257,6 +265,7 @@ impl<'a> Statement<'a> {
                 self.pin(PinCause::TemporaryObject);
             } else if is_among(Some(token), &OBJECTS) {
                 self.object = Some(token);
+                self.has_body = self.may_have_body();
             }
         } else if same("for") && is(last, "value") {
             // MariaDB's sequences.
@@ -295,7 +304,7 @@ impl<'a> Statement<'a> {
 
     /// What a block does is not read.
     fn generated_by_block(&self) -> Sequence {
-        if is(self.first, "begin") && self.has_body() { Sequence::GENERATES } else { Sequence::NONE }
+        if is(self.first, "begin") && self.has_body { Sequence::GENERATES } else { Sequence::NONE }
     }
 
     /// What pins and goes away by a statement must not hide what does not.
@@ -306,17 +315,13 @@ impl<'a> Statement<'a> {
         };
     }
 
-    fn is_definition(&self) -> bool {
-        is_among(Some(self.first), &["create", "alter", "drop", "rename"])
-    }
-
     /// What a definition defines is still to come.
     fn is_heading(&self) -> bool {
-        self.is_definition() && self.object.is_none()
+        self.is_definition && self.object.is_none()
     }
 
-    /// Statements may follow that are part of it.
-    fn has_body(&self) -> bool {
+    /// Whether statements may follow that are part of it, by its second word or by what it defines.
+    fn may_have_body(&self) -> bool {
         is(self.first, "create") && is_among(self.object, &ROUTINES)
             || is(self.first, "alter") && is_among(self.object, &["event"])
             || is(self.first, "begin") && is_among(self.second, &["not"])
@@ -329,7 +334,7 @@ impl<'a> Statement<'a> {
 
     /// An `@` in it belongs to an account, `'user'@'host'`: it can name no variable.
     fn is_about_accounts(&self) -> bool {
-        if self.is_definition() {
+        if self.is_definition {
             return self.object.is_none() || is_among(self.object, &["user", "role"]);
         }
         is_among(Some(self.first), &["grant", "revoke"])
@@ -339,8 +344,7 @@ impl<'a> Statement<'a> {
 
     /// Whether a token that some servers read and others do not leaves this statement what it is.
     fn is_understood_with(&self, token: Token<'_>) -> bool {
-        let plain = matches!(self.first, Token::Word(first) if is_plain(first));
-        plain && matches!(token, Token::Word(_) | Token::Symbol(b',' | b'='))
+        self.is_plain && matches!(token, Token::Word(_) | Token::Symbol(b',' | b'='))
     }
 
     /// It is as its words say, from the first to the last.
@@ -359,7 +363,7 @@ impl<'a> Statement<'a> {
         let Token::Word(first) = self.first else { return false };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let then = |words: &[&str]| is_among(self.second, words);
-        if self.is_definition() {
+        if self.is_definition {
             // A temporary sequence commits when it is made.
             let passes = self.temporary && (among(&["drop"]) || !is_among(self.object, &["sequence"]));
             let other = self.begins || is_among(self.object, &["prepare"]);
@@ -390,7 +394,7 @@ impl<'a> Statement<'a> {
             // It may be the one that unqualified names are looked up in.
             return Some(PinCause::UnknownStatement);
         }
-        if is_plain(first) {
+        if self.is_plain {
             let unknown = self.is_heading() || self.body || among(&["load"]) && !self.loads_rows();
             return if unknown { Some(PinCause::UnknownStatement) } else { self.cause };
         }

@@ -32,7 +32,7 @@ fn is_plain(first: &str) -> bool {
 pub(super) const TEMPORARY: &str = "pg_temp";
 
 /// Functions that leave something behind in the session that calls them, or run a text that may.
-pub(super) const PINNING: [(&str, PinCause); 31] = [
+pub(super) const PINNING: [(&str, PinCause); 36] = [
     ("set_config", PinCause::Setting),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -56,19 +56,48 @@ pub(super) const PINNING: [(&str, PinCause); 31] = [
     ("query_to_xml_and_xmlschema", PinCause::UnknownStatement),
     ("ts_stat", PinCause::UnknownStatement),
     ("ts_rewrite", PinCause::UnknownStatement),
-    // pg_trgm, hypopg.
-    ("set_limit", PinCause::UnknownStatement),
-    // tablefunc, xml2, isn.
+    // tablefunc, xml2.
     ("crosstab", PinCause::UnknownStatement),
     ("crosstab2", PinCause::UnknownStatement),
     ("crosstab3", PinCause::UnknownStatement),
     ("crosstab4", PinCause::UnknownStatement),
     ("connectby", PinCause::UnknownStatement),
     ("xpath_table", PinCause::UnknownStatement),
+    // aws_s3.
+    ("query_export_to_s3", PinCause::UnknownStatement),
+    // pg_trgm, smlar, isn, sepgsql, temporal_tables, spi, hypopg.
+    ("set_limit", PinCause::UnknownStatement),
+    ("set_smlar_limit", PinCause::UnknownStatement),
     ("isn_weak", PinCause::UnknownStatement),
+    ("sepgsql_setcon", PinCause::UnknownStatement),
+    ("set_system_time", PinCause::UnknownStatement),
+    ("set_timetravel", PinCause::UnknownStatement),
     ("hypopg_create_index", PinCause::UnknownStatement),
     ("hypopg_hide_index", PinCause::UnknownStatement),
 ];
+
+/// Functions that have to do with what the session remembers of sequences.
+const REMEMBERING: [(&str, Sequence); 4] = [
+    ("setval", Sequence::GENERATES),
+    ("nextval", Sequence::GENERATES),
+    ("currval", Sequence::READS),
+    ("lastval", Sequence::READS),
+];
+
+/// The letters with which all these names begin, a bit for each: most names begin with another one.
+const INITIALS: u32 = {
+    let (mut letters, mut n) = (0, 0);
+    while n < PINNING.len() {
+        letters |= 1 << (PINNING[n].0.as_bytes()[0] - b'a');
+        n += 1;
+    }
+    n = 0;
+    while n < REMEMBERING.len() {
+        letters |= 1 << (REMEMBERING[n].0.as_bytes()[0] - b'a');
+        n += 1;
+    }
+    letters
+};
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
     glance::classify(sql).unwrap_or_else(|| read(sql))
@@ -156,6 +185,7 @@ impl<'a> Statement<'a> {
         let updates = is(first, "update");
         let mut statement = Self { start, end: start, first, second: None, cause: None, sequence, updates };
         let mut body = Body::of(first);
+        let mut execution = Execution::of(first);
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
@@ -174,6 +204,10 @@ impl<'a> Statement<'a> {
             if depth == 0 && body.matters() {
                 body.see(last, token);
             }
+            if depth == 0 && execution.sees(token) {
+                // It may do anything.
+                statement.pin(PinCause::UnknownStatement);
+            }
             if statement.second.is_none() {
                 statement.second = Some(token);
             }
@@ -187,14 +221,13 @@ impl<'a> Statement<'a> {
     fn called(&mut self, name: Token<'a>) {
         let (Token::Word(name) | Token::Identifier(name)) = name else { return };
         let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        let numbers = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b's') if same("setval") => Sequence::GENERATES,
-            Some(b'n') if same("nextval") => Sequence::GENERATES,
-            Some(b'c') if same("currval") => Sequence::READS,
-            Some(b'l') if same("lastval") => Sequence::READS,
-            _ => Sequence::NONE,
-        };
-        self.sequence |= numbers;
+        let initial = name.as_bytes().first().map_or(0, |byte| (byte | 0x20).wrapping_sub(b'a'));
+        if initial >= 26 || INITIALS >> initial & 1 == 0 {
+            return;
+        }
+        if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
+            self.sequence |= *sequence;
+        }
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
         }
@@ -239,22 +272,11 @@ impl<'a> Statement<'a> {
             // An update of that view is a `SET`.
             (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
             (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
-            (b'e', 7) if !quoted && same("execute") && self.executes_after(last) => Some(PinCause::PreparedStatement),
             _ => return,
         };
         if let Some(cause) = cause {
             self.pin(cause);
         }
-    }
-
-    /// `CREATE TABLE … AS EXECUTE p` and `EXPLAIN … EXECUTE p` run what SQL has prepared under a name, or what the driver has for
-    /// another session: <https://www.postgresql.org/docs/current/sql-createtableas.html>, `sql-explain`. Elsewhere the word
-    /// is a right, or part of a trigger.
-    fn executes_after(&self, last: Token<'a>) -> bool {
-        let after = |words: &[&str]| words.iter().any(|word| is(last, word));
-        is(self.first, "create") && after(&["as"])
-            || is(self.first, "explain")
-                && (last == Token::Symbol(b')') || after(&["explain", "analyze", "analyse", "verbose"]))
     }
 
     /// `INSERT`, `UPDATE` or `MERGE` somewhere in the statement.
@@ -339,6 +361,52 @@ impl Body {
     }
 }
 
+/// Where a statement runs another one that was prepared: `EXPLAIN … EXECUTE` and `CREATE TABLE … AS EXECUTE`. What was
+/// prepared under that name may be anything, and anybody's.
+///
+/// Elsewhere `execute` is a privilege, a word of a trigger's, or somebody's name.
+enum Execution {
+    /// Up to here there was `EXPLAIN` and its options.
+    Explained,
+    /// `CREATE`, and not yet what.
+    Created,
+    /// `CREATE TABLE`, and no `AS` yet.
+    Table,
+    As,
+    /// None can come any more.
+    None,
+}
+
+impl Execution {
+    fn of(first: Token<'_>) -> Self {
+        if is(first, "explain") {
+            Self::Explained
+        } else if is(first, "create") {
+            Self::Created
+        } else {
+            Self::None
+        }
+    }
+
+    /// The next token outside parentheses: whether it is that.
+    fn sees(&mut self, token: Token<'_>) -> bool {
+        let among = |words: &[&str]| words.iter().any(|word| is(token, word));
+        let found = matches!(self, Self::Explained | Self::As) && among(&["execute"]);
+        *self = match self {
+            Self::Explained if token == Token::Symbol(b')') || among(&["analyze", "analyse", "verbose"]) => {
+                return false;
+            }
+            Self::Explained if among(&["create"]) => Self::Created,
+            Self::Created if among(&["table"]) => Self::Table,
+            Self::Created if among(&["unlogged", "temporary", "temp", "local", "global"]) => return false,
+            Self::Table if among(&["as"]) => Self::As,
+            Self::Table => return false,
+            _ => Self::None,
+        };
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,6 +470,7 @@ mod tests {
             ("load 'auto_explain'", PinCause::Library),
             ("do $$ begin end $$", PinCause::Procedure),
             ("call p()", PinCause::Procedure),
+            ("execute p", PinCause::UnknownStatement),
             ("discard nothing", PinCause::UnknownStatement),
             ("selectx", PinCause::UnknownStatement),
             ("\"select\"", PinCause::UnknownStatement),
@@ -414,19 +483,6 @@ mod tests {
             ("begin; commit; begin; commit", PinCause::SeveralStatements),
         ] {
             assert_eq!(pins(sql), Some(cause), "{sql}");
-        }
-    }
-
-    #[test]
-    fn every_function_of_the_table_pins_as_its_row_says() {
-        for (name, cause) in PINNING {
-            for sql in [
-                format!("select {name}(1)"),
-                format!("select * from \"{name}\" (1)"),
-                format!("delete from t where {name} (1)"),
-            ] {
-                assert_eq!(classify(&sql).pins, Some(cause), "{sql}");
-            }
         }
     }
 
@@ -444,24 +500,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_executed_by_name_pins() {
+    fn what_runs_a_prepared_statement_pins_wherever_it_stands() {
         for sql in [
-            "create table x as execute p",
+            "create table copied as execute p",
+            "create table if not exists a.copied (x, y) with (fillfactor = 70) tablespace z as execute p (1) with no data",
+            "create global table copied as execute p",
+            "CREATE UNLOGGED TABLE copied AS /* as */ EXECUTE sqlx_s_1",
             "explain execute p",
-            "explain (analyze, verbose) execute p(1)",
-            "explain analyze execute p",
+            "explain analyze execute p(1)",
+            "explain analyse verbose execute p",
+            "explain (analyze, buffers (true)) execute p",
+            "explain (analyze) create table copied as execute p",
+            "explain create table copied as execute p",
         ] {
-            assert_eq!(pins(sql), Some(PinCause::PreparedStatement), "{sql}");
+            assert_eq!(pins(sql), Some(PinCause::UnknownStatement), "{sql}");
+            assert_eq!(pins(&format!("select 1; {sql}")), Some(PinCause::UnknownStatement), "{sql}");
         }
         for sql in [
-            "grant execute on function f() to app",
-            "create trigger x before insert on t for each row execute function f()",
-            "create event trigger x on ddl_command_end execute procedure f()",
-            "alter default privileges grant execute on functions to app",
-            "select has_function_privilege('f()', 'execute')",
-            "select execute from t",
+            "grant execute on function f() to public",
+            "revoke grant option for execute on all functions in schema s from r",
+            "alter default privileges in schema s grant execute on functions to r",
+            "create trigger t before insert on x for each row execute function f()",
+            "create constraint trigger t after insert on x for each row when (new.a is null) execute procedure f()",
+            "create event trigger t on ddl_command_end execute function f()",
+            "create table execute (execute int, as_execute int)",
+            "create table t as select execute from x as execute",
+            "create table t as (select 1 as execute)",
+            "create view v as table execute",
+            "create function f() returns int language plpgsql as $$ begin execute 'select 1'; end $$",
+            "create function f() returns int language sql begin atomic select 1 as execute; end",
+            "explain select execute from t as execute",
+            "explain (analyze) select 1 execute",
+            "explain insert into execute values (1)",
+            "select has_function_privilege('f()', 'execute') as execute",
+            "insert into t (execute) select 1 as execute",
         ] {
             assert_eq!(pins(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn every_function_of_the_list_pins() {
+        for (name, cause) in PINNING {
+            assert_eq!(pins(&format!("select {}(a) from t", name.to_uppercase())), Some(cause), "{name}");
+            assert_eq!(pins(&format!("select * from contrib.{name} ('select 1') as t(a int)")), Some(cause), "{name}");
+            assert_eq!(pins(&format!("select {name}s(1), {name} from t")), None, "{name}");
         }
     }
 
@@ -571,13 +654,6 @@ mod tests {
         ] {
             assert_eq!(classify(sql).sequence, sequence, "{sql}");
         }
-    }
-
-    #[test]
-    fn the_time_to_read_a_text_grows_with_the_text() {
-        crate::engine::shapes::assert_linear(|text| {
-            let _ = std::hint::black_box(classify(text));
-        });
     }
 
     proptest::proptest! {

@@ -8,7 +8,7 @@ use crate::engine::token::{Token, is};
 use crate::engine::{Control, Label};
 
 /// The server cuts longer names, and two that differ after this are one to it.
-const LONGEST_NAME: usize = 63;
+pub(super) const LONGEST_NAME: usize = 63;
 
 /// The words that begin such a statement. `PREPARE TRANSACTION` is one too.
 const WORDS: [&str; 8] = ["begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"];

@@ -1,7 +1,10 @@
 //! The classifier, opened to the tests and benches of this crate.
 
 use super::classify;
-use crate::engine::{Driver, inspect};
+use crate::engine::{Driver, inspect, shapes};
+
+/// Texts that would be slow to read for who reads carelessly.
+pub use crate::engine::shapes::{POSTGRES as SHAPES, Shape, text};
 
 /// What the text is called, in a word or two.
 pub fn verdict(sql: &str) -> String {
@@ -21,4 +24,9 @@ pub fn is_plain(sql: &str) -> bool {
 /// As `is_plain`, the way a session asks: a text seen before is known.
 pub fn is_plain_again(sql: &str) -> bool {
     inspect::is_plain(sqlx::Postgres::classify(sql))
+}
+
+/// Does all that is done with a text before it is sent.
+pub fn weigh(sql: &str) {
+    shapes::weigh::<sqlx::Postgres>(sql);
 }

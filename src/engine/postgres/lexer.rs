@@ -172,7 +172,9 @@ impl<'a> Lexer<'a> {
     /// Past `$tag$ … $tag$`, if that is what begins here; returns what is inside.
     fn dollar_quoted(&mut self) -> Option<&'a str> {
         let rest = self.0.rest_of_text();
-        let tag_end = rest.bytes().skip(1).position(|byte| !matches!(kind(byte), Kind::Letter | Kind::Digit));
+        let mut tag = self.0.clone();
+        tag.at += 1;
+        let tag_end = tag.position(|byte| !matches!(kind(byte), Kind::Letter | Kind::Digit));
         let delimiter_length = tag_end? + 2;
         let closed = rest.as_bytes().get(delimiter_length - 1) == Some(&b'$');
         if !closed || rest.as_bytes()[1].is_ascii_digit() {

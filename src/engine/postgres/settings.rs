@@ -5,6 +5,7 @@
 //! `sql-set-session-authorization`.
 
 use super::classify::TEMPORARY;
+use super::control::LONGEST_NAME;
 use super::lexer::Lexer;
 use crate::engine::token::{Token, is};
 use crate::engine::{Name, Setting, Settings, Staleness};
@@ -140,11 +141,8 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else {
         dotted(token, &mut tokens)?
     };
-    if is_among(name, &NOT_MOVED) {
+    if is_among(name, &NOT_MOVED) || is_cut(name) {
         return Some(Change::Pins(unmoved(name)));
-    }
-    if !is_whole(name.0) || name.1.is_some_and(|second| !is_whole(second)) {
-        return Some(Change::Pins(PinCause::Setting));
     }
     // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
     let first = tokens.clone().next()?;
@@ -171,19 +169,15 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     }))
 }
 
-/// The server cuts off a longer name, in `SET` and `RESET` and not in `set_config`
-/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
-const LONGEST_NAME: usize = 63;
-
-/// Whether the server takes a name as it is.
-fn is_whole(name: &str) -> bool {
-    name.len() <= LONGEST_NAME
-}
-
 /// Why one of [`NOT_MOVED`] pins: what changes how texts are read may hide anything, and no reset takes a seed back.
 fn unmoved(name: Name<'_>) -> PinCause {
     let beyond = is_among(name, &["standard_conforming_strings", "backslash_quote", "seed"]);
     if beyond { PinCause::UnknownStatement } else { PinCause::Setting }
+}
+
+/// Whether the server cuts the name where it is an identifier: by then it is another setting's.
+fn is_cut(name: Name<'_>) -> bool {
+    name.0.len() > LONGEST_NAME || name.1.is_some_and(|rest| rest.len() > LONGEST_NAME)
 }
 
 /// Whether a word of the grammar stands here: before a dot it is the first part of a custom setting's name.
@@ -289,7 +283,7 @@ fn reset<'a>(mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     } else {
         dotted(token, &mut tokens)?
     };
-    if is_among(name, &NOT_MOVED) {
+    if is_among(name, &NOT_MOVED) || is_cut(name) {
         return Some(Change::Pins(unmoved(name)));
     }
     if is_among(name, &OF_TRANSACTION) {
@@ -374,11 +368,12 @@ fn call<'a>(statement: &'a str, tokens: &mut Lexer<'a>) -> Option<Call<'a>> {
     if tokens.next()? != Token::Symbol(b')') || !is(local, "true") && !is(local, "false") {
         return None;
     }
-    let plain_name = !setting.is_empty()
-        && setting.split('.').all(is_whole)
-        && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    let plain_name =
+        !setting.is_empty() && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    // A text is not cut, and what resets it is.
+    let whole = !setting.splitn(2, '.').any(|part| part.len() > LONGEST_NAME);
     let name = Name(setting, None);
-    (plain_name && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
+    (plain_name && whole && !is_among(name, &NOT_MOVED)).then_some(Call { name, value, local: is(local, "true") })
 }
 
 /// The setting that a statement changes for good, with a statement of this crate's own that sets it again.
@@ -550,6 +545,30 @@ mod tests {
         );
         assert_eq!(text(&["set session authorization a"], &[]).unwrap(), "RESET SESSION AUTHORIZATION; RESET ROLE");
         assert_eq!(text(&["set role none"], &[]).unwrap(), "RESET ROLE");
+    }
+
+    #[test]
+    fn a_name_that_the_server_cuts_is_not_moved() {
+        let (fits, cut) = ("x".repeat(63), "x".repeat(64));
+        for (name, moves) in [
+            (fits.clone(), true),
+            (format!("my.{fits}"), true),
+            (format!("{fits}.{fits}"), true),
+            (cut.clone(), false),
+            (format!("my.{cut}"), false),
+            (format!("{cut}.my"), false),
+            (format!("\"{cut}\""), false),
+        ] {
+            for sql in [format!("set {name} = 1"), format!("set {name} to default"), format!("reset {name}")] {
+                let lasts = matches!(change(&sql), Some(Change::Lasting(_)));
+                let pins = change(&sql) == Some(Change::Pins(PinCause::Setting));
+                assert_eq!((lasts, pins), (moves, !moves), "{sql}");
+            }
+            if !name.contains('"') {
+                let sql = format!("select set_config('{name}', 'y', false)");
+                assert_eq!(change(&sql).is_some(), moves, "{sql}");
+            }
+        }
     }
 
     #[test]

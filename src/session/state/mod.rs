@@ -6,6 +6,8 @@
 
 mod text;
 
+use std::collections::BTreeSet;
+
 use crate::engine::{Driver, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
 
@@ -124,7 +126,8 @@ impl SettingChange {
     }
 }
 
-/// A session with more settings than these is not moved any more: the time that a change takes grows with their number.
+/// How many settings a session may carry. Each change copies them all, and whoever comes after on the connection takes back
+/// all of them: without a bound, ten thousand names keep a processor busy for seconds. No application has so many.
 const MOST_SETTINGS: usize = 256;
 
 /// Settings that `RESET ALL` leaves: who the session acts as.
@@ -361,22 +364,18 @@ impl State {
         &self.settings
     }
 
+    /// Whether a change brings more settings than a session may carry. One that is known already may always change.
+    pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
+        let SettingChange::Set(set) = change else { return false };
+        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(*name)).collect();
+        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS
+    }
+
     /// What the settings will be when the server agrees to a change.
     pub(super) fn settings_after(&self, change: &SettingChange) -> Settings {
         let mut settings = self.settings.clone();
         change.clone().apply(&mut settings);
         settings
-    }
-
-    /// Whether a change sets more names than a session is followed by.
-    pub(super) fn is_overfull_with(&self, change: &SettingChange) -> bool {
-        match change {
-            SettingChange::Set(set) => {
-                let added = set.iter().filter(|(name, _)| !self.settings.contains(name)).count();
-                self.settings.len() + added > MOST_SETTINGS
-            }
-            _ => false,
-        }
     }
 
     /// The server has agreed to a change of a setting.

@@ -71,6 +71,28 @@ fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
 }
 
 #[test]
+fn a_session_carries_so_many_settings_and_no_more() {
+    let set = |names: &[usize]| {
+        let setting = |n: &usize| (format!("app.n{n}"), format!("set app.n{n} = 1"));
+        SettingChange::Set(names.iter().map(setting).collect())
+    };
+    let mut state = State::default();
+    for n in 1..MOST_SETTINGS {
+        assert!(!state.has_no_room_for(&set(&[n])), "{n}");
+        state.changed(set(&[n]));
+    }
+    assert!(!state.has_no_room_for(&set(&[1, MOST_SETTINGS, MOST_SETTINGS])), "one of them is new");
+    assert!(state.has_no_room_for(&set(&[0, MOST_SETTINGS])), "one too many");
+    state.changed(set(&[MOST_SETTINGS]));
+    assert!(state.has_no_room_for(&set(&[0])));
+    for known in [set(&[7]), set(&[7, 8]), SettingChange::Reset("app.n0".into()), SettingChange::ResetAll] {
+        assert!(!state.has_no_room_for(&known), "{known:?}");
+    }
+    state.changed(SettingChange::Reset("app.n7".into()));
+    assert!(!state.has_no_room_for(&set(&[0])), "there is room again");
+}
+
+#[test]
 fn a_dropped_transaction_is_rolled_back_from_the_outermost() {
     let mut state = in_transaction(3);
     state.abandon(3);

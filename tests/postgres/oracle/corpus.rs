@@ -4,6 +4,8 @@
 pub(super) const SCENE: &str = "
     create extension dblink;
     create extension pg_trgm;
+    create extension tablefunc;
+    create extension isn;
     create role clerk;
     grant execute on all functions in schema pg_catalog to clerk;
     create schema shop;
@@ -349,6 +351,11 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("pin:UnknownStatement", "select query_to_xml('select set_config(''work_mem'', ''9MB'', false)', true, true, '')"),
     ("pin:UnknownStatement", "select setseed(0.5)"),
     ("pin:UnknownStatement", "select set_limit(0.5)"),
+    ("pin:UnknownStatement", "select isn_weak(true)"),
+    (
+        "pin:UnknownStatement",
+        "select * from crosstab('select 1, set_config(''work_mem'', ''9MB'', false), 2', 'select 1') as x (a int, b int)",
+    ),
     ("pin:UnknownStatement", "select dblink_connect('far', 'dbname=app')"),
     ("pin:UnknownStatement", "select pg_replication_origin_create('o'), pg_replication_origin_session_setup('o')"),
     ("pin:UnknownStatement", "select pg_create_physical_replication_slot('one', true, true)"),
@@ -454,6 +461,8 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("control", "begin; select 1; commit"),
     ("pin:SeveralStatements", "select 1; commit"),
     ("pin:UnknownStatement", "execute p"),
+    ("pin:UnknownStatement", "explain analyze execute p"),
+    ("pin:UnknownStatement", "create unlogged table from_execute as execute p"),
     ("pin:UnknownStatement", "selectx"),
     ("pin:UnknownStatement", "import foreign schema x from server far into public"),
 ];
