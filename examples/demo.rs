@@ -57,7 +57,7 @@ fn arguments() -> Result<Arguments, String> {
                 let seconds = n.parse().ok().filter(|n| *n > 0);
                 found.seconds = seconds.ok_or_else(|| format!("--seconds {n}: expected a number from 1"))?;
             }
-            _ => return Err("usage: demo [--engine postgres|mysql] [--seconds N]".to_owned()),
+            _ => return Err("usage: demo.sh [--engine postgres|mysql] [--servers newest] [--seconds N]".to_owned()),
         }
     }
     Ok(found)

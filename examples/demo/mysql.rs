@@ -1,4 +1,4 @@
-//! The demo on MariaDB.
+//! The demo on MariaDB, or MySQL.
 
 use crate::support::on_mysql as stage;
 

@@ -118,9 +118,8 @@ async fn all_or_nothing(work: impl AsyncFn(&mut Connection<MySql>, i32) -> Resul
                 assert_eq!((in_transaction(&server).await, running(&server).await), (0, 0), "after {n} polls");
             }
         }
-        let limit: i64 =
-            sqlx::query_scalar("select cast(@@group_concat_max_len as signed)").fetch_one(&mut other).await?;
-        assert_eq!(limit, 1_048_576, "after {n} polls");
+        let is_default = "select cast(@@group_concat_max_len = @@global.group_concat_max_len as signed)";
+        assert_eq!(sqlx::query_scalar::<_, i64>(is_default).fetch_one(&mut other).await?, 1, "after {n} polls");
         let parts: Vec<i32> =
             sqlx::query_scalar("select part from t where n = ? order by part").bind(n).fetch_all(&mut other).await?;
         assert!(if done { parts == [1, 3] } else { parts.is_empty() || parts == [1, 3] }, "{n} polls: {parts:?}");
@@ -322,7 +321,9 @@ async fn a_statement_is_dropped_where_no_rows_are_wanted_and_the_transaction_goe
     let mut tx = conn.begin().await?;
     insert(&mut tx, 1, 0).await?;
     run(&mut tx, "set sql_select_limit = 0").await?;
-    assert!(timeout(Duration::from_millis(20), run(&mut tx, "do sleep(0.1)")).await.is_err());
+    // A real MySQL does nothing for a `DO` under such a limit.
+    let slow = "update t set n = n where n = 1 and sleep(0.1) = 0";
+    assert!(timeout(Duration::from_millis(20), run(&mut tx, slow)).await.is_err());
     insert(&mut tx, 2, 0).await?;
     tx.commit().await?;
     assert_eq!(server.rows("select n from app.t").await.len(), 2);

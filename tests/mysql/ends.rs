@@ -7,6 +7,7 @@ use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome};
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::stage::worded;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 use crate::support::postgres::APP_PASSWORD;
@@ -55,6 +56,9 @@ async fn a_closure_whose_procedure_has_committed_is_not_run_again() -> Result<()
         .execute("create procedure app.ends_it() commit; create table app.runs (n int auto_increment primary key)")
         .await;
     for call in ["call ends_it()", "execute immediate 'call ends_it()'"] {
+        if worded(call).is_none() {
+            continue;
+        }
         let runs = AtomicU32::new(0);
         let result: Result<(), Error> = proxy
             .transaction(|tx| {
@@ -252,6 +256,7 @@ async fn what_failed_in_a_part_is_not_called_taken_back() -> Result<(), Error> {
         ("call halves()", 1213),
         ("execute immediate 'call halves()'", 1213),
     ] {
+        let Some(text) = &worded(text) else { continue };
         let error = run(&mut conn, text).await.unwrap_err();
         let Error::Database(source) = &error else { panic!("{text}: {error:?}") };
         let server_error = source.as_database_error().expect("the server's").try_downcast_ref::<MySqlDatabaseError>();
@@ -280,7 +285,7 @@ async fn a_database_that_was_dropped_and_made_again_is_there_for_the_next_sessio
     Ok(())
 }
 
-/// MariaDB: a deadlock of `GET_LOCK`s rolls nothing back.
+/// A deadlock of `GET_LOCK`s rolls nothing back. MariaDB calls it as it calls any other; MySQL has an error for it.
 #[tokio::test]
 async fn a_deadlock_that_ends_no_transaction_leaves_a_texts_transaction_with_its_session() -> Result<(), Error> {
     let (server, _) = stage(Vec::new()).await;
@@ -301,7 +306,7 @@ async fn a_deadlock_that_ends_no_transaction_leaves_a_texts_transaction_with_its
     };
     let (waited, refused) = tokio::join!(run(&mut other, "select get_lock('a', 20)"), waits);
     waited?;
-    assert_eq!(refused.unwrap_err().sqlstate().as_deref(), Some("40001"));
+    assert_eq!(refused.unwrap_err().sqlstate().as_deref(), Some(server.family().either("40001", "HY000")));
     drop(other);
     run(&mut one, "insert into ends values (2)").await?;
     assert_eq!(rows(&server).await, [0; 0], "it is still open, and this session's");

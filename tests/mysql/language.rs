@@ -29,7 +29,7 @@ pub(super) fn look() -> String {
     let look = "select concat_ws(' ', @@sql_mode, @@time_zone, @@autocommit, @@tx_isolation, \
         @@tx_read_only, @@character_set_client, @@character_set_connection, @@character_set_results, \
         @@collation_connection, @@collation_database, database(), @@group_concat_max_len, @@lock_wait_timeout, \
-        @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@default_week_format, md5(@@optimizer_switch), \
+        @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@default_week_format, crc32(@@optimizer_switch), \
         {in_transaction}, if(@@timestamp < 100, @@timestamp, 'now'), \
         coalesce(is_used_lock('lock{s}') = connection_id(), 0), \
         (select coalesce(group_concat(n order by n), 'none') from app.notes{s}))";

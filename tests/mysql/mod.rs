@@ -1,5 +1,5 @@
-//! On MariaDB: the twins of the tests beside this folder. What differs on real MySQL 8, which the package registries of
-//! this project do not have, is said where it does.
+//! On MariaDB, and on a real MySQL where the newest servers are chosen ([`servers`](crate::support::servers)): the twins
+//! of the tests beside this folder. What only one of the two has is said where it is tested.
 
 use crate::support::on_mysql as stage;
 

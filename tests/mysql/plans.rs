@@ -10,7 +10,8 @@ use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 
 async fn run(conn: &mut Connection<MySql>, sql: &str) -> Result<(), Error> {
-    sqlx::query(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    // MySQL prepares no `USE`.
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
     Ok(())
 }
 

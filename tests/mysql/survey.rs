@@ -222,7 +222,10 @@ async fn a_survey_is_one_text_or_two() {
     server.execute(REPORTS).await;
     let mut conn = connect(server).await;
     let said = || texts(server).len();
-    let counts = [(Flavour::Unknown, 2), (Flavour::MultiAzCluster, 1), (Flavour::Plain, 1), (Flavour::Aurora, 2)];
+    // A line for each text; MySQL's log has one for each statement that it could read.
+    let (lines, aurora, looks) = server.family().either(([2, 1, 1, 2], 1, 1), ([4, 3, 1, 1], 2, 5));
+    let flavours = [Flavour::Unknown, Flavour::MultiAzCluster, Flavour::Plain, Flavour::Aurora];
+    let counts = flavours.into_iter().zip(lines);
     for (flavour, count) in counts {
         let before = said();
         survey(&mut conn, flavour).await.unwrap();
@@ -230,9 +233,9 @@ async fn a_survey_is_one_text_or_two() {
     }
     let before = said();
     survey_aurora(&mut conn, "app.reports", "'new'").await.unwrap();
-    assert_eq!(said() - before, 1);
+    assert_eq!(said() - before, aurora);
     assert!(await_promotion(&mut conn, MOMENT).await.unwrap());
-    assert_eq!(said() - before, 2, "however often the server looks");
+    assert_eq!(said() - before, aurora + looks, "however often the server looks");
     assert_eq!(executed(server), Vec::<String>::new(), "nothing is prepared");
 }
 

@@ -258,7 +258,7 @@ fn stage() -> String {
 const AURORA: &str = "
     create view stage.replica_host_status as
       select m.id as server_id,
-             if(m.id = w.id, 'MASTER_SESSION_ID', md5(m.id)) as session_id,
+             if(m.id = w.id, 'MASTER_SESSION_ID', sha2(m.id, 256)) as session_id,
              now(6) as last_update_timestamp,
              cast(if(m.id = w.id, 0, 12) as double) as replica_lag_in_milliseconds
         from stage.members m left join (select stage.writer() as id) w on true;

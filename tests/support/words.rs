@@ -6,6 +6,15 @@ use super::servers::{Family, Servers};
 const MARIADBS: &[&str] = &[
     "set statement",
     "returning",
+    "next value for",
+    "previous value for",
+    "default role staff for",
+    "plain_3",
+    "select \\n;",
+    // A name does not begin so any more.
+    " $$",
+    // To whoever may not do it, MySQL 9.7 answers its preparation with a packet that is none, and the driver waits.
+    "set global group_concat_max_len",
     "sequence",
     "lastval",
     "not atomic",
@@ -24,6 +33,7 @@ const MARIADBS: &[&str] = &[
     "backup unlock",
     "query cache",
     "= oracle",
+    "'oracle'",
     "aria",
     "set storage_engine",
     "tmp_memory_table_size",
@@ -63,7 +73,7 @@ pub fn settings() -> &'static str {
         "(select lower(variable_name) as name, session_value as value from information_schema.system_variables \
            where session_value is not null) as settings",
         "(select lower(variable_name) as name, variable_value as value from performance_schema.variables_by_thread \
-           where thread_id = ps_current_thread_id()) as settings",
+           where thread_id = ps_current_thread_id() and variable_name <> 'statement_id') as settings",
     )
 }
 

@@ -37,7 +37,7 @@ pub(super) const SCENE: &str = "
     create table myisam (n int, key (n)) engine = myisam;
     create sequence s;
     create database shop;
-    create database empty;
+    create database `empty`;
     create function `f` () returns int return 1;
     create role clerk;
     grant clerk to root@localhost;
@@ -154,7 +154,7 @@ const PLAIN: &[&str] = &[
 
 /// As [`PLAIN`], and each commits the transaction that is open.
 const COMMITTING: &[&str] = &[
-    "create table plain (temporary int, user int)",
+    "create table plain (temporary int, user int, n int)",
     "create or replace table plain (n int)",
     "create table if not exists plain_like like plain",
     "create table plain_as as select 1 as n; select 2",
@@ -420,7 +420,7 @@ const MYSQLS_PLAIN: &[&str] = &[
 ];
 
 const MYSQLS_COMMITTING: &[&str] = &[
-    "create table mysqls (n int, m int invisible, check (n > 0))",
+    "create table mysqls (n int, m int invisible, check (m > 0))",
     "alter table mysqls rename column n to k, algorithm = instant",
     "alter table mysqls alter column m set visible",
     "create index mysqls_k on mysqls ((k + 1))",
@@ -433,6 +433,7 @@ const MYSQLS_COMMITTING: &[&str] = &[
     "drop role staff",
     "drop user guest@localhost",
     "drop table mysqls",
+    "drop table plain, plain_as",
 ];
 
 const MYSQLS_OTHERS: &[(&str, &str)] = &[
