@@ -405,8 +405,9 @@ async fn explain_io(source: io::Error, reached: Reached, host: String, port: u16
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             Unreachable::HungUp
         }
-        _ if matches!(reached, Reached::Nothing | Reached::Unknown) => {
-            // Resolver errors have no kind of their own: ask again, and believe the answer.
+        // A resolver's errors have no number, as a socket's have. Sockets that others open meanwhile are none of this dial's.
+        _ if source.raw_os_error().is_none() || matches!(reached, Reached::Nothing | Reached::Unknown) => {
+            // They have no kind of their own either: ask again, and believe the answer.
             if !is_found(&host, port).await {
                 return Error::Dns { host, elapsed, source };
             }
@@ -459,5 +460,25 @@ impl<DB: Engine> Connector<DB> {
         // The duplicate first: the server sees the end only when both are gone.
         drop(socket);
         DB::close(driver).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ENETUNREACH` of Linux.
+    const NETWORK_UNREACHABLE: i32 = 101;
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_told_whatever_sockets_others_open() {
+        for reached in [Reached::Nothing, Reached::Dialling, Reached::Connected, Reached::Unknown] {
+            let source = io::Error::other("failed to lookup address information: Name or service not known");
+            let error = explain_io(source, reached, "db.invalid".to_owned(), 5432, Duration::ZERO).await;
+            assert!(matches!(error, Error::Dns { .. }), "{error:?}");
+        }
+        let source = io::Error::from_raw_os_error(NETWORK_UNREACHABLE);
+        let error = explain_io(source, Reached::Dialling, "db.invalid".to_owned(), 5432, Duration::ZERO).await;
+        assert!(matches!(error, Error::Unreachable { reason: Unreachable::NoRoute, .. }), "{error:?}");
     }
 }

@@ -426,7 +426,7 @@ pub(super) const OTHERS: &[(&str, &str)] = &[
     ("pin:Listen", "LISTEN \"or;ders\""),
     ("pin:PreparedStatement", "prepare p as select 1"),
     ("pin:PreparedStatement", "prepare p (int) as select $1"),
-    ("pin:SeveralStatements", "prepare p as select 1 as n; create table from_p as execute p"),
+    ("pin:UnknownStatement", "prepare p as select 1 as n; create table from_p as execute p"),
     ("pin:HoldableCursor", "declare c cursor with hold for select 1"),
     ("pin:HoldableCursor", "declare c binary insensitive no scroll cursor with -- x\n hold for select 1"),
     ("pin:HoldableCursor", "declare \"with\" cursor with hold for select 1"),
