@@ -2,9 +2,8 @@
 //!
 //! On classic Lambda it serves one at a time, as `quickstart.rs` does; the table is the same.
 
-use lambda_rds::lambda::RdsLayer;
-use lambda_rds::{Error, Postgres, get_connection};
-use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use lambda_rds::{Error, Postgres, get_connection, lambda};
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
@@ -37,6 +36,6 @@ async fn handler(event: LambdaEvent<Order>) -> Result<Receipt, Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let proxy = lambda_rds::init::<Postgres>().await?;
-    Runtime::new(service_fn(handler)).layer(RdsLayer::new(proxy)).run_concurrent().await
+    lambda_rds::init::<Postgres>().await?;
+    lambda::run_concurrent(service_fn(handler)).await
 }

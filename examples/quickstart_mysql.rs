@@ -4,9 +4,8 @@
 //! variable that says where the database is (see the README's table) and a table:
 //! `create table orders (id bigint unsigned auto_increment primary key, item text not null)`.
 
-use lambda_rds::lambda::RdsLayer;
-use lambda_rds::{MySql, get_connection};
-use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use lambda_rds::{MySql, get_connection, lambda};
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
@@ -34,6 +33,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     // What the invoker of a failed invocation is not told stands in the log.
     lambda_runtime::tracing::init_default_subscriber();
     // Credentials, DNS, TLS and login in the init phase.
-    let proxy = lambda_rds::init::<MySql>().await?;
-    Runtime::new(service_fn(handler)).layer(RdsLayer::new(proxy)).run().await
+    lambda_rds::init::<MySql>().await?;
+    lambda::run(service_fn(handler)).await
 }

@@ -186,6 +186,8 @@ pub enum Discard {
     Old,
     /// Its server is not the one to talk to any more.
     Obsolete,
+    /// The work was done, and others need its slot on the server more.
+    GivenBack,
     /// The pool was closed.
     Closed,
 }

@@ -100,6 +100,7 @@ pub mod event;
 mod failover;
 #[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
 mod lapse;
+mod occupancy;
 mod panicked;
 mod pin;
 mod redacted;
@@ -110,8 +111,9 @@ pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
 pub use engine::Engine;
 pub use error::{Error, Outcome};
 pub use event::{Event, Observer};
+pub use occupancy::Occupancy;
 pub use pin::{PinCause, PinReason};
-pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, install};
+pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, init_with, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 

@@ -64,6 +64,12 @@ impl Deadline {
         self.ends.saturating_duration_since(Instant::now())
     }
 
+    /// The share of the budget that is spent, from 0 to 1.
+    pub(crate) fn share(self) -> f64 {
+        let budget = self.ends.saturating_duration_since(self.started);
+        if budget.is_zero() { 1.0 } else { (self.spent().as_secs_f64() / budget.as_secs_f64()).min(1.0) }
+    }
+
     pub(crate) fn spent(self) -> Duration {
         self.started.elapsed()
     }
@@ -89,16 +95,28 @@ impl Backoff {
     pub(crate) fn new(base: Duration, cap: Duration, rng: fastrand::Rng) -> Self {
         Self { base, cap, previous: base, rng }
     }
+
+    /// The next pause of somebody who has waited for this share of the budget, from 0 to 1: the cap comes down to three times
+    /// the base by the half of it, so that who has waited longest tries most often.
+    pub(crate) fn next_of(&mut self, waited: f64) -> Duration {
+        let least = self.base * 3;
+        let cap = self.cap.saturating_sub(least).mul_f64((1.0 - 2.0 * waited).max(0.0)) + least;
+        self.drawn(cap)
+    }
+
+    fn drawn(&mut self, cap: Duration) -> Duration {
+        let widest = (self.previous * 3).min(cap).max(self.base);
+        let spread = (widest - self.base).as_secs_f64() * self.rng.f64();
+        self.previous = self.base + Duration::from_secs_f64(spread);
+        self.previous
+    }
 }
 
 impl Iterator for Backoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let widest = (self.previous * 3).min(self.cap).max(self.base);
-        let spread = (widest - self.base).as_secs_f64() * self.rng.f64();
-        self.previous = self.base + Duration::from_secs_f64(spread);
-        Some(self.previous)
+        Some(self.drawn(self.cap))
     }
 }
 

@@ -37,6 +37,8 @@ impl Stage {
 
     fn texts_beyond_the_logins(&self) -> Vec<String> {
         let mut texts = texts(&self.server);
+        // What is asked after the response.
+        texts.retain(|text| !ASKS_HOW_FULL.iter().any(|asks| text.contains(asks)));
         for begins in FIRST_TEXTS {
             let first = texts.iter().position(|text| text.starts_with(begins));
             texts.remove(first.unwrap_or_else(|| panic!("no {begins} in {texts:#?}")));

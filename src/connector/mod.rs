@@ -313,7 +313,10 @@ impl<DB: Engine> Connector<DB> {
                 let refused = u32::try_from(refused + 1).unwrap_or(u32::MAX);
                 Error::Authentication { host, user: login.user.clone(), refused, elapsed, source }
             }
-            Diagnosis::Full => Error::TooManyConnections { host, elapsed, source },
+            Diagnosis::Full => {
+                let limit = DB::limit(&source);
+                Error::TooManyConnections { host, elapsed, limit, seen: None, source }
+            }
             Diagnosis::NotReady => Error::NotReady { host, elapsed, source },
             Diagnosis::TlsDemanded => Error::Tls { host, problem: TlsProblem::Demanded, elapsed, source },
             Diagnosis::UnknownDatabase => {

@@ -31,6 +31,8 @@ use std::time::Duration;
 use once_cell::sync::OnceCell;
 
 use crate::config::Tls;
+use crate::error::ConnectionLimit;
+use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 use crate::redacted::Redacted;
@@ -460,6 +462,12 @@ pub trait Driver: sqlx::Database + Sized {
         conn: &mut Self::Connection,
         flavour: Flavour,
     ) -> impl Future<Output = Result<Survey, sqlx::Error>> + Send;
+
+    /// How full the server is, for this login. On a connection at rest; one round trip.
+    fn occupancy(conn: &mut Self::Connection) -> impl Future<Output = Result<Occupancy, sqlx::Error>> + Send;
+
+    /// Which limit a login has met that was refused for one.
+    fn limit(error: &sqlx::Error) -> ConnectionLimit;
 
     /// Lets a reader's server wait until it is promoted, for at most `bound` and never for more than a second, in one
     /// round trip. True when it is the writer.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 
 use super::Phase;
+use crate::occupancy::Occupancy;
 
 /// Whether a server refused to write. MySQL has a number that means several things, and says which in its text.
 pub(super) fn is_read_only(error: &dyn DatabaseError) -> bool {
@@ -79,6 +80,53 @@ impl fmt::Display for Unreachable {
             Self::Silent => "the port accepts connections and then says nothing; the database is hanging or overloaded",
             Self::HungUp => "the peer hung up during the login; check that a database of the right kind listens there",
         })
+    }
+}
+
+/// Which limit a server has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionLimit {
+    /// The server's own, `max_connections`.
+    Server,
+    /// What is left of the server's own is reserved for administrators.
+    Reserved,
+    /// That of the login's role or account.
+    Role,
+    /// That of the database.
+    Database,
+    /// The server did not say which.
+    Unknown,
+}
+
+impl fmt::Display for ConnectionLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server | Self::Unknown => {
+                "it is full; lower the function's concurrency or max_connections, raise the server's limit, or put a pooler between"
+            }
+            Self::Reserved => {
+                "its last slots are for administrators; lower the function's concurrency or max_connections, raise the server's limit, or put a pooler between"
+            }
+            Self::Role => {
+                "the user's own limit is met; raise it (ALTER ROLE … CONNECTION LIMIT, MAX_USER_CONNECTIONS), or lower the function's concurrency or max_connections"
+            }
+            Self::Database => {
+                "the database's own limit is met; raise it (ALTER DATABASE … CONNECTION LIMIT), or lower the function's concurrency or max_connections"
+            }
+        })
+    }
+}
+
+/// When the server was last seen, in an error's text.
+pub(super) struct Seen<'a>(pub(super) &'a Option<Box<(Occupancy, Duration)>>);
+
+impl fmt::Display for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(seen) => write!(f, "; {:.1?} before it had {}", seen.1, seen.0),
+            None => Ok(()),
+        }
     }
 }
 

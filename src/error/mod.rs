@@ -15,11 +15,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::detail::{Answer, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable};
-use self::detail::{Answers, login_cure};
+pub use self::detail::{
+    Answer, ConnectionLimit, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable,
+};
+use self::detail::{Answers, Seen, login_cure};
 pub(crate) use self::half_done::HalfDone;
 pub use crate::config::ConfigError;
 pub use crate::credentials::CredentialsError;
+use crate::occupancy::Occupancy;
 
 /// What the database did with the statement or the transaction that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,15 +201,18 @@ pub enum Error {
         source: sqlx::Error,
     },
 
-    /// The server, or this user's share of it, is full (SQLSTATE 53300).
-    #[error(
-        "{host} accepts no more connections (after {elapsed:.1?} of trying); lower max_connections or the function's concurrency, raise the server's limit, or put a pooler between"
-    )]
+    /// The server, or this user's share of it, is full (SQLSTATE 53300; MySQL 1040, 1203, 1226).
+    #[error("{host} accepts no more connections: {limit} (after {elapsed:.1?} of trying{})", Seen(seen))]
+    #[non_exhaustive]
     TooManyConnections {
         /// The host that was dialled.
         host: String,
         /// Time spent trying.
         elapsed: Duration,
+        /// Which limit was met, and what to change.
+        limit: ConnectionLimit,
+        /// What the server said when a connection of this process last asked how full it is, and how long ago that was.
+        seen: Option<Box<(Occupancy, Duration)>>,
         /// The server's last answer.
         source: sqlx::Error,
     },

@@ -28,6 +28,7 @@ use crate::connector::{Connector, Peer, Proof, Wire};
 use crate::engine::{Engine, Flavour, Survey, without_panic};
 use crate::error::{Answer, Error, chain};
 use crate::event::{Event, Events};
+use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
 use crate::topology::{Address, Candidates, Change, Topology};
 
@@ -339,6 +340,22 @@ impl<DB: Engine> Connect for Failover<DB> {
         Ok(())
     }
 
+    async fn occupancy(&self, wire: &mut Wire<DB>) -> Result<Option<Occupancy>, Error> {
+        // Behind a pooler, what the server has room for is the pooler's affair.
+        if self.connector.via_proxy() {
+            return Ok(None);
+        }
+        wire.exchanges += 1;
+        match DB::occupancy(&mut wire.driver).await {
+            Ok(occupancy) => Ok(Some(occupancy)),
+            Err(error) if is_answer::<DB>(&error) => {
+                self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error: error.to_string() });
+                Ok(None)
+            }
+            Err(error) => Err(Error::Database(error)),
+        }
+    }
+
     async fn settled(&self) {
         self.connector.settled().await;
     }
@@ -346,6 +363,11 @@ impl<DB: Engine> Connect for Failover<DB> {
     async fn close(&self, wire: Wire<DB>) {
         self.connector.close(wire).await;
     }
+}
+
+/// The server has answered, if not with what was asked for.
+fn is_answer<DB: Engine>(error: &sqlx::Error) -> bool {
+    DB::diagnose(error).is_of_statement() || matches!(error, sqlx::Error::ColumnNotFound(_) | sqlx::Error::RowNotFound)
 }
 
 fn changed_role(at: &Address, told: Told) -> Error {

@@ -13,10 +13,13 @@
 //! The layer wraps the service *after* the response was posted and before the next event is asked for; that is the only
 //! moment between the answer and the freeze.
 
+mod attendant;
 mod diagnostic;
 mod layer;
+mod run;
 
-pub use layer::{RdsLayer, RdsService};
+pub use layer::{RdsLayer, RdsService, Serving};
+pub use run::{run, run_concurrent};
 
 use crate::engine::Engine;
 use crate::proxy::Proxy;

@@ -48,13 +48,15 @@ impl<C: Connect> Approval<C> {
                 return;
             }
         }
+        let began = inner.clock.now();
         match self.dial_until_accepted(&attempt).await {
-            Ok(Some(conn)) => {
+            Ok(Some((conn, was_refused))) => {
                 self.slot = None;
                 let opened = inner.clock.now();
                 let lifetime = inner.settings.policy.lifetime(&mut fastrand::Rng::new());
                 let past = Past { opened, lifetime, used: opened, dirty: false };
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.pool.tenancy().connected(opened.since(began), was_refused);
                 inner.relapse.over();
                 self.pool.come_home(Box::new(Physical { conn, slot, past }));
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.
@@ -71,21 +73,29 @@ impl<C: Connect> Approval<C> {
         }
     }
 
-    /// Attempts until one succeeds or fails for good; `None` when nobody wants the connection any more.
-    async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<Option<C::Conn>, Error> {
+    /// Attempts until one succeeds, and whether one was refused before, or fails for good; `None` when nobody wants the
+    /// connection any more.
+    async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<Option<(C::Conn, bool)>, Error> {
         let inner = &self.pool.0;
         let began = Instant::now();
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
+        let mut was_refused = false;
         loop {
             let before = attempt.deadline.remaining();
             let connected = caught("a connect", inner.connector.connect(attempt)).await;
             let error = match connected.unwrap_or_else(|panicked| Err(self.panicked(panicked, attempt))) {
-                Ok(conn) => return Ok(Some(conn)),
+                Ok(conn) => return Ok(Some((conn, was_refused))),
                 // Cut off half way all the same: the server was slower this time.
                 Err(error) if attempt.deadline.remaining().is_zero() => self.refusal_since(began).unwrap_or(error),
                 Err(error) => error,
             };
-            let pause = pauses.next().unwrap_or(REFUSED_CAP);
+            let error = if matches!(error, Error::TooManyConnections { .. }) {
+                self.pool.turned_away(!was_refused, error)
+            } else {
+                error
+            };
+            was_refused |= error.is_refusal();
+            let pause = pauses.next_of(attempt.deadline.share());
             // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
             let left = attempt.deadline.remaining();
             let took = before.saturating_sub(left);

@@ -90,6 +90,18 @@ impl<T, W> Ledger<T, W> {
         self.idle.last().map(|physical| &**physical)
     }
 
+    /// As [`take`](Self::take), the one of those that `chosen` picks.
+    pub(super) fn take_one_where(
+        &mut self,
+        now: Moment,
+        chosen: impl Fn(&Physical<T>) -> bool,
+    ) -> Option<Box<Physical<T>>> {
+        let position = self.idle.iter().rposition(|physical| chosen(physical))?;
+        let physical = self.idle.remove(position);
+        self.slots[physical.slot] = Slot::Leased { since: now };
+        Some(physical)
+    }
+
     /// All connections at rest that `chosen` picks, taken out on loan.
     pub(super) fn take_where(&mut self, now: Moment, chosen: impl Fn(&Physical<T>) -> bool) -> Vec<Box<Physical<T>>> {
         let taken: Vec<_> = self.idle.extract_if(.., |physical| chosen(physical)).collect();

@@ -18,8 +18,10 @@ mod policy;
 mod queue;
 mod recovery;
 mod relapse;
+mod tenancy;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::fmt;
 use std::future::Future;
@@ -36,6 +38,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
+use crate::occupancy::Occupancy;
 use crate::retry::Deadline;
 
 use self::dial::Approval;
@@ -45,9 +48,13 @@ use self::policy::Fitness;
 use self::queue::Waiter;
 use self::recovery::Recoveries;
 use self::relapse::Relapse;
+use self::tenancy::Tenancy;
+use self::work::Work;
 
 pub(crate) use self::lease::Lease;
 pub(crate) use self::policy::Policy;
+#[cfg(feature = "lambda")]
+pub(crate) use self::work::Invocation;
 
 /// A check that takes longer than this gets a dial beside it; the first that is done wins. A check that answers at all
 /// answers within a round trip, so an ordinary thaw costs no second connection.
@@ -101,6 +108,10 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// Brings a connection to rest whatever was going on, and so proves that it answers. Bounded by the caller; when the
     /// future is dropped the connection may be restored again or closed.
     fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Asks the server of a connection at rest how full it is; `None` where that means nothing, or is not told. Bounded by
+    /// the caller.
+    fn occupancy(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<Option<Occupancy>, Error>> + Send;
 
     /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
     /// the caller.
@@ -163,6 +174,8 @@ struct Inner<C: Connect> {
     refusal: Mutex<Option<(Instant, Arc<Error>)>>,
     /// How long dials wait after one that ended in a panic.
     relapse: Relapse,
+    tenancy: Mutex<Tenancy>,
+    work: Work,
 }
 
 type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
@@ -191,6 +204,8 @@ impl<C: Connect> Pool<C> {
             vacancy: Notify::new(),
             refusal: Mutex::default(),
             relapse: Relapse::default(),
+            tenancy: Mutex::new(Tenancy::new(fastrand::Rng::new())),
+            work: Work::default(),
             connector,
             settings,
             clock,

@@ -43,6 +43,14 @@ pub struct ProxyBuilder<DB: Engine> {
 }
 
 impl<DB: Engine> ProxyBuilder<DB> {
+    /// What the environment says, see [`VARIABLES`](crate::VARIABLES); setters come on top. Does no I/O.
+    ///
+    /// # Errors
+    /// The first variable that is not understood.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self::new(Config::from_vars(std::env::vars_os())?))
+    }
+
     pub(super) fn new(config: Config) -> Self {
         Self {
             config,

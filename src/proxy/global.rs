@@ -1,6 +1,6 @@
 //! The process-wide proxy, one an engine: what makes a handle stay alive across warm invocations.
 
-use super::Proxy;
+use super::{Proxy, ProxyBuilder};
 use crate::config::ConfigError;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -24,16 +24,35 @@ pub async fn get_connection<DB: Engine>() -> Result<Connection<DB>, Error> {
 /// Makes the process-wide proxy and opens its first connection: call it in `main` before the runtime starts, and
 /// credentials, DNS, TLS and login are paid for in the init phase.
 ///
+/// A database that is away at this moment is no error: Lambda would start the function again and again, and say nothing
+/// but that it ended. The proxy is there, [`Event::ConnectFailed`](crate::Event::ConnectFailed) tells why, and the first
+/// invocation tries again and gets the error.
+///
 /// # Errors
-/// As [`get_connection`]. The proxy stays; the first invocation tries again.
+/// What no invocation could change: [`Error::Config`].
 ///
 /// # Cancel safety
 /// As [`get_connection`].
 pub async fn init<DB: Engine>() -> Result<Proxy<DB>, Error> {
     let proxy = process_wide::<DB>()?;
-    // The session goes, the connection stays.
-    drop(proxy.get_connection().await?);
-    Ok(proxy.clone())
+    match proxy.get_connection().await {
+        Err(error @ Error::Config(_)) => Err(error),
+        // The session goes, the connection stays.
+        _ => Ok(proxy.clone()),
+    }
+}
+
+/// As [`init`], with a proxy that is made of this builder: [`ProxyBuilder::from_env`] has the environment's variables, and
+/// setters come on top.
+///
+/// # Errors
+/// As [`init`]; [`ConfigError::AlreadyInstalled`] when there is a process-wide proxy.
+///
+/// # Cancel safety
+/// As [`init`].
+pub async fn init_with<DB: Engine>(builder: ProxyBuilder<DB>) -> Result<Proxy<DB>, Error> {
+    install(builder.build()?)?;
+    init().await
 }
 
 /// Makes a proxy that was built in code the process-wide one.

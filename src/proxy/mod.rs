@@ -13,12 +13,14 @@ use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::error::{Error, Outcome, PoolNumbers, Purpose};
 use crate::failover::Failover;
+#[cfg(feature = "lambda")]
+use crate::pool::Invocation;
 use crate::pool::{Lease, Pool};
 use crate::retry::Deadline;
 use crate::session::{Connection, Transaction};
 
 pub use builder::ProxyBuilder;
-pub use global::{get_connection, init, install};
+pub use global::{get_connection, init, init_with, install};
 
 /// Upkeep that takes longer is put off: it runs in billed time, after the response.
 const UPKEEP_BOUND: Duration = Duration::from_millis(500);
@@ -55,7 +57,7 @@ impl<DB: Engine> Proxy<DB> {
     /// # Errors
     /// The first variable that is not understood, or what is missing or contradictory.
     pub fn from_env() -> Result<Self, ConfigError> {
-        ProxyBuilder::new(Config::from_vars(std::env::vars_os())?).build()
+        ProxyBuilder::from_env()?.build()
     }
 
     fn new(pool: Pool<Failover<DB>>, readers: Pool<Failover<DB>>) -> Self {
@@ -165,6 +167,8 @@ impl<DB: Engine> Proxy<DB> {
         {
             lease.end();
         }
+        drop(lease);
+        tokio::join!(self.0.pool.rest(deadline), self.0.readers.rest(deadline));
     }
 
     /// A lease and its return, for the benches.
@@ -179,6 +183,12 @@ impl<DB: Engine> Proxy<DB> {
     pub(crate) fn thawed(&self) {
         self.0.pool.thawed();
         self.0.readers.thawed();
+    }
+
+    /// An invocation begins; it ends when what is returned is dropped.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn invoked(&self) -> (Invocation<Failover<DB>>, Invocation<Failover<DB>>) {
+        (self.0.pool.invoked(), self.0.readers.invoked())
     }
 
     /// Closes the proxy: those who wait get [`Error::Closed`], idle connections are closed politely within 200 ms,

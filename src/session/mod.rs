@@ -118,6 +118,7 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 impl<DB: Engine> Connection<DB> {
     pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        pool.opened();
         let state = State::of::<DB>();
         Self {
             pool,
@@ -542,9 +543,10 @@ impl<DB: Engine> Drop for Connection<DB> {
         if self.state.unpin() {
             self.unpinned();
         }
-        if let Some(lease) = &mut self.lease {
+        if let Some(mut lease) = self.lease.take() {
             lease.begin();
         }
+        self.pool.closed();
     }
 }
 

@@ -17,6 +17,8 @@ mod ends;
 #[path = "../failover/mod.rs"]
 mod failover;
 mod farewell;
+#[path = "../fleet.rs"]
+mod fleet;
 #[path = "../function.rs"]
 mod function;
 #[path = "../generated.rs"]

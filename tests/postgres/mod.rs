@@ -16,6 +16,8 @@ mod driver;
 mod dropped;
 #[path = "../failover/mod.rs"]
 mod failover;
+#[path = "../fleet.rs"]
+mod fleet;
 #[path = "../function.rs"]
 mod function;
 #[path = "../generated.rs"]

@@ -90,6 +90,8 @@ pub const SERVER_FULL: &str = "08004";
 /// The smallest server, and how many of its connections are kept for the administrator.
 pub const FEW: u16 = 10;
 pub const RESERVED: u16 = 0;
+/// The limit that a session meets there.
+pub const FULL: lambda_rds::error::ConnectionLimit = lambda_rds::error::ConnectionLimit::Server;
 
 pub const NO_ORDERS: &str = "drop table app.orders";
 pub const NO_SUCH_TABLE: &str = "Table 'app.orders' doesn't exist";
@@ -211,6 +213,9 @@ pub fn texts(server: &Server) -> Vec<String> {
 pub fn executed(server: &Server) -> Vec<String> {
     logged(server, " Execute\t")
 }
+
+/// Parts of the texts that ask how full the server is.
+pub const ASKS_HOW_FULL: &[&str] = &["max_user_connections", "Threads\\_connected"];
 
 /// What a login brings with it: one text.
 pub const FIRST_TEXTS: &[&str] = &["/* lambda-rds stage #"];

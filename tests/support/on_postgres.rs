@@ -87,6 +87,8 @@ pub const SERVER_FULL: &str = "53300";
 /// The smallest server, and how many of its connections are kept for the administrator.
 pub const FEW: u16 = 5;
 pub const RESERVED: u16 = 3;
+/// The limit that a session meets there.
+pub const FULL: lambda_rds::error::ConnectionLimit = lambda_rds::error::ConnectionLimit::Reserved;
 
 pub const NO_ORDERS: &str = "drop table orders";
 pub const NO_SUCH_TABLE: &str = "relation \"orders\" does not exist";
@@ -214,6 +216,9 @@ pub fn texts(server: &Server) -> Vec<String> {
 pub fn executed(server: &Server) -> Vec<String> {
     logged(server, "execute ")
 }
+
+/// Parts of the texts that ask how full the server is.
+pub const ASKS_HOW_FULL: &[&str] = &["rolconnlimit"];
 
 /// A login brings no text with it.
 pub const FIRST_TEXTS: &[&str] = &[];

@@ -12,6 +12,7 @@ mod glance;
 pub mod inspect;
 mod knock;
 mod lexer;
+mod occupancy;
 mod settings;
 mod statement;
 mod survey;
@@ -29,6 +30,8 @@ pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
 
+use crate::error::ConnectionLimit;
+use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -298,6 +301,14 @@ impl Driver for MySql {
 
     async fn survey(conn: &mut MySqlConnection, flavour: Flavour) -> Result<Survey, Error> {
         without_panic(survey::survey(conn, flavour)).await
+    }
+
+    async fn occupancy(conn: &mut MySqlConnection) -> Result<Occupancy, Error> {
+        without_panic(occupancy::occupancy(conn)).await
+    }
+
+    fn limit(error: &Error) -> ConnectionLimit {
+        occupancy::limit(error)
     }
 
     async fn await_promotion(conn: &mut MySqlConnection, bound: Duration) -> Result<bool, Error> {

@@ -11,6 +11,7 @@ mod glance;
 pub mod inspect;
 mod knock;
 mod lexer;
+mod occupancy;
 mod settings;
 mod survey;
 
@@ -24,6 +25,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use crate::error::ConnectionLimit;
+use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -268,6 +271,14 @@ impl Driver for Postgres {
 
     async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<Survey, Error> {
         without_panic(survey::survey(conn, flavour)).await
+    }
+
+    async fn occupancy(conn: &mut PgConnection) -> Result<Occupancy, Error> {
+        without_panic(occupancy::occupancy(conn)).await
+    }
+
+    fn limit(error: &Error) -> ConnectionLimit {
+        occupancy::limit(error)
     }
 
     async fn await_promotion(conn: &mut PgConnection, bound: Duration) -> Result<bool, Error> {

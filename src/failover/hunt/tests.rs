@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::*;
-use crate::error::Phase;
+use crate::error::{ConnectionLimit, Phase};
 use crate::topology::Candidate;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,7 +110,8 @@ impl Scout for Stage {
             }
             Host::Full => {
                 let (host, elapsed) = (at.host.clone(), Duration::ZERO);
-                Err(Error::TooManyConnections { host, elapsed, source: sqlx::Error::PoolClosed })
+                let limit = ConnectionLimit::Server;
+                Err(Error::TooManyConnections { host, elapsed, limit, seen: None, source: sqlx::Error::PoolClosed })
             }
             Host::WrongPassword => Err(Error::Authentication {
                 host: at.host.clone(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout_at};
 
-use crate::error::{Error, Phase, Unreachable};
+use crate::error::{ConnectionLimit, Error, Phase, Unreachable};
+use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
 
 /// How one operation goes.
@@ -38,9 +39,10 @@ pub(super) enum Step {
     Restore,
     Close,
     Settle,
+    Ask,
 }
 
-const STEPS: usize = 4;
+const STEPS: usize = 5;
 
 /// The server. Clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +54,8 @@ struct Stage {
     peeks: HashMap<u32, Peek>,
     standings: HashMap<u32, Standing>,
     patience: Option<Duration>,
+    occupancy: Option<Occupancy>,
+    asked: usize,
     connects: usize,
     opened: u32,
     open: usize,
@@ -147,6 +151,21 @@ impl Double {
     /// The way to it is searched for, and callers may wait for so long.
     pub(super) fn searches(&self, patience: Option<Duration>) {
         self.stage().patience = patience;
+    }
+
+    /// How full it is, when it is asked.
+    pub(super) fn has(&self, sessions: u32, limit: u32) {
+        self.stage().occupancy = Some(Occupancy { sessions, limit, ours: None });
+    }
+
+    /// Questions how full it is are not answered.
+    pub(super) fn silence_questions(&self) {
+        self.always(Step::Ask, Gate::Never);
+    }
+
+    /// How often it was asked.
+    pub(super) fn asked(&self) -> usize {
+        self.stage().asked
     }
 
     /// Whatever begins from now on goes well.
@@ -245,6 +264,12 @@ impl Connect for Double {
         Ok(())
     }
 
+    async fn occupancy(&self, _: &mut Conn) -> Result<Option<Occupancy>, Error> {
+        self.stage().asked += 1;
+        self.pass(Step::Ask).await?;
+        Ok(self.stage().occupancy)
+    }
+
     async fn settled(&self) {
         // The script's errors have no meaning here either.
         let _ = self.pass(Step::Settle).await;
@@ -259,7 +284,13 @@ impl Connect for Double {
 
 fn full() -> Error {
     let source = sqlx::Error::Protocol("sorry, too many clients already".into());
-    Error::TooManyConnections { host: "db".into(), elapsed: Duration::ZERO, source }
+    Error::TooManyConnections {
+        host: "db".into(),
+        elapsed: Duration::ZERO,
+        limit: ConnectionLimit::Server,
+        seen: None,
+        source,
+    }
 }
 
 fn unreachable(reason: Unreachable) -> Error {

@@ -9,6 +9,7 @@ mod queueing;
 mod recovery;
 mod standing;
 mod upkeep;
+mod work;
 
 use std::future::poll_fn;
 use std::ops::{Deref, RangeInclusive};

@@ -1,0 +1,296 @@
+//! Whether a connection at rest is worth the slot that it takes up on the server.
+//!
+//! Environments do not know each other, and a frozen one cannot act: what it keeps while it is frozen nobody else gets.
+//! So each decides at the end of its work, from what it knows by itself: how full the server was when it was last asked,
+//! whether it was turned away, how long it usually lies idle, what a connect costs it.
+//!
+//! | the server | what happens |
+//! |---|---|
+//! | is at most half full | the connection is kept |
+//! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
+//! | stays full to the last slot | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
+//!
+//! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
+//! time, all of them are served. Who was turned away after it had given its slot back has learnt that others need it more,
+//! and keeps none until several connects in a row have met no refusal.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::occupancy::Occupancy;
+
+/// Up to this share everybody keeps what they have.
+const ROOMY: f64 = 0.5;
+/// As long as a crowd is remembered only up to this one: the fleet would swing otherwise.
+const ROOMY_AGAIN: f64 = 0.3;
+/// From this share on the server is remembered as crowded.
+const CROWDED: f64 = 0.75;
+/// For how long.
+const MEMORY: Duration = Duration::from_secs(20);
+/// How old an answer may be while there was room. The question costs a round trip after the response, one in so long.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A connect takes up a slot and two processors; that is worth a few times its length of idling.
+const WORTH: u32 = 8;
+/// The bounds of that worth: a login on a busy processor is no measure.
+const LEAST_WORTH: Duration = Duration::from_millis(250);
+const MOST_WORTH: Duration = Duration::from_secs(1);
+/// What a refusal leaves of the readiness to keep, and what a connect without one adds.
+const CUT: f64 = 0.25;
+const GROWTH: f64 = 1.25;
+const LEAST_READINESS: f64 = 1.0 / 16.0;
+/// A server that is full for so long at each look may have somebody waiting before it. Spread from half to one and a half
+/// times that, so that not all let go at once.
+const FULL: Duration = Duration::from_secs(1);
+
+/// What to do with connections at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Keep,
+    GiveBack,
+}
+
+/// One environment's account of its server.
+#[derive(Debug)]
+pub(super) struct Tenancy {
+    rng: fastrand::Rng,
+    /// The last answer, if there was one, and when it was asked for.
+    asked: Option<(Option<Occupancy>, Moment)>,
+    /// A connection was made that the last answer does not count.
+    uncounted: bool,
+    /// The last refusal, or the last look at a crowded server.
+    crowded: Option<Moment>,
+    refused: Option<Moment>,
+    /// Since when every look has shown the last slot taken, and for how long that is borne.
+    full: Option<(Moment, Duration)>,
+    /// The end of the last work, and how long after one the next usually begins.
+    ended: Option<Moment>,
+    gap: Option<Duration>,
+    cheapest: Option<Duration>,
+    /// From 0 to 1: how much of a connect's worth it takes to keep one.
+    readiness: f64,
+}
+
+impl Tenancy {
+    pub(super) fn new(rng: fastrand::Rng) -> Self {
+        Self {
+            rng,
+            asked: None,
+            uncounted: false,
+            crowded: None,
+            refused: None,
+            full: None,
+            ended: None,
+            gap: None,
+            cheapest: None,
+            readiness: 1.0,
+        }
+    }
+
+    /// Work begins: an invocation, or the first session.
+    pub(super) fn began(&mut self, now: Moment) {
+        let Some(ended) = self.ended.take() else { return };
+        let gap = now.since(ended);
+        self.gap = Some(self.gap.map_or(gap, |usual| (usual * 2 + gap) / 3));
+    }
+
+    /// The work is done.
+    pub(super) fn ended(&mut self, now: Moment) {
+        self.ended = Some(now);
+    }
+
+    /// A connect has succeeded, the first attempt or after refusals.
+    pub(super) fn connected(&mut self, took: Duration, was_refused: bool) {
+        self.uncounted = true;
+        if !was_refused {
+            self.cheapest = Some(self.cheapest.map_or(took, |cheapest| cheapest.min(took)));
+            if self.crowded.is_some() {
+                self.readiness = (self.readiness * GROWTH).min(1.0);
+            }
+        }
+    }
+
+    /// The server has turned a connect away: the first of it, or one more.
+    pub(super) fn refused(&mut self, is_first: bool, now: Moment) {
+        (self.crowded, self.refused) = (Some(now), Some(now));
+        if is_first {
+            self.readiness = (self.readiness * CUT).max(LEAST_READINESS);
+        }
+    }
+
+    /// Whether the server is to be asked how full it is. It costs a round trip that nobody waits for.
+    pub(super) fn wants_to_know(&self, now: Moment) -> bool {
+        let Some((seen, asked)) = self.asked else { return true };
+        // Who says nothing is asked as rarely as who has room.
+        let is_tight = seen.is_some_and(|seen| self.uncounted || self.is_crowded(now) || seen.share() > ROOMY);
+        is_tight || now.since(asked) >= ASK_AGAIN
+    }
+
+    /// The server's answer.
+    pub(super) fn told(&mut self, occupancy: Option<Occupancy>, now: Moment) {
+        self.asked = Some((occupancy, now));
+        self.uncounted = false;
+        let Some(occupancy) = occupancy else { return };
+        if occupancy.share() > CROWDED {
+            self.crowded = Some(now);
+        }
+        if occupancy.share() < 1.0 {
+            self.full = None;
+        } else if self.full.is_none() {
+            self.full = Some((now, FULL.mul_f64(0.5 + self.rng.f64())));
+        }
+    }
+
+    /// What the server was last seen like, and how long ago.
+    pub(super) fn seen(&self, now: Moment) -> Option<(Occupancy, Duration)> {
+        self.asked.and_then(|(occupancy, at)| Some((occupancy?, now.since(at))))
+    }
+
+    /// Whether the ends of sessions are worth a thought.
+    pub(super) fn is_pressed(&self, now: Moment) -> bool {
+        self.is_crowded(now) || self.seen(now).is_some_and(|(seen, _)| seen.share() > ROOMY)
+    }
+
+    /// What to do with what is at rest, at the end of the work.
+    pub(super) fn judge(&mut self, now: Moment) -> Verdict {
+        let refused = self.refused.map(|refused| now.since(refused)).filter(|ago| *ago < MEMORY);
+        let share = match (self.seen(now), refused) {
+            (Some((seen, asked)), Some(refused)) if asked <= refused => seen.share(),
+            (_, Some(_)) => 1.0,
+            (Some((seen, _)), None) => seen.share(),
+            (None, None) => return Verdict::Keep,
+        };
+        if share <= if self.is_crowded(now) { ROOMY_AGAIN } else { ROOMY } {
+            return Verdict::Keep;
+        }
+        let worth = self.cheapest.map_or(LEAST_WORTH, |cheapest| (cheapest * WORTH).clamp(LEAST_WORTH, MOST_WORTH));
+        let comes_back = self.gap.is_some_and(|gap| gap <= worth.mul_f64(self.readiness));
+        let is_borne = self.full.is_none_or(|(since, bound)| now.since(since) < bound);
+        if comes_back && is_borne {
+            return Verdict::Keep;
+        }
+        self.full = None;
+        Verdict::GiveBack
+    }
+
+    fn is_crowded(&self, now: Moment) -> bool {
+        self.crowded.is_some_and(|at| now.since(at) < MEMORY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Moment {
+        Moment::at(Duration::from_secs_f64(seconds))
+    }
+
+    fn of_a_hundred(sessions: u32) -> Option<Occupancy> {
+        Some(Occupancy { sessions, limit: 100, ours: None })
+    }
+
+    /// One that is invoked every `gap` seconds, for a while, and was told so at the end of each.
+    fn invoked_every(gap: f64, sessions: u32) -> (Tenancy, f64) {
+        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
+        tenancy.connected(Duration::from_millis(20), false);
+        let mut now = 0.0;
+        for _ in 0..5 {
+            tenancy.began(at(now));
+            tenancy.told(of_a_hundred(sessions), at(now));
+            tenancy.ended(at(now));
+            now += gap;
+        }
+        tenancy.began(at(now));
+        (tenancy, now)
+    }
+
+    #[test]
+    fn a_slot_is_kept_by_whoever_needs_it_soonest() {
+        for (gap, sessions, verdict) in [
+            (0.1, 10, Verdict::Keep),
+            (60.0, 10, Verdict::Keep),
+            (60.0, 50, Verdict::Keep),
+            (60.0, 51, Verdict::GiveBack),
+            (0.3, 60, Verdict::GiveBack),
+            (0.1, 60, Verdict::Keep),
+            (0.1, 99, Verdict::Keep),
+            (0.3, 99, Verdict::GiveBack),
+            (60.0, 100, Verdict::GiveBack),
+        ] {
+            let (mut tenancy, now) = invoked_every(gap, sessions);
+            tenancy.told(of_a_hundred(sessions), at(now));
+            assert_eq!(tenancy.judge(at(now)), verdict, "every {gap} s, {sessions} of 100");
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_back_while_nothing_is_known() {
+        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
+        assert_eq!(tenancy.judge(at(0.0)), Verdict::Keep);
+        tenancy.told(None, at(1.0));
+        assert_eq!(tenancy.judge(at(1.0)), Verdict::Keep);
+        assert!(!tenancy.is_pressed(at(1.0)));
+    }
+
+    #[test]
+    fn who_was_turned_away_gives_back_and_goes_on_to_until_there_is_much_room() {
+        let (mut tenancy, now) = invoked_every(0.1, 40);
+        tenancy.refused(true, at(now));
+        assert_eq!(tenancy.judge(at(now)), Verdict::GiveBack, "whatever was seen before");
+        for (sessions, verdict) in [(40, Verdict::GiveBack), (31, Verdict::GiveBack), (30, Verdict::Keep)] {
+            tenancy.told(of_a_hundred(sessions), at(now));
+            assert_eq!(tenancy.judge(at(now)), verdict, "{sessions} of 100");
+        }
+        let later = now + MEMORY.as_secs_f64();
+        tenancy.told(of_a_hundred(50), at(later));
+        assert_eq!(tenancy.judge(at(later)), Verdict::Keep, "forgotten");
+    }
+
+    #[test]
+    fn connects_without_a_refusal_bring_the_readiness_back() {
+        let (mut tenancy, now) = invoked_every(0.2, 90);
+        for first in [true, false, false, true, true] {
+            tenancy.refused(first, at(now));
+        }
+        tenancy.told(of_a_hundred(90), at(now));
+        let mut connects = 0;
+        while tenancy.judge(at(now)) == Verdict::GiveBack {
+            tenancy.connected(Duration::from_millis(20), false);
+            connects += 1;
+            assert!(connects < 20, "it never comes back");
+        }
+        assert!(connects >= 8, "after {connects} connects only");
+    }
+
+    #[test]
+    fn a_last_slot_that_stays_taken_is_let_go_now_and_then() {
+        let (mut tenancy, start) = invoked_every(0.1, 100);
+        let (mut kept, mut given) = (0, 0);
+        for n in 0..600 {
+            let now = at(start + f64::from(n) * 0.1);
+            tenancy.began(now);
+            tenancy.told(of_a_hundred(100), now);
+            match tenancy.judge(now) {
+                Verdict::Keep => kept += 1,
+                Verdict::GiveBack => given += 1,
+            }
+            tenancy.ended(now);
+        }
+        assert!((30..=120).contains(&given), "{given} of {}", given + kept);
+    }
+
+    #[test]
+    fn the_question_is_rare_where_there_is_room() {
+        let (mut tenancy, now) = invoked_every(0.1, 50);
+        tenancy.told(of_a_hundred(50), at(now));
+        for (after, wants) in [(0.0, false), (4.9, false), (5.0, true)] {
+            assert_eq!(tenancy.wants_to_know(at(now + after)), wants, "after {after} s");
+        }
+        tenancy.connected(Duration::from_millis(20), false);
+        assert!(tenancy.wants_to_know(at(now)), "one more is there now");
+        tenancy.told(of_a_hundred(51), at(now));
+        assert!(tenancy.wants_to_know(at(now)), "it fills up");
+        tenancy.told(None, at(now));
+        assert!(!tenancy.wants_to_know(at(now)), "it does not say");
+    }
+}

@@ -1,0 +1,81 @@
+//! What becomes of connections at rest when the work is done.
+
+use super::*;
+use crate::retry::Deadline;
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_millis(500))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_worth_its_slot_says_goodbye_at_the_end_of_the_invocation() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.has(90, 100);
+    let invocation = pool.invoked();
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    pool.rest(soon()).await;
+    assert_eq!((server.asked(), server.open()), (0, 1), "it is at work");
+    drop(invocation);
+    pool.rest(soon()).await;
+    assert_eq!((server.asked(), server.open()), (1, 0));
+    assert_eq!(server.farewells(), [0]);
+    assert_eq!(pool.numbers().idle, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_room_is_kept_and_asked_about_once() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.has(10, 100);
+    for _ in 0..20 {
+        let invocation = pool.invoked();
+        drop(pool.lease(Purpose::Statement).await.unwrap());
+        drop(invocation);
+        pool.rest(soon()).await;
+    }
+    assert_eq!((server.asked(), server.open(), server.connects()), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_session_of_a_refused_environment_leaves_nothing() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.refuse::<2>();
+    pool.opened();
+    pool.opened();
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    pool.closed();
+    assert_eq!(server.open(), 1, "the other session is at work");
+    pool.closed();
+    assert_eq!(server.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sessions_of_an_invocation_leave_their_connection_to_its_end() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.refuse::<1>();
+    server.has(10, 100);
+    let invocation = pool.invoked();
+    pool.opened();
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    pool.closed();
+    assert_eq!(server.open(), 1);
+    drop(invocation);
+    pool.rest(soon()).await;
+    assert_eq!(server.open(), 1, "there is much room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_dropped_leaves_its_connection_to_be_restored() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.has(90, 100);
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    server.silence_questions();
+    pool.rest(soon()).await;
+    assert_eq!((server.open(), pool.numbers().idle), (1, 1));
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    assert_eq!(server.restored(), [0]);
+}

@@ -1,0 +1,155 @@
+//! When this environment has something to do, and what becomes of its connections when it has not.
+//!
+//! Work is an invocation, as the layer tells it, or a session where there is no layer. Its end is the last moment before a
+//! freeze: `tenancy` says what is worth keeping then.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{MutexGuard, PoisonError};
+
+use futures_util::future::join_all;
+use tokio::time::timeout_at;
+
+use super::ledger::Physical;
+use super::tenancy::{Tenancy, Verdict};
+use super::{Connect, Lease, Peek, Pool, Standing};
+use crate::error::{Error, Purpose};
+use crate::event::Discard;
+use crate::retry::Deadline;
+
+/// How much of it there is.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    invocations: AtomicUsize,
+    sessions: AtomicUsize,
+    /// The server was crowded when it was last heard of. As long as it was not, the ends of sessions mean nothing.
+    is_pressed: AtomicBool,
+}
+
+impl<C: Connect> Pool<C> {
+    /// A session begins.
+    pub(crate) fn opened(&self) {
+        let work = &self.0.work;
+        if work.sessions.fetch_add(1, Ordering::AcqRel) == 0 && work.is_pressed.load(Ordering::Relaxed) {
+            self.began();
+        }
+    }
+
+    /// A session has ended, and has given back what it had. Nothing is awaited, since this is called in a `Drop`: where the
+    /// connections at rest are others' now, their sockets are closed without a goodbye.
+    pub(crate) fn closed(&self) {
+        let work = &self.0.work;
+        let was_last = work.sessions.fetch_sub(1, Ordering::AcqRel) == 1;
+        if was_last && work.is_pressed.load(Ordering::Relaxed) && !self.is_invoked() {
+            for lease in self.leaving() {
+                lease.discard(Discard::GivenBack, None);
+            }
+        }
+    }
+
+    /// An invocation begins. It has ended when what is returned is dropped.
+    pub(crate) fn invoked(&self) -> Invocation<C> {
+        if self.0.work.invocations.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.began();
+        }
+        Invocation(self.clone())
+    }
+
+    /// The end of the work: asks how full the server is where that is worth a round trip, and closes what is not worth its
+    /// slot. Does nothing while there are other invocations.
+    ///
+    /// # Cancel safety
+    /// What was taken up goes home as it is; what was being closed is closed without a goodbye.
+    pub(crate) async fn rest(&self, deadline: Deadline) {
+        if self.is_invoked() {
+            return;
+        }
+        let now = self.0.clock.now();
+        let wants_to_know = self.tenancy().wants_to_know(now);
+        if wants_to_know && let Some(lease) = self.at_rest() {
+            self.ask(lease, deadline).await;
+        }
+        // Somebody may be at work again, with what is at rest.
+        if !self.is_invoked() {
+            join_all(self.leaving().into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
+        }
+    }
+
+    /// A connection that may be asked. The question proves by itself that it answers, however long it was idle.
+    fn at_rest(&self) -> Option<Lease<C>> {
+        let now = self.0.clock.now();
+        let connector = &self.0.connector;
+        let good = |physical: &Physical<C::Conn>| {
+            !physical.past.dirty
+                && connector.standing(&physical.conn) != Standing::Obsolete
+                && connector.peek(&physical.conn) == Peek::Quiet
+        };
+        let physical = self.lock().take_one_where(now, good)?;
+        let lease = self.lend(physical, now);
+        lease.note(Purpose::Check);
+        Some(lease)
+    }
+
+    async fn ask(&self, mut lease: Lease<C>, deadline: Deadline) {
+        lease.begin();
+        let asked = timeout_at(deadline.instant(), self.0.connector.occupancy(lease.conn())).await;
+        // What is not answered is still on its way: the connection is brought to rest by whoever comes next.
+        let Ok(Ok(occupancy)) = asked else { return };
+        lease.end();
+        let now = self.0.clock.now();
+        let mut tenancy = self.tenancy();
+        tenancy.told(occupancy, now);
+        self.0.work.is_pressed.store(tenancy.is_pressed(now), Ordering::Relaxed);
+    }
+
+    /// The connections at rest that are not kept, out on loan.
+    fn leaving(&self) -> Vec<Lease<C>> {
+        let now = self.0.clock.now();
+        let verdict = {
+            let mut tenancy = self.tenancy();
+            tenancy.ended(now);
+            tenancy.judge(now)
+        };
+        if verdict == Verdict::Keep {
+            return Vec::new();
+        }
+        // What is dirty has to be brought to rest first.
+        let taken = self.lock().take_where(now, |physical| !physical.past.dirty);
+        taken.into_iter().map(|physical| self.lend(physical, now)).collect()
+    }
+
+    /// The server has turned a connect away; the first attempt of it, or one more. Returns what is known of how full it is.
+    pub(super) fn turned_away(&self, is_first: bool, error: Error) -> Error {
+        let now = self.0.clock.now();
+        let mut tenancy = self.tenancy();
+        tenancy.refused(is_first, now);
+        self.0.work.is_pressed.store(true, Ordering::Relaxed);
+        match error {
+            Error::TooManyConnections { host, elapsed, limit, source, .. } => {
+                Error::TooManyConnections { host, elapsed, limit, seen: tenancy.seen(now).map(Box::new), source }
+            }
+            error => error,
+        }
+    }
+
+    fn began(&self) {
+        self.tenancy().began(self.0.clock.now());
+    }
+
+    fn is_invoked(&self) -> bool {
+        self.0.work.invocations.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn tenancy(&self) -> MutexGuard<'_, Tenancy> {
+        // Each of its steps is complete.
+        self.0.tenancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An invocation under way.
+pub(crate) struct Invocation<C: Connect>(Pool<C>);
+
+impl<C: Connect> Drop for Invocation<C> {
+    fn drop(&mut self) {
+        self.0.0.work.invocations.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,167 @@
+//! Many environments and a small server: slots are given back, limits are told.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lambda_rds::error::ConnectionLimit;
+use lambda_rds::event::Discard;
+use lambda_rds::{Error, Event};
+use serde_json::json;
+
+use super::stage::*;
+use crate::support::Recorder;
+use crate::support::lambda::{Environment, FunctionSpec, example};
+
+/// What the administrator keeps free, or others have, is not in it.
+const SLOTS: u16 = 17;
+
+/// So many sessions of others. Each goes with its own proxy.
+async fn others(server: &Server, count: u16) -> Vec<lambda_rds::Connection<Db>> {
+    let mut sessions = Vec::new();
+    for _ in 0..count {
+        let mut session = proxy_to(server).build().unwrap().get_connection().await.unwrap();
+        session.pin().await.unwrap();
+        sessions.push(session);
+    }
+    sessions
+}
+
+async fn small() -> Server {
+    Server::start(ServerOptions { max_connections: SLOTS + RESERVED, ..ServerOptions::default() }).await
+}
+
+#[tokio::test]
+async fn a_slot_is_kept_while_there_is_room_and_given_back_when_there_is_none() -> Result<(), Error> {
+    let server = small().await;
+    for (present, kept) in [(0, 1), (6, 1), (13, 0), (15, 0)] {
+        let crowd = others(&server, present).await;
+        let recorder = Recorder::default();
+        let proxy = proxy_to(&server).max_connections(2).observer(recorder.observer()).build()?;
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query("select 1").execute(&mut conn).await?;
+        drop(conn);
+        proxy.upkeep().await;
+        assert_eq!(proxy.status().connections, kept, "beside {present} others");
+        let given_back = recorder.count(|event| matches!(event, Event::Discarded { why: Discard::GivenBack, .. }));
+        assert_eq!(given_back, 1 - kept, "beside {present} others");
+        drop((crowd, proxy));
+        server.wait_until_sessions("app", 0).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_environment_that_was_turned_away_gives_back_without_upkeep() -> Result<(), Error> {
+    let server = small().await;
+    let recorder = Recorder::default();
+    let proxy = proxy_to(&server).observer(recorder.observer()).build()?;
+    let mut crowd = others(&server, SLOTS).await;
+    let (conn, ()) = tokio::join!(proxy.get_connection(), async {
+        while recorder.count(|event| matches!(event, Event::Refused { .. })) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        crowd.pop();
+    });
+    let mut conn = conn?;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    assert_eq!(proxy.status().connections, 1);
+    drop(conn);
+    assert_eq!(proxy.status().connections, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_error_says_which_limit_was_met_and_how_full_the_server_was() -> Result<(), Error> {
+    let server = small().await;
+    let soon = Duration::from_secs(2);
+    let proxy = proxy_to(&server).borrow_timeout(soon).build()?;
+    let mut conn = proxy.get_connection().await?;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    let crowd = others(&server, SLOTS - 1).await;
+    drop(conn);
+    proxy.upkeep().await;
+    assert_eq!(proxy.status().connections, 0);
+    let last = others(&server, 1).await;
+    let error = proxy.get_connection().await.unwrap_err();
+    let Error::TooManyConnections { limit, seen, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*limit, FULL);
+    let (seen, _) = **seen.as_ref().expect("asked after the work");
+    assert_eq!(seen.limit, u32::from(SLOTS), "{error}");
+    assert!(seen.sessions >= u32::from(SLOTS), "{error}");
+    assert!(error.to_string().contains("of 17 sessions"), "{error}");
+    drop((crowd, last));
+
+    let limited =
+        proxy_to(&server).url(server.url_for("lim", APP_PASSWORD, "app")).borrow_timeout(soon).max_connections(4);
+    let limited = limited.build()?;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut session = limited.get_connection().await?;
+        session.pin().await?;
+        held.push(session);
+    }
+    let error = limited.get_connection().await.unwrap_err();
+    assert!(matches!(error, Error::TooManyConnections { limit: ConnectionLimit::Role, .. }), "{error:?}");
+    Ok(())
+}
+
+/// The quickstart, unmodified, as a process of its own.
+fn function(server: &Server) -> FunctionSpec {
+    let mut function = FunctionSpec::new(example(QUICKSTART));
+    let ca = String::from_utf8_lossy(server.ca_pem()).into_owned();
+    function.env = vec![("LAMBDA_RDS_URL".to_owned(), server.url()), ("LAMBDA_RDS_CA_PEM".to_owned(), ca)];
+    function.timeout = Duration::from_secs(10);
+    function
+}
+
+async fn serve(environment: &Environment) {
+    environment.invoke(json!({"item": "tea"})).await.result.expect("served");
+}
+
+#[tokio::test]
+async fn newcomers_are_served_beside_frozen_holders_and_the_holders_again() {
+    let server = small().await;
+    server.execute(ORDERS).await;
+    let mut holders = Vec::new();
+    for _ in 0..SLOTS {
+        let holder = Environment::start(function(&server)).await;
+        serve(&holder).await;
+        holder.freeze().await;
+        holders.push(holder);
+    }
+    assert!(server.sessions("app").await < i64::from(SLOTS));
+    let newcomers = join_all((0..5).map(|_| async {
+        let newcomer = Environment::start(function(&server)).await;
+        serve(&newcomer).await;
+        newcomer
+    }));
+    drop(newcomers.await);
+    for holder in &holders {
+        holder.thaw();
+    }
+    join_all(holders.iter().map(serve)).await;
+}
+
+#[tokio::test]
+async fn the_end_of_an_environment_is_a_goodbye() {
+    let server = small().await;
+    server.execute(ORDERS).await;
+    let environment = Environment::start(function(&server)).await;
+    serve(&environment).await;
+    assert_eq!(server.sessions("app").await, 1);
+    environment.shutdown().await;
+    server.wait_until_sessions("app", 0).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_at_the_start_is_the_first_invocations_error() {
+    let server = small().await;
+    server.execute(ORDERS).await;
+    let spec = function(&server);
+    server.stop().await;
+    let environment = Environment::start(spec).await;
+    environment.ready().await.expect("init");
+    environment.invoke(json!({"item": "tea"})).await.result.expect_err("nobody is there");
+    server.start_again().await;
+    serve(&environment).await;
+}
