@@ -23,20 +23,16 @@ pub(crate) const PATIENCE: &str = "FLEET_PATIENCE";
 pub(crate) const URL: &str = "LAMBDA_RDS_URL";
 pub(crate) const ROOTS: &str = "LAMBDA_RDS_CA_PEM";
 
-type Outcome = Result<(), lambda_runtime::Error>;
+pub(crate) type Outcome = Result<(), lambda_runtime::Error>;
 
 pub(crate) fn asked_for() -> Option<String> {
     std::env::var(MODE).ok()
 }
 
 /// Serves until the environment ends.
-pub(crate) fn run(mode: &str) {
+pub(crate) fn run(mode: &str) -> Outcome {
     let subject = Subject::named(mode).expect("the service names a subject");
-    let served = if variable(URL).starts_with("mysql") { serve::<MySql>(subject) } else { serve::<Postgres>(subject) };
-    if let Err(error) = served {
-        // As a `main` that returns it would say it.
-        panic!("Error: {error:?}");
-    }
+    if variable(URL).starts_with("mysql") { serve::<MySql>(subject) } else { serve::<Postgres>(subject) }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -31,7 +31,7 @@
 //! | `--frequent`, `--seldom`, `--seconds` | of `mixed`: milliseconds between two arrivals |
 //!
 //! `kept`: the share of the invocations, in percent, that ran in the same session of the server as the one before in that
-//! environment. `connects` and `refused` are logins and refusals for want of a slot as the server counted them,
+//! environment. Both rows of `mixed` have the connects of the whole fleet. `connects` and `refused` are logins and refusals for want of a slot as the server counted them,
 //! `statements` what it executed per invocation, where the scenario counts it.
 //!
 //! With `LAMBDA_RDS_TEST_SERVERS=newest` the servers are the newest, see `tests/run.sh`. Nothing outlives the bench, also
@@ -39,6 +39,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a program for a person at a terminal")]
 
 mod arguments;
+mod counts;
 mod engine;
 mod environment;
 mod function;
@@ -64,9 +65,10 @@ async fn bench(arguments: &Arguments) {
     }
 }
 
-fn main() {
-    match function::asked_for() {
-        Some(mode) => function::run(&mode),
-        None => bench(&Arguments::parse(std::env::args().skip(1))),
+fn main() -> Result<(), lambda_runtime::Error> {
+    if let Some(mode) = function::asked_for() {
+        return function::run(&mode);
     }
+    bench(&Arguments::parse(std::env::args().skip(1)));
+    Ok(())
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::counts::Counts;
 use crate::environment::Sample;
-use crate::service::{Counts, Service};
+use crate::service::Service;
 
 pub(crate) const HEADER: &str = "engine,phase,subject,environments,slots,failed,invocations,p50_ms,p99_ms,max_ms,kept,connects,refused,statements,seconds";
 
@@ -78,7 +79,9 @@ fn tell_of_failures(name: &str, subject: &str, samples: &[Sample]) {
         kinds.entry(&failure.kind).or_insert((0, &failure.message)).0 += 1;
     }
     for (kind, (times, message)) in kinds {
-        let message: String = message.chars().take(MESSAGE).collect();
+        let message: String = message.chars().map(|c| if c == '\n' { ' ' } else { c }).take(MESSAGE).collect();
+        // What a handler boxes has no name worth telling.
+        let kind = if kind.starts_with('&') { "an error" } else { kind };
         eprintln!("# {name}, {subject}: {times} x {kind}: {message}");
     }
 }

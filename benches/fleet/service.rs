@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::Row;
 
 use crate::arguments::Arguments;
+use crate::counts::Counts;
 use crate::function::{BUSY, MODE, PATIENCE, ROOTS, URL};
 use crate::scenario::Fleet;
 use crate::subject::Subject;
@@ -34,15 +35,6 @@ pub(crate) struct Service {
 enum Server {
     Postgres(Box<Postgres>),
     MySql(Box<MariaDb>),
-}
-
-/// What the server has counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) connects: usize,
-    pub(crate) refused: usize,
-    /// Meaningful while [`Service::log_statements`] is in force.
-    pub(crate) statements: usize,
 }
 
 impl Service {
@@ -84,30 +76,11 @@ impl Service {
     /// What the server has counted so far. Nobody of ours stays connected: a superuser would take one of the slots.
     pub(crate) async fn counts(&self) -> Counts {
         match &self.server {
-            Server::Postgres(server) => {
-                let mut counts = Counts::default();
-                for line in server.log().lines() {
-                    let is_refusal = line.contains(" 53300 ") && line.contains("FATAL:");
-                    // The reserved slots are refused after the login.
-                    let is_late = is_refusal && line.contains("remaining connection slots");
-                    counts.refused += usize::from(is_refusal);
-                    counts.connects += usize::from(line.contains(on_postgres::LOGIN));
-                    counts.connects -= usize::from(is_late);
-                    let is_statement =
-                        line.contains(" app@app LOG:  execute ") || line.contains(" app@app LOG:  statement: ");
-                    counts.statements += usize::from(is_statement);
-                }
-                counts
-            }
+            Server::Postgres(server) => Counts::of_postgres(&server.log()),
             Server::MySql(server) => {
                 let rows = server.rows("show global status like 'Connection_errors_max_connections'").await;
                 let refused = rows.first().and_then(|row| row.try_get::<String, _>(1).ok()?.parse().ok());
-                let mut counts = Counts { refused: refused.unwrap_or_default(), ..Counts::default() };
-                for line in server.statements().lines() {
-                    counts.connects += usize::from(line.contains(on_mysql::LOGIN));
-                    counts.statements += usize::from(line.contains("Query\t") || line.contains("Execute\t"));
-                }
-                counts
+                Counts::of_mysql(&server.statements(), refused.unwrap_or_default())
             }
         }
     }

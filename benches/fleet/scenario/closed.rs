@@ -28,6 +28,8 @@ pub(super) async fn room(service: &Service, fleet: &Fleet) {
     let samples = in_loops(service, fleet, &mut environments, fleet.invocations).await;
     phase.end("room", fleet.environments, &samples).await;
     service.log_statements().await;
+    // Not counted: after that pause idle connections are asked first, as after any of more than a second.
+    in_loops(service, fleet, &mut environments, 1).await;
     let phase = Phase::begin(service, fleet.slots).await;
     let samples = in_loops(service, fleet, &mut environments, COUNTED).await;
     phase.end_with_statements("room: counted", fleet.environments, &samples).await;
