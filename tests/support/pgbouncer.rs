@@ -151,10 +151,19 @@ impl PgBouncer {
             .extra_float_digits(None)
     }
 
+    /// The URL of the database `app` behind it, without TLS parameters.
+    pub fn url(&self) -> String {
+        format!("postgres://app:{APP_PASSWORD}@localhost:{}/app", self.port)
+    }
+
+    /// The authority behind its certificate.
+    pub fn ca_pem(&self) -> &[u8] {
+        &self.ca_pem
+    }
+
     /// A proxy for `app` behind it, verify-full.
     pub fn proxy(&self) -> ProxyBuilder<Engine> {
-        let url = format!("postgres://app:{APP_PASSWORD}@localhost:{}/app", self.port);
-        Proxy::builder().url(url).ca_pem(&self.ca_pem).via_proxy()
+        Proxy::builder().url(self.url()).ca_pem(&self.ca_pem).via_proxy()
     }
 
     /// What it has logged so far.
@@ -184,7 +193,7 @@ fn configuration(directory: &Path, server: &Postgres, port: u16, options: PgBoun
          [pgbouncer]\n\
          pool_mode = transaction\n\
          default_pool_size = {pool_size}\n\
-         max_client_conn = 200\n\
+         max_client_conn = 2000\n\
          listen_addr = 127.0.0.1\n\
          listen_port = {port}\n\
          unix_socket_dir =\n\
