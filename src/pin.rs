@@ -158,6 +158,8 @@ pub(crate) fn shorten(sql: &str) -> String {
             '0'..='9' => !in_word,
             // A dollar quote, `$$` or `$tag$`, and not a parameter.
             '$' => !rest[1..].starts_with(|next: char| next.is_ascii_digit()),
+            // A value that needs no quotes: a token may be a word.
+            _ if !in_word && gives_a_value(&line) => true,
             _ => next == '#' || rest.starts_with("--") || rest.starts_with("/*"),
         };
         if is_secret {
@@ -173,6 +175,15 @@ pub(crate) fn shorten(sql: &str) -> String {
         line.push('…');
     }
     line
+}
+
+/// Whether what comes next is what something is set to.
+fn gives_a_value(line: &str) -> bool {
+    let line = line.trim_end();
+    let ends_with = |word: &str| {
+        line.len() > word.len() && line.as_bytes()[line.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
+    };
+    ends_with("=") || ends_with(" to") && line.as_bytes()[..3].eq_ignore_ascii_case(b"set")
 }
 
 /// The length of the comment that begins here, if it is one to both engines and ends at the same place for them: PostgreSQL's
@@ -198,7 +209,11 @@ mod tests {
             ("listen  orders", "listen orders"),
             ("create role x\n  password 'hunter2'", "create role x password '…'"),
             ("set x = 'a b  c', y = 'd'", "set x = '…'"),
-            (r"set x = E'\'hunter2'", "set x = E'…'"),
+            (r"set x = E'\'hunter2'", "set x = '…'"),
+            ("set app.jwt = hunter2x; select 1", "set app.jwt = '…'"),
+            ("SET app.jwt TO hunter2x", "SET app.jwt TO '…'"),
+            ("set app.jwt=hunter2x", "set app.jwt='…'"),
+            ("alter table a rename to b", "alter table a rename to b"),
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
             ("-- don't\nset x = 'hunter2'", "set x = '…'"),

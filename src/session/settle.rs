@@ -144,33 +144,39 @@ impl<DB: Engine> Borrow<'_, DB> {
         wire.stale != Staleness::Fresh
     }
 
-    /// What is prepared is made to mean again what its text says under the settings of now: the server plans it anew, or
-    /// the driver prepares it anew.
+    /// What is prepared is made to mean again what its text says under the settings of now. The server plans anew what it
+    /// keeps, the statements inside functions and triggers among them, which it keeps whether the driver has prepared
+    /// anything or not; and the driver prepares its own anew.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
-        let stale = self.wire().stale;
-        if !self.wire().has_prepared() {
-            // Nothing can be stale; what the driver knows of names is looked after where a statement fails.
-            self.wire().stale = Staleness::Fresh;
-            return Ok(());
-        }
-        let deadline = self.deadline()?;
-        match DB::REPLAN.filter(|_| stale == Staleness::Plans) {
+        if let Some(replan) = DB::REPLAN {
             // An aborted transaction refuses it, and every statement too. It is asked for again after that.
-            Some(_) if self.session.state.is_aborted() => return Ok(()),
-            Some(replan) => {
-                let refused =
-                    self.until(deadline, async |wire| match DB::run(&mut wire.driver, replan.to_owned()).await {
-                        Err(error) if DB::diagnose(&error).is_of_statement() => Ok(true),
-                        result => result.map(|()| false),
-                    });
-                if refused.await? {
-                    self.session.interrupted = false;
-                    return Ok(());
-                }
+            if self.session.state.is_aborted() {
+                return Ok(());
             }
-            None => self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?,
+            let deadline = self.deadline()?;
+            let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, replan.to_owned()).await {
+                Err(error) if DB::diagnose(&error).is_of_statement() => Ok(true),
+                result => result.map(|()| false),
+            });
+            let refused = refused.await?;
+            self.session.interrupted = false;
+            if refused {
+                return Ok(());
+            }
         }
-        self.session.interrupted = false;
+        self.prepare_anew().await
+    }
+
+    /// The driver's part of [`renew`](Self::renew), after the server's.
+    async fn prepare_anew(&mut self) -> Result<(), Error> {
+        let wire = self.wire();
+        let is_planned_anew = DB::REPLAN.is_some() && wire.stale == Staleness::Plans;
+        // Names that it has learnt are looked after where a statement fails.
+        if !is_planned_anew && wire.has_prepared() {
+            let deadline = self.deadline()?;
+            self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
+            self.session.interrupted = false;
+        }
         self.wire().stale = Staleness::Fresh;
         Ok(())
     }
@@ -206,9 +212,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             Some(text) => text,
         };
         let wire = self.wire();
-        // In the same round trip, where what is prepared has to be read anew by it.
-        let staleness = DB::staleness(&wire.applied, &wanted);
-        let replans = DB::REPLAN.filter(|_| staleness == Staleness::Plans && wire.has_prepared());
+        // In the same round trip, where what the server has planned has to be planned anew.
+        let replans = DB::REPLAN.filter(|_| DB::staleness(&wire.applied, &wanted) != Staleness::Fresh);
         let text = match replans {
             Some(replan) => format!("{text}; {replan}"),
             None => text,
@@ -229,17 +234,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             return Err(self.refuse_replay(error));
         }
         self.session.interrupted = false;
-        let wire = self.wire();
-        if replans.is_some() {
-            // Done with it.
-            wire.applied = wanted;
-        } else {
-            wire.become_set(wanted);
+        self.wire().become_set(wanted);
+        match self.is_stale() {
+            true if replans.is_some() => self.prepare_anew().await,
+            true => self.renew().await,
+            false => Ok(()),
         }
-        if self.is_stale() {
-            self.renew().await?;
-        }
-        Ok(())
     }
 
     /// The server has refused to take the connection from one session's settings to another's: what one session may set the

@@ -20,6 +20,7 @@ mod failover;
 mod fleet;
 #[path = "../function.rs"]
 mod function;
+mod functions;
 #[path = "../generated.rs"]
 mod generated;
 mod genuine;

@@ -48,6 +48,9 @@ const REMEMBERED: [(&str, Sequence); 4] = [
     ("error_count", Sequence::READS_WARNINGS),
 ];
 
+/// Tables of all system variables, those of the session among them.
+pub(super) const TABLES_OF_VARIABLES: [&str; 2] = ["session_variables", "system_variables"];
+
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
@@ -111,6 +114,39 @@ pub(super) struct Statement<'a> {
     body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
+}
+
+/// Whether what comes after `SHOW VARIABLES` lets one of those through that are remembered of statements.
+fn shows_what_is_remembered(rest: &Lexer<'_>) -> bool {
+    let mut rest = rest.clone();
+    match (rest.next(), rest.next()) {
+        (Some(like), Some(Token::String(pattern))) if is(like, "like") => {
+            let pattern = pattern.to_ascii_lowercase();
+            ["last_insert_id", "identity"].iter().any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
+        }
+        _ => true,
+    }
+}
+
+/// `LIKE`; a backslash, and what it stands for, may be any character.
+fn matches_pattern(name: &[u8], pattern: &[u8]) -> bool {
+    // The ends of the pattern seen so far that the name could have come to.
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for wanted in pattern {
+        let mut next = vec![false; name.len() + 1];
+        for at in (0..=name.len()).filter(|at| reached[*at]) {
+            match wanted {
+                b'%' => next[at..].fill(true),
+                b'\\' => next[at] = true,
+                b'_' if at < name.len() => next[at + 1] = true,
+                byte if name.get(at) == Some(byte) => next[at + 1] = true,
+                _ => {}
+            }
+        }
+        reached = next;
+    }
+    reached[name.len()]
 }
 
 impl<'a> Statement<'a> {
@@ -225,8 +261,17 @@ impl<'a> Statement<'a> {
             self.named(last_but_one, last, name);
         }
         if let Token::Word(name) | Token::Identifier(name) = token {
-            self.controls |= CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known));
+            let among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+            self.controls |= among(&CONTROLLING);
+            if among(&TABLES_OF_VARIABLES) || self.shows_variables(last, name) && shows_what_is_remembered(rest) {
+                self.sequence |= Sequence::READS;
+            }
         }
+    }
+
+    /// `SHOW [SESSION] VARIABLES`
+    fn shows_variables(&self, last: Token<'_>, name: &str) -> bool {
+        is(self.first, "show") && name.eq_ignore_ascii_case("variables") && !is(last, "global")
     }
 
     /// `name (`

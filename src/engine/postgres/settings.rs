@@ -211,7 +211,8 @@ fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
                 cause = cause.or(Some(PinCause::Setting));
             }
             Token::Word(text) | Token::Identifier(text) | Token::String(text) if mentions_temporary(text) => {
-                return Some(PinCause::TemporaryObject);
+                // No statement that ends a pin takes it back: the next table would be everybody's.
+                return Some(PinCause::UnknownStatement);
             }
             _ => {}
         }

@@ -6,6 +6,27 @@ fn pins(sql: &str) -> Option<PinCause> {
 }
 
 #[test]
+fn what_shows_all_variables_shows_the_last_number() {
+    for (sql, reads) in [
+        ("show variables", true),
+        ("show session variables where value > 0", true),
+        ("SHOW LOCAL VARIABLES LIKE 'last%'", true),
+        ("show variables like 'l%_id'", true),
+        ("show variables like 'last\\_insert\\_id'", true),
+        ("show variables like '%TITY'", true),
+        ("show variables like 'innodb%'", false),
+        ("show variables like 'version'", false),
+        ("show variables like ''", false),
+        ("show global variables", false),
+        ("select * from performance_schema.session_variables", true),
+        ("select session_value from information_schema.`SYSTEM_VARIABLES`", true),
+        ("select * from performance_schema.global_variables", false),
+    ] {
+        assert_eq!(classify(sql).sequence.reads(), reads, "{sql}");
+    }
+}
+
+#[test]
 fn queries_changes_and_definitions_are_plain() {
     for sql in [
         "select 1",
