@@ -499,6 +499,11 @@ impl From<Error> for sqlx::Error {
     }
 }
 
+/// What stands in the place of an answer that did not come in time.
+pub(crate) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
+}
+
 fn io_kind(error: &Error) -> io::ErrorKind {
     match error {
         Error::Dns { .. } => io::ErrorKind::NotFound,
