@@ -42,6 +42,9 @@ pub(crate) use guard::without_panic;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 
+/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
+const MOST_LATE: usize = 64;
+
 /// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).
 ///
 /// Sealed: an engine is more than its driver, and this crate knows the rest of each.

@@ -27,7 +27,9 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use super::{
+    Class, Diagnosis, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target, without_panic,
+};
 
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
@@ -44,9 +46,6 @@ const NO_SUCH_SAVEPOINT: u16 = 1305;
 
 /// `ER_NO_SUCH_THREAD`
 const NO_SUCH_SESSION: u16 = 1094;
-
-/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
-const MOST_LATE: usize = 64;
 
 /// A server's number of an error: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>.

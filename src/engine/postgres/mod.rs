@@ -23,7 +23,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use super::{
+    Class, Diagnosis, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target, without_panic,
+};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -33,9 +35,6 @@ thread_local! {
     /// An engine's own: the same text may mean something else to another one.
     static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
 }
-
-/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
-const MOST_LATE: usize = 64;
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
