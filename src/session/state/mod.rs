@@ -367,7 +367,7 @@ impl State {
     /// Whether a change brings more settings than a session may carry. One that is known already may always change.
     pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
         let SettingChange::Set(set) = change else { return false };
-        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(*name)).collect();
+        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(name)).collect();
         !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS
     }
 
