@@ -102,6 +102,11 @@ impl<DB: Engine> ProxyBuilder<DB> {
 
     /// An IAM token in the password's place, signed locally. Goes with [`Tls::VerifyFull`] only: whoever it is shown to can
     /// log in with it for a quarter of an hour.
+    ///
+    /// It is signed for the region in the host's name, else for the one that is configured (`aws_config`, `AWS_REGION`), which
+    /// is the function's own by default. The writer endpoint of an Aurora global database
+    /// (`<name>.global-<id>.global.rds.amazonaws.com`) names none: while its writer is in another region, the token is
+    /// refused, unless that region is configured or the writer is called by its cluster's endpoint.
     #[cfg(feature = "iam")]
     pub fn iam(mut self) -> Self {
         self.config.iam = true;
