@@ -54,8 +54,6 @@ pub enum Phase {
     Setup,
     /// Searching for the writer after it was lost.
     Searching,
-    /// Checking an idle connection.
-    Validating,
     /// Beginning a transaction.
     Begin,
     /// Running a statement outside a transaction.
@@ -77,7 +75,6 @@ impl fmt::Display for Phase {
             Self::Handshake => "logging in",
             Self::Setup => "setting up a new connection",
             Self::Searching => "searching for the writer",
-            Self::Validating => "validating",
             Self::Begin => "beginning a transaction",
             Self::Statement => "running a statement",
             Self::InTransaction => "running a statement in a transaction",

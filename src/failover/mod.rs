@@ -216,9 +216,7 @@ impl<DB: Engine> Failover<DB> {
         loop {
             let before = self.topology.epoch();
             let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
-            let survey = looked
-                .unwrap_or_else(|_| Err(timed_out()))
-                .map_err(Error::Database)?;
+            let survey = looked.unwrap_or_else(|_| Err(timed_out())).map_err(Error::Database)?;
             // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
             if survey.is_reader || self.topology.epoch() == before {
                 return Ok(survey);

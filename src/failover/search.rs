@@ -167,9 +167,7 @@ impl<DB: Engine> Search<'_, DB> {
     async fn ask(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
         if self.is_member(&wire.at) {
             let asked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, Flavour::Plain)).await;
-            let survey = asked
-                .unwrap_or_else(|_| Err(timed_out()))
-                .map_err(Error::Database)?;
+            let survey = asked.unwrap_or_else(|_| Err(timed_out())).map_err(Error::Database)?;
             if !survey.is_reader {
                 self.failover.topology.learn(&wire.at, &Survey { flavour: Flavour::Unknown, ..survey });
                 return Ok(Told::Writer);
