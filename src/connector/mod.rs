@@ -271,7 +271,7 @@ impl<DB: Engine> Connector<DB> {
     ) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
-        let (driver, name) = match dialled {
+        let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => return Err(Failure { source: Some(error), reached: tap.reached() }),
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
@@ -287,7 +287,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let mut wire = Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login));
+        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::home(login));
         wire.memory = Memory::new(self.config.via_proxy);
         Ok(wire)
     }

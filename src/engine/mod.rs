@@ -75,6 +75,18 @@ pub struct Login {
     pub(crate) orphans: Option<Orphans>,
 }
 
+/// A login that has succeeded.
+#[derive(Debug)]
+pub struct Dialled<C> {
+    pub(crate) driver: C,
+    /// What the server calls the session among its own.
+    pub(crate) name: String,
+    /// Its settings are not the server's defaults: something has set them at the login, for this account or for everybody.
+    /// What takes a setting back would not bring those values back, but for the settings that have a
+    /// [`home`](Driver::home).
+    pub(crate) has_own_values: bool,
+}
+
 /// How a session is found among those of its server, over another connection.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
@@ -347,8 +359,8 @@ pub trait Driver: sqlx::Database + Sized {
     #[doc(hidden)]
     fn process_wide() -> &'static OnceCell<Proxy<Self>>;
 
-    /// One login, and what the server calls it among its own.
-    fn dial(login: &Login) -> impl Future<Output = Result<(Self::Connection, String), sqlx::Error>> + Send;
+    /// One login.
+    fn dial(login: &Login) -> impl Future<Output = Result<Dialled<Self::Connection>, sqlx::Error>> + Send;
 
     /// What takes a setting back to what it was at this login, where the engine has no word for that.
     fn home(login: &Login) -> Settings;

@@ -400,7 +400,8 @@ impl<DB: Engine> Connection<DB> {
         let strict = self.connector().is_strict() && wire.is_anothers(self.id);
         // What a reset goes back to is not what the `init_query` had set.
         let initial = self.connector().has_init_query() && !wire.applied.is_empty();
-        strict || !DB::CLEANS && initial && wire.applied != *self.state.settings()
+        let wanted = self.state.settings();
+        strict || !DB::CLEANS && initial && wire.applied != *wanted || wire.cannot_go_to(wanted)
     }
 
     /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.

@@ -28,7 +28,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
 use super::{
-    Class, Diagnosis, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target, without_panic,
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
+    without_panic,
 };
 
 use crate::pin::{PinCause, Soil};
@@ -112,11 +113,10 @@ impl Driver for MySql {
         &PROCESS_WIDE
     }
 
-    async fn dial(login: &Login) -> Result<(MySqlConnection, String), Error> {
+    async fn dial(login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
         let dial = async {
-            let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
-            let name = connect::set_up(&mut conn, login).await?;
-            Ok((conn, name))
+            let driver = MySqlConnection::connect_with(&connect::options(login)).await?;
+            connect::set_up(driver, login).await
         };
         without_panic(dial).await
     }

@@ -24,7 +24,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{
-    Class, Diagnosis, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target, without_panic,
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
+    without_panic,
 };
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
@@ -89,9 +90,10 @@ impl Driver for Postgres {
         &PROCESS_WIDE
     }
 
-    async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
-        let conn = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
-        Ok((conn, connect::name(login)))
+    async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
+        let driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
+        // `RESET` goes to what this login had, whoever has set it.
+        Ok(Dialled { driver, name: connect::name(login), has_own_values: false })
     }
 
     fn home(_: &Login) -> Settings {
