@@ -15,6 +15,8 @@ mod inspect;
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(test)]
+mod proofs;
 mod repeat;
 mod sequence;
 mod series;

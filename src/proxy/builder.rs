@@ -268,7 +268,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// The server ends a transaction in which nothing happened for this long: what a killed environment left open holds
-    /// its locks until then. Default: 60 s.
+    /// its locks until then. Default: 60 s. MySQL has nothing of the kind, other than PostgreSQL and MariaDB (10.3 and later):
+    /// there it has no effect, and such a transaction lasts until `idle_timeout` has passed.
     pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
         self.config.idle_in_transaction_timeout = Some(span);
         self

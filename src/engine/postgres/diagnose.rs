@@ -77,6 +77,9 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
 }
 
 #[cfg(test)]
+mod proofs;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
