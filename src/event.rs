@@ -186,6 +186,8 @@ pub enum Discard {
     Old,
     /// Its server is not the one to talk to any more.
     Obsolete,
+    /// It was opened on another tokio runtime than that of who asked for it, which alone can use it.
+    Foreign,
     /// The pool was closed.
     Closed,
 }
