@@ -188,6 +188,8 @@ pub enum Discard {
     Obsolete,
     /// The work was done, and others need its slot on the server more.
     GivenBack,
+    /// It was opened on another tokio runtime than that of who asked for it, which alone can use it.
+    Foreign,
     /// The pool was closed.
     Closed,
 }

@@ -36,6 +36,46 @@ async fn every_way_of_running_a_query_works() -> Result<(), Error> {
     Ok(())
 }
 
+/// The answers of a connection are read by the runtime that it was opened on: on another one a statement would be executed,
+/// and nobody would know.
+#[test]
+fn a_proxy_serves_one_runtime_after_another() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let insert = async |conn: &mut Connection<Db>, n: i32| {
+        sqlx::raw_sql(AssertSqlSafe(format!("insert into runtimes values ({n})"))).execute(conn).await
+    };
+    let (first, second, third) = (runtime(), runtime(), runtime());
+    let proxy = first.block_on(async {
+        server().await.execute(&numbers("runtimes")).await;
+        proxy().await
+    });
+    let mut conn = first.block_on(async {
+        let mut conn = proxy.get_connection().await.unwrap();
+        insert(&mut conn, 1).await.unwrap();
+        conn
+    });
+    drop(first);
+    // A session goes along, where nothing binds it to its connection.
+    second.block_on(async { insert(&mut conn, 2).await.unwrap() });
+    // The second one lives, and nobody runs it.
+    third.block_on(async {
+        insert(&mut proxy.get_connection().await.unwrap(), 3).await.unwrap();
+        insert(&mut conn, 4).await.unwrap();
+        conn.begin().await.unwrap().rollback().await.unwrap();
+        sqlx::raw_sql("begin").execute(&mut conn).await.unwrap();
+        insert(&mut conn, 5).await.unwrap();
+    });
+    second.block_on(async {
+        let error = Error::from(sqlx::raw_sql("commit").execute(&mut conn).await.unwrap_err());
+        assert!(matches!(&error, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{error:?}");
+        drop(conn);
+        let mut conn = proxy.get_connection().await.unwrap();
+        let found =
+            sqlx::query_scalar::<_, i32>("select n from runtimes order by n").fetch_all(&mut conn).await.unwrap();
+        assert_eq!(found, [1, 2, 3, 4]);
+    });
+}
+
 #[tokio::test]
 async fn a_session_holds_a_connection_only_while_it_works() -> Result<(), Error> {
     let proxy = proxy().await;

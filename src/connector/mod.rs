@@ -28,7 +28,7 @@ use crate::panicked::{Panicked, caught};
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
-use crate::topology::{Address, Endpoint, Place};
+use crate::topology::{Address, Endpoint, Place, is_of_every_region};
 
 use self::trial::{Key, Trials, Turn};
 
@@ -250,7 +250,9 @@ impl<DB: Engine> Connector<DB> {
             roots.extend(tls::in_term(&file, now).map_err(fault)?);
         }
         if roots.is_empty() {
-            roots = tls::roots(tls::region_of(host).as_deref().or(self.region.as_deref())).into_bytes();
+            // The writer of a global database shows the certificate of its own region, and that is not known.
+            let own = self.region.as_deref().filter(|_| !is_of_every_region(host));
+            roots = tls::roots(tls::region_of(host).as_deref().or(own)).into_bytes();
         }
         roots.extend(good("add_ca_pem", &self.config.add_ca_pem)?);
         Ok(roots)
@@ -269,7 +271,7 @@ impl<DB: Engine> Connector<DB> {
     ) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
-        let (driver, name) = match dialled {
+        let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => return Err(Failure { source: Some(error), reached: tap.reached() }),
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
@@ -285,7 +287,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let mut wire = Wire::new(driver, socket, name, credentials.clone(), at, peer, DB::home(login));
+        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::home(login));
         wire.memory = Memory::new(self.config.via_proxy);
         Ok(wire)
     }

@@ -12,7 +12,7 @@ use super::cancel::Cancel;
 use super::memory::Memory;
 use crate::clock::Moment;
 use crate::credentials::Credentials;
-use crate::engine::{Engine, Settings, Socket, Staleness};
+use crate::engine::{Dialled, Engine, Settings, Socket, Staleness};
 use crate::pin::Soil;
 use crate::topology::Address;
 
@@ -60,6 +60,8 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) applied: Settings,
     /// What takes a setting back to what it was at login, where the engine has no word for that.
     pub(crate) home: Settings,
+    /// The login has other values too, to which nothing takes a setting back.
+    has_own_values: bool,
     /// How many exchanges there were on it, this crate's own included.
     pub(crate) exchanges: u64,
     /// The driver would misread what is still on its way.
@@ -96,14 +98,14 @@ static WIRES: AtomicU64 = AtomicU64::new(1);
 
 impl<DB: Engine> Wire<DB> {
     pub(super) fn new(
-        driver: DB::Connection,
+        dialled: Dialled<DB::Connection>,
         socket: Option<Socket>,
-        name: String,
         credentials: Credentials,
         at: Address,
         peer: Option<SocketAddr>,
         home: Settings,
     ) -> Self {
+        let Dialled { driver, name, has_own_values } = dialled;
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
             at,
@@ -116,6 +118,7 @@ impl<DB: Engine> Wire<DB> {
             open: None,
             applied: Settings::default(),
             home,
+            has_own_values,
             exchanges: 0,
             out_of_step: false,
             id: WIRES.fetch_add(1, Ordering::Relaxed),
@@ -160,6 +163,11 @@ impl<DB: Engine> Wire<DB> {
     pub(crate) fn become_set(&mut self, settings: Settings) {
         self.outdate(DB::staleness(&self.applied, &settings));
         self.applied = settings;
+    }
+
+    /// Whether a setting would have to go back to a value of this login's that nothing takes it back to.
+    pub(crate) fn cannot_go_to(&self, wanted: &Settings) -> bool {
+        self.has_own_values && self.applied.names().any(|name| !wanted.contains(name) && !self.home.contains(name))
     }
 
     /// What is prepared no longer means what it meant.

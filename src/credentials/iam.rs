@@ -77,7 +77,7 @@ impl Iam {
     async fn sign(&self, host: &str, port: u16, user: &str) -> Result<String, CredentialsError> {
         let missing = |problem: &str| CredentialsError::Signing { problem: problem.to_owned(), source: None };
         let config = self.aws.config().await;
-        // The host's own region first: a token for another region is refused.
+        // The host's own region first: a token for another region is refused. A global database's name has none.
         let region = crate::tls::region_of(host).or_else(|| config.region().map(|region| region.as_ref().to_owned()));
         let region = region.ok_or_else(|| missing("the region is not known; set AWS_REGION"))?;
         let provider = config.credentials_provider().ok_or_else(|| missing("there is no AWS credentials provider"))?;
@@ -222,6 +222,7 @@ mod tests {
         for (host, configured, region) in [
             ("db.abc123.us-east-1.rds.amazonaws.com", Some("eu-central-1"), "us-east-1"),
             ("db.example.com", Some("eu-central-1"), "eu-central-1"),
+            ("shop.global-abc123.global.rds.amazonaws.com", Some("eu-central-1"), "eu-central-1"),
         ] {
             let (iam, ..) = signer(configured);
             let token = iam.credentials(&request(host)).await.unwrap().password;

@@ -15,6 +15,8 @@ mod inspect;
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(test)]
+mod proofs;
 mod repeat;
 mod sequence;
 mod series;
@@ -44,6 +46,9 @@ pub(crate) use guard::without_panic;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub use survey::{Flavour, Sighting, Survey};
 
+/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
+const MOST_LATE: usize = 64;
+
 /// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).
 ///
 /// Sealed: an engine is more than its driver, and this crate knows the rest of each.
@@ -72,6 +77,18 @@ pub struct Login {
     pub(crate) is_token: bool,
     /// What the server is told to give up on; `None` where a pooler in between would not understand.
     pub(crate) orphans: Option<Orphans>,
+}
+
+/// A login that has succeeded.
+#[derive(Debug)]
+pub struct Dialled<C> {
+    pub(crate) driver: C,
+    /// What the server calls the session among its own.
+    pub(crate) name: String,
+    /// Its settings are not the server's defaults: something has set them at the login, for this account or for everybody.
+    /// What takes a setting back would not bring those values back, but for the settings that have a
+    /// [`home`](Driver::home).
+    pub(crate) has_own_values: bool,
 }
 
 /// How a session is found among those of its server, over another connection.
@@ -346,8 +363,8 @@ pub trait Driver: sqlx::Database + Sized {
     #[doc(hidden)]
     fn process_wide() -> &'static OnceCell<Proxy<Self>>;
 
-    /// One login, and what the server calls it among its own.
-    fn dial(login: &Login) -> impl Future<Output = Result<(Self::Connection, String), sqlx::Error>> + Send;
+    /// One login.
+    fn dial(login: &Login) -> impl Future<Output = Result<Dialled<Self::Connection>, sqlx::Error>> + Send;
 
     /// What takes a setting back to what it was at this login, where the engine has no word for that.
     fn home(login: &Login) -> Settings;

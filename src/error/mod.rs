@@ -57,8 +57,6 @@ pub enum Phase {
     Setup,
     /// Searching for the writer after it was lost.
     Searching,
-    /// Checking an idle connection.
-    Validating,
     /// Beginning a transaction.
     Begin,
     /// Running a statement outside a transaction.
@@ -80,7 +78,6 @@ impl fmt::Display for Phase {
             Self::Handshake => "logging in",
             Self::Setup => "setting up a new connection",
             Self::Searching => "searching for the writer",
-            Self::Validating => "validating",
             Self::Begin => "beginning a transaction",
             Self::Statement => "running a statement",
             Self::InTransaction => "running a statement in a transaction",
@@ -454,8 +451,7 @@ fn outcome_of(error: &sqlx::Error) -> Outcome {
         // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
         // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
         sqlx::Error::RowNotFound => Outcome::Completed,
-        // The driver counts the values before it writes anything (sqlx 0.9.0).
-        sqlx::Error::Protocol(text) if text.contains("too many arguments for query") => Outcome::NotExecuted,
+        error if has_too_many_values(error) => Outcome::NotExecuted,
         sqlx::Error::Encode(_)
         | sqlx::Error::Configuration(_)
         | sqlx::Error::InvalidArgument(_)
@@ -503,6 +499,17 @@ impl From<Error> for sqlx::Error {
             error => Self::Io(io::Error::new(io_kind(&error), error)),
         }
     }
+}
+
+/// Whether the driver has refused a statement for the number of its values: it counts them before it writes anything
+/// (sqlx 0.9.0).
+pub(crate) fn has_too_many_values(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Protocol(text) if text.contains("too many arguments for query"))
+}
+
+/// What stands in the place of an answer that did not come in time.
+pub(crate) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
 
 fn io_kind(error: &Error) -> io::ErrorKind {

@@ -16,7 +16,6 @@ mod search;
 mod verdict;
 mod watch;
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Peer, Proof, Wire};
 use crate::engine::{Engine, Flavour, Survey, without_panic};
-use crate::error::{Answer, Error, chain};
+use crate::error::{Answer, Error, chain, timed_out};
 use crate::event::{Event, Events};
 use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -218,9 +217,7 @@ impl<DB: Engine> Failover<DB> {
         loop {
             let before = self.topology.epoch();
             let looked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, self.topology.flavour())).await;
-            let survey = looked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
-                .map_err(Error::Database)?;
+            let survey = looked.unwrap_or_else(|_| Err(timed_out())).map_err(Error::Database)?;
             // What it said before another was proven, and was heard after, is no proof: a freeze may lie in between.
             if survey.is_reader || self.topology.epoch() == before {
                 return Ok(survey);

@@ -9,7 +9,7 @@ use super::hunt::{self, Scout, Told};
 use super::{FIRST_BOUND, Failover, LOOK_BOUND, changed_role};
 use crate::connector::{Access, Wire};
 use crate::engine::{Engine, Flavour, Survey};
-use crate::error::{Answer, Error, Phase, chain};
+use crate::error::{Answer, Error, Phase, chain, timed_out};
 use crate::event::Event;
 use crate::pool::Attempt;
 use crate::retry::{Backoff, Deadline};
@@ -167,9 +167,7 @@ impl<DB: Engine> Search<'_, DB> {
     async fn ask(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
         if self.is_member(&wire.at) {
             let asked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, Flavour::Plain)).await;
-            let survey = asked
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-                .map_err(Error::Database)?;
+            let survey = asked.unwrap_or_else(|_| Err(timed_out())).map_err(Error::Database)?;
             if !survey.is_reader {
                 self.failover.topology.learn(&wire.at, &Survey { flavour: Flavour::Unknown, ..survey });
                 return Ok(Told::Writer);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ledger::Physical;
 use super::policy::Past;
-use super::{Attempt, Connect, Pool};
+use super::{Attempt, Connect, Pool, runtime};
 use crate::error::{Error, Phase, chain};
 use crate::event::Event;
 use crate::panicked::{Panicked, caught};
@@ -58,7 +58,7 @@ impl<C: Connect> Approval<C> {
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.pool.tenancy().connected(opened.since(began), was_refused);
                 inner.relapse.over();
-                self.pool.come_home(Box::new(Physical { conn, slot, past }));
+                self.pool.come_home(Box::new(Physical { conn, slot, past, runtime: runtime::current() }));
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.
                 self.pool.0.dial_ended.notify_waiters();
             }

@@ -56,6 +56,11 @@ impl<C: Connect> Lease<C> {
         self.pool.0.connector.standing(&self.physical().conn)
     }
 
+    /// Whether another tokio runtime than the caller's has opened it: nobody would read its answers here.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.physical().is_foreign()
+    }
+
     pub(crate) fn conn(&mut self) -> &mut C::Conn {
         &mut self.physical_mut().conn
     }

@@ -6,10 +6,13 @@
 
 use std::collections::VecDeque;
 
+use tokio::runtime::Id;
+
 use crate::clock::Moment;
 use crate::error::Phase;
 
 use super::policy::Past;
+use super::runtime;
 
 /// A physical connection and what the pool knows of it.
 #[derive(Debug)]
@@ -17,6 +20,15 @@ pub(crate) struct Physical<T> {
     pub(crate) conn: T,
     pub(super) slot: usize,
     pub(super) past: Past,
+    /// On which it was opened.
+    pub(super) runtime: Option<Id>,
+}
+
+impl<T> Physical<T> {
+    /// Whether another runtime than the caller's has opened it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.runtime != runtime::current()
+    }
 }
 
 /// Where a slot's connection is.
@@ -222,7 +234,12 @@ mod tests {
     }
 
     fn physical(conn: &'static str, slot: usize, now: Moment, dirty: bool) -> Box<Physical<&'static str>> {
-        Box::new(Physical { conn, slot, past: Past { opened: now, lifetime: Duration::MAX, used: now, dirty } })
+        Box::new(Physical {
+            conn,
+            slot,
+            past: Past { opened: now, lifetime: Duration::MAX, used: now, dirty },
+            runtime: None,
+        })
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ mod policy;
 mod queue;
 mod recovery;
 mod relapse;
+mod runtime;
 mod tenancy;
 #[cfg(test)]
 mod tests;
@@ -269,7 +270,8 @@ impl<C: Connect> Pool<C> {
             let now = self.0.clock.now();
             let ledger = self.lock();
             let fresh = ledger.next().is_some_and(|next| {
-                matches!(self.0.settings.policy.judge(next.past, now), Fitness::Fresh | Fitness::Look)
+                !next.is_foreign()
+                    && matches!(self.0.settings.policy.judge(next.past, now), Fitness::Fresh | Fitness::Look)
                     && self.0.connector.standing(&next.conn) == Standing::Good
                     && self.0.connector.peek(&next.conn) == Peek::Quiet
             });
@@ -382,7 +384,7 @@ impl<C: Connect> Pool<C> {
         let now = self.0.clock.now();
         let mut ledger = self.lock();
         let next = ledger.next()?;
-        if self.0.connector.standing(&next.conn) != Standing::Good {
+        if next.is_foreign() || self.0.connector.standing(&next.conn) != Standing::Good {
             return None;
         }
         match self.0.settings.policy.judge(next.past, now) {
@@ -435,6 +437,9 @@ impl<C: Connect> Pool<C> {
 
     /// What must happen to a connection before it is lent; `None` when it was not fit and is gone.
     async fn fit(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
+        if lease.is_foreign() {
+            return Ok(lease.discard(Discard::Foreign, None));
+        }
         let now = self.0.clock.now();
         let past = lease.physical().past;
         if let Some(frozen) = now.frozen_since(past.used) {
@@ -489,6 +494,9 @@ impl<C: Connect> Pool<C> {
     /// Brings a connection to rest within the bound; `None` when that failed and it is gone. Dropped, the connection
     /// goes home dirty.
     async fn check(&self, mut lease: Lease<C>) -> Option<Lease<C>> {
+        if lease.is_foreign() {
+            return lease.discard(Discard::Foreign, None);
+        }
         let past = lease.physical().past;
         let idle = self.0.clock.now().since(past.used);
         let started = Deadline::after(self.0.settings.policy.validate_timeout);

@@ -110,6 +110,11 @@ impl<DB: Engine> ProxyBuilder<DB> {
 
     /// An IAM token in the password's place, signed locally. Goes with [`Tls::VerifyFull`] only: whoever it is shown to can
     /// log in with it for a quarter of an hour.
+    ///
+    /// It is signed for the region in the host's name, else for the one that is configured (`aws_config`, `AWS_REGION`), which
+    /// is the function's own by default. The writer endpoint of an Aurora global database
+    /// (`<name>.global-<id>.global.rds.amazonaws.com`) names none: while its writer is in another region, the token is
+    /// refused, unless that region is configured or the writer is called by its cluster's endpoint.
     #[cfg(feature = "iam")]
     pub fn iam(mut self) -> Self {
         self.config.iam = true;
@@ -271,7 +276,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// The server ends a transaction in which nothing happened for this long: what a killed environment left open holds
-    /// its locks until then. Default: 60 s.
+    /// its locks until then. Default: 60 s. MySQL has nothing of the kind, other than PostgreSQL and MariaDB (10.3 and later):
+    /// there it has no effect, and such a transaction lasts until `idle_timeout` has passed.
     pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
         self.config.idle_in_transaction_timeout = Some(span);
         self

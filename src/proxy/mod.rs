@@ -27,6 +27,11 @@ const UPKEEP_BOUND: Duration = Duration::from_millis(500);
 
 /// A proxy for one database: what Amazon RDS Proxy is, inside the function.
 ///
+/// # Runtimes
+/// A connection belongs to the tokio runtime that it was opened on. Where another runtime asks, as each `#[tokio::test]` has
+/// one of its own, it is closed and another is opened; a session in a transaction, or pinned, that comes to another runtime
+/// loses its connection before anything is sent. Runtimes that work side by side had better have a proxy each.
+///
 /// # Clone
 /// Clones share everything. Dropping the last one closes the connections at rest without a goodbye;
 /// [`close`](Self::close) says one.

@@ -1,7 +1,5 @@
 //! A session in the middle of an exchange with its physical connection.
 
-use std::io;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::generated::Exchange;
@@ -9,7 +7,7 @@ use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::{Connection, Intent};
 use crate::connector::Wire;
 use crate::engine::{Control, End, Engine, Found, PinEnd, Staleness};
-use crate::error::{Error, Outcome, Phase};
+use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 use crate::pin::{PinCause, PinReason, Soil, shorten};
 use crate::retry::Deadline;
@@ -265,7 +263,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let source = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(source)) => source,
-            Err(_) => sqlx::Error::Io(io::ErrorKind::TimedOut.into()),
+            Err(_) => timed_out(),
         };
         Err(self.lose(source))
     }
@@ -281,7 +279,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let (failover, wire) = self.apart();
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;
-        let silent = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+        let silent = |_| Err(timed_out());
         answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
     }
 
@@ -306,7 +304,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             End::Commit => ended.await,
             End::Rollback => {
                 let answered = timeout_at(deadline.instant(), ended).await;
-                answered.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+                answered.unwrap_or_else(|_| Err(timed_out()))
             }
         };
         result.map_err(|error| self.fail(error))

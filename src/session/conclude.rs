@@ -1,14 +1,12 @@
 //! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
 //! goes home.
 
-use std::io;
-
 use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine, Staleness};
-use crate::error::{Error, HalfDone, Phase};
+use crate::error::{Error, HalfDone, Phase, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason, Soil};
 
@@ -32,11 +30,10 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Makes the driver forget what it has prepared, within `borrow_timeout`.
     pub(super) async fn forget_names(&mut self) -> Result<(), sqlx::Error> {
-        let late = || sqlx::Error::Io(io::ErrorKind::TimedOut.into());
-        let deadline = self.deadline().map_err(|_| late())?;
+        let deadline = self.deadline().map_err(|_| timed_out())?;
         let (failover, wire) = self.apart();
         let forget = failover.attend(wire.peer.as_deref(), DB::forget(&mut wire.driver));
-        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(late()))
+        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Notes a failure, and says what it means.

@@ -3,8 +3,6 @@
 //! A macro and not a blanket implementation: with the latter, callers that are generic over the executor run into
 //! endless recursion in trait selection (E0275).
 
-use std::io;
-
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
@@ -13,7 +11,7 @@ use tokio::time::timeout_at;
 
 use super::{Borrow, Connection, Intent};
 use crate::engine::{Diagnosis, Driver, Engine, PinEnd};
-use crate::error::Phase;
+use crate::error::{Phase, timed_out};
 use crate::failover::Verdict;
 use crate::retry::Deadline;
 
@@ -499,7 +497,7 @@ macro_rules! executor {
                     let begin = sqlx::Transaction::begin(&mut wire.driver, None);
                     let begun =
                         timeout_at(deadline.instant(), pool.connector().attend(wire.peer.as_deref(), begin)).await;
-                    let transaction = begun.unwrap_or_else(|_| Err(Error::Io(io::ErrorKind::TimedOut.into())))?;
+                    let transaction = begun.unwrap_or_else(|_| Err(timed_out()))?;
                     state.rolled_back_abandoned();
                     Ok(transaction)
                 })

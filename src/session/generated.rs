@@ -96,6 +96,10 @@ impl Generated {
         if text.reads() {
             memory.asked();
         }
+        if memory.pooled && !next.held {
+            // What the statements before have left may lie in another of the server's sessions.
+            self.own = Sequence::NONE;
+        }
         let stays = self.stays(at.wire, memory, next.held);
         let numbers = memory.numbers && (stays || memory.holder.is_none() && !memory.pooled);
         let all = memory.all && (stays || memory.holder.is_none() && !memory.pooled);

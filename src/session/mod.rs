@@ -352,9 +352,15 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// A connection that the session has kept may be closed by now, which costs nothing to see: then nothing is sent, and
-    /// what becomes of the work in hand is known. What the server has said unasked is read first.
+    /// what becomes of the work in hand is known. So it is where the session has come to another runtime meanwhile. What
+    /// the server has said unasked is read first.
     fn look_at_socket(&mut self, phase: Phase) -> Result<(), Error> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
+        if lease.is_foreign() {
+            let message =
+                "the session's connection belongs to the tokio runtime that it was opened on, and this is another";
+            return Err(self.lose(phase, false, Duration::ZERO, sqlx::Error::Protocol(message.to_owned())));
+        }
         match self.pool.connector().peek(lease.conn()) {
             Peek::Quiet => Ok(()),
             Peek::Talking => {
@@ -401,7 +407,8 @@ impl<DB: Engine> Connection<DB> {
         let strict = self.connector().is_strict() && wire.is_anothers(self.id);
         // What a reset goes back to is not what the `init_query` had set.
         let initial = self.connector().has_init_query() && !wire.applied.is_empty();
-        strict || !DB::CLEANS && initial && wire.applied != *self.state.settings()
+        let wanted = self.state.settings();
+        strict || !DB::CLEANS && initial && wire.applied != *wanted || wire.cannot_go_to(wanted)
     }
 
     /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::retry::Deadline;
 
 pub(crate) use member::Address;
+pub(crate) use names::is_of_every_region;
 #[cfg(test)]
 pub(crate) use order::Candidate;
 pub(crate) use order::Candidates;

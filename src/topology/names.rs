@@ -5,6 +5,10 @@
 
 use crate::config::HostPattern;
 
+/// What stands in the place of a region in a global database's name:
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-global-database-connecting.html>.
+const EVERY_REGION: &str = "global";
+
 const DOMAINS: [&str; 2] = [".rds.amazonaws.com", ".amazonaws.com.cn"];
 
 /// What kind of endpoint a host name is.
@@ -14,6 +18,8 @@ pub(crate) enum Kind {
     ClusterWriter,
     /// Leads to any reader.
     ClusterReader,
+    /// Follows the writer of a global database, in whatever region that is.
+    GlobalWriter,
     /// Leads to some members that somebody has chosen.
     Custom,
     /// One instance: a member of a cluster, or one of its own.
@@ -42,6 +48,11 @@ fn parts(host: &str) -> Option<Parts<'_>> {
     let region = if *domain == DOMAINS[1] { strip_prefix(region, "rds.")? } else { region };
     if name.is_empty() || region.is_empty() || region.contains('.') {
         return None;
+    }
+    if region.eq_ignore_ascii_case(EVERY_REGION) {
+        // `<name>.global-<hash>.global.rds.amazonaws.com`. Its hash is the global database's, and no member's.
+        let hash = strip_prefix(label, "global-").filter(|hash| !hash.is_empty())?;
+        return Some(Parts { name, kind: Kind::GlobalWriter, hash, rest });
     }
     // The longer mark first: each begins with the next.
     let marks = [
@@ -88,10 +99,17 @@ pub(crate) fn writer_endpoint(host: &str) -> Option<String> {
     follows.then(|| format!("{}.cluster-{}.{}", parts.name, parts.hash, parts.rest))
 }
 
-/// The pattern that the name of any endpoint of a cluster implies.
+/// Whether the name leads to whatever region the writer is in: it says nothing of the region.
+pub(crate) fn is_of_every_region(host: &str) -> bool {
+    kind(host) == Kind::GlobalWriter
+}
+
+/// The pattern that the name of any endpoint of a cluster implies. A global database's implies none: its clusters each
+/// have their own.
 pub(crate) fn implied_pattern(host: &str) -> Option<HostPattern> {
     let parts = parts(host)?;
-    (parts.kind != Kind::Proxy).then(|| HostPattern::new("", &format!(".{}.{}", parts.hash, parts.rest)))
+    (!matches!(parts.kind, Kind::Proxy | Kind::GlobalWriter))
+        .then(|| HostPattern::new("", &format!(".{}.{}", parts.hash, parts.rest)))
 }
 
 fn ends_with(text: &str, suffix: &str) -> bool {
@@ -123,6 +141,11 @@ mod tests {
             ("shop.cluster-abc123.rds.cn-north-1.amazonaws.com.cn", Kind::ClusterWriter),
             ("shop-1.abc123.rds.cn-north-1.amazonaws.com.cn", Kind::Instance),
             ("shop-1.abc123.us-gov-west-1.rds.amazonaws.com", Kind::Instance),
+            ("shop.global-abc123.global.rds.amazonaws.com", Kind::GlobalWriter),
+            ("Shop.Global-abc123.GLOBAL.rds.amazonaws.com.", Kind::GlobalWriter),
+            ("shop.global-.global.rds.amazonaws.com", Kind::Other),
+            ("shop.abc123.global.rds.amazonaws.com", Kind::Other),
+            ("shop.cluster-abc123.global.rds.amazonaws.com", Kind::Other),
             ("rds.eu-central-1.amazonaws.com", Kind::Other),
             ("eu-central-1.rds.amazonaws.com", Kind::Other),
             ("shop.cluster-.eu-central-1.rds.amazonaws.com", Kind::Other),
@@ -154,7 +177,12 @@ mod tests {
         }
         let china = implied_pattern("shop.cluster-abc.rds.cn-north-1.amazonaws.com.cn").unwrap();
         assert_eq!(china.host_of("shop-1").0, "shop-1.abc.rds.cn-north-1.amazonaws.com.cn");
-        for host in ["shop.proxy-abc123.eu-central-1.rds.amazonaws.com", "db.example.com", "10.0.0.1"] {
+        for host in [
+            "shop.proxy-abc123.eu-central-1.rds.amazonaws.com",
+            "shop.global-abc123.global.rds.amazonaws.com",
+            "db.example.com",
+            "10.0.0.1",
+        ] {
             assert_eq!(implied_pattern(host), None, "{host}");
         }
     }
@@ -169,12 +197,14 @@ mod tests {
         let instance = format!("shop-1.{TAIL}");
         assert_eq!((instance_id(&instance), instance_id(&reader)), (Some("shop-1"), None));
         assert_eq!((cluster_id(&instance), instance_id("10.0.0.1")), (None, None));
+        let global = "shop.global-abc123.global.rds.amazonaws.com";
+        assert_eq!((cluster_id(global), instance_id(global), writer_endpoint(global)), (None, None, None));
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic_and_what_it_says_agrees(
-            host in r#"(shop|\.|cluster-|cluster-ro-|cluster-custom-|proxy-|endpoint|abc123|eu-central-1|rds|\.amazonaws\.com|\.cn|\.rds\.amazonaws\.com|-|é|ä\.|[ -~]){0,12}"#,
+            host in r#"(shop|\.|global-|\.global|cluster-|cluster-ro-|cluster-custom-|proxy-|endpoint|abc123|eu-central-1|rds|\.amazonaws\.com|\.cn|\.rds\.amazonaws\.com|-|é|ä\.|[ -~]){0,12}"#,
         ) {
             let of_cluster = matches!(kind(&host), Kind::ClusterWriter | Kind::ClusterReader);
             assert_eq!(cluster_id(&host).is_some(), of_cluster, "{host}");

@@ -194,7 +194,7 @@ impl Topology {
             (Flavour::Plain, _) => self.is_watched(),
             (Flavour::Unknown, None) => self.by_id,
             (Flavour::Unknown, Some(target)) => match names::kind(&target.host) {
-                Kind::ClusterWriter | Kind::ClusterReader | Kind::Custom | Kind::Instance => true,
+                Kind::ClusterWriter | Kind::ClusterReader | Kind::GlobalWriter | Kind::Custom | Kind::Instance => true,
                 Kind::Proxy => false,
                 Kind::Other => self.by_id,
             },
@@ -315,6 +315,7 @@ mod tests {
             ("shop.cluster-abc.eu-central-1.rds.amazonaws.com", true),
             ("shop.cluster-ro-abc.eu-central-1.rds.amazonaws.com", true),
             ("shop-1.abc.eu-central-1.rds.amazonaws.com", true),
+            ("shop.global-abc.global.rds.amazonaws.com", true),
             ("shop.proxy-abc.eu-central-1.rds.amazonaws.com", false),
             ("db.example.com", false),
             ("10.0.0.1", false),
@@ -347,6 +348,23 @@ mod tests {
         let candidates = at("shop.cluster-ro-abc.eu-central-1.rds.amazonaws.com").candidates();
         let writer = Address::new("shop.cluster-abc.eu-central-1.rds.amazonaws.com", 5432);
         assert_eq!(candidates.endpoint, Some(writer));
+    }
+
+    #[test]
+    fn a_global_databases_endpoint_implies_no_members_names_and_leads_to_its_writer() {
+        let host = "shop.global-abc.global.rds.amazonaws.com";
+        let (global, place) = (at(host), Address::new(host, 5432));
+        let sighting = |id: &str| crate::engine::Sighting { id: id.to_owned(), ..crate::engine::Sighting::default() };
+        let sightings = vec![sighting("a"), sighting("b")];
+        let survey = Survey { flavour: Flavour::Aurora, me: Some("a".into()), sightings, ..Survey::default() };
+        global.learn(&place, &survey);
+        let candidates = global.candidates();
+        let strangers: Vec<_> = candidates.members.iter().filter(|member| !member.address.is(&place)).collect();
+        assert!(strangers.is_empty(), "{strangers:?}");
+        assert_eq!(
+            candidates.endpoint.as_ref().or_else(|| candidates.members.first().map(|m| &m.address)),
+            Some(&place)
+        );
     }
 
     #[test]

@@ -314,3 +314,18 @@ async fn a_deadlock_that_ends_no_transaction_leaves_a_texts_transaction_with_its
     assert_eq!(rows(&server).await, [1, 2]);
     Ok(())
 }
+
+/// MySQL's number for a session that it has ended for its silence is MariaDB's for a trigger that is not there.
+#[tokio::test]
+async fn a_trigger_that_is_not_there_ends_no_session() -> Result<(), Error> {
+    let (_server, proxy) = stage(Vec::new()).await;
+    let mut conn = proxy.get_connection().await?;
+    let session = sqlx::query_scalar::<_, i64>("select cast(connection_id() as signed)").fetch_one(&mut conn).await?;
+    let refused =
+        run(&mut conn, "create trigger app.t before insert on app.ends for each row follows nobody set @a = 1");
+    let error = refused.await.unwrap_err();
+    assert!(matches!(&error, Error::Database(_)), "{error:?}");
+    let then = sqlx::query_scalar::<_, i64>("select cast(connection_id() as signed)").fetch_one(&mut conn).await?;
+    assert_eq!(then, session);
+    Ok(())
+}

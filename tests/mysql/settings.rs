@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use lambda_rds::{Connection, Error, Isolation, MySql, PinCause, PinReason, Proxy};
+use lambda_rds::{Connection, Error, Event, Isolation, MySql, PinCause, PinReason, Proxy};
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::replays;
 use super::stage::{logging_statements, settings, texts, worded};
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
 use crate::support::servers::Family;
-use crate::support::{mysql_proxy_to, mysql_server};
+use crate::support::{Recorder, mysql_proxy_to, mysql_server};
 
 type Shown = BTreeMap<String, String>;
 
@@ -579,4 +579,90 @@ async fn what_fails_leaves_what_was_before_and_what_is_rolled_back_does_not() ->
         ],
     ])
     .await
+}
+
+/// Every import turns the checks off and on again. The server makes "off" of their default from then on.
+#[tokio::test]
+async fn checks_that_a_session_turned_off_and_on_are_on_for_the_next() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    for given in ["1", "0"] {
+        // Whatever the server's own value is.
+        server.execute(&format!("set global foreign_key_checks = {given}, global unique_checks = {given}")).await;
+        let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+        for name in ["foreign_key_checks", "unique_checks"] {
+            for last in ["0", "1", "default"] {
+                let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+                run(&mut own, &format!("set {name} = 0")).await?;
+                run(&mut own, &format!("set {name} = 1")).await?;
+                run(&mut own, &format!("set {name} = {last}")).await?;
+                let shown = sqlx::query_scalar(AssertSqlSafe(format!("select cast(@@{name} + 0 as char)")));
+                let shown: String = shown.fetch_one(&mut other).await?;
+                assert_eq!(shown, given, "{name} after {last}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the server sets at a login is what every session begins with, and no word of its language goes back to it.
+#[tokio::test]
+async fn what_the_server_sets_at_each_login_is_everybodys() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server
+        .execute(
+            "set global init_connect = 'set group_concat_max_len = 7777, lock_wait_timeout = 77, \
+               session transaction_prealloc_size = 8192'",
+        )
+        .await;
+    let recorder = Recorder::default();
+    let connects = || recorder.count(|event| matches!(event, Event::Connected { .. }));
+    let proxy = mysql_proxy_to(&server).max_connections(1).observer(recorder.observer()).build()?;
+    let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    let origin = look(&mut other).await?;
+    assert_eq!(origin.get("group_concat_max_len").map(String::as_str), Some("7777"), "the stage is set");
+    for text in ["set group_concat_max_len = 8888", "set sql_mode = '', lock_wait_timeout = 9"] {
+        run(&mut own, text).await?;
+        let set = look(&mut own).await?;
+        for _ in 0..2 {
+            assert_eq!(changed(&origin, &look(&mut other).await?), Vec::<String>::new(), "after {text}");
+            assert_eq!(changed(&set, &look(&mut own).await?), Vec::<String>::new(), "{text}, again");
+        }
+        assert_eq!(own.pin_reason().map(PinReason::cause), None, "{text}");
+        own = proxy.get_connection().await?;
+        assert_eq!(changed(&origin, &look(&mut other).await?), Vec::<String>::new(), "after the session of {text}");
+    }
+    // What the login itself has set goes back, and costs no connection.
+    let before = connects();
+    run(&mut own, "set time_zone = '+07:00', sql_mode = ''").await?;
+    for _ in 0..2 {
+        assert_eq!(changed(&origin, &look(&mut other).await?), Vec::<String>::new());
+        assert_eq!(changed(&origin, &look(&mut own).await?), ["sql_mode", "time_zone"]);
+    }
+    assert_eq!(connects(), before);
+    Ok(())
+}
+
+/// MariaDB only: MySQL's accounts have no limit of the kind.
+#[tokio::test]
+async fn an_accounts_own_time_limit_is_everybodys() -> Result<(), Error> {
+    let server = mysql_server().await;
+    if server.family() == Family::MySql {
+        return Ok(());
+    }
+    server
+        .execute(&format!(
+            "create user hurried@'%' identified by '{APP_PASSWORD}' require ssl with max_statement_time 77; \
+             grant all on app.* to hurried@'%'"
+        ))
+        .await;
+    let url = server.url_for("hurried", APP_PASSWORD, "app");
+    let proxy = Proxy::<MySql>::builder().url(url).ca_pem(server.ca_pem()).max_connections(1).build()?;
+    let (mut own, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+    run(&mut own, "set max_statement_time = 5").await?;
+    let mut limits = Vec::new();
+    for conn in [&mut other, &mut own] {
+        limits.push(look(conn).await?.remove("max_statement_time").unwrap_or_default());
+    }
+    assert_eq!(limits, ["77.000000", "5.000000"]);
+    Ok(())
 }

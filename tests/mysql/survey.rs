@@ -93,6 +93,18 @@ const REPORTS: &str = "
       ('never', 'e', null, null);
 ";
 
+#[tokio::test]
+async fn a_table_of_any_size_is_asked_for_as_many_members_as_a_cluster_may_have_and_one() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(REPORTS).await;
+    let row = |id: usize| format!("('many-{id}', 'x', now(), 0)");
+    let rows: Vec<_> = (0..1500).map(row).collect();
+    server.execute(&format!("insert into reports values {}", rows.join(", "))).await;
+    let mut conn = connect(&server).await;
+    let seen = survey_aurora(&mut conn, "app.reports", "'new'").await.unwrap();
+    assert_eq!(seen.split(' ').skip(3).count(), 65, "{seen}");
+}
+
 /// As a Blue/Green deployment leaves it.
 #[tokio::test]
 async fn a_topology_on_a_server_that_is_no_clusters_member_is_not_looked_at() {

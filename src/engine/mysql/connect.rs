@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Either, Error, Executor, Row};
 
 use crate::config::Tls;
-use crate::engine::{Login, Settings};
+use crate::engine::{Dialled, Login, Settings};
 
 /// Which server it is, among all that an address may lead to, and since when: it numbers its sessions from one again when
 /// it was started anew.
@@ -25,6 +25,13 @@ const NAMES: &str = "NAMES utf8mb4";
 /// A transaction begins and ends where somebody says so, whatever the server's configuration says.
 const AUTOCOMMIT: &str = "autocommit = 1";
 const COMPLETION: &str = "completion_type = 0";
+
+/// Whether a session may begin with other settings than the server's defaults: `init_connect` is executed at each login but
+/// an administrator's (<https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_init_connect>), and a
+/// MariaDB account may have a time limit of its own
+/// (<https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/create-user>).
+const HAS_OWN_VALUES: &str = "CAST(LENGTH(@@init_connect) > 0 \
+    /*M!100101 OR @@max_statement_time <> @@global.max_statement_time */ AS SIGNED)";
 
 /// The server counts in whole seconds, and takes a year at the most.
 const LONGEST_WAIT: u64 = 31_536_000;
@@ -66,16 +73,18 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
     options
 }
 
-/// Sets what a new session needs, and gives what the server calls it.
-pub(super) async fn set_up(conn: &mut MySqlConnection, login: &Login) -> Result<String, Error> {
-    let mut answers = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(first_text(login))));
-    let mut name = String::new();
+/// Sets what a new session needs, and asks what the server calls it and what it has set by itself.
+pub(super) async fn set_up(mut driver: MySqlConnection, login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
+    let mut answers = driver.fetch_many(sqlx::raw_sql(AssertSqlSafe(first_text(login))));
+    let (mut name, mut has_own_values) = (String::new(), false);
     while let Some(answer) = answers.try_next().await? {
         if let Either::Right(row) = answer {
             name = row.try_get(0)?;
+            has_own_values = row.try_get::<i64, _>(1)? != 0;
         }
     }
-    Ok(name)
+    drop(answers);
+    Ok(Dialled { driver, name, has_own_values })
 }
 
 /// The number of the session of this name, where this connection's server is the one that gave it.
@@ -113,7 +122,8 @@ fn first_text(login: &Login) -> String {
     }
     // Behind a pooler nothing is asked that would be another session's in the next moment.
     if login.orphans.is_some() {
-        text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP())");
+        text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP()), ");
+        text.push_str(HAS_OWN_VALUES);
     }
     text
 }

@@ -35,18 +35,25 @@ pub(super) fn of_login(error: &Error) -> Diagnosis {
     if matches!(error, Error::Configuration(source) if source.to_string().starts_with(WANTS_RSA)) {
         return Diagnosis::TlsDemanded;
     }
-    match refusal(error).map(MySqlDatabaseError::number) {
+    match refusal(error) {
+        Some(refusal) => of_login_number(refusal.number(), refusal.message()),
+        None => diagnose(error),
+    }
+}
+
+fn of_login_number(number: u16, message: &str) -> Diagnosis {
+    match number {
         // Access denied; the account is locked, or blocked after too many refusals; the password has expired, and is found to
         // be by the login or by the first statement after it. A new secret may be another account's. A host that is not allowed (1130) is none of
         // them: nobody was asked for a password yet.
-        Some(1045 | 3118 | 4151 | 3955 | 1862 | 1820) => Diagnosis::Authentication,
+        1045 | 3118 | 4151 | 3955 | 1862 | 1820 => Diagnosis::Authentication,
         // The login was good: no other password helps. Whoever may not use a database is not told whether there is one.
-        Some(1049 | 1044) => Diagnosis::UnknownDatabase,
+        1049 | 1044 => Diagnosis::UnknownDatabase,
         // Connections using insecure transport are prohibited.
-        Some(3159) => Diagnosis::TlsDemanded,
+        3159 => Diagnosis::TlsDemanded,
         // Shutting down; or taken offline, where it lets administrators in only.
-        Some(1053 | 3032) => Diagnosis::NotReady,
-        _ => diagnose(error),
+        1053 | 3032 => Diagnosis::NotReady,
+        _ => by_number(number, message),
     }
 }
 
@@ -62,8 +69,12 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         1053 | 1927 | 3169 | 1152 | 1153 | 1154 | 1155 | 1156 | 1157 | 1158 | 1159 | 1160 | 1161 | 1184 | 1043
         | 1047 => Diagnosis::Dead,
         number if is_mysql_read_only(number, message) => Diagnosis::ReadOnly,
-        // The server had waited in vain for the next statement: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-        4031 => Diagnosis::HungUp,
+        // The server had waited in vain for the next statement. MariaDB's number for a trigger that is not there:
+        // https://mariadb.com/kb/en/mariadb-error-code-reference/
+        4031 if message.contains("disconnected by the server") => Diagnosis::HungUp,
+        // The session's memory, or everybody's, was used up, and the session is ended: by the statement, wherever that was.
+        // These numbers are MariaDB's for something else, too.
+        4081 | 4082 if message.starts_with("Connection closed") => Diagnosis::Dead,
         // In the middle of a commit: what became of it is not known.
         1180 => Diagnosis::Dead,
         // What a pooler says in the place of the server's last word.
@@ -78,6 +89,9 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         _ => Diagnosis::Statement,
     }
 }
+
+#[cfg(test)]
+mod proofs;
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,10 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use super::{
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
+    without_panic,
+};
 
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
@@ -47,9 +50,6 @@ const NO_SUCH_SAVEPOINT: u16 = 1305;
 
 /// `ER_NO_SUCH_THREAD`
 const NO_SUCH_SESSION: u16 = 1094;
-
-/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
-const MOST_LATE: usize = 64;
 
 /// A server's number of an error: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
@@ -116,11 +116,10 @@ impl Driver for MySql {
         &PROCESS_WIDE
     }
 
-    async fn dial(login: &Login) -> Result<(MySqlConnection, String), Error> {
+    async fn dial(login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
         let dial = async {
-            let mut conn = MySqlConnection::connect_with(&connect::options(login)).await?;
-            let name = connect::set_up(&mut conn, login).await?;
-            Ok((conn, name))
+            let driver = MySqlConnection::connect_with(&connect::options(login)).await?;
+            connect::set_up(driver, login).await
         };
         without_panic(dial).await
     }

@@ -39,6 +39,10 @@ const OF_EXECUTION: [&str; 14] = [
 /// Settings of which every value is taken as it is, or refused, in any mode.
 const NEVER_CUT: [&str; 7] = [NAMES, DATABASE, SQL_MODE, AUTOCOMMIT, ISOLATION, READ_ONLY, "time_zone"];
 
+/// Settings that every version turns off where they are set to `DEFAULT` after they have been set to anything: the server
+/// keeps them as the opposite of their names, and forgets to turn the default round.
+const DEFAULT_IS_WRONG: [&str; 2] = ["foreign_key_checks", "unique_checks"];
+
 /// A session carries no more settings than so many. Who sets more in one statement means no good.
 const LONGEST_LIST: usize = 256;
 
@@ -255,6 +259,9 @@ fn back(name: &str, home: &Settings) -> Option<String> {
         // comment.
         ISOLATION => "/*M! tx_isolation */ /*!50720 transaction_isolation */",
         READ_ONLY => "/*M! tx_read_only */ /*!50720 transaction_read_only */",
+        name if DEFAULT_IS_WRONG.iter().any(|known| name.eq_ignore_ascii_case(known)) => {
+            return Some(format!("SET SESSION {name} = @@global.{name}"));
+        }
         name => name,
     };
     Some(format!("SET SESSION {name} = DEFAULT"))

@@ -13,6 +13,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
 
 use super::number;
+use crate::engine::survey::{keep, most_sightings};
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// The server waits no longer than this for its promotion: the text cannot be taken back without a cancel.
@@ -76,7 +77,8 @@ fn aurora(names: Aurora<'_>) -> String {
                CAST(replica_lag_in_milliseconds AS DOUBLE) AS behind \
              FROM {status} \
              WHERE session_id = 'MASTER_SESSION_ID' \
-                OR TIME_TO_SEC(TIMEDIFF(NOW(), last_update_timestamp)) <= 300 LIMIT 1000"
+                OR TIME_TO_SEC(TIMEDIFF(NOW(), last_update_timestamp)) <= 300 LIMIT ",
+            most_sightings!()
         ),
         me = me,
         status = status,
@@ -89,8 +91,9 @@ const MULTI_AZ: &str = concat!(
     plain!(),
     ", CAST(@@server_id AS CHAR) AS me LIMIT 1; \
      SELECT CAST(id AS CHAR) AS id, CAST(endpoint AS CHAR) AS host, CAST(port AS SIGNED) AS port, \
-       NULL AS writer, NULL AS behind FROM mysql.rds_topology LIMIT 1000; \
-     SHOW REPLICA STATUS"
+       NULL AS writer, NULL AS behind FROM mysql.rds_topology LIMIT ",
+    most_sightings!(),
+    "; SHOW REPLICA STATUS"
 );
 
 pub(super) async fn survey(conn: &mut MySqlConnection, flavour: Flavour) -> Result<Survey, Error> {
@@ -140,7 +143,7 @@ async fn rows(conn: &mut MySqlConnection, text: String) -> Result<Vec<MySqlRow>,
     let mut rows = Vec::new();
     while let Some(answer) = answers.try_next().await? {
         if let Either::Right(row) = answer {
-            rows.push(row);
+            keep(&mut rows, row)?;
         }
     }
     Ok(rows)

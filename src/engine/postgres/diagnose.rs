@@ -6,6 +6,7 @@ use sqlx::Error;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::engine::Diagnosis;
+use crate::error::has_too_many_values;
 
 pub(super) fn diagnose(error: &Error) -> Diagnosis {
     match error {
@@ -16,8 +17,7 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
             None => Diagnosis::Statement,
         },
         Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => Diagnosis::NotSent,
-        // The driver counts the values before it writes anything (sqlx 0.9.0).
-        Error::Protocol(text) if text.contains("too many arguments for query") => Diagnosis::NotSent,
+        error if has_too_many_values(error) => Diagnosis::NotSent,
         // The driver stopped in the middle of an exchange; where it stopped is not known.
         Error::TypeNotFound { .. } | Error::ColumnDecode { .. } | Error::Decode(_) => Diagnosis::Interrupted,
         _ => Diagnosis::Dead,
@@ -75,6 +75,9 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
         _ => Diagnosis::Statement,
     }
 }
+
+#[cfg(test)]
+mod proofs;
 
 #[cfg(test)]
 mod tests {

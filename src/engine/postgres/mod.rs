@@ -24,7 +24,10 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use super::{
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
+    without_panic,
+};
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
@@ -36,9 +39,6 @@ thread_local! {
     /// An engine's own: the same text may mean something else to another one.
     static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
 }
-
-/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
-const MOST_LATE: usize = 64;
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
@@ -93,9 +93,10 @@ impl Driver for Postgres {
         &PROCESS_WIDE
     }
 
-    async fn dial(login: &Login) -> Result<(PgConnection, String), Error> {
-        let conn = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
-        Ok((conn, connect::name(login)))
+    async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
+        let driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
+        // `RESET` goes to what this login had, whoever has set it.
+        Ok(Dialled { driver, name: connect::name(login), has_own_values: false })
     }
 
     fn home(_: &Login) -> Settings {

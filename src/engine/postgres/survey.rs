@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Error, Executor, Row};
 
 use super::diagnose::diagnose;
+use crate::engine::survey::{keep, most_sightings};
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// The server waits no longer than this for its promotion: the text cannot be taken back without a cancel.
@@ -140,7 +141,8 @@ const AURORA: &str = concat!(
            or a.last_update_timestamp is null \
            or (pg_catalog.now() operator(pg_catalog.-) a.last_update_timestamp) \
               operator(pg_catalog.<=) '5 minutes'::pg_catalog.interval \
-     ) s on true limit 65"
+     ) s on true limit ",
+    most_sightings!()
 );
 
 /// The source is the writer; the writer itself names itself, or nobody:
@@ -159,7 +161,8 @@ const MULTI_AZ: &str = concat!(
                   rds_tools.multi_az_db_cluster_source_dbi_resource_id()::pg_catalog.text as source) me \
      left join (select * from rds_tools.show_topology('lambda-rds-",
     env!("CARGO_PKG_VERSION"),
-    "')) t on true limit 65"
+    "')) t on true limit ",
+    most_sightings!()
 );
 
 const FALSE_AURORA: &str = "functions of pg_catalog that are called as Aurora's and are not the system's";
@@ -210,17 +213,11 @@ pub(super) async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<
 /// for this user.
 const MAY_NOT: [&str; 5] = ["42501", "42883", "42703", "3F000", "0A000"];
 
-/// More rows than a survey has are no survey, and are not kept.
-const MOST_ROWS: usize = 100;
-
 async fn rows(conn: &mut PgConnection, text: &'static str) -> Result<Vec<PgRow>, Error> {
     let mut answers = conn.fetch(sqlx::raw_sql(text));
     let mut rows = Vec::new();
     while let Some(row) = answers.try_next().await? {
-        if rows.len() == MOST_ROWS {
-            return Err(Error::Protocol("a survey was answered with rows without end".to_owned()));
-        }
-        rows.push(row);
+        keep(&mut rows, row)?;
     }
     Ok(rows)
 }

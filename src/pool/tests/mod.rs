@@ -7,6 +7,7 @@ mod lending;
 mod panics;
 mod queueing;
 mod recovery;
+mod runtimes;
 mod standing;
 mod upkeep;
 mod work;

@@ -427,3 +427,22 @@ fn an_application_that_never_asks_stops_paying_and_one_that_asks_goes_on() {
     round(true);
     assert_eq!(round(false), 4);
 }
+
+#[test]
+fn what_was_found_before_a_pooler_has_changed_the_servers_session_is_not_read_after_it() {
+    let mut world = World::new(false, true);
+    let text = |deed, held, backend| Op::Text {
+        session: 0,
+        wire: 0,
+        text: vec![deed],
+        fails: None,
+        pins: false,
+        begins: false,
+        held,
+        backend,
+    };
+    world.play(&text(Deed::Select, false, 0));
+    world.play(&text(Deed::Nothing, false, 1));
+    let (_, together) = world.play(&text(Deed::ReadFound, true, 1)).unwrap();
+    assert_eq!(together, Seen::Refused);
+}

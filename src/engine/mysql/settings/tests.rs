@@ -98,6 +98,16 @@ fn what_two_servers_call_by_two_names_goes_back_on_both() {
 }
 
 #[test]
+fn where_the_servers_own_default_is_wrong_the_global_value_is_asked_for() {
+    let applied = settings(&[("foreign_key_checks", "x"), ("unique_checks", "y"), ("lock_wait_timeout", "z")]);
+    assert_eq!(
+        replay(&applied, &settings(&[]), &settings(&[])).unwrap(),
+        "SET SESSION foreign_key_checks = @@global.foreign_key_checks;\n\
+         SET SESSION unique_checks = @@global.unique_checks;\nSET SESSION lock_wait_timeout = DEFAULT"
+    );
+}
+
+#[test]
 fn several_are_taken_apart() {
     for (sql, expected) in [
         (
