@@ -520,6 +520,8 @@ async fn a_default_takes_back_in_every_spelling() -> Result<(), Error> {
             "set `lock_wait_timeout`=default;",
         ],
         &["set sql_mode = ''", "set sql_mode = default", "set time_zone = '+01:00'", "set time_zone = default"],
+        // On a real MySQL this default is the opposite of the server's value, and never another session's.
+        &["set foreign_key_checks = default", "set unique_checks = default, foreign_key_checks = 1", "select 1"],
         &["set storage_engine = aria", "set default_storage_engine = default", "set tx_isolation = default"],
         &["set session transaction read only", "set tx_read_only = default", "set autocommit = 1"],
         &["set group_concat_max_len = 7000", "(", "set group_concat_max_len = default", ") rollback", "select 1"],

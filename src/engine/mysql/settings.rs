@@ -36,6 +36,10 @@ const OF_EXECUTION: [&str; 14] = [
     "unique_checks",
 ];
 
+/// Settings that a real MySQL keeps as flags of the opposite: by `DEFAULT` it means the opposite of the server's value, and
+/// switches the checks off. The server's value by its own name is what `DEFAULT` is meant to be, on MariaDB too.
+const INVERTED: [&str; 2] = ["foreign_key_checks", "unique_checks"];
+
 /// Settings of which every value is taken as it is, or refused, in any mode.
 const NEVER_CUT: [&str; 7] = [NAMES, DATABASE, SQL_MODE, AUTOCOMMIT, ISOLATION, READ_ONLY, "time_zone"];
 
@@ -255,6 +259,7 @@ fn back(name: &str, home: &Settings) -> Option<String> {
         // comment.
         ISOLATION => "/*M! tx_isolation */ /*!50720 transaction_isolation */",
         READ_ONLY => "/*M! tx_read_only */ /*!50720 transaction_read_only */",
+        name if INVERTED.contains(&name) => return Some(format!("SET SESSION {name} = @@GLOBAL.{name}")),
         name => name,
     };
     Some(format!("SET SESSION {name} = DEFAULT"))

@@ -98,6 +98,17 @@ fn what_two_servers_call_by_two_names_goes_back_on_both() {
 }
 
 #[test]
+fn checks_go_back_to_the_servers_value_and_not_to_what_mysql_takes_for_their_default() {
+    let none = settings(&[]);
+    for name in ["foreign_key_checks", "unique_checks"] {
+        let off = settings(&[(name, "set it = 0")]);
+        assert_eq!(replay(&off, &none, &none).unwrap(), format!("SET SESSION {name} = @@GLOBAL.{name}"));
+        let home = settings(&[(name, "SET the login's own")]);
+        assert_eq!(replay(&off, &none, &home).unwrap(), "SET the login's own");
+    }
+}
+
+#[test]
 fn several_are_taken_apart() {
     for (sql, expected) in [
         (
