@@ -37,7 +37,7 @@ impl Stage {
 
     fn texts_beyond_the_logins(&self) -> Vec<String> {
         let mut texts = texts(&self.server);
-        for begins in FIRST_TEXTS {
+        for begins in first_texts() {
             let first = texts.iter().position(|text| text.starts_with(begins));
             texts.remove(first.unwrap_or_else(|| panic!("no {begins} in {texts:#?}")));
         }

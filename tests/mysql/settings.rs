@@ -502,10 +502,12 @@ const MARIADBS_SETTINGS: &str = "
     where session_value is not null and read_only = 'NO' and variable_scope <> 'GLOBAL' \
       and variable_name <> 'max_session_mem_used'";
 
-/// It does not tell the values that a setting may have.
+/// It does not tell the values that a setting may have. The time that a statement may take is a minute and more: a loaded
+/// machine does not answer within a millisecond, which is the next value after none.
 const MYSQLS_SETTINGS: &str = "
     select m.variable_name, if(m.data_type = 'Integer', 'INT', 'BOOLEAN'), v.variable_value, \
-      if(m.data_type = 'Boolean', 'ON,OFF', ''), ifnull(m.min_value, '0'), '1', ifnull(m.max_value, '0') \
+      if(m.data_type = 'Boolean', 'ON,OFF', ''), ifnull(m.min_value, '0'), \
+      if(m.variable_name = 'max_execution_time', '60000', '1'), ifnull(m.max_value, '0') \
     from performance_schema.variables_metadata m join performance_schema.variables_by_thread v \
       on v.variable_name = m.variable_name and v.thread_id = ps_current_thread_id() \
     where m.data_type in ('Integer', 'Boolean') and m.variable_scope <> 'GLOBAL'";
