@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::stage::*;
 use crate::support::fault_proxy::FaultProxy;
+use crate::support::until::until;
 
 /// Locks of these tests.
 const HELD: u8 = 1;
@@ -456,9 +457,11 @@ async fn no_lost_connection_is_given_a_better_outcome_than_the_truth() -> Result
 /// Waits until the application's session waits for the lock.
 async fn until_held(server: &Server) {
     let mut admin = server.admin().await;
-    while sqlx::query_scalar::<_, i64>(WAITING_FOR_LOCKS).fetch_one(&mut admin).await.expect("an answer") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("a session waits for the lock", async || {
+        let waiting: i64 = sqlx::query_scalar(WAITING_FOR_LOCKS).fetch_one(&mut admin).await.expect("an answer");
+        waiting > 0
+    })
+    .await;
 }
 
 /// Says when it is there, and does what is to be lost.

@@ -39,7 +39,7 @@ impl Stage {
         let mut texts = texts(&self.server);
         // What is asked after the response.
         texts.retain(|text| !ASKS_HOW_FULL.iter().any(|asks| text.contains(asks)));
-        for begins in FIRST_TEXTS {
+        for begins in first_texts() {
             let first = texts.iter().position(|text| text.starts_with(begins));
             texts.remove(first.unwrap_or_else(|| panic!("no {begins} in {texts:#?}")));
         }

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Either, Executor, Row};
 use super::numbers::{
     self, INSERT, INSERT_ELSEWHERE, INSERT_IN_VAIN, INSERT_LAST, INSERT_WITHOUT, LAST, LAST_OF_TABLE,
 };
-use super::numbers::{NEWEST, PIN, STATEMENTS, UPDATE};
+use super::numbers::{NEWEST, PIN, UPDATE};
 use super::stage::*;
 
 const PROGRAMS: u32 = 150;
@@ -172,8 +172,8 @@ enum Step {
 
 fn program() -> impl Strategy<Value = (u32, Vec<Step>)> {
     let session = || 0..SESSIONS;
-    let text = prop::collection::vec(prop::sample::select(STATEMENTS), 1..=3);
-    let alone = prop::sample::select(STATEMENTS).prop_map(|statement| vec![statement]);
+    let text = prop::collection::vec(prop::sample::select(numbers::statements()), 1..=3);
+    let alone = prop::sample::select(numbers::statements()).prop_map(|statement| vec![statement]);
     let step = prop_oneof![
         10 => (session(), alone).prop_map(|(session, text)| Step::Text(session, text)),
         5 => (session(), text).prop_map(|(session, text)| Step::Text(session, text)),

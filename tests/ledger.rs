@@ -16,6 +16,7 @@ use lambda_rds::{Connection, Error, Outcome};
 
 use super::stage::*;
 use crate::support::http::lock;
+use crate::support::until::until_paced;
 
 const FAILOVERS: usize = 3;
 /// Of each kind.
@@ -146,17 +147,16 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
 
 /// When a read by way of the proxy first comes from the new writer.
 async fn promoted_and_found(proxy: &DbProxy, port: u16) -> Instant {
-    loop {
+    until_paced(Duration::from_millis(1), "reads come from the new writer", async || {
         let at = async {
             let mut conn = proxy.get_connection().await?;
             let at: i64 = sqlx::query_scalar(PORT).fetch_one(&mut conn).await?;
             Ok::<_, Error>(at)
         };
-        if at.await.is_ok_and(|at| at == i64::from(port)) {
-            return Instant::now();
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        at.await.is_ok_and(|at| at == i64::from(port))
+    })
+    .await;
+    Instant::now()
 }
 
 /// Compares the book with the table.

@@ -16,6 +16,7 @@ use super::stage::*;
 use crate::support::aws::{Aws, Cluster as ApiCluster, Fault, Instance, Service, sdk_config};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::site::ServerTls;
+use crate::support::until::until;
 use crate::support::{Recorder, chain, child, ports};
 
 /// The bound of whatever is expected to run out of time. A connect that succeeds must fit in on a loaded machine.
@@ -340,9 +341,8 @@ mod logins {
         let recorder = Recorder::default();
         let second = proxy_to(server).url(&url).observer(recorder.observer()).build().unwrap();
         let (conn, ()) = tokio::join!(second.get_connection(), async {
-            while recorder.count(|event| matches!(event, Event::Refused { .. })) == 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
+            let refusals = || recorder.count(|event| matches!(event, Event::Refused { .. }));
+            until("a login was refused", async || refusals() > 0).await;
             first.close().await;
         });
         assert!(conn.is_ok(), "{conn:?}");

@@ -11,6 +11,7 @@ use sqlx::{Connection, Database};
 use super::stage::*;
 use crate::support::Recorder;
 use crate::support::aws::{Aws, Cluster as ApiCluster, Fault, Instance, Service};
+use crate::support::until::until;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -117,13 +118,13 @@ async fn api() -> Aws {
 
 /// Watches until it was this environment's turn.
 async fn turn(map: &Map) -> String {
-    loop {
-        let watched = map.watch(SECOND).await;
-        if watched != "NotNow" {
-            return watched;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let mut watched = String::new();
+    until("it is this environment's turn", async || {
+        watched = map.watch(SECOND).await;
+        watched != "NotNow"
+    })
+    .await;
+    watched
 }
 
 /// With a count of the fleet, without which the API is hardly ever asked.

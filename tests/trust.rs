@@ -9,6 +9,7 @@ use super::failover::{insert, table, write};
 use super::stage::*;
 use crate::support::Recorder;
 use crate::support::fault_proxy::FaultProxy;
+use crate::support::until::until;
 
 /// A cluster whose own tables name a stranger: another server, where the account and the password are right, the
 /// certificate is valid, and its authority is trusted.
@@ -67,7 +68,7 @@ async fn a_search_for_the_writer_dials_nobody_but_those_who_were_vouched_for() -
     write(&proxy, 2).await?;
     let mut session = proxy.get_connection().await?;
     told.cluster.fail_over(0, 1).await;
-    while insert(&mut session, 3).await.is_err() {}
+    until("the new writer takes a write", async || insert(&mut session, 3).await.is_ok()).await;
     assert_eq!(told.door.connections(), 0);
     let there = proxy.status().writer;
     assert_eq!(there, Some(format!("localhost:{}", told.cluster.node(1).port())));

@@ -7,9 +7,12 @@ use super::*;
 /// Both of them.
 async fn until_commits_wait(cluster: &Cluster) {
     let mut admin = cluster.node(0).admin().await;
-    while sqlx::query_scalar::<_, i64>(WAITING_COMMITS).fetch_one(&mut admin).await.expect("an answer") < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("two commits wait for the replica", async || {
+        let waiting = sqlx::query_scalar(AssertSqlSafe(waiting_commits()));
+        let waiting: i64 = waiting.fetch_one(&mut admin).await.expect("an answer");
+        waiting >= 2
+    })
+    .await;
 }
 
 /// Case 46: the commit is on the writer's disk, nobody was told, and the writer dies. Whether the new one has it is a

@@ -34,6 +34,7 @@ use sqlx::AssertSqlSafe;
 use super::stage::*;
 use crate::support::Recorder;
 use crate::support::fault_proxy::FaultProxy;
+use crate::support::until::{until, until_paced};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 

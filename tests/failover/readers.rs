@@ -50,12 +50,19 @@ async fn read_only_sessions_are_spread_over_the_readers_and_leave_one_that_is_pr
     }
     // All die: an error, or the writer by choice.
     cluster.node(3).kill().await;
-    let error = loop {
-        match proxy.get_reader().await {
-            Err(error) => break error,
-            Ok(mut session) => drop(port(&mut session).await),
+    let mut refused = None;
+    until("no reader is to be had", async || match proxy.get_reader().await {
+        Err(error) => {
+            refused = Some(error);
+            true
         }
-    };
+        Ok(mut session) => {
+            drop(port(&mut session).await);
+            false
+        }
+    })
+    .await;
+    let error = refused.expect("it was refused");
     assert!(matches!(&error, Error::NoReader { answers, .. } if answers.len() >= 2), "{error:?}");
     let lenient = proxy_for(&cluster).reader_fallback(true).build()?;
     write(&lenient, 3).await?;

@@ -36,12 +36,14 @@ async fn a_graceful_restart_costs_what_was_in_flight() -> Result<(), Error> {
         let mut open = proxy.get_connection().await?;
         let mut tx = open.begin().await?;
         insert(&mut tx, 1).await?;
-        let (long, ()) = tokio::join!(sleep_for(&mut busy, 20.0), async {
+        // A statement that only sleeps would be woken by a real MySQL, and answered.
+        let sleeper = sqlx::query(AssertSqlSafe(slowly("1", 20.0))).execute(&mut busy);
+        let (long, ()) = tokio::join!(sleeper, async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             cluster.node(0).stop().await;
         });
-        let long = long.unwrap_err();
-        assert_eq!(long.sqlstate().as_deref(), FAREWELL, "{long:?}");
+        let long = Error::from(long.unwrap_err());
+        assert_eq!(long.sqlstate().as_deref(), farewell(), "{long:?}");
         lost(Err::<(), _>(long), Outcome::Unknown);
         // The farewell was there before the commit was sent, and so it was not sent.
         lost(tx.commit().await, Outcome::RolledBack);

@@ -1,7 +1,6 @@
 //! Where MySQL begins and ends transactions that nobody sees begin and end.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome};
 use sqlx::mysql::MySqlDatabaseError;
@@ -11,6 +10,7 @@ use super::stage::worded;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 use crate::support::postgres::APP_PASSWORD;
+use crate::support::until::until;
 
 type Session = Connection<MySql>;
 
@@ -117,7 +117,7 @@ async fn a_commit_that_the_server_did_not_execute_is_rolled_back_with_its_connec
     let mut conn = proxy.get_connection().await?;
     let mut tx = conn.begin().await?;
     run(&mut tx, "insert into ends values (1)").await?;
-    while run(&mut tx, "do 0").await.is_ok() {}
+    until("the account's queries are used up", async || run(&mut tx, "do 0").await.is_err()).await;
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, Error::ConnectionLost { outcome: Outcome::RolledBack, .. }), "{error:?}");
     assert!(error.to_string().contains("commit"), "{error}");
@@ -297,9 +297,7 @@ async fn a_deadlock_that_ends_no_transaction_leaves_a_texts_transaction_with_its
     run(&mut other, "select get_lock('b', 1)").await?;
     let waits = async {
         let waiting = "select 1 from information_schema.processlist where state = 'User lock'";
-        while server.rows(waiting).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the other session waits for the lock", async || !server.rows(waiting).await.is_empty()).await;
         let closes_the_circle = run(&mut one, "select get_lock('b', 20)").await;
         run(&mut one, "select release_all_locks()").await.expect("released");
         closes_the_circle

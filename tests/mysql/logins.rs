@@ -16,6 +16,7 @@ use crate::support::aws::Aws;
 use crate::support::gate::{Asks, Gate, Refusal};
 use crate::support::mariadb::{APP_PASSWORD, MariaDb};
 use crate::support::servers::Family;
+use crate::support::until::until;
 use crate::support::{Recorder, chain, mysql_account, mysql_server, ports, server};
 
 const PASSWORD: &str = "hunter2 is long enough for more than one block of a hash, which is sixty-four bytes";
@@ -175,9 +176,8 @@ async fn a_full_server_is_waited_for_before_its_greeting() -> Result<(), Error> 
     let seen = Recorder::default();
     let waiting = through(&gate, "waiting").observer(seen.observer());
     let (result, ()) = tokio::join!(works(waiting), async {
-        while seen.count(|event| matches!(event, Event::Refused { .. })) < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let refusals = || seen.count(|event| matches!(event, Event::Refused { .. }));
+        until("two logins were refused", async || refusals() >= 2).await;
         gate.turn_away(None);
     });
     result

@@ -2,7 +2,9 @@
 
 use sqlx::MySqlConnection;
 
+use super::stage::worded;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
+use crate::support::servers::Servers;
 
 /// Twice the same: for the sessions that share connections, and for those that have one each.
 pub(super) const WORLDS: [&str; 2] = ["app", "alone"];
@@ -11,8 +13,14 @@ const SCHEMA: &str = "
     create table {world}.orders (id int auto_increment primary key, n int not null default 0);
     create table {world}.log (id int auto_increment primary key, n int not null default 0);
     create table {world}.archive (id int auto_increment primary key);
-    create table {world}.plain (n bigint); insert into {world}.plain values (1);
-    create sequence {world}.s";
+    create table {world}.plain (n bigint); insert into {world}.plain values (1);";
+
+/// What only one of the two has: MariaDB sequences, and MySQL views for the series, which the stage has in `app` only.
+const MARIADBS: &str = "create sequence {world}.s";
+const MYSQLS: &str = "
+    create or replace sql security invoker view {world}.seq_1_to_3 as select 1 as seq union all select 2 union all select 3;
+    create or replace sql security invoker view {world}.seq_1_to_7 as
+      with recursive numbers (seq) as (select 1 union all select seq + 1 from numbers where seq < 7) select seq from numbers";
 
 pub(super) const INSERT: &str = "insert into orders () values ()";
 /// Another table, with numbers of its own.
@@ -29,7 +37,16 @@ pub(super) const NEWEST: &str = "select cast(max(id) as char) from orders";
 pub(super) const PIN: &str = "select cast(get_lock(concat('of ', connection_id()), 0) as char)";
 
 /// Statements; several of them make a text.
-pub(super) const STATEMENTS: &[&str] = &[
+pub(super) fn statements() -> Vec<&'static str> {
+    let both = STATEMENTS.iter().filter(|text| worded(text).is_some()).copied();
+    both.chain(Servers::family().either(MARIADBS_STATEMENTS, MYSQLS_STATEMENTS).iter().copied()).collect()
+}
+
+/// A text that is no number is one in an expression, with a warning.
+const MARIADBS_STATEMENTS: &[&str] = &["select cast('a' as int) = 0"];
+const MYSQLS_STATEMENTS: &[&str] = &["select cast('a' as signed) = 0"];
+
+const STATEMENTS: &[&str] = &[
     INSERT,
     INSERT,
     INSERT_ELSEWHERE,
@@ -44,7 +61,6 @@ pub(super) const STATEMENTS: &[&str] = &[
     "insert into log (id) values (null), (1)",
     "select cast(last_insert_id(5) as char)",
     "select cast(nextval(s) > 0 as char)",
-    "select cast('a' as int) = 0",
     "insert ignore into orders (n) values ('a')",
     "select sql_calc_found_rows 'found' from seq_1_to_7 limit 2",
     "do 0",
@@ -83,7 +99,8 @@ pub(super) async fn start() -> MariaDb {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create database alone; grant all on alone.* to app").await;
     for world in WORLDS {
-        server.execute(&SCHEMA.replace("{world}", world)).await;
+        let schema = format!("{SCHEMA}{}", server.family().either(MARIADBS, MYSQLS));
+        server.execute(&schema.replace("{world}", world)).await;
     }
     server
 }

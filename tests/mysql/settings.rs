@@ -502,10 +502,12 @@ const MARIADBS_SETTINGS: &str = "
     where session_value is not null and read_only = 'NO' and variable_scope <> 'GLOBAL' \
       and variable_name <> 'max_session_mem_used'";
 
-/// It does not tell the values that a setting may have.
+/// It does not tell the values that a setting may have. The time that a statement may take is a minute and more: a loaded
+/// machine does not answer within a millisecond, which is the next value after none.
 const MYSQLS_SETTINGS: &str = "
     select m.variable_name, if(m.data_type = 'Integer', 'INT', 'BOOLEAN'), v.variable_value, \
-      if(m.data_type = 'Boolean', 'ON,OFF', ''), ifnull(m.min_value, '0'), '1', ifnull(m.max_value, '0') \
+      if(m.data_type = 'Boolean', 'ON,OFF', ''), ifnull(m.min_value, '0'), \
+      if(m.variable_name = 'max_execution_time', '60000', '1'), ifnull(m.max_value, '0') \
     from performance_schema.variables_metadata m join performance_schema.variables_by_thread v \
       on v.variable_name = m.variable_name and v.thread_id = ps_current_thread_id() \
     where m.data_type in ('Integer', 'Boolean') and m.variable_scope <> 'GLOBAL'";
@@ -520,6 +522,8 @@ async fn a_default_takes_back_in_every_spelling() -> Result<(), Error> {
             "set `lock_wait_timeout`=default;",
         ],
         &["set sql_mode = ''", "set sql_mode = default", "set time_zone = '+01:00'", "set time_zone = default"],
+        // On a real MySQL this default is the opposite of the server's value, and never another session's.
+        &["set foreign_key_checks = default", "set unique_checks = default, foreign_key_checks = 1", "select 1"],
         &["set storage_engine = aria", "set default_storage_engine = default", "set tx_isolation = default"],
         &["set session transaction read only", "set tx_read_only = default", "set autocommit = 1"],
         &["set group_concat_max_len = 7000", "(", "set group_concat_max_len = default", ") rollback", "select 1"],

@@ -7,6 +7,7 @@ use super::refusals;
 use super::stage::*;
 use crate::support::aws::Aws;
 use crate::support::directory::Directory;
+use crate::support::until::until;
 use crate::support::{Recorder, child};
 use lambda_rds::error::TlsProblem;
 use lambda_rds::{Error, Outcome, Proxy, Tls};
@@ -87,9 +88,7 @@ async fn a_new_writer_that_is_starting_is_waited_for() -> Result<(), Error> {
     let (waited, ()) = tokio::join!(write(&proxy, 2), async {
         tokio::time::sleep(SECOND / 2).await;
         drop(last);
-        while cluster.node(1).is_running() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the replica has shut down", async || !cluster.node(1).is_running()).await;
         cluster.node(1).start_again().await;
         tokio::time::sleep(SECOND / 5).await;
         cluster.promote(1).await;
@@ -106,13 +105,17 @@ async fn a_server_that_shuts_down_is_not_ready() {
     let _last_session = server.admin().await;
     server.begin_shutdown();
     // Until the signal has been handled logins succeed; afterwards none does.
-    let error = loop {
+    let mut refused = None;
+    until("no login succeeds", async || {
         let proxy = proxy_to(&server).borrow_timeout(SECOND).build().unwrap();
-        match proxy.get_connection().await {
-            Ok(_) => proxy.close().await,
-            Err(error) => break error,
+        refused = proxy.get_connection().await.err();
+        if refused.is_none() {
+            proxy.close().await;
         }
-    };
+        refused.is_some()
+    })
+    .await;
+    let error = refused.expect("it was refused");
     assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
     assert_eq!((error.sqlstate().as_deref(), error.outcome()), (Some("57P03"), Outcome::NotExecuted));
     assert!(error.to_string().contains("it is starting, recovering or shutting down"), "{error}");

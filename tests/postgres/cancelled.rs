@@ -10,6 +10,7 @@ use super::stage::running;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::postgres::{Postgres, PostgresOptions};
 use crate::support::site::WAIT_LIMIT;
+use crate::support::until::until;
 use crate::support::{Recorder, proxy_to};
 
 async fn wait_until_none_runs(server: &Postgres, case: &str) {
@@ -138,9 +139,11 @@ async fn a_cancel_that_comes_late_hits_nothing_else() -> Result<(), Error> {
             let question = "select count(*) from pg_stat_get_activity(null)
                             where query like '%pg_cancel_backend%' and wait_event_type = 'Lock'";
             let mut admin = server.admin().await;
-            while sqlx::query_scalar::<_, i64>(question).fetch_one(&mut admin).await? == 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
+            until("the cancel waits for the view", async || {
+                let waiting: i64 = sqlx::query_scalar(question).fetch_one(&mut admin).await.expect("an answer");
+                waiting > 0
+            })
+            .await;
             Ok::<_, Error>(())
         };
         let release = async {

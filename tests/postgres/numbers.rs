@@ -30,7 +30,11 @@ pub(super) const NEWEST: &str = "select max(id)::text from orders";
 pub(super) const PIN: &str = "select pg_try_advisory_lock_shared(3)::text";
 
 /// Statements; several of them make a text.
-pub(super) const STATEMENTS: &[&str] = &[
+pub(super) fn statements() -> Vec<&'static str> {
+    STATEMENTS.to_vec()
+}
+
+const STATEMENTS: &[&str] = &[
     INSERT,
     INSERT,
     INSERT_ELSEWHERE,

@@ -25,6 +25,7 @@ pub mod ports;
 pub mod postgres;
 pub mod servers;
 pub mod site;
+pub mod until;
 #[cfg(feature = "mysql")]
 pub mod words;
 

@@ -40,8 +40,11 @@ pub const PORT: &str = "select cast(@@port as signed)";
 pub const PREPARE: &str = "prepare one from 'select 1'";
 /// The server's number of the session.
 pub const SESSION: &str = "select cast(connection_id() as signed)";
-/// The code of the last word of a server that is stopped: it hangs up without one.
-pub const FAREWELL: Option<&str> = None;
+/// The code of the last word of a server that is stopped: MySQL says so to whom it owes an answer, MariaDB hangs up without
+/// a word.
+pub fn farewell() -> Option<&'static str> {
+    Servers::family().either(None, Some("08S01"))
+}
 /// For the ledger.
 pub const LEDGER: &str = "create table app.ledger (id bigint not null)";
 /// Between two writes of one writer. A node that comes back gets all of them again, one after the other.
@@ -121,10 +124,16 @@ pub fn set_up_shown() -> String {
     )
 }
 
-/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
+/// What makes a session's commits wait for the standby, after [`synchronize`], and how many do. MySQL commits in order:
+/// behind the one that waits for the standby the next one waits for that, and shows it by another state.
 pub const SYNCHRONOUS: &str = "do 0";
-pub const WAITING_COMMITS: &str =
-    "select count(*) from information_schema.processlist where state like 'Waiting for semi-sync%'";
+pub fn waiting_commits() -> &'static str {
+    Servers::family().either(
+        "select count(*) from information_schema.processlist where state like 'Waiting for semi-sync%'",
+        "select if(sum(state like 'Waiting for semi-sync%'), count(*), 0) from performance_schema.processlist \
+           where state like 'Waiting for semi-sync%' or state = 'waiting for handler commit'",
+    )
+}
 /// Fails after a moment.
 pub const DOOMED: &str = "select sleep(0.06), (select 1 from (select 1 union select 2) as two where rand() >= 0)";
 pub const DOOM: &str = "21000";
@@ -217,8 +226,13 @@ pub fn executed(server: &Server) -> Vec<String> {
 /// Parts of the texts that ask how full the server is.
 pub const ASKS_HOW_FULL: &[&str] = &["max_user_connections", "Threads\\_connected"];
 
-/// What a login brings with it: one text.
-pub const FIRST_TEXTS: &[&str] = &["/* lambda-rds stage #"];
+/// What a login brings with it: one text, whose statements MySQL logs one by one.
+pub fn first_texts() -> &'static [&'static str] {
+    Servers::family().either(
+        &["/* lambda-rds stage #"],
+        &["/* lambda-rds stage #", "SELECT CONCAT(CONNECTION_ID(), '@', @@hostname"],
+    )
+}
 
 /// What a member of a Multi-AZ DB cluster calls itself.
 pub fn resource_id(cluster: &Cluster, node: usize) -> String {

@@ -38,7 +38,9 @@ pub const PREPARE: &str = "prepare one as select 1";
 /// The server's number of the session.
 pub const SESSION: &str = "select pg_backend_pid()::int8";
 /// The code of the last word of a server that is stopped.
-pub const FAREWELL: Option<&str> = Some("57P01");
+pub fn farewell() -> Option<&'static str> {
+    Some("57P01")
+}
 /// For the ledger: a commit is acknowledged when the standby that is promoted next has it.
 pub const LEDGER: &str = "create table ledger (id bigint not null); grant all on ledger to app; \
                           alter role app set synchronous_commit = remote_apply";
@@ -117,7 +119,9 @@ pub fn set_up_shown() -> String {
 
 /// What makes a session's commits wait for the standby, after [`synchronize`], and how many do.
 pub const SYNCHRONOUS: &str = "set synchronous_commit = remote_apply";
-pub const WAITING_COMMITS: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+pub fn waiting_commits() -> &'static str {
+    "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+}
 /// Fails after a moment.
 pub const DOOMED: &str = "select pg_sleep(0.06), 1 / (random() < 0)::int";
 pub const DOOM: &str = "22012";
@@ -221,7 +225,9 @@ pub fn executed(server: &Server) -> Vec<String> {
 pub const ASKS_HOW_FULL: &[&str] = &["rolconnlimit"];
 
 /// A login brings no text with it.
-pub const FIRST_TEXTS: &[&str] = &[];
+pub fn first_texts() -> &'static [&'static str] {
+    &[]
+}
 
 /// What a member of a Multi-AZ DB cluster calls itself.
 pub fn resource_id(_cluster: &Cluster, node: usize) -> String {

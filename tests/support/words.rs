@@ -8,6 +8,7 @@ const MARIADBS: &[&str] = &[
     "returning",
     "next value for",
     "previous value for",
+    "nextval(",
     "default role staff for",
     "plain_3",
     "select \\n;",

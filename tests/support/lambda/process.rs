@@ -17,10 +17,13 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
-use super::{super::http::lock, runtime_api::RuntimeApi};
+use super::{
+    super::{http::lock, until::until_paced},
+    runtime_api::RuntimeApi,
+};
 
 /// How much of each output is kept.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -101,9 +104,8 @@ impl FunctionProcess {
     pub(super) async fn stop(&self) {
         self.signal_group(Signal::STOP);
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        while matches!(waitid(WaitId::Pid(self.pid), options), Ok(None)) {
-            sleep(Duration::from_millis(1)).await;
-        }
+        let stands_still = async || !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None));
+        until_paced(Duration::from_millis(1), "the function stands still", stands_still).await;
     }
 }
 

@@ -1,0 +1,28 @@
+//! Waiting for what somebody else does, and not for ever.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+/// Nothing that a test waits for takes so long, however loaded the machine is.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often it is looked.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Waits until a condition holds.
+///
+/// # Panics
+/// With the condition's text when it does not hold after a minute: a test that waits for ever says nothing.
+pub async fn until(condition: &str, holds: impl AsyncFnMut() -> bool) {
+    until_paced(PACE, condition, holds).await;
+}
+
+/// As [`until`], at another pace.
+pub async fn until_paced(pace: Duration, condition: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not after {LIMIT:?}: {condition}");
+        sleep(pace).await;
+    }
+}
