@@ -23,7 +23,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
-use super::{Class, Diagnosis, Driver, End, Flavour, Found, Login, Settings, Staleness, Survey, Target, without_panic};
+use super::{
+    Class, Diagnosis, Driver, End, Flavour, Found, Login, Question, Settings, Staleness, Survey, Target, without_panic,
+};
 use crate::pin::{PinCause, Soil};
 use crate::proxy::Proxy;
 
@@ -107,6 +109,18 @@ impl Driver for Postgres {
 
     fn classify(sql: &str) -> Class<'_> {
         repeat::classify(&SEEN, sql, classify::classify)
+    }
+
+    fn question(sql: &str) -> Option<Question> {
+        settings::question(classify::single(sql)?)
+    }
+
+    fn spelled(sql: &str, answers: &[Option<String>]) -> Option<String> {
+        settings::spelled(classify::single(sql)?, answers)
+    }
+
+    fn leaves(sql: &str) -> Vec<PinCause> {
+        classify::leaves(sql)
     }
 
     fn diagnose(error: &Error) -> Diagnosis {

@@ -193,6 +193,11 @@ impl State {
         self.pins.first()
     }
 
+    /// Whether the application has the physical connection, and does with it what it likes.
+    pub(super) fn is_handed_out(&self) -> bool {
+        self.pins.iter().any(|pin| pin.cause() == PinCause::HandedOut)
+    }
+
     /// Whether the open transaction was begun by a text, so that a text ends it.
     pub(super) fn is_begun_by_text(&self) -> bool {
         matches!(self.levels.first(), Some(Level { kind: Kind::Text(_), .. }))
@@ -367,7 +372,7 @@ impl State {
     /// Whether a change brings more settings than a session may carry. One that is known already may always change.
     pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
         let SettingChange::Set(set) = change else { return false };
-        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(*name)).collect();
+        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(name)).collect();
         !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS
     }
 
