@@ -12,6 +12,7 @@ pub(super) fn verdict(class: Class<'_>) -> String {
         Class { setting: Some(Setting::Set { name, .. }), .. } => format!("setting:{}", name.key()),
         Class { setting: Some(Setting::Reset(name)), .. } => format!("reset:{}", name.key()),
         Class { setting: Some(Setting::ResetAll), .. } => "reset:*".to_owned(),
+        Class { copies: true, .. } => "copy".to_owned(),
         _ => "plain".to_owned(),
     }
 }

@@ -142,6 +142,16 @@ pub struct Class<'a> {
     pub(crate) several: bool,
     /// What it sets until the transaction ends makes this of the statements that are prepared.
     pub(crate) replans: Staleness,
+    /// Rows are to go from or to the client in a way of their own, for which a statement's text has no place.
+    pub(crate) copies: bool,
+}
+
+/// What a server is asked before a statement whose text does not tell what it sets.
+#[derive(Debug)]
+pub struct Question {
+    pub(crate) text: String,
+    /// It has the statement's parameters.
+    pub(crate) given: bool,
 }
 
 /// Transaction control as text.
@@ -380,6 +390,22 @@ pub trait Driver: sqlx::Database + Sized {
 
     /// What `sql` does to its session.
     fn classify(sql: &str) -> Class<'_>;
+
+    /// What to ask the server before a text that pins for what it sets, so that the answer tells what that is: then the
+    /// setting can be followed like any other.
+    fn question(_sql: &str) -> Option<Question> {
+        None
+    }
+
+    /// The text in which the answers stand in the place of what it does not tell. It is classified, and not sent.
+    fn spelled(_sql: &str, _answers: &[Option<String>]) -> Option<String> {
+        None
+    }
+
+    /// What the statements of a text that pins leave on the server's connection beyond their transaction.
+    fn leaves(_sql: &str) -> Vec<PinCause> {
+        Vec::new()
+    }
 
     /// What an error means for the connection.
     fn diagnose(error: &sqlx::Error) -> Diagnosis;

@@ -329,6 +329,20 @@ pub enum Error {
         statement: String,
     },
 
+    /// The statement cannot be right where it was to run: what it leaves behind could not be kept or not be received, or it
+    /// needs another way to be sent. It was not sent, or the server refused it for that reason.
+    #[error("not executed: `{statement}` {why}; {cure}")]
+    Refused {
+        /// Its beginning, without values.
+        statement: String,
+        /// What is wrong with it here.
+        why: &'static str,
+        /// What to do in its place.
+        cure: &'static str,
+        /// The server's answer, where it was asked.
+        source: Option<sqlx::Error>,
+    },
+
     /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
     /// ended before.
     #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
@@ -382,6 +396,7 @@ impl Error {
             | Self::ReadOnly { .. }
             | Self::SessionStateLost { .. }
             | Self::ImplicitCommit { .. }
+            | Self::Refused { .. }
             | Self::Closed => Outcome::NotExecuted,
         }
     }
@@ -422,6 +437,7 @@ impl Error {
             | Self::ReadOnly { source }
             | Self::ConnectionLost { source, .. }
             | Self::Database(source) => source.as_database_error()?.code(),
+            Self::Refused { source, .. } => source.as_ref()?.as_database_error()?.code(),
             Self::PoolExhausted { last, .. } => last.as_ref()?.sqlstate(),
             _ => None,
         }

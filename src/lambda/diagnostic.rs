@@ -43,6 +43,7 @@ fn kind(error: &Error) -> &'static str {
         Error::ConnectionLost { .. } => "the connection to the database was lost",
         Error::SessionStateLost { .. } => "the statement asks for what its session has lost",
         Error::ImplicitCommit { .. } => "the statement would commit the transaction it is in",
+        Error::Refused { .. } => "the statement cannot run where it was sent",
         Error::TransactionAborted { .. } => "the transaction could not be ended as told",
         Error::Closed => "the connections to the database are closed",
         Error::Database(_) => "the database, or its driver, answered with an error",

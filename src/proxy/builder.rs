@@ -191,8 +191,9 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// that must not run in a transaction (`VACUUM`) is sent by itself, unless the session has settings.
     ///
     /// What pins cannot be kept through a pooler in transaction mode: temporary tables that outlive their transaction,
-    /// session locks, `LISTEN`, SQL's `PREPARE` and `SET`s that are not understood are right where the pooler itself
-    /// pins (RDS Proxy) or lends for a session, and only there.
+    /// session locks, held cursors, SQL's `PREPARE`, `SET`s that are not understood or stand among other statements. They
+    /// are refused ([`Error::Refused`](crate::Error::Refused)), unless [`pin`](crate::Connection::pin) was called before:
+    /// they are right where the pooler itself pins (RDS Proxy) or lends for a session, and only there.
     pub fn via_proxy(mut self) -> Self {
         self.config.via_proxy = true;
         self

@@ -6,13 +6,14 @@
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
-use sqlx::{Arguments, Database, Either, Error, Execute, SqlStr};
+use sqlx::{Arguments, ColumnIndex, Database, Decode, Either, Error, Execute, Row, SqlStr, Type};
 use tokio::time::timeout_at;
 
 use super::{Borrow, Connection, Intent};
-use crate::engine::{Diagnosis, Driver, Engine, PinEnd};
+use crate::engine::{Diagnosis, Driver, Engine, PinEnd, Question};
 use crate::error::{Phase, timed_out};
 use crate::failover::Verdict;
+use crate::pin::shorten;
 use crate::retry::Deadline;
 
 /// A query, taken apart to see its text, and put together again for the driver.
@@ -131,6 +132,16 @@ where
     Ok(first)
 }
 
+/// A statement with the server's answers in the place of what its text does not tell; `None` where they are of no use.
+fn spell<DB: Engine>(sql: &str, answers: &DB::Row) -> Option<String>
+where
+    usize: ColumnIndex<DB::Row>,
+    for<'r> Option<String>: Decode<'r, DB> + Type<DB>,
+{
+    let answers: Result<Vec<_>, _> = (0..answers.len()).map(|n| answers.try_get(n)).collect();
+    DB::spelled(sql, &answers.ok()?)
+}
+
 /// A query whose answer is read to the end in one call of the driver's `$method`. A stale plan is run again once, and
 /// what the server provably did not execute on another connection.
 macro_rules! whole {
@@ -205,7 +216,15 @@ macro_rules! executor {
             ) -> Result<(Borrow<'_, $engine>, Parts<$engine>), Error> {
                 // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
                 parts.persistent &= !self.connector().is_forgetful();
-                let intent = self.intent(parts.sql.as_str());
+                let mut intent = self.intent(parts.sql.as_str());
+                let spelled = match self.question(&intent) {
+                    Some(question) => Box::pin(self.ask(question, &parts)).await?,
+                    None => None,
+                };
+                if let Some(spelled) = &spelled {
+                    intent = self.intent_of(<$engine>::classify(spelled), parts.sql.as_str());
+                }
+                self.refuse(&intent)?;
                 let shifting = intent.shifting;
                 self.texts += u64::from(!shifting);
                 if self.connector().is_forgetful() && intent.control.is_some() {
@@ -220,6 +239,49 @@ macro_rules! executor {
                     borrow.session.set_apart(&mut parts);
                 }
                 Ok((borrow, parts))
+            }
+
+            /// What the server says to a question about a statement, in the place of what the statement's text does not tell.
+            /// Why before it, and not after? What it sets is known when it is sent, like that of any other one, whatever
+            /// becomes of its answer; and a question that fails has executed nothing.
+            async fn ask(
+                &mut self,
+                question: Question,
+                parts: &Parts<$engine>,
+            ) -> Result<Option<String>, Error> {
+                if question.given && parts.arguments.is_none() {
+                    // The server will refuse it.
+                    return Ok(None);
+                }
+                let mut run = 0;
+                loop {
+                    run += 1;
+                    let mut asked = parts.spare();
+                    asked.sql = sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(question.text.clone()));
+                    asked.statement = None;
+                    if !question.given {
+                        asked.arguments = None;
+                    }
+                    let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+                    borrow.sent = false;
+                    let (failover, wire) = borrow.apart();
+                    let answer = failover.attend(wire.peer.as_deref(), fetch_optional(&mut wire.driver, asked)).await;
+                    let error = match answer {
+                        Ok(row) => {
+                            borrow.finish();
+                            return Ok(row.and_then(|row| spell::<$engine>(parts.sql.as_str(), &row)));
+                        }
+                        Err(error) => error,
+                    };
+                    if run < MOST_RUNS && borrow.heal(&error).await {
+                        borrow.finish();
+                        continue;
+                    }
+                    match borrow.judged(error, false).await {
+                        (Verdict::Again, _) if run < MOST_RUNS => {}
+                        (_, error) => return Err(error.into()),
+                    }
+                }
             }
 
             /// The same text may have other columns the next time, those of another cursor, so that what is prepared for it
@@ -258,8 +320,17 @@ macro_rules! executor {
                 // By itself, and in one exchange: for what the server refuses in a transaction.
                 let discards = <$engine>::classify(parts.sql.as_str()).ends == Some(PinEnd::Everything);
                 let settled = discards || self.state.settings().is_empty();
-                if parts.has_values() || !settled || !<$engine>::wants_no_transaction(&error) {
+                if parts.has_values() || !<$engine>::wants_no_transaction(&error) {
                     return Err(error);
+                }
+                if !settled {
+                    let error = super::Error::Refused {
+                        statement: shorten(parts.sql.as_str()),
+                        why: "may not run in a transaction, and behind a pooler a session's settings last no longer than one",
+                        cure: "run it in a session that has set nothing, or RESET ALL before it",
+                        source: Some(error),
+                    };
+                    return Err(error.into());
                 }
                 Ok(Parts { arguments: None, statement: None, alone: true, ..parts })
             }

@@ -26,11 +26,11 @@ use tokio::time::{Instant, timeout};
 use crate::clock::Moment;
 use crate::config::PinningFilter;
 use crate::connector::{Connector, Wire};
-use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Sequence, Settings, Staleness};
+use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Question, Sequence, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::{Discard, Event};
 use crate::failover::{self, Failover, Verdict, Work};
-use crate::pin::{PinCause, PinReason};
+use crate::pin::{PinCause, PinReason, shorten};
 use crate::pool::{Connect as _, Lease, Peek, Pool};
 
 use self::borrow::Borrow;
@@ -93,6 +93,8 @@ struct Intent<'a> {
     soils: bool,
     /// What it sets until the transaction ends makes this of what is prepared.
     replans: Staleness,
+    /// It wants rows from the client, or sends it some, in a way of their own.
+    copies: bool,
 }
 
 impl Intent<'_> {
@@ -109,6 +111,7 @@ impl Intent<'_> {
         several: false,
         soils: false,
         replans: Staleness::Fresh,
+        copies: false,
     };
 }
 
@@ -257,7 +260,12 @@ impl<DB: Engine> Connection<DB> {
 
     /// What a statement does to this session.
     fn intent<'a>(&self, sql: &'a str) -> Intent<'a> {
-        let Class { pins, setting, sequence, control, ends, shifting, commits, several, replans } = DB::classify(sql);
+        self.intent_of(DB::classify(sql), sql)
+    }
+
+    /// The same for a text of a class that is known.
+    fn intent_of<'a>(&self, class: Class<'a>, sql: &'a str) -> Intent<'a> {
+        let Class { pins, setting, sequence, control, ends, shifting, commits, several, replans, copies } = class;
         let mut change = setting.map(|setting| SettingChange::of::<DB>(setting));
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -275,7 +283,47 @@ impl<DB: Engine> Connection<DB> {
         });
         let pins = pins.or(crowded);
         let pin = pins.map(|cause| PinReason::new(cause, sql));
-        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils: filtered, replans }
+        let soils = filtered;
+        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils, replans, copies }
+    }
+
+    /// What the server has to be asked before a statement that pins only because its text does not tell what it sets.
+    fn question(&self, intent: &Intent<'_>) -> Option<Question> {
+        let unseen = intent.soils || intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::Setting);
+        if unseen { DB::question(intent.sql) } else { None }
+    }
+
+    /// Refuses what could not be right on this session, before it is sent.
+    fn refuse(&self, intent: &Intent<'_>) -> Result<(), Error> {
+        let refused = |why, cure| Err(Error::Refused { statement: shorten(intent.sql), why, cure, source: None });
+        if intent.copies {
+            return refused(
+                "sends or wants rows in a way of their own, for which a statement's text has no place",
+                "call copy_in_raw() or copy_out_raw() on the connection that pin() hands out",
+            );
+        }
+        let pooled = self.connector().is_forgetful();
+        // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
+        let looks = intent.pin.is_some() || intent.soils || pooled && intent.shifting;
+        if !looks || self.state.is_handed_out() {
+            return Ok(());
+        }
+        let leaves = DB::leaves(intent.sql);
+        if leaves.contains(&PinCause::Listen) {
+            return refused(
+                "would be told of notifications that nobody receives",
+                "use sqlx's PgListener on a connection of its own, or pin() the session and listen on what that hands out",
+            );
+        }
+        if pooled && !leaves.is_empty() {
+            return refused(
+                "leaves something on the server's connection, which a pooler in between gives to others",
+                "send a SET as a statement of its own, use what ends with its transaction (SET LOCAL, ON COMMIT DROP, \
+                 pg_advisory_xact_lock), connect past the pooler, or pin() the session where the pooler keeps connections \
+                 for sessions",
+            );
+        }
+        Ok(())
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
@@ -423,7 +471,8 @@ impl<DB: Engine> Connection<DB> {
 
     /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
     fn refuse_whole(&self, control: Option<Control<'_>>) -> Result<(), Error> {
-        if control != Some(Control::Whole) || self.state.depth() > 0 || self.state.settings().is_empty() {
+        let begins = matches!(control, Some(Control::Whole | Control::Unclear { .. }));
+        if !begins || self.state.depth() > 0 || self.state.settings().is_empty() {
             return Ok(());
         }
         let message =

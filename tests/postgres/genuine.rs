@@ -204,7 +204,7 @@ async fn names_that_somebody_has_taken_cost_a_connection_and_no_statement() -> R
     Ok(())
 }
 
-/// `LISTEN` keeps what is prepared when it is cleaned up after; in strict isolation nothing is kept.
+/// A lock keeps what is prepared when it is cleaned up after; in strict isolation nothing is kept.
 #[tokio::test]
 async fn strict_sessions_share_nothing() -> Result<(), Error> {
     let server = Server::start(ServerOptions::default()).await;
@@ -227,7 +227,7 @@ async fn strict_sessions_share_nothing() -> Result<(), Error> {
     for _ in 0..3 {
         let mut a = proxy.get_connection().await?;
         sqlx::query("select 'mine: ' || $1").bind("1").execute(&mut a).await?;
-        sqlx::raw_sql("listen x").execute(&mut a).await?;
+        sqlx::raw_sql("select pg_advisory_lock(1)").execute(&mut a).await?;
         sqlx::raw_sql("select poison()").execute(&mut a).await?;
         drop(a);
         let mut b = proxy.get_connection().await?;

@@ -130,7 +130,6 @@ fn pinning_statement() -> impl Strategy<Value = Step> {
             "declare h cursor with hold for select '{s}.' || n from generate_series(1, 5) n".to_owned(),
             "fetch 2 from h".to_owned(),
             "close h".to_owned(),
-            "listen orders_{s}".to_owned(),
             "unlisten *".to_owned(),
             format!("prepare p as select '{n} of {{s}}'"),
             "execute p".to_owned(),

@@ -42,6 +42,7 @@ mod prepared;
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
+mod refused;
 #[path = "../replays.rs"]
 mod replays;
 #[path = "../secrecy.rs"]

@@ -6,6 +6,7 @@
 
 mod corpus;
 mod pieces;
+mod share;
 mod witness;
 
 use std::cell::RefCell;
@@ -40,11 +41,11 @@ fn allows(verdict: &str, before: &Snapshot, after: &Snapshot) -> bool {
     if IDENTITY.contains(&name) {
         return changed.iter().all(|key| key.starts_with("identity ") || !after.contains(key));
     }
-    // The transaction that looks takes over the default.
-    let follower = name.strip_prefix("default_").unwrap_or(name);
     changed.iter().all(|key| {
         let setting = key.strip_prefix("setting ").unwrap_or_default();
-        setting.eq_ignore_ascii_case(name) || setting == follower
+        // The transaction that looks takes over the default.
+        let follows = |name: &str| name.strip_prefix("default_") == Some(setting);
+        name.split(',').any(|name| setting.eq_ignore_ascii_case(name) || follows(name))
     })
 }
 

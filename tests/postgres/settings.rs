@@ -2,7 +2,7 @@
 //! seen by another, and none of them pins.
 
 use lambda_rds::{Connection, Error, Isolation, PgProxy, PinCause, Postgres};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::replays::{self, Script};
 use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
@@ -422,23 +422,153 @@ async fn what_fails_or_is_rolled_back_leaves_what_was_before() -> Result<(), Err
     .await
 }
 
+/// The usual call before a query under row-level security. What is set is asked for, and then it is a setting like any other.
 #[tokio::test]
-async fn a_set_config_whose_arguments_are_not_in_the_text_pins() -> Result<(), Error> {
+async fn a_set_config_whose_arguments_are_bound_is_followed() -> Result<(), Error> {
+    let proxy = one_connection().await;
+    let mut other = proxy.get_connection().await?;
+    let unset = |value: Option<String>| value.filter(|value| !value.is_empty());
+    let seen = async |conn: &mut Connection<Postgres>| -> Result<_, Error> {
+        let mut values = Vec::new();
+        for name in ["app.tenant", "app.user", "lock_timeout"] {
+            values.push(unset(show(conn, name).await?));
+        }
+        Ok(values)
+    };
+    let plain = seen(&mut other).await?;
+    let mut bare = PgConnection::connect(&format!("{}?sslmode=require", server().await.url())).await?;
+    let mut one = proxy.get_connection().await?;
+    for (sql, arguments) in [
+        ("select set_config('app.tenant', $1, false)", &[Some("it's 7; \\'")][..]),
+        ("select set_config($1, $2, false)", &[Some("app.user"), Some("ü")]),
+        (
+            "select set_config('lock_timeout', $1, false), set_config('App.Tenant', $2::text, false)",
+            &[Some("7s"), Some("8")],
+        ),
+        ("select set_config($1, $2, $3::bool)", &[Some("app.tenant"), Some("9"), Some("f")]),
+        ("select set_config('app.tenant', $1, $2::bool)", &[Some("gone at once"), Some("t")]),
+        ("select set_config('lock_timeout', $1, false)", &[Some("much")]),
+        ("select set_config('app.user', $1, false)", &[None]),
+        (
+            "select pg_catalog.set_config('app.tenant', $1::uuid::text, false)",
+            &[Some("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11")],
+        ),
+    ] {
+        let bind = || arguments.iter().fold(sqlx::query(sql), |query, argument| query.bind(*argument));
+        let (here, there) = (bind().fetch_optional(&mut one).await, bind().fetch_optional(&mut bare).await);
+        assert_eq!(here.is_ok(), there.is_ok(), "{sql}: {here:?}, bare {there:?}");
+        assert_eq!(one.pin_reason(), None, "{sql}");
+        assert_eq!(seen(&mut other).await?, plain, "{sql} is seen by another session");
+        let mut expected = Vec::new();
+        for name in ["app.tenant", "app.user", "lock_timeout"] {
+            let value: Option<String> =
+                sqlx::query_scalar("select current_setting($1, true)").bind(name).fetch_one(&mut bare).await?;
+            expected.push(unset(value));
+        }
+        assert_eq!(seen(&mut one).await?, expected, "{sql} is lost");
+    }
+    // A rollback takes it back, and a number is bound as what it is.
+    let mut tx = one.begin().await?;
+    sqlx::query("select set_config('app.user', $1::int::text, false)").bind(7).execute(&mut *tx).await?;
+    assert_eq!(show(&mut tx, "app.user").await?.as_deref(), Some("7"));
+    tx.rollback().await?;
+    assert_eq!(unset(show(&mut one, "app.user").await?), None);
+    assert_eq!((one.pin_reason(), proxy.status().connections), (None, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_set_config_that_no_answer_tells_pins() -> Result<(), Error> {
     let proxy = one_connection().await;
     let mut other = proxy.get_connection().await?;
     let plain = show(&mut other, "lock_timeout").await?;
-    for (sql, value) in [
-        ("select set_config('lock_timeout', $1, false)", "7s"),
-        ("select set_config('lock_timeout', $1 || '', true), set_config('lock_timeout', $1, false)", "8s"),
+    for (sql, arguments) in [
+        ("select set_config('lock_timeout', $1 || '', true), set_config('lock_timeout', $1, false)", &["8s"][..]),
+        ("select set_config($1, $2, false), 1", &["lock_timeout", "8s"]),
+        ("select set_config($1, $2, false), set_config('lock_timeout', '8s', false)", &["client_encoding", "LATIN1"]),
     ] {
         let mut one = proxy.get_connection().await?;
         run(&mut one, "set work_mem = '3MB'").await?;
-        sqlx::query(sql).bind(value).execute(&mut one).await?;
-        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::Setting));
+        arguments.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).execute(&mut one).await?;
+        assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::Setting), "{sql}");
         let kept = (show(&mut one, "lock_timeout").await?, show(&mut one, "work_mem").await?);
-        assert_eq!(kept, (Some(value.to_owned()), Some("3MB".to_owned())));
+        assert_eq!(kept, (Some("8s".to_owned()), Some("3MB".to_owned())));
         drop(one);
         assert_eq!(show(&mut other, "lock_timeout").await?, plain);
+    }
+    let mut one = proxy.get_connection().await?;
+    sqlx::query("select set_config($1, $2, false)").bind("search_path").bind("pg_temp").execute(&mut one).await?;
+    assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::TemporaryObject));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_dump_begins_with_pins_nobody() -> Result<(), Error> {
+    let proxy = one_connection().await;
+    let mut one = proxy.get_connection().await?;
+    for sql in [
+        "SET statement_timeout = 0",
+        "SET lock_timeout = 0",
+        "SET idle_in_transaction_session_timeout = 0",
+        "SET client_encoding = 'UTF8'",
+        "SET NAMES 'UTF8'",
+        "SET standard_conforming_strings = on",
+        "SELECT pg_catalog.set_config('search_path', '', false)",
+        "SET check_function_bodies = false",
+        "SET xmloption = content",
+        "SET client_min_messages = warning",
+        "SET row_security = off",
+        "SET default_tablespace = ''",
+    ] {
+        run(&mut one, sql).await?;
+        assert_eq!(one.pin_reason(), None, "{sql}");
+    }
+    assert_eq!(show(&mut one, "search_path").await?.as_deref(), Some(""));
+    let whole = "set client_encoding = 'UTF8'; set standard_conforming_strings = on; select 1";
+    sqlx::raw_sql(whole).execute(&mut one).await?;
+    assert_eq!(one.pin_reason(), None);
+    run(&mut one, "set client_encoding = 'LATIN1'").await?;
+    assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::Setting));
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_a_date_style_and_the_characteristics_are_followed() -> Result<(), Error> {
+    const SEEN: &str = "select concat_ws(' | ', current_setting('DateStyle'),
+        current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only'),
+        current_setting('default_transaction_deferrable'))";
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create role boss login password 'unused'").await;
+    let scripts: &[Script] = &[
+        &[
+            "set datestyle to iso",
+            "set datestyle = 'DMY'",
+            "set datestyle to sql",
+            "reset datestyle",
+            "set datestyle to ymd",
+        ],
+        &["select set_config('datestyle', 'German', false)", "set datestyle = iso", "set datestyle = mdy"],
+        &["(", "set local datestyle = 'SQL, DMY'", "set datestyle = iso", ") commit", "set datestyle = 'Postgres'"],
+        &["(", "set datestyle = dmy", ") rollback", "set session datestyle = dmy", "set local datestyle = sql"],
+        &[
+            "set session characteristics as transaction isolation level serializable, read only",
+            "set session characteristics as transaction read write",
+            "set session characteristics as transaction deferrable",
+            "set default_transaction_isolation to default",
+            "reset all",
+        ],
+        &["(", "set session characteristics as transaction isolation level repeatable read", ") rollback", "select 1"],
+        &[
+            "set session characteristics as transaction read only",
+            "set local session characteristics as transaction read write",
+        ],
+    ];
+    replays::agree(&server, "app", SEEN, scripts).await?;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut one = proxy.get_connection().await?;
+    for sql in scripts.iter().flat_map(|script| script.iter()).filter(|sql| sql.starts_with("set")) {
+        run(&mut one, sql).await?;
+        assert_eq!(one.pin_reason(), None, "{sql}");
     }
     Ok(())
 }

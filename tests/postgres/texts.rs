@@ -143,7 +143,6 @@ async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
     let mut conn = proxy.get_connection().await?;
     run(&mut conn, "set work_mem = '5MB'").await?;
     for (pinned, pin, end) in [
-        ("listen a", PinCause::Listen, "unlisten *"),
         ("select pg_advisory_lock(1)", PinCause::AdvisoryLock, "select pg_advisory_unlock_all()"),
         ("prepare p as select 1", PinCause::PreparedStatement, "deallocate all"),
         ("create temp table t (n int)", PinCause::TemporaryObject, "discard temp"),
@@ -170,10 +169,15 @@ async fn pins_end_where_a_statement_ends_their_cause() -> Result<(), Error> {
         );
         run(&mut conn, "reset lock_timeout").await?;
     }
+    // What was prepared leaves nothing more behind when it is executed.
+    run(&mut conn, "prepare p as select 1").await?;
+    run(&mut conn, "execute p").await?;
+    run(&mut conn, "deallocate all").await?;
+    assert_eq!((cause(&conn), proxy.status().leased), (None, 0));
     // Two causes, two ends.
-    run(&mut conn, "listen a").await?;
+    run(&mut conn, "select pg_advisory_lock(1)").await?;
     run(&mut conn, "create temp table t (n int)").await?;
-    run(&mut conn, "unlisten *").await?;
+    run(&mut conn, "select pg_advisory_unlock_all()").await?;
     assert!(conn.pin_reason().is_some());
     run(&mut conn, "discard all").await?;
     assert_eq!(cause(&conn), None);

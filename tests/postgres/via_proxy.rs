@@ -212,12 +212,111 @@ async fn what_may_not_stand_in_a_transaction_is_sent_by_itself() -> Result<(), E
     run(&mut conn, "set app.tenant = 'me'").await?;
     let refused = run(&mut conn, "vacuum swept").await.unwrap_err();
     assert_eq!(refused.sqlstate().as_deref(), Some("25001"));
+    assert!(matches!(refused, Error::Refused { .. }) && refused.to_string().contains("RESET ALL"), "{refused}");
     let whole = "begin; select 1; commit";
-    assert!(sqlx::raw_sql(whole).execute(&mut conn).await.is_err());
+    for text in [whole, "begin; select 1", "select 1; begin"] {
+        assert!(sqlx::raw_sql(text).execute(&mut conn).await.is_err(), "{text}");
+    }
     run(&mut conn, "discard all").await?;
     assert_eq!(show(&mut conn, "app.tenant").await?, "");
     sqlx::raw_sql(whole).execute(&mut conn).await?;
     run(&mut conn, "vacuum swept").await
+}
+
+/// Whatever would be left on the server's connection beyond its transaction is refused: its session could not find it again,
+/// and a stranger would.
+#[tokio::test]
+async fn what_a_pooler_cannot_keep_is_refused() -> Result<(), Error> {
+    let (_server, bouncer, proxy) = stage().await;
+    let mut conn = proxy.get_connection().await?;
+    for text in [
+        "select set_config('lock_timeout', '7s', false); select 1",
+        "select 1; set lock_timeout = '7s'",
+        "begin; set lock_timeout = '7s'; commit",
+        "begin; select set_config('lock_timeout', '7s', false); commit",
+        "set lock_timeout = '7s'; begin",
+        "set client_encoding = 'LATIN1'",
+        "set standard_conforming_strings = off",
+        "select set_config('lock_timeout', n || 's', false) from (values (7)) v (n)",
+        "create temp table t (n int)",
+        "begin; create temp table t (n int); commit",
+        "select 1 as n into temp t",
+        "select pg_advisory_lock(7)",
+        "select pg_try_advisory_lock_shared(7), setseed(0.5)",
+        "listen orders",
+        "declare c cursor with hold for select 1",
+        "prepare p as select 1",
+        "execute p",
+    ] {
+        for held in [false, true] {
+            let refused = if held {
+                let mut tx = conn.begin().await?;
+                let refused = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut *tx).await;
+                // It goes on: nothing was sent.
+                run(&mut tx, "select 1").await?;
+                tx.commit().await?;
+                refused
+            } else {
+                sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut conn).await
+            };
+            let refused = Error::from(refused.expect_err(text));
+            assert!(matches!(refused, Error::Refused { .. }), "{text}: {refused:?}");
+            assert!(refused.to_string().contains("pin()"), "{refused}");
+            assert_eq!(conn.pin_reason(), None, "{text}");
+        }
+    }
+    let left = "select concat_ws(' ', current_setting('lock_timeout'), current_setting('client_encoding'),
+        (select count(*) from pg_locks where locktype = 'advisory'), to_regclass('pg_temp.t'))";
+    assert_eq!(left_behind(&bouncer, left).await, ["0 UTF8 0"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_ends_with_its_transaction_is_no_matter_for_a_pooler() -> Result<(), Error> {
+    let (server, bouncer, proxy) = stage().await;
+    server.execute("create procedure nothing() language plpgsql as 'begin end'").await;
+    let mut conn = proxy.get_connection().await?;
+    for text in [
+        "begin; set local lock_timeout = '7s'; select pg_advisory_xact_lock(7); commit",
+        "begin; create temp table t (n int) on commit drop; insert into t values (1); commit",
+        "do $$ begin end $$",
+        "call nothing()",
+        "set client_encoding = 'UTF8'",
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut conn).await?;
+    }
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "create temp table t (n int) on commit drop").await?;
+    run(&mut tx, "insert into t values (1)").await?;
+    tx.commit().await?;
+    // Followed, as without a pooler.
+    for tenant in ["7", "8"] {
+        sqlx::query("select set_config('app.tenant', $1, false)").bind(tenant).execute(&mut conn).await?;
+        assert_eq!(show(&mut conn, "app.tenant").await?, tenant);
+    }
+    run(&mut conn, "set datestyle to sql").await?;
+    assert_eq!(show(&mut conn, "datestyle").await?, "SQL, MDY");
+    let left = "select concat_ws(' ', current_setting('DateStyle'),
+        coalesce(current_setting('app.tenant', true), ''), to_regclass('pg_temp.t'))";
+    assert_eq!(left_behind(&bouncer, left).await, ["ISO, MDY "]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_with_settings_describes_too() -> Result<(), Error> {
+    let (server, bouncer, proxy) = stage().await;
+    server.execute("create schema shop; create table shop.items (id int8 not null, name text); grant usage on schema shop to app; grant select on shop.items to app").await;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "set search_path = shop").await?;
+    for _ in 0..3 {
+        let described = conn.describe("select id, name from items where id = $1".into_sql_str()).await?;
+        assert_eq!(described.columns().len(), 2);
+        assert_eq!((described.nullable(0), described.nullable(1)), (Some(false), Some(true)));
+        let statement = conn.prepare("select name from items where id = $1".into_sql_str()).await?;
+        assert_eq!(statement.query().bind(1_i64).fetch_all(&mut conn).await?.len(), 0);
+    }
+    assert_eq!(left_behind(&bouncer, "select count(*) from pg_prepared_statements").await, ["0"]);
+    Ok(())
 }
 
 /// A newer PgBouncer renames the statements that clients prepare; nothing may depend on it either way.

@@ -10,7 +10,7 @@ use super::lexer::Lexer;
 use super::settings::{self, Change};
 use crate::engine::series::Series;
 use crate::engine::token::{Token, is};
-use crate::engine::{Class, Control, Driver, Sequence};
+use crate::engine::{Class, Control, Driver, Sequence, Staleness};
 use crate::pin::{PinCause, Soil};
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
@@ -19,8 +19,10 @@ fn is_plain(first: &str) -> bool {
     let known: &[&str] = match first.len() {
         4 => &["with", "copy", "drop", "lock", "move", "show"],
         5 => &["alter", "close", "fetch", "grant", "merge", "table"],
-        6 => &["select", "insert", "update", "delete", "create", "values", "notify", "revoke", "vacuum"],
-        7 => &["analyse", "analyze", "cluster", "comment", "declare", "explain", "refresh", "reindex"],
+        // What a foreign server says to `IMPORT FOREIGN SCHEMA` may be definitions of foreign tables only.
+        6 => &["select", "insert", "update", "delete", "create", "values", "notify", "revoke", "vacuum", "import"],
+        // What SQL has prepared pins by its `PREPARE`, with all that its words tell.
+        7 => &["analyse", "analyze", "cluster", "comment", "declare", "execute", "explain", "refresh", "reindex"],
         8 => &["reassign", "security", "truncate", "unlisten"],
         10 => &["checkpoint"],
         _ => &[],
@@ -51,6 +53,7 @@ pub(super) const PINNING: [(&str, PinCause); 36] = [
     // A backup ends with the session that began it.
     ("pg_backup_start", PinCause::UnknownStatement),
     ("pg_start_backup", PinCause::UnknownStatement),
+    // They run a text, which may be anything: [`RUNS_TEXT`].
     ("query_to_xml", PinCause::UnknownStatement),
     ("query_to_xmlschema", PinCause::UnknownStatement),
     ("query_to_xml_and_xmlschema", PinCause::UnknownStatement),
@@ -74,6 +77,22 @@ pub(super) const PINNING: [(&str, PinCause); 36] = [
     ("set_timetravel", PinCause::UnknownStatement),
     ("hypopg_create_index", PinCause::UnknownStatement),
     ("hypopg_hide_index", PinCause::UnknownStatement),
+];
+
+/// Those of them that leave nothing by themselves, but run a text.
+const RUNS_TEXT: [&str; 12] = [
+    "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "ts_stat",
+    "ts_rewrite",
+    "crosstab",
+    "crosstab2",
+    "crosstab3",
+    "crosstab4",
+    "connectby",
+    "xpath_table",
+    "query_export_to_s3",
 ];
 
 /// Functions that have to do with what the session remembers of sequences.
@@ -113,13 +132,21 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
-        all.pins = match (all.pins, statement.pins()) {
+        let pins = match statement.passes(sql) {
+            Some(replans) => {
+                all.replans = all.replans.max(replans);
+                None
+            }
+            None => statement.pins(),
+        };
+        all.pins = match (all.pins, pins) {
             // What nothing takes away is not hidden by what stands beside it.
             (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),
             (one, other) => one.or(other),
         };
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.shifting |= is(statement.first, "fetch") || is(statement.first, "execute");
+        all.copies |= statement.copies;
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
@@ -140,10 +167,26 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
     match settings::change(text) {
         Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
-        Some(Change::Passing(replans)) => Class { pins: None, replans, ..all },
+        // Seen already.
+        Some(Change::Passing(_)) => all,
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
     }
+}
+
+/// What a text leaves beyond its transaction on a connection, as far as its words tell: where a pooler in between lends
+/// connections, whoever gets this one next would find it. Procedures, and functions that run a text, are not in it: what they
+/// do is seen no more than what any other function does.
+pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
+    let mut lexer = Lexer::new(sql);
+    std::iter::from_fn(|| Statement::scan(&mut lexer)).filter_map(|statement| statement.leaves(sql)).collect()
+}
+
+/// The statement, where there is only one.
+pub(super) fn single(sql: &str) -> Option<&str> {
+    let mut lexer = Lexer::new(sql);
+    let statement = Statement::scan(&mut lexer)?;
+    Statement::scan(&mut lexer).is_none().then(|| statement.text(sql))
 }
 
 /// Whether nothing takes away what a cause leaves behind.
@@ -151,11 +194,11 @@ fn stays(cause: PinCause) -> bool {
     <sqlx::Postgres as Driver>::soil(cause) == Soil::Indelible
 }
 
-/// How many statements there are, the empty ones left out.
+/// The statements of a text, the empty ones left out.
 #[cfg(any(test, feature = "_bench"))]
-pub(super) fn statements(sql: &str) -> usize {
+pub(super) fn statements(sql: &str) -> impl Iterator<Item = &str> {
     let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(|| Statement::scan(&mut lexer)).count()
+    std::iter::from_fn(move || Statement::scan(&mut lexer)).map(|statement| &sql[statement.start..statement.end])
 }
 
 /// One statement, as far as its words tell.
@@ -166,9 +209,15 @@ struct Statement<'a> {
     second: Option<Token<'a>>,
     /// What pins whatever the statement is: a function, a temporary object, a cursor that is held.
     cause: Option<PinCause>,
+    /// It calls a function that runs a text.
+    runs_text: bool,
     sequence: Sequence,
     /// `UPDATE` was among its words.
     updates: bool,
+    /// `ON COMMIT DROP`
+    drops: bool,
+    /// `COPY` from or to the client.
+    copies: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -183,9 +232,23 @@ impl<'a> Statement<'a> {
         let generates = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
         let sequence = if generates { Sequence::GENERATES } else { Sequence::NONE };
         let updates = is(first, "update");
-        let mut statement = Self { start, end: start, first, second: None, cause: None, sequence, updates };
+        let mut statement = Self {
+            start,
+            end: start,
+            first,
+            second: None,
+            cause: None,
+            runs_text: false,
+            sequence,
+            updates,
+            drops: false,
+            copies: false,
+        };
+        let (creates, copies) = (is(first, "create"), is(first, "copy"));
         let mut body = Body::of(first);
         let mut execution = Execution::of(first);
+        let mut definition = Definition::of(first);
+        let mut mentioned = Called::default();
         let mut depth = 0_usize;
         let (mut last_but_one, mut last) = (first, first);
         while let Some(token) = lexer.next() {
@@ -193,7 +256,11 @@ impl<'a> Statement<'a> {
                 statement.named(last_but_one, last, token);
             } else if token == Token::Symbol(b'(') {
                 depth += 1;
-                statement.called(last);
+                if matches!(definition, Definition::None) {
+                    statement.called(last);
+                } else {
+                    mentioned.add(last);
+                }
             } else if token == Token::Symbol(b')') {
                 depth = depth.saturating_sub(1);
             } else if token == Token::End && depth == 0 && !body.is_open() {
@@ -204,9 +271,23 @@ impl<'a> Statement<'a> {
             if depth == 0 && body.matters() {
                 body.see(last, token);
             }
-            if depth == 0 && execution.sees(token) {
+            if depth == 0 && definition.matters() {
+                definition.see(token);
+                if matches!(definition, Definition::None) {
+                    // It was none.
+                    statement.calls(std::mem::take(&mut mentioned));
+                }
+            }
+            if depth == 0 && execution.sees(token) && is_drivers(token) {
                 // It may do anything.
                 statement.pin(PinCause::UnknownStatement);
+            }
+            if depth == 0 && creates && is(token, "drop") {
+                statement.drops |= is(last, "commit") && is(last_but_one, "on");
+            }
+            if depth == 0 && copies && (is(token, "stdin") || is(token, "stdout")) {
+                // The server takes either word for either direction.
+                statement.copies |= is(last, "from") || is(last, "to");
             }
             if statement.second.is_none() {
                 statement.second = Some(token);
@@ -219,28 +300,23 @@ impl<'a> Statement<'a> {
 
     /// `name (`
     fn called(&mut self, name: Token<'a>) {
-        let (Token::Word(name) | Token::Identifier(name)) = name else { return };
-        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        let initial = name.as_bytes().first().map_or(0, |byte| (byte | 0x20).wrapping_sub(b'a'));
-        if initial >= 26 || INITIALS >> initial & 1 == 0 {
-            return;
-        }
-        if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
-            self.sequence |= *sequence;
-        }
-        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
-            self.pin(*cause);
+        let mut called = Called::default();
+        called.add(name);
+        self.calls(called);
+    }
+
+    fn calls(&mut self, called: Called) {
+        self.sequence |= called.sequence;
+        self.runs_text |= called.runs_text;
+        if let Some(cause) = called.cause {
+            self.pin(cause);
         }
     }
 
     /// A statement that leaves two different things behind is not understood: what ends the one leaves the other, and what
     /// cleans up after the one may not clean up after the other.
     fn pin(&mut self, cause: PinCause) {
-        self.cause = match self.cause {
-            None => Some(cause),
-            Some(same) if same == cause => Some(cause),
-            Some(_) => Some(PinCause::UnknownStatement),
-        };
+        self.cause = Some(both(self.cause, cause));
     }
 
     /// A word or identifier anywhere in the statement, and the two tokens before it.
@@ -292,23 +368,50 @@ impl<'a> Statement<'a> {
         control::is_control(self.first, self.second)
     }
 
+    fn text<'t>(&self, sql: &'t str) -> &'t str {
+        sql[self.start..self.end].trim_ascii_end()
+    }
+
+    /// What a statement that ends with its transaction makes of what is prepared: `SET LOCAL`, or a table that is dropped at
+    /// the commit. `None` where it lasts, or is another one.
+    fn passes(&self, sql: &str) -> Option<Staleness> {
+        if self.drops && self.cause == Some(PinCause::TemporaryObject) && !self.runs_text {
+            return is_dropped_at_commit(self.text(sql)).then_some(Staleness::Names);
+        }
+        if !["set", "reset", "select"].iter().any(|word| is(self.first, word))
+            || is(self.first, "select") && self.cause.is_none()
+        {
+            return None;
+        }
+        match settings::change(self.text(sql)) {
+            Some(Change::Passing(replans)) => Some(replans),
+            _ => None,
+        }
+    }
+
     fn pins(&self) -> Option<PinCause> {
+        let cause = if self.runs_text { Some(PinCause::UnknownStatement) } else { self.cause };
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let second = |word| self.second.is_some_and(|token| is(token, word));
+        if among(&["execute"]) && self.second.is_none_or(is_drivers) {
+            // It may do anything.
+            return Some(PinCause::UnknownStatement);
+        }
         if is_plain(first) {
-            return self.cause;
+            return cause;
         }
         if self.is_control() || among(&["commit", "rollback"]) && second("prepared") {
-            return self.cause;
+            return cause;
         }
-        if let Some(cause) = self.cause.filter(|cause| *cause == PinCause::UnknownStatement) {
+        if let Some(cause) = cause.filter(|cause| *cause == PinCause::UnknownStatement) {
             return Some(cause);
         }
         Some(if among(&["listen"]) {
             PinCause::Listen
         } else if among(&["prepare"]) {
-            PinCause::PreparedStatement
+            // What it does each time that it is executed is to be said here.
+            cause.map_or(PinCause::PreparedStatement, |_| PinCause::UnknownStatement)
         } else if among(&["load"]) {
             PinCause::Library
         } else if among(&["call", "do"]) {
@@ -318,6 +421,118 @@ impl<'a> Statement<'a> {
         } else {
             PinCause::UnknownStatement
         })
+    }
+
+    fn leaves(&self, sql: &str) -> Option<PinCause> {
+        if self.is_control() || self.passes(sql).is_some() || ends::pin_end(self.text(sql)).is_some() {
+            return None;
+        }
+        if settings::change(self.text(sql)).is_some() {
+            return Some(PinCause::Setting);
+        }
+        if is(self.first, "execute") {
+            return Some(PinCause::PreparedStatement);
+        }
+        let runs = self.runs_text || is(self.first, "call") || is(self.first, "do");
+        if runs { self.cause } else { self.pins() }
+    }
+}
+
+/// Whether a statement that was prepared may be one of the driver's, which anybody may have prepared.
+fn is_drivers(name: Token<'_>) -> bool {
+    const NAMES: &str = "sqlx_s_";
+    match name {
+        Token::Word(name) | Token::Identifier(name) => {
+            name.get(..NAMES.len()).is_none_or(|start| start.eq_ignore_ascii_case(NAMES)) && name.len() >= NAMES.len()
+        }
+        _ => true,
+    }
+}
+
+/// `CREATE [LOCAL | GLOBAL] TEMPORARY TABLE …`, with nothing in it of the session's temporary schema: its `ON COMMIT DROP` was
+/// seen.
+fn is_dropped_at_commit(statement: &str) -> bool {
+    let mut tokens = Lexer::new(statement).skip(1);
+    let mut next = tokens.next();
+    if next.is_some_and(|token| is(token, "local") || is(token, "global")) {
+        next = tokens.next();
+    }
+    let temporary = next.is_some_and(|token| is(token, "temp") || is(token, "temporary"));
+    temporary && tokens.next().is_some_and(|token| is(token, "table"))
+}
+
+fn both(one: Option<PinCause>, other: PinCause) -> PinCause {
+    one.filter(|one| *one != other).map_or(other, |_| PinCause::UnknownStatement)
+}
+
+/// What is known of the functions that a statement calls.
+#[derive(Default)]
+struct Called {
+    cause: Option<PinCause>,
+    runs_text: bool,
+    sequence: Sequence,
+}
+
+impl Called {
+    fn add(&mut self, name: Token<'_>) {
+        let (Token::Word(name) | Token::Identifier(name)) = name else { return };
+        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
+        let initial = name.as_bytes().first().map_or(0, |byte| (byte | 0x20).wrapping_sub(b'a'));
+        if initial >= 26 || INITIALS >> initial & 1 == 0 {
+            return;
+        }
+        if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
+            self.sequence |= *sequence;
+        }
+        if RUNS_TEXT.iter().any(|known| same(known)) {
+            self.runs_text = true;
+        } else if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
+            self.cause = Some(both(self.cause, *cause));
+        }
+    }
+}
+
+/// Statements in which a function is mentioned, and not called: privileges, comments, and definitions whose expressions the
+/// server keeps for later. Where it computes one at once, as in `CREATE TABLE … AS` or for a partition's bound, it is none.
+enum Definition {
+    /// `CREATE`, and not yet what.
+    Created,
+    /// `CREATE TABLE`, as long as nothing is computed in it.
+    Table,
+    /// Whatever comes.
+    Only,
+    /// Another statement.
+    None,
+}
+
+impl Definition {
+    fn of(first: Token<'_>) -> Self {
+        match first {
+            _ if is(first, "create") => Self::Created,
+            _ if ["grant", "revoke", "comment", "drop"].iter().any(|word| is(first, word)) => Self::Only,
+            _ => Self::None,
+        }
+    }
+
+    fn matters(&self) -> bool {
+        matches!(self, Self::Created | Self::Table)
+    }
+
+    /// The next token outside parentheses.
+    fn see(&mut self, token: Token<'_>) {
+        let among = |words: &[&str]| words.iter().any(|word| is(token, word));
+        *self = match self {
+            Self::Created if among(&["or", "replace", "recursive", "constraint", "unlogged"]) => return,
+            Self::Created if among(&["local", "global", "temp", "temporary"]) => return,
+            Self::Created
+                if among(&["view", "function", "procedure", "rule", "trigger", "policy", "domain", "aggregate"]) =>
+            {
+                Self::Only
+            }
+            Self::Created if among(&["table"]) => Self::Table,
+            Self::Table if !among(&["as", "partition"]) => return,
+            _ => Self::None,
+        };
     }
 }
 
@@ -361,8 +576,8 @@ impl Body {
     }
 }
 
-/// Where a statement runs another one that was prepared: `EXPLAIN … EXECUTE` and `CREATE TABLE … AS EXECUTE`. What was
-/// prepared under that name may be anything, and anybody's.
+/// Where a statement runs another one that was prepared: `EXPLAIN … EXECUTE` and `CREATE TABLE … AS EXECUTE`. What the driver
+/// has prepared under such a name may be anything, and anybody's.
 ///
 /// Elsewhere `execute` is a privilege, a word of a trigger's, or somebody's name.
 enum Execution {
@@ -373,6 +588,8 @@ enum Execution {
     /// `CREATE TABLE`, and no `AS` yet.
     Table,
     As,
+    /// The next one is its name.
+    Named,
     /// None can come any more.
     None,
 }
@@ -388,14 +605,15 @@ impl Execution {
         }
     }
 
-    /// The next token outside parentheses: whether it is that.
+    /// The next token outside parentheses: whether it is the name of that.
     fn sees(&mut self, token: Token<'_>) -> bool {
         let among = |words: &[&str]| words.iter().any(|word| is(token, word));
-        let found = matches!(self, Self::Explained | Self::As) && among(&["execute"]);
+        let found = matches!(self, Self::Named);
         *self = match self {
             Self::Explained if token == Token::Symbol(b')') || among(&["analyze", "analyse", "verbose"]) => {
                 return false;
             }
+            Self::Explained | Self::As if among(&["execute"]) => Self::Named,
             Self::Explained if among(&["create"]) => Self::Created,
             Self::Created if among(&["table"]) => Self::Table,
             Self::Created if among(&["unlogged", "temporary", "temp", "local", "global"]) => return false,
@@ -410,7 +628,7 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Name, PinEnd, Setting, Staleness};
+    use crate::engine::{Name, PinEnd, Setting};
 
     fn pins(sql: &str) -> Option<PinCause> {
         classify(sql).pins
@@ -470,12 +688,16 @@ mod tests {
             ("load 'auto_explain'", PinCause::Library),
             ("do $$ begin end $$", PinCause::Procedure),
             ("call p()", PinCause::Procedure),
-            ("execute p", PinCause::UnknownStatement),
+            ("execute sqlx_s_1", PinCause::UnknownStatement),
+            ("execute \"SQLX_S_1\" (2)", PinCause::UnknownStatement),
+            ("execute u&\"\\0073qlx_s_1\"", PinCause::UnknownStatement),
+            ("execute", PinCause::UnknownStatement),
+            ("execute p (setseed(1))", PinCause::UnknownStatement),
             ("discard nothing", PinCause::UnknownStatement),
             ("selectx", PinCause::UnknownStatement),
             ("\"select\"", PinCause::UnknownStatement),
             ("$$select$$", PinCause::UnknownStatement),
-            ("set session characteristics as transaction read only", PinCause::Setting),
+            ("set session characteristics as transaction snapshot 'x'", PinCause::Setting),
             ("set standard_conforming_strings = off", PinCause::UnknownStatement),
             ("set seed to 0.5", PinCause::UnknownStatement),
             ("begin; set x = 1; commit", PinCause::SeveralStatements),
@@ -494,27 +716,37 @@ mod tests {
             "create temp table zz as select pg_try_advisory_lock(99)",
             "select pg_advisory_lock(1); select dblink_connect('x')",
             "prepare p as select setseed(1)",
+            "prepare p as select pg_advisory_lock(1)",
+            "create temp table z on commit drop as select pg_advisory_lock(1)",
         ] {
             assert_eq!(pins(sql), Some(PinCause::UnknownStatement), "{sql}");
         }
     }
 
     #[test]
-    fn what_runs_a_prepared_statement_pins_wherever_it_stands() {
-        for sql in [
+    fn what_runs_a_statement_of_the_drivers_pins_wherever_it_stands() {
+        for text in [
             "create table copied as execute p",
             "create table if not exists a.copied (x, y) with (fillfactor = 70) tablespace z as execute p (1) with no data",
             "create global table copied as execute p",
-            "CREATE UNLOGGED TABLE copied AS /* as */ EXECUTE sqlx_s_1",
+            "CREATE UNLOGGED TABLE copied AS /* as */ EXECUTE p",
             "explain execute p",
             "explain analyze execute p(1)",
             "explain analyse verbose execute p",
             "explain (analyze, buffers (true)) execute p",
             "explain (analyze) create table copied as execute p",
             "explain create table copied as execute p",
+            "execute p",
+            "execute p (1, 'x')",
         ] {
-            assert_eq!(pins(sql), Some(PinCause::UnknownStatement), "{sql}");
-            assert_eq!(pins(&format!("select 1; {sql}")), Some(PinCause::UnknownStatement), "{sql}");
+            // What SQL has prepared has pinned already, or is not there.
+            assert_eq!(pins(text), None, "{text}");
+            for name in ["sqlx_s_1", "SQLX_S_20", "\"sqlx_s_3\""] {
+                let sql =
+                    text.replace("ecute p", &format!("ecute {name}")).replace("ECUTE p", &format!("ECUTE {name}"));
+                assert_eq!(pins(&sql), Some(PinCause::UnknownStatement), "{sql}");
+                assert_eq!(pins(&format!("select 1; {sql}")), Some(PinCause::UnknownStatement), "{sql}");
+            }
         }
         for sql in [
             "grant execute on function f() to public",
@@ -536,6 +768,120 @@ mod tests {
             "insert into t (execute) select 1 as execute",
         ] {
             assert_eq!(pins(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_a_definition_mentions_is_not_called() {
+        let mentions = |call: &str| {
+            [
+                format!("create table t (n int default {call})"),
+                format!("create unlogged table if not exists t (n int check ({call} > 1), m int)"),
+                format!("create or replace view v as select {call}"),
+                format!("create recursive view v (n) as select {call}"),
+                format!("create function f() returns int language sql begin atomic select {call}; end"),
+                format!("create or replace procedure p() language sql begin atomic select {call}; end"),
+                format!("create rule r as on insert to t do also select {call}"),
+                format!("create trigger t before insert on x for each row when ({call} > 1) execute function f()"),
+                format!("create policy p on t using ({call} > 1)"),
+                format!("create domain d as int default {call}"),
+            ]
+        };
+        for call in ["pg_advisory_lock(1)", "setseed(1)", "set_config('a.b', 'c', false)", "ts_stat('x')"] {
+            for sql in mentions(call) {
+                assert_eq!(pins(&sql), None, "{sql}");
+                assert!(pins(&format!("{sql}; select {call}")).is_some(), "{sql}");
+            }
+            for sql in [
+                format!("create table t as select {call}"),
+                format!("create table t (n, m) as select {call}"),
+                format!("create table p partition of t for values in ({call})"),
+                format!("create materialized view v as select {call}"),
+                format!("create index on t ({call})"),
+                format!("alter table t add column n int default {call}"),
+                format!("explain create table t as select {call}"),
+            ] {
+                assert!(pins(&sql).is_some(), "{sql}");
+            }
+        }
+        for sql in mentions("currval('s')") {
+            assert_eq!(classify(&sql).sequence, Sequence::NONE, "{sql}");
+        }
+        for sql in [
+            "grant execute on function pg_advisory_lock(bigint) to r",
+            "revoke all on function setseed (double precision) from public",
+            "comment on function set_config(text, text, boolean) is 'x'",
+            "drop function if exists a.crosstab(text)",
+            "import foreign schema x from server s into y",
+        ] {
+            assert_eq!(classify(sql), Class::default(), "{sql}");
+        }
+        assert!(classify("create table t as select currval('s')").sequence.reads());
+    }
+
+    #[test]
+    fn a_table_that_is_dropped_at_the_commit_does_not_pin() {
+        for sql in [
+            "create temp table t (n int) on commit drop",
+            "CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t (n int) WITH (fillfactor = 70) ON COMMIT DROP TABLESPACE x",
+            "create temp table t on commit drop as select 1 as n",
+        ] {
+            assert_eq!(classify(sql), Class { replans: Staleness::Names, ..Class::default() }, "{sql}");
+            let whole = format!("begin; {sql}; insert into t values (1); commit");
+            assert_eq!((pins(&whole), classify(&whole).control), (None, Some(Control::Whole)), "{whole}");
+        }
+        for sql in [
+            "create temp table t (n int) on commit delete rows",
+            "create temp table t (n int) on commit preserve rows",
+            "create temp table t (n int /* on commit drop */)",
+            "create temp table t as select 'on commit drop'",
+            "create table pg_temp.t (n int) on commit drop",
+        ] {
+            assert_eq!(pins(sql), Some(PinCause::TemporaryObject), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_told_statement_by_statement() {
+        let nothing: &[PinCause] = &[];
+        for (sql, left) in [
+            ("select set_config('lock_timeout', '7s', false); select 1", &[PinCause::Setting][..]),
+            ("begin; set lock_timeout = '7s'; commit", &[PinCause::Setting]),
+            ("begin; set local lock_timeout = '7s'; select 1; commit", nothing),
+            ("begin; create temp table t (n int) on commit drop; commit", nothing),
+            ("create temp table t (n int); listen x", &[PinCause::TemporaryObject, PinCause::Listen]),
+            ("prepare p as select 1", &[PinCause::PreparedStatement]),
+            ("execute p", &[PinCause::PreparedStatement]),
+            ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),
+            ("do $$ begin end $$; call p(); select crosstab('x')", nothing),
+            ("select crosstab('x'), pg_advisory_lock(1)", &[PinCause::AdvisoryLock]),
+            ("set standard_conforming_strings = off", &[PinCause::Setting]),
+            ("commit; select 1; unlisten *", nothing),
+        ] {
+            assert_eq!(leaves(sql), left, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_copy_from_or_to_the_client_is_seen() {
+        for sql in [
+            "copy t from stdin",
+            "COPY t (a, b) FROM /* x */ STDIN WITH (format csv)",
+            "copy (select 1) to stdout",
+            "copy binary t from stdout",
+            "select 1; copy t to stdout",
+        ] {
+            assert!(classify(sql).copies, "{sql}");
+        }
+        for sql in [
+            "copy t from '/tmp/stdin'",
+            "copy stdin from program 'cat'",
+            "copy t (stdin) to 'x'",
+            "copy (select 1 from stdin) to 'x'",
+            "select 1 from stdin",
+            "copy t from \"stdin\"",
+        ] {
+            assert!(!classify(sql).copies, "{sql}");
         }
     }
 
@@ -626,7 +972,14 @@ mod tests {
             "select set_config('search_path', 'x', true)",
             "select set_config('app.tenant', $1, true)",
             "select set_config('app.tenant', $1::text, true), pg_catalog.set_config('role', 'x', true)",
+            "begin; set local app.tenant = '7'; select 1; commit",
+            "set local datestyle = iso",
+            "select set_config('datestyle', 'iso', true)",
+            "set local session characteristics as transaction read only",
         ] {
+            if let Class { control: Some(Control::Whole), pins: None, .. } = classify(sql) {
+                continue;
+            }
             let replans = classify(sql).replans;
             assert_eq!(classify(sql), Class { replans, ..Class::default() }, "{sql}");
         }

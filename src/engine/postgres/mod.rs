@@ -25,8 +25,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{
-    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
-    without_panic,
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Question, Settings, Staleness, Survey,
+    Target, without_panic,
 };
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
@@ -111,6 +111,18 @@ impl Driver for Postgres {
 
     fn classify(sql: &str) -> Class<'_> {
         repeat::classify(&SEEN, sql, classify::classify)
+    }
+
+    fn question(sql: &str) -> Option<Question> {
+        settings::question(classify::single(sql)?)
+    }
+
+    fn spelled(sql: &str, answers: &[Option<String>]) -> Option<String> {
+        settings::spelled(classify::single(sql)?, answers)
+    }
+
+    fn leaves(sql: &str) -> Vec<PinCause> {
+        classify::leaves(sql)
     }
 
     fn diagnose(error: &Error) -> Diagnosis {

@@ -193,6 +193,11 @@ impl State {
         self.pins.first()
     }
 
+    /// Whether the application has the physical connection, and does with it what it likes.
+    pub(super) fn is_handed_out(&self) -> bool {
+        self.pins.iter().any(|pin| pin.cause() == PinCause::HandedOut)
+    }
+
     /// Whether the open transaction was begun by a text, so that a text ends it.
     pub(super) fn is_begun_by_text(&self) -> bool {
         matches!(self.levels.first(), Some(Level { kind: Kind::Text(_), .. }))
