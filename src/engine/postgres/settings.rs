@@ -1018,7 +1018,7 @@ mod tests {
         fn drop_text(change: Change<'_>) -> &'static str {
             match change {
                 Change::Lasting(Setting::Set { .. }) => "set",
-                Change::Pins(PinCause::TemporaryObject) => "temporary",
+                Change::Pins(PinCause::UnknownStatement) => "temporary",
                 _ => "else",
             }
         }
