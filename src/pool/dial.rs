@@ -16,8 +16,8 @@ use crate::panicked::{Panicked, caught};
 use crate::retry::{Backoff, Deadline};
 
 /// Pauses between attempts on a full or starting server.
-const REFUSED_BASE: Duration = Duration::from_millis(20);
-const REFUSED_CAP: Duration = Duration::from_millis(500);
+pub(super) const REFUSED_BASE: Duration = Duration::from_millis(20);
+pub(super) const REFUSED_CAP: Duration = Duration::from_millis(500);
 
 /// A dial gives up at this share of `borrow_timeout`, before its caller does, so that the caller gets the cause.
 const DIAL_SHARE: f64 = 0.9;

@@ -114,18 +114,31 @@ pub(super) struct Statement<'a> {
     body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
+    /// It shows variables of the session.
+    lists: bool,
 }
 
-/// Whether what comes after `SHOW VARIABLES` lets one of those through that are remembered of statements.
-fn shows_what_is_remembered(rest: &Lexer<'_>) -> bool {
-    let mut rest = rest.clone();
-    match (rest.next(), rest.next()) {
-        (Some(like), Some(Token::String(pattern))) if is(like, "like") => {
-            let pattern = pattern.to_ascii_lowercase();
-            ["last_insert_id", "identity"].iter().any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
+/// Whether a list of variables may have one of those in it that are remembered of statements: where nothing chooses among
+/// them, or one of the names or patterns in the rest of the text chooses it.
+fn lists_what_is_remembered(rest: &Lexer<'_>) -> bool {
+    let mut is_chosen = false;
+    for token in rest.clone() {
+        match token {
+            Token::End => break,
+            Token::String(pattern) => {
+                is_chosen = true;
+                let pattern = pattern.to_ascii_lowercase();
+                if ["last_insert_id", "identity"]
+                    .iter()
+                    .any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
+                {
+                    return true;
+                }
+            }
+            _ => {}
         }
-        _ => true,
     }
+    !is_chosen
 }
 
 /// `LIKE`; a backslash, and what it stands for, may be any character.
@@ -238,6 +251,7 @@ impl<'a> Statement<'a> {
             begins: false,
             body: false,
             controls: false,
+            lists: false,
         }
     }
 
@@ -263,8 +277,12 @@ impl<'a> Statement<'a> {
         if let Token::Word(name) | Token::Identifier(name) = token {
             let among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
             self.controls |= among(&CONTROLLING);
-            if among(&TABLES_OF_VARIABLES) || self.shows_variables(last, name) && shows_what_is_remembered(rest) {
-                self.sequence |= Sequence::READS;
+            // Looked at once: a text of nothing but such names would be gone through once for each.
+            if !self.lists && (among(&TABLES_OF_VARIABLES) || self.shows_variables(last, name)) {
+                self.lists = true;
+                if lists_what_is_remembered(rest) {
+                    self.sequence |= Sequence::READS;
+                }
             }
         }
     }

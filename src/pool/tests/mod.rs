@@ -3,6 +3,7 @@
 mod cancellation;
 mod checking;
 mod double;
+mod fleet;
 mod lending;
 mod panics;
 mod queueing;

@@ -19,6 +19,15 @@ fn what_shows_all_variables_shows_the_last_number() {
         ("show variables like ''", false),
         ("show global variables", false),
         ("select * from performance_schema.session_variables", true),
+        ("select * from performance_schema.session_variables where variable_name = ?", true),
+        (
+            "select variable_value from information_schema.session_variables where variable_name = 'Last_Insert_Id'",
+            true,
+        ),
+        (
+            "select variable_value from information_schema.session_variables where variable_name in ('sql_mode', 'x')",
+            false,
+        ),
         ("select session_value from information_schema.`SYSTEM_VARIABLES`", true),
         ("select * from performance_schema.global_variables", false),
     ] {

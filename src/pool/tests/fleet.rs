@@ -1,0 +1,243 @@
+//! Ten thousand environments on one server, in virtual time: the policy and the pauses are the real ones, the rest is
+//! arithmetic. A change of either is judged by the table that this prints (`cargo test --lib fleet -- --nocapture`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::occupancy::Occupancy;
+use crate::pool::dial::{REFUSED_BASE, REFUSED_CAP};
+use crate::pool::tenancy::{Tenancy, Verdict};
+use crate::retry::Backoff;
+
+const LOGIN: Duration = Duration::from_millis(20);
+const REFUSAL: Duration = Duration::from_millis(10);
+const WORK: Duration = Duration::from_millis(50);
+const BUDGET: Duration = Duration::from_secs(9);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrives,
+    /// An attempt has come to the server.
+    Knocks,
+    Works,
+    /// The response is sent.
+    Rests,
+}
+
+struct Environment {
+    tenancy: Tenancy,
+    holds: bool,
+    pauses: Backoff,
+    began: Duration,
+    refused: bool,
+    left: u32,
+    rest: Duration,
+    waits: Vec<Duration>,
+    kept: u32,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    served: usize,
+    failed: usize,
+    connects: usize,
+    /// Attempts, second by second.
+    attempts: Vec<usize>,
+    p50: Duration,
+    p99: Duration,
+    longest: Duration,
+}
+
+struct Fleet {
+    slots: u32,
+    taken: u32,
+    environments: Vec<Environment>,
+    queue: BinaryHeap<Reverse<(Duration, u64, usize, Event)>>,
+    sequence: u64,
+    outcome: Outcome,
+}
+
+impl Fleet {
+    /// Environments that are invoked so often, each first at a random moment of `over`, and rest so long in between.
+    fn new(slots: u32, over: Duration, each: impl Iterator<Item = (u32, Duration)>) -> Self {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut fleet = Self {
+            slots,
+            taken: 0,
+            environments: Vec::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            outcome: Outcome::default(),
+        };
+        for (id, (left, rest)) in each.enumerate() {
+            fleet.environments.push(Environment {
+                tenancy: Tenancy::new(rng.fork()),
+                holds: false,
+                pauses: Backoff::new(REFUSED_BASE, REFUSED_CAP, rng.fork()),
+                began: Duration::ZERO,
+                refused: false,
+                left,
+                rest,
+                waits: Vec::new(),
+                kept: 0,
+            });
+            fleet.at(over.mul_f64(rng.f64()), id, Event::Arrives);
+        }
+        fleet
+    }
+
+    fn at(&mut self, when: Duration, id: usize, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((when, self.sequence, id, event)));
+    }
+
+    fn run(mut self, title: &str) -> (Outcome, Vec<Environment>) {
+        while let Some(Reverse((now, _, id, event))) = self.queue.pop() {
+            self.step(now, id, event);
+        }
+        let mut waits: Vec<_> = self.environments.iter().flat_map(|one| one.waits.iter().copied()).collect();
+        waits.sort_unstable();
+        let part = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
+        let mut outcome = self.outcome;
+        outcome.served = waits.len();
+        (outcome.p50, outcome.p99, outcome.longest) = (part(0.5), part(0.99), part(1.0));
+        println!(
+            "| {title} | {} | {} | {} | {:.0?} | {:.0?} | {:.0?} | {} |",
+            outcome.served,
+            outcome.failed,
+            outcome.connects,
+            outcome.p50,
+            outcome.p99,
+            outcome.longest,
+            outcome.attempts.iter().skip(1).max().copied().unwrap_or_default(),
+        );
+        (outcome, self.environments)
+    }
+
+    fn step(&mut self, now: Duration, id: usize, event: Event) {
+        let moment = Moment::at(now);
+        let one = &mut self.environments[id];
+        match event {
+            Event::Arrives => {
+                one.tenancy.began(moment);
+                (one.began, one.refused) = (now, false);
+                if one.holds {
+                    one.kept += 1;
+                    one.waits.push(Duration::ZERO);
+                    self.at(now + WORK, id, Event::Rests);
+                } else {
+                    one.pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::with_seed(self.sequence));
+                    self.at(now, id, Event::Knocks);
+                }
+            }
+            Event::Knocks => {
+                let second = now.as_secs() as usize;
+                self.outcome.attempts.resize(self.outcome.attempts.len().max(second + 1), 0);
+                self.outcome.attempts[second] += 1;
+                if self.taken < self.slots {
+                    self.taken += 1;
+                    self.outcome.connects += 1;
+                    self.at(now + LOGIN, id, Event::Works);
+                    return;
+                }
+                one.tenancy.refused(!one.refused, moment);
+                one.refused = true;
+                let waited = now - one.began;
+                let pause = one.pauses.next_of(waited.as_secs_f64() / BUDGET.as_secs_f64());
+                if waited + pause + REFUSAL >= BUDGET {
+                    self.outcome.failed += 1;
+                    self.ends(now, id);
+                } else {
+                    self.at(now + REFUSAL + pause, id, Event::Knocks);
+                }
+            }
+            Event::Works => {
+                one.tenancy.connected(LOGIN, one.refused);
+                one.holds = true;
+                one.waits.push(now - one.began);
+                self.at(now + WORK, id, Event::Rests);
+            }
+            Event::Rests => {
+                one.tenancy.ended(moment);
+                if one.tenancy.wants_to_know(moment) {
+                    let seen = Occupancy { sessions: self.taken, limit: self.slots, ours: None };
+                    one.tenancy.told(Some(seen), moment);
+                }
+                if one.tenancy.judge(moment) == Verdict::GiveBack {
+                    one.holds = false;
+                    self.taken -= 1;
+                }
+                self.ends(now, id);
+            }
+        }
+    }
+
+    fn ends(&mut self, now: Duration, id: usize) {
+        let one = &mut self.environments[id];
+        one.left -= 1;
+        if one.left > 0 {
+            let next = now + one.rest;
+            self.at(next, id, Event::Arrives);
+        }
+    }
+}
+
+fn each(count: usize, invocations: u32, rest_ms: u64) -> impl Iterator<Item = (u32, Duration)> {
+    std::iter::repeat_n((invocations, Duration::from_millis(rest_ms)), count)
+}
+
+const TITLES: &str = "| fleet | served | failed | connects | p50 | p99 | longest wait | attempts in a second |";
+
+#[test]
+fn a_fleet_that_the_server_can_serve_is_served() {
+    println!("{TITLES}\n|---|---|---|---|---|---|---|---|");
+    for (title, slots, over_ms, fleet) in [
+        ("60 on 17", 17, 400, each(60, 15, 350)),
+        ("100 on 17", 17, 400, each(100, 15, 350)),
+        ("40 at once on 17", 17, 0, each(40, 1, 0)),
+        ("200 at once on 40", 40, 0, each(200, 1, 0)),
+        ("10,000 within 10 s on 1,000", 1000, 10_000, each(10_000, 1, 0)),
+        ("10,000 every 20 s on 1,000", 1000, 20_000, each(10_000, 3, 20_000)),
+    ] {
+        let (outcome, _) = Fleet::new(slots, Duration::from_millis(over_ms), fleet).run(title);
+        assert_eq!(outcome.failed, 0, "{title}");
+        if over_ms >= 10_000 {
+            let most = outcome.attempts.iter().skip(1).max().copied().unwrap_or_default();
+            assert!(most <= 2 * slots as usize, "{title}: {most} attempts in a second");
+        }
+    }
+}
+
+#[test]
+fn where_there_is_room_everybody_keeps_a_connection() {
+    let (outcome, _) = Fleet::new(40, Duration::from_millis(400), each(20, 50, 350)).run("20 on 40");
+    assert_eq!((outcome.connects, outcome.failed), (20, 0));
+}
+
+#[test]
+fn frozen_holders_leave_room_for_newcomers() {
+    let holders = each(17, 1, 0).chain(each(10, 1, 0));
+    let mut fleet = Fleet::new(17, Duration::ZERO, holders);
+    // The newcomers a second later.
+    fleet.queue = fleet
+        .queue
+        .into_iter()
+        .map(|Reverse((at, n, id, event))| {
+            Reverse((if id < 17 { at } else { at + Duration::from_secs(1) }, n, id, event))
+        })
+        .collect();
+    let (outcome, _) = fleet.run("17 holders on 17, 10 newcomers");
+    assert_eq!(outcome.failed, 0);
+    assert!(outcome.longest < Duration::from_secs(2), "{:?}", outcome.longest);
+}
+
+#[test]
+fn the_frequent_keep_theirs_and_the_rare_are_served() {
+    let fleet = each(10, 400, 150).chain(each(10, 4, 20_000));
+    let (outcome, environments) = Fleet::new(10, Duration::from_secs(2), fleet).run("10 frequent and 10 rare on 10");
+    let kept: u32 = environments[..10].iter().map(|one| one.kept).sum();
+    assert_eq!(outcome.failed, 0);
+    assert!(kept >= 3600, "{kept} of 4000 kept");
+}
