@@ -333,7 +333,7 @@ mod logins {
         let Error::TooManyConnections { elapsed, .. } = &error else { panic!("{error:?}") };
         assert!(*elapsed > Duration::ZERO && *elapsed < SHORT + SLACK, "{elapsed:?}");
         assert_eq!(error.sqlstate().as_deref(), Some(ACCOUNT_FULL));
-        advises(&error, "lower max_connections or the function's concurrency");
+        advises(&error, "lower the function's concurrency or max_connections");
         assert!(error.is_retryable());
         assert!(recorder.count(|event| matches!(event, Event::Refused { .. })) > 0, "it was tried more than once");
 

@@ -498,7 +498,7 @@ async fn a_set_config_that_no_answer_tells_pins() -> Result<(), Error> {
     }
     let mut one = proxy.get_connection().await?;
     sqlx::query("select set_config($1, $2, false)").bind("search_path").bind("pg_temp").execute(&mut one).await?;
-    assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::TemporaryObject));
+    assert_eq!(one.pin_reason().map(lambda_rds::PinReason::cause), Some(PinCause::UnknownStatement));
     Ok(())
 }
 

@@ -45,8 +45,6 @@ fn is_suspect(text: &[u8]) -> bool {
         b"prev" => &[b"previous"],
         b"setv" => &[b"setval"],
         b"sql\x7f" => &[b"sql_calc_found_rows"],
-        b"sess" => &[b"session_variables"],
-        b"syst" => &[b"system_variables"],
         _ => return false,
     };
     begins_as(text, suspects)

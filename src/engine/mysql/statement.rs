@@ -48,9 +48,6 @@ const REMEMBERED: [(&str, Sequence); 4] = [
     ("error_count", Sequence::READS_WARNINGS),
 ];
 
-/// Tables of all system variables, those of the session among them.
-pub(super) const TABLES_OF_VARIABLES: [&str; 2] = ["session_variables", "system_variables"];
-
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
@@ -114,31 +111,18 @@ pub(super) struct Statement<'a> {
     body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
-    /// It shows variables of the session.
-    lists: bool,
 }
 
-/// Whether a list of variables may have one of those in it that are remembered of statements: where nothing chooses among
-/// them, or one of the names or patterns in the rest of the text chooses it.
-fn lists_what_is_remembered(rest: &Lexer<'_>) -> bool {
-    let mut is_chosen = false;
-    for token in rest.clone() {
-        match token {
-            Token::End => break,
-            Token::String(pattern) => {
-                is_chosen = true;
-                let pattern = pattern.to_ascii_lowercase();
-                if ["last_insert_id", "identity"]
-                    .iter()
-                    .any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
-                {
-                    return true;
-                }
-            }
-            _ => {}
+/// Whether what comes after `SHOW VARIABLES` lets one of those through that are remembered of statements.
+fn shows_what_is_remembered(rest: &Lexer<'_>) -> bool {
+    let mut rest = rest.clone();
+    match (rest.next(), rest.next()) {
+        (Some(like), Some(Token::String(pattern))) if is(like, "like") => {
+            let pattern = pattern.to_ascii_lowercase();
+            ["last_insert_id", "identity"].iter().any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
         }
+        _ => true,
     }
-    !is_chosen
 }
 
 /// `LIKE`; a backslash, and what it stands for, may be any character.
@@ -251,7 +235,6 @@ impl<'a> Statement<'a> {
             begins: false,
             body: false,
             controls: false,
-            lists: false,
         }
     }
 
@@ -275,14 +258,9 @@ impl<'a> Statement<'a> {
             self.named(last_but_one, last, name);
         }
         if let Token::Word(name) | Token::Identifier(name) = token {
-            let among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-            self.controls |= among(&CONTROLLING);
-            // Looked at once: a text of nothing but such names would be gone through once for each.
-            if !self.lists && (among(&TABLES_OF_VARIABLES) || self.shows_variables(last, name)) {
-                self.lists = true;
-                if lists_what_is_remembered(rest) {
-                    self.sequence |= Sequence::READS;
-                }
+            self.controls |= CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known));
+            if self.shows_variables(last, name) && shows_what_is_remembered(rest) {
+                self.sequence |= Sequence::READS;
             }
         }
     }
