@@ -305,6 +305,18 @@ pub enum Staleness {
     Names,
 }
 
+/// Whether a login has limits of its own, of its role or its database, besides the server's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OwnLimits {
+    /// Nobody has asked yet.
+    #[default]
+    Unknown,
+    /// It has.
+    Some,
+    /// It has not.
+    None,
+}
+
 /// How a transaction is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -507,7 +519,10 @@ pub trait Driver: sqlx::Database + Sized {
     ) -> impl Future<Output = Result<Survey, sqlx::Error>> + Send;
 
     /// How full the server is, for this login. On a connection at rest; one round trip.
-    fn occupancy(conn: &mut Self::Connection) -> impl Future<Output = Result<Occupancy, sqlx::Error>> + Send;
+    fn occupancy(
+        conn: &mut Self::Connection,
+        own: OwnLimits,
+    ) -> impl Future<Output = Result<(Occupancy, OwnLimits), sqlx::Error>> + Send;
 
     /// Which limit a login has met that was refused for one.
     fn limit(error: &sqlx::Error) -> ConnectionLimit;

@@ -24,8 +24,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Peer, Proof, Wire};
-use crate::engine::{Engine, Flavour, Survey, without_panic};
-use crate::error::{Answer, Error, chain, timed_out};
+use crate::engine::{Engine, Flavour, OwnLimits, Survey, without_panic};
+use crate::error::{Answer, ConnectionLimit, Error, chain, timed_out};
 use crate::event::{Event, Events};
 use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -82,6 +82,8 @@ pub(crate) struct Failover<DB: Engine> {
     persisting: AtomicUsize,
     /// Held by the one who searches: when the last search failed, and what everybody said.
     turn: tokio::sync::Mutex<Option<(Instant, Vec<Answer>)>>,
+    /// Whether the server is the only one to have a limit.
+    own_limits: Mutex<OwnLimits>,
     /// What the search under way has heard so far, for those who cannot wait for its end.
     heard: Mutex<Vec<Answer>>,
 }
@@ -112,6 +114,7 @@ impl<DB: Engine> Failover<DB> {
             searching: AtomicUsize::new(0),
             persisting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
+            own_limits: Mutex::default(),
             heard: Mutex::default(),
         }
     }
@@ -283,6 +286,10 @@ impl<DB: Engine> Failover<DB> {
         may_pass && somebody && self.has_roles()
     }
 
+    fn own_limits(&self) -> MutexGuard<'_, OwnLimits> {
+        self.own_limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn heard(&self) -> MutexGuard<'_, Vec<Answer>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -292,10 +299,17 @@ impl<DB: Engine> Connect for Failover<DB> {
     type Conn = Wire<DB>;
 
     async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        match &self.readers {
+        let connected = match &self.readers {
             Some(readers) => self.connect_reader(readers, attempt).await,
             None => self.connect_writer(attempt).await,
+        };
+        if let Err(Error::TooManyConnections { limit: ConnectionLimit::Role | ConnectionLimit::Database, .. }) =
+            connected
+        {
+            // It may have had none when it was asked about last.
+            *self.own_limits() = OwnLimits::Unknown;
         }
+        connected
     }
 
     fn standing(&self, wire: &Wire<DB>) -> Standing {
@@ -343,8 +357,12 @@ impl<DB: Engine> Connect for Failover<DB> {
             return Ok(None);
         }
         wire.exchanges += 1;
-        match DB::occupancy(&mut wire.driver).await {
-            Ok(occupancy) => Ok(Some(occupancy)),
+        let own = *self.own_limits();
+        match DB::occupancy(&mut wire.driver, own).await {
+            Ok((occupancy, own)) => {
+                *self.own_limits() = own;
+                Ok(Some(occupancy))
+            }
             Err(error) if is_answer::<DB>(&error) => {
                 self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error: error.to_string() });
                 Ok(None)

@@ -27,26 +27,35 @@ const ROOMY_AGAIN: f64 = 0.3;
 const CROWDED: f64 = 0.75;
 /// For how long.
 const MEMORY: Duration = Duration::from_secs(20);
-/// How old an answer may be while there was room. The question costs a round trip after the response, one in so long.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How old an answer may be. The question costs a round trip after the response. While there is room it is asked again after a
+/// second, and each time after twice as long as the time before; a crowd is asked about every second.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AT_LEAST: Duration = Duration::from_secs(16);
 /// A connect takes up a slot and two processors; that is worth a few times its length of idling.
 const WORTH: u32 = 8;
 /// The bounds of that worth: a login on a busy processor is no measure.
 const LEAST_WORTH: Duration = Duration::from_millis(250);
 const MOST_WORTH: Duration = Duration::from_secs(1);
 /// What a refusal leaves of the readiness to keep, and what a connect without one adds.
-const CUT: f64 = 0.25;
+const CUT: f64 = 0.5;
 const GROWTH: f64 = 1.25;
-const LEAST_READINESS: f64 = 1.0 / 16.0;
+const LEAST_READINESS: f64 = 1.0 / 8.0;
 /// A server that is full for so long at each look may have somebody waiting before it. Spread from half to one and a half
 /// times that, so that not all let go at once.
-const FULL: Duration = Duration::from_secs(1);
+const FULL: Duration = Duration::from_secs(3);
 
 /// What to do with connections at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Keep,
     GiveBack,
+}
+
+/// What work is. From the end of what `main` does to the first invocation is no gap that would come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Invocation,
+    Session,
 }
 
 /// One environment's account of its server.
@@ -57,13 +66,15 @@ pub(super) struct Tenancy {
     asked: Option<(Option<Occupancy>, Moment)>,
     /// A connection was made that the last answer does not count.
     uncounted: bool,
+    /// How old the last answer may become.
+    term: Duration,
     /// The last refusal, or the last look at a crowded server.
     crowded: Option<Moment>,
     refused: Option<Moment>,
     /// Since when every look has shown the last slot taken, and for how long that is borne.
     full: Option<(Moment, Duration)>,
     /// The end of the last work, and how long after one the next usually begins.
-    ended: Option<Moment>,
+    ended: Option<(Kind, Moment)>,
     gap: Option<Duration>,
     cheapest: Option<Duration>,
     /// From 0 to 1: how much of a connect's worth it takes to keep one.
@@ -76,6 +87,7 @@ impl Tenancy {
             rng,
             asked: None,
             uncounted: false,
+            term: ASK_AGAIN,
             crowded: None,
             refused: None,
             full: None,
@@ -86,16 +98,16 @@ impl Tenancy {
         }
     }
 
-    /// Work begins: an invocation, or the first session.
-    pub(super) fn began(&mut self, now: Moment) {
-        let Some(ended) = self.ended.take() else { return };
+    /// Work begins: an invocation, or a session outside of any.
+    pub(super) fn began(&mut self, work: Kind, now: Moment) {
+        let Some((_, ended)) = self.ended.take().filter(|(kind, _)| *kind == work) else { return };
         let gap = now.since(ended);
         self.gap = Some(self.gap.map_or(gap, |usual| (usual * 2 + gap) / 3));
     }
 
     /// The work is done.
-    pub(super) fn ended(&mut self, now: Moment) {
-        self.ended = Some(now);
+    pub(super) fn ended(&mut self, work: Kind, now: Moment) {
+        self.ended = Some((work, now));
     }
 
     /// A connect has succeeded, the first attempt or after refusals.
@@ -120,15 +132,23 @@ impl Tenancy {
     /// Whether the server is to be asked how full it is. It costs a round trip that nobody waits for.
     pub(super) fn wants_to_know(&self, now: Moment) -> bool {
         let Some((seen, asked)) = self.asked else { return true };
-        // Who says nothing is asked as rarely as who has room.
-        let is_tight = seen.is_some_and(|seen| self.uncounted || self.is_crowded(now) || seen.share() > ROOMY);
-        is_tight || now.since(asked) >= ASK_AGAIN
+        // In a crowd nearly every invocation has a connect; asking after each would be a load of its own.
+        let is_news = self.uncounted && seen.is_some() && !self.is_crowded(now);
+        is_news || now.since(asked) >= self.term
+    }
+
+    /// The server has not answered in time, or not at all: it has enough to do.
+    pub(super) fn unanswered(&mut self, now: Moment) {
+        self.crowded = Some(now);
+        self.refused = Some(now);
     }
 
     /// The server's answer.
     pub(super) fn told(&mut self, occupancy: Option<Occupancy>, now: Moment) {
         self.asked = Some((occupancy, now));
         self.uncounted = false;
+        let is_roomy = occupancy.is_none_or(|occupancy| occupancy.share() <= ROOMY);
+        self.term = if is_roomy { (self.term * 2).min(ASK_AT_LEAST) } else { ASK_AGAIN };
         let Some(occupancy) = occupancy else { return };
         if occupancy.share() > CROWDED {
             self.crowded = Some(now);
@@ -162,14 +182,18 @@ impl Tenancy {
         if share <= if self.is_crowded(now) { ROOMY_AGAIN } else { ROOMY } {
             return Verdict::Keep;
         }
-        let worth = self.cheapest.map_or(LEAST_WORTH, |cheapest| (cheapest * WORTH).clamp(LEAST_WORTH, MOST_WORTH));
-        let comes_back = self.gap.is_some_and(|gap| gap <= worth.mul_f64(self.readiness));
         let is_borne = self.full.is_none_or(|(since, bound)| now.since(since) < bound);
-        if comes_back && is_borne {
+        if self.comes_back() && is_borne {
             return Verdict::Keep;
         }
         self.full = None;
         Verdict::GiveBack
+    }
+
+    /// Whether the next work usually begins sooner than a connect is worth.
+    fn comes_back(&self) -> bool {
+        let worth = self.cheapest.map_or(LEAST_WORTH, |cheapest| (cheapest * WORTH).clamp(LEAST_WORTH, MOST_WORTH));
+        self.gap.is_some_and(|gap| gap <= worth.mul_f64(self.readiness))
     }
 
     fn is_crowded(&self, now: Moment) -> bool {
@@ -195,12 +219,12 @@ mod tests {
         tenancy.connected(Duration::from_millis(20), false);
         let mut now = 0.0;
         for _ in 0..5 {
-            tenancy.began(at(now));
+            tenancy.began(Kind::Invocation, at(now));
             tenancy.told(of_a_hundred(sessions), at(now));
-            tenancy.ended(at(now));
+            tenancy.ended(Kind::Invocation, at(now));
             now += gap;
         }
-        tenancy.began(at(now));
+        tenancy.began(Kind::Invocation, at(now));
         (tenancy, now)
     }
 
@@ -224,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn from_the_init_to_the_first_invocation_is_no_gap() {
+        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
+        tenancy.connected(Duration::from_millis(20), false);
+        tenancy.ended(Kind::Session, at(0.0));
+        tenancy.began(Kind::Invocation, at(0.001));
+        tenancy.told(of_a_hundred(80), at(0.05));
+        assert_eq!(tenancy.judge(at(0.05)), Verdict::GiveBack);
+    }
+
+    #[test]
     fn nothing_is_given_back_while_nothing_is_known() {
         let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
         assert_eq!(tenancy.judge(at(0.0)), Verdict::Keep);
@@ -234,7 +268,7 @@ mod tests {
 
     #[test]
     fn who_was_turned_away_gives_back_and_goes_on_to_until_there_is_much_room() {
-        let (mut tenancy, now) = invoked_every(0.1, 40);
+        let (mut tenancy, now) = invoked_every(0.2, 40);
         tenancy.refused(true, at(now));
         assert_eq!(tenancy.judge(at(now)), Verdict::GiveBack, "whatever was seen before");
         for (sessions, verdict) in [(40, Verdict::GiveBack), (31, Verdict::GiveBack), (30, Verdict::Keep)] {
@@ -259,7 +293,7 @@ mod tests {
             connects += 1;
             assert!(connects < 20, "it never comes back");
         }
-        assert!(connects >= 8, "after {connects} connects only");
+        assert!(connects >= 4, "after {connects} connects only");
     }
 
     #[test]
@@ -268,29 +302,32 @@ mod tests {
         let (mut kept, mut given) = (0, 0);
         for n in 0..600 {
             let now = at(start + f64::from(n) * 0.1);
-            tenancy.began(now);
+            tenancy.began(Kind::Invocation, now);
             tenancy.told(of_a_hundred(100), now);
             match tenancy.judge(now) {
                 Verdict::Keep => kept += 1,
                 Verdict::GiveBack => given += 1,
             }
-            tenancy.ended(now);
+            tenancy.ended(Kind::Invocation, now);
         }
-        assert!((30..=120).contains(&given), "{given} of {}", given + kept);
+        assert!((10..=60).contains(&given), "{given} of {}", given + kept);
     }
 
     #[test]
     fn the_question_is_rare_where_there_is_room() {
         let (mut tenancy, now) = invoked_every(0.1, 50);
         tenancy.told(of_a_hundred(50), at(now));
-        for (after, wants) in [(0.0, false), (4.9, false), (5.0, true)] {
+        for (after, wants) in [(0.0, false), (15.9, false), (16.0, true)] {
             assert_eq!(tenancy.wants_to_know(at(now + after)), wants, "after {after} s");
         }
         tenancy.connected(Duration::from_millis(20), false);
         assert!(tenancy.wants_to_know(at(now)), "one more is there now");
         tenancy.told(of_a_hundred(51), at(now));
-        assert!(tenancy.wants_to_know(at(now)), "it fills up");
+        assert!(!tenancy.wants_to_know(at(now + 0.9)) && tenancy.wants_to_know(at(now + 1.0)), "it fills up");
         tenancy.told(None, at(now));
         assert!(!tenancy.wants_to_know(at(now)), "it does not say");
+        tenancy.told(of_a_hundred(90), at(now));
+        tenancy.connected(Duration::from_millis(20), false);
+        assert!(!tenancy.wants_to_know(at(now)), "there is a crowd, and it is known");
     }
 }

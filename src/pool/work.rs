@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout_at;
 
 use super::ledger::Physical;
-use super::tenancy::{Tenancy, Verdict};
+use super::tenancy::{Kind, Tenancy, Verdict};
 use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
@@ -30,7 +30,7 @@ impl<C: Connect> Pool<C> {
     pub(crate) fn opened(&self) {
         let work = &self.0.work;
         if work.sessions.fetch_add(1, Ordering::AcqRel) == 0 && work.is_pressed.load(Ordering::Relaxed) {
-            self.began();
+            self.began(Kind::Session);
         }
     }
 
@@ -40,7 +40,7 @@ impl<C: Connect> Pool<C> {
         let work = &self.0.work;
         let was_last = work.sessions.fetch_sub(1, Ordering::AcqRel) == 1;
         if was_last && work.is_pressed.load(Ordering::Relaxed) && !self.is_invoked() {
-            for lease in self.leaving() {
+            for lease in self.leaving(Kind::Session) {
                 lease.discard(Discard::GivenBack, None);
             }
         }
@@ -49,7 +49,7 @@ impl<C: Connect> Pool<C> {
     /// An invocation begins. It has ended when what is returned is dropped.
     pub(crate) fn invoked(&self) -> Invocation<C> {
         if self.0.work.invocations.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.began();
+            self.began(Kind::Invocation);
         }
         Invocation(self.clone())
     }
@@ -70,7 +70,7 @@ impl<C: Connect> Pool<C> {
         }
         // Somebody may be at work again, with what is at rest.
         if !self.is_invoked() {
-            join_all(self.leaving().into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
+            join_all(self.leaving(Kind::Invocation).into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
         }
     }
 
@@ -92,21 +92,28 @@ impl<C: Connect> Pool<C> {
     async fn ask(&self, mut lease: Lease<C>, deadline: Deadline) {
         lease.begin();
         let asked = timeout_at(deadline.instant(), self.0.connector.occupancy(lease.conn())).await;
-        // What is not answered is still on its way: the connection is brought to rest by whoever comes next.
-        let Ok(Ok(occupancy)) = asked else { return };
-        lease.end();
         let now = self.0.clock.now();
         let mut tenancy = self.tenancy();
-        tenancy.told(occupancy, now);
+        match asked {
+            Ok(Ok(occupancy)) => {
+                lease.end();
+                tenancy.told(occupancy, now);
+            }
+            // Frozen in the middle of something it would be of no use to anybody, and keep its slot.
+            _ => {
+                lease.broke();
+                tenancy.unanswered(now);
+            }
+        }
         self.0.work.is_pressed.store(tenancy.is_pressed(now), Ordering::Relaxed);
     }
 
     /// The connections at rest that are not kept, out on loan.
-    fn leaving(&self) -> Vec<Lease<C>> {
+    fn leaving(&self, work: Kind) -> Vec<Lease<C>> {
         let now = self.0.clock.now();
         let verdict = {
             let mut tenancy = self.tenancy();
-            tenancy.ended(now);
+            tenancy.ended(work, now);
             tenancy.judge(now)
         };
         if verdict == Verdict::Keep {
@@ -131,8 +138,8 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    fn began(&self) {
-        self.tenancy().began(self.0.clock.now());
+    fn began(&self, work: Kind) {
+        self.tenancy().began(work, self.0.clock.now());
     }
 
     fn is_invoked(&self) -> bool {

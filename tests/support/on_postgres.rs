@@ -222,7 +222,7 @@ pub fn executed(server: &Server) -> Vec<String> {
 }
 
 /// Parts of the texts that ask how full the server is.
-pub const ASKS_HOW_FULL: &[&str] = &["rolconnlimit"];
+pub const ASKS_HOW_FULL: &[&str] = &["pg_stat_get_backend_idset"];
 
 /// A login brings no text with it.
 pub fn first_texts() -> &'static [&'static str] {

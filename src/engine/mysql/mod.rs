@@ -29,8 +29,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, State
 pub(crate) use self::survey::{Aurora, survey_as};
 use super::repeat::{self, Repeats};
 use super::{
-    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Settings, Staleness, Survey, Target,
-    without_panic,
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, OwnLimits, Settings, Staleness, Survey,
+    Target, without_panic,
 };
 
 use crate::error::ConnectionLimit;
@@ -302,8 +302,8 @@ impl Driver for MySql {
         without_panic(survey::survey(conn, flavour)).await
     }
 
-    async fn occupancy(conn: &mut MySqlConnection) -> Result<Occupancy, Error> {
-        without_panic(occupancy::occupancy(conn)).await
+    async fn occupancy(conn: &mut MySqlConnection, own: OwnLimits) -> Result<(Occupancy, OwnLimits), Error> {
+        without_panic(occupancy::occupancy(conn)).await.map(|occupancy| (occupancy, own))
     }
 
     fn limit(error: &Error) -> ConnectionLimit {

@@ -25,8 +25,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{
-    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, Question, Settings, Staleness, Survey,
-    Target, without_panic,
+    Class, Diagnosis, Dialled, Driver, End, Flavour, Found, Login, MOST_LATE, OwnLimits, Question, Settings, Staleness,
+    Survey, Target, without_panic,
 };
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
@@ -286,8 +286,8 @@ impl Driver for Postgres {
         without_panic(survey::survey(conn, flavour)).await
     }
 
-    async fn occupancy(conn: &mut PgConnection) -> Result<Occupancy, Error> {
-        without_panic(occupancy::occupancy(conn)).await
+    async fn occupancy(conn: &mut PgConnection, own: OwnLimits) -> Result<(Occupancy, OwnLimits), Error> {
+        without_panic(occupancy::occupancy(conn, own)).await
     }
 
     fn limit(error: &Error) -> ConnectionLimit {

@@ -1,12 +1,14 @@
 //! How full the server is.
 //!
-//! `numbackends` is counted in the server's own memory, once for each database; `pg_stat_activity` is only gone through
-//! where the server fills up, or where this login's role has a limit of its own: a large fleet asks often.
+//! A large fleet asks often, and mostly on connections that are new: the usual text calls functions only, which count in the
+//! server's own memory, and has no catalogue to read. Whether this login's role or database has a limit of its own is asked
+//! once a process, and only where there is one do the texts after that look at it.
 //! Settings: <https://www.postgresql.org/docs/current/runtime-config-connection.html>.
 
-use sqlx::postgres::{PgConnection, PgDatabaseError};
+use sqlx::postgres::{PgConnection, PgDatabaseError, PgRow};
 use sqlx::{Error, Executor, Row};
 
+use crate::engine::OwnLimits;
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 
@@ -16,38 +18,60 @@ macro_rules! setting {
     };
 }
 
-const TEXT: &str = concat!(
-    "select a.sessions, a.slots, r.rolconnlimit::pg_catalog.int8 as of_role, d.datconnlimit::pg_catalog.int8 as of_database, \
+/// Sessions with a database are those that take up slots; the server's own processes and its standbys have none.
+macro_rules! sessions_and_slots {
+    () => {
+        concat!(
+            "(select pg_catalog.count(*) from pg_catalog.pg_stat_get_backend_idset() b \
+               where pg_catalog.pg_stat_get_backend_dbid(b) operator(pg_catalog.<>) 0::pg_catalog.oid) as sessions, (",
+            setting!("max_connections"),
+            " operator(pg_catalog.-) ",
+            setting!("superuser_reserved_connections"),
+            " operator(pg_catalog.-) ",
+            setting!("reserved_connections"),
+            " operator(pg_catalog.-) ",
+            setting!("rds.rds_superuser_reserved_connections"),
+            ") as slots"
+        )
+    };
+}
+
+const OF_THE_SERVER: &str = concat!("select ", sessions_and_slots!());
+
+const OF_ALL: &str = concat!(
+    "select ",
+    sessions_and_slots!(),
+    ", r.rolconnlimit::pg_catalog.int8 as of_role, d.datconnlimit::pg_catalog.int8 as of_database, \
        pg_catalog.pg_stat_get_db_numbackends(d.oid)::pg_catalog.int8 as in_database, \
-       case when r.rolconnlimit operator(pg_catalog.>=) 0 then (select pg_catalog.count(*) \
-         from pg_catalog.pg_stat_activity s where s.usesysid operator(pg_catalog.=) r.oid \
-          and s.backend_type operator(pg_catalog.=) 'client backend') end as as_role, \
-       case when (a.sessions operator(pg_catalog.*) 2::pg_catalog.int8) operator(pg_catalog.>) a.slots then \
-         (select pg_catalog.count(*) from pg_catalog.pg_stat_activity s \
-           where pg_catalog.left(s.application_name, 10) operator(pg_catalog.=) 'lambda-rds') end as ours \
-     from (select (select pg_catalog.sum(pg_catalog.pg_stat_get_db_numbackends(b.oid))::pg_catalog.int8 \
-                     from pg_catalog.pg_database b) as sessions, (",
-    setting!("max_connections"),
-    " operator(pg_catalog.-) ",
-    setting!("superuser_reserved_connections"),
-    " operator(pg_catalog.-) ",
-    setting!("reserved_connections"),
-    " operator(pg_catalog.-) ",
-    setting!("rds.rds_superuser_reserved_connections"),
-    ") as slots) a, pg_catalog.pg_roles r, pg_catalog.pg_database d \
+       (select pg_catalog.count(*) from pg_catalog.pg_stat_activity s \
+         where s.usesysid operator(pg_catalog.=) r.oid \
+           and s.backend_type operator(pg_catalog.=) 'client backend') as as_role, \
+       (select pg_catalog.count(*) from pg_catalog.pg_stat_activity s \
+         where pg_catalog.left(s.application_name, 10) operator(pg_catalog.=) 'lambda-rds') as ours \
+     from pg_catalog.pg_roles r, pg_catalog.pg_database d \
      where r.rolname operator(pg_catalog.=) session_user \
        and d.datname operator(pg_catalog.=) pg_catalog.current_database()"
 );
 
-pub(super) async fn occupancy(conn: &mut PgConnection) -> Result<Occupancy, Error> {
-    let row = conn.fetch_one(sqlx::raw_sql(TEXT)).await?;
-    let own = |sessions: Option<i64>, limit: i64| sessions.filter(|_| limit >= 0).map(|sessions| (sessions, limit));
+pub(super) async fn occupancy(conn: &mut PgConnection, own: OwnLimits) -> Result<(Occupancy, OwnLimits), Error> {
+    let text = if own == OwnLimits::None { OF_THE_SERVER } else { OF_ALL };
+    let row = conn.fetch_one(sqlx::raw_sql(text)).await?;
+    read(&row, own).and_then(|(occupancy, own)| Ok((occupancy.ok_or(Error::RowNotFound)?, own)))
+}
+
+fn read(row: &PgRow, own: OwnLimits) -> Result<(Option<Occupancy>, OwnLimits), Error> {
+    let server = (row.try_get("sessions")?, row.try_get("slots")?);
+    if own == OwnLimits::None {
+        return Ok((Occupancy::nearest([server], None), own));
+    }
+    let (of_role, of_database): (i64, i64) = (row.try_get("of_role")?, row.try_get("of_database")?);
+    let found = if of_role >= 0 || of_database >= 0 { OwnLimits::Some } else { OwnLimits::None };
     let limits = [
-        Some((row.try_get("sessions")?, row.try_get("slots")?)),
-        own(row.try_get("as_role")?, row.try_get("of_role")?),
-        own(row.try_get("in_database")?, row.try_get("of_database")?),
+        Some(server),
+        (of_role >= 0).then_some((row.try_get("as_role")?, of_role)),
+        (of_database >= 0).then_some((row.try_get("in_database")?, of_database)),
     ];
-    Occupancy::nearest(limits.into_iter().flatten(), row.try_get("ours")?).ok_or(Error::RowNotFound)
+    Ok((Occupancy::nearest(limits.into_iter().flatten(), row.try_get("ours")?), found))
 }
 
 /// Which limit a login has met. All have one code (53300), and words in the server's language; the names of the server's
@@ -61,9 +85,7 @@ pub(super) fn limit(error: &Error) -> ConnectionLimit {
         Some("InitializeSessionUserId") => ConnectionLimit::Role,
         Some("CheckMyDatabase") => ConnectionLimit::Database,
         Some("InitPostgres") => ConnectionLimit::Reserved,
-        Some("InitProcess" | "ProcessStartupPacket" | "BackendInitialize" | "processCancelRequest") => {
-            ConnectionLimit::Server
-        }
+        Some("InitProcess" | "ProcessStartupPacket" | "BackendInitialize") => ConnectionLimit::Server,
         _ => ConnectionLimit::Unknown,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::occupancy::Occupancy;
 use crate::pool::dial::{REFUSED_BASE, REFUSED_CAP};
-use crate::pool::tenancy::{Tenancy, Verdict};
+use crate::pool::tenancy::{Kind, Tenancy, Verdict};
 use crate::retry::Backoff;
 
 const LOGIN: Duration = Duration::from_millis(20);
@@ -121,7 +121,7 @@ impl Fleet {
         let one = &mut self.environments[id];
         match event {
             Event::Arrives => {
-                one.tenancy.began(moment);
+                one.tenancy.began(Kind::Invocation, moment);
                 (one.began, one.refused) = (now, false);
                 if one.holds {
                     one.kept += 1;
@@ -160,7 +160,7 @@ impl Fleet {
                 self.at(now + WORK, id, Event::Rests);
             }
             Event::Rests => {
-                one.tenancy.ended(moment);
+                one.tenancy.ended(Kind::Invocation, moment);
                 if one.tenancy.wants_to_know(moment) {
                     let seen = Occupancy { sessions: self.taken, limit: self.slots, ours: None };
                     one.tenancy.told(Some(seen), moment);

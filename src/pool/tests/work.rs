@@ -68,14 +68,12 @@ async fn the_sessions_of_an_invocation_leave_their_connection_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_dropped_leaves_its_connection_to_be_restored() {
+async fn a_question_that_is_not_answered_costs_the_connection() {
     let rig = Rig::new(2);
     let (pool, server) = (&rig.pool, &rig.server);
     server.has(90, 100);
     drop(pool.lease(Purpose::Statement).await.unwrap());
     server.silence_questions();
     pool.rest(soon()).await;
-    assert_eq!((server.open(), pool.numbers().idle), (1, 1));
-    drop(pool.lease(Purpose::Statement).await.unwrap());
-    assert_eq!(server.restored(), [0]);
+    assert_eq!((server.open(), pool.numbers().idle), (0, 0));
 }
