@@ -1,6 +1,8 @@
 //! Ten thousand environments on one server, in virtual time: the policy and the pauses are the real ones, the rest is
 //! arithmetic. A change of either is judged by the table that this prints (`cargo test --lib fleet -- --nocapture`).
 
+#![allow(clippy::print_stdout, reason = "the table is for whoever changes the policy")]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -99,10 +101,10 @@ impl Fleet {
         }
         let mut waits: Vec<_> = self.environments.iter().flat_map(|one| one.waits.iter().copied()).collect();
         waits.sort_unstable();
-        let part = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
+        let part = |percent: usize| waits[(waits.len() - 1) * percent / 100];
         let mut outcome = self.outcome;
         outcome.served = waits.len();
-        (outcome.p50, outcome.p99, outcome.longest) = (part(0.5), part(0.99), part(1.0));
+        (outcome.p50, outcome.p99, outcome.longest) = (part(50), part(99), part(100));
         println!(
             "| {title} | {} | {} | {} | {:.0?} | {:.0?} | {:.0?} | {} |",
             outcome.served,
@@ -133,7 +135,7 @@ impl Fleet {
                 }
             }
             Event::Knocks => {
-                let second = now.as_secs() as usize;
+                let second = usize::try_from(now.as_secs()).unwrap();
                 self.outcome.attempts.resize(self.outcome.attempts.len().max(second + 1), 0);
                 self.outcome.attempts[second] += 1;
                 if self.taken < self.slots {
