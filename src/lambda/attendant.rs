@@ -41,6 +41,9 @@ impl<DB: Engine> Attendant for Proxy<DB> {
     }
 }
 
+/// The process-wide proxy of an engine, if there is one.
+type Known = fn() -> Option<Arc<dyn Attendant>>;
+
 /// Which they are.
 #[derive(Clone)]
 pub(super) enum Proxies {
@@ -53,15 +56,15 @@ impl Proxies {
     pub(super) fn now(&self) -> Arc<[Arc<dyn Attendant>]> {
         match self {
             Self::These(proxies) => Arc::clone(proxies),
-            Self::ProcessWide => [
-                #[cfg(feature = "postgres")]
-                process_wide::<sqlx::Postgres>(),
-                #[cfg(feature = "mysql")]
-                process_wide::<sqlx::MySql>(),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            Self::ProcessWide => {
+                let engines: &[Known] = &[
+                    #[cfg(feature = "postgres")]
+                    process_wide::<sqlx::Postgres>,
+                    #[cfg(feature = "mysql")]
+                    process_wide::<sqlx::MySql>,
+                ];
+                engines.iter().filter_map(|proxy| proxy()).collect()
+            }
         }
     }
 
