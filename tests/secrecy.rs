@@ -33,9 +33,39 @@ struct Listener {
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<u8>>>);
 
+/// For the threads of other tests: it wants nothing, and leaves open what others want. Without it, whoever comes first to a
+/// place that logs, and has no listener, may turn that place off for the whole process (tracing's cache of interests).
+struct Nobody;
+
+impl tracing::Subscriber for Nobody {
+    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 impl Listener {
     /// Listens to every target at every level, the driver's and the SDK's included.
     fn new() -> Self {
+        // The first of the process; the others find it there.
+        let _ = tracing::subscriber::set_global_default(Nobody);
         let heard = Heard::default();
         let writer = heard.clone();
         let logs = tracing_subscriber::fmt()
