@@ -12,8 +12,11 @@ use crate::engine::{Dialled, Login, Settings};
 
 /// Which server it is, among all that an address may lead to, and since when: it numbers its sessions from one again when
 /// it was started anew.
-const WHERE: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'; \
-    SELECT CONCAT(@@hostname, ':', @@port), CAST(UNIX_TIMESTAMP() AS SIGNED)";
+///
+/// The time first: the second may end between the two, and a server that seems to have started a second later than it has
+/// would not know the sessions of its first second.
+const WHERE: &str = "SELECT CONCAT(@@hostname, ':', @@port), CAST(UNIX_TIMESTAMP() AS SIGNED); \
+    SHOW GLOBAL STATUS LIKE 'Uptime'";
 
 /// What sqlx sets by itself, so that its types mean what they mean with sqlx alone: `||` concatenates, a missing storage
 /// engine is an error, times are UTC, texts are UTF-8. Its login asks for spaces between a function and its parenthesis.
@@ -90,15 +93,19 @@ pub(super) async fn set_up(mut driver: MySqlConnection, login: &Login) -> Result
 /// The number of the session of this name, where this connection's server is the one that gave it.
 pub(super) async fn session_here(side: &mut MySqlConnection, name: &str) -> Result<Option<u64>, Error> {
     let rows = side.fetch_all(sqlx::raw_sql(WHERE)).await?;
-    let [uptime, place] = &rows[..] else { return Err(Error::RowNotFound) };
+    let [place, uptime] = &rows[..] else { return Err(Error::RowNotFound) };
     let uptime: i64 =
         uptime.try_get_unchecked::<String, _>(1)?.parse().map_err(|_| Error::Decode("no uptime".into()))?;
-    let started = place.try_get::<i64, _>(1)? - uptime;
+    Ok(session_of(name, place.try_get(0)?, place.try_get(1)?, uptime))
+}
+
+/// The number of the session of this name, if the server of this place has given it since it was started.
+fn session_of(name: &str, place: &str, now: i64, uptime: i64) -> Option<u64> {
     let mut parts = name.splitn(3, '@');
-    let (session, server, login) = (parts.next(), parts.next(), parts.next());
-    let is_here = server == Some(place.try_get(0)?)
-        && login.and_then(|login| login.parse().ok()).is_some_and(|login: i64| started <= login);
-    Ok(session.filter(|_| is_here).and_then(|session| session.parse().ok()))
+    let (session, server, login) = (parts.next()?, parts.next()?, parts.next()?);
+    let login: i64 = login.parse().ok()?;
+    let is_here = server == place && now.saturating_sub(uptime) <= login;
+    session.parse().ok().filter(|_| is_here)
 }
 
 fn first_text(login: &Login) -> String {
@@ -162,4 +169,27 @@ pub(super) fn home(login: &Login) -> Settings {
         home.set("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
     }
     home
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_of_the_server_that_has_given_it_its_number() {
+        for (name, place, now, uptime, session) in [
+            ("7@db:3306@1000", "db:3306", 1000, 0, Some(7)),
+            ("7@db:3306@1000", "db:3306", 5000, 4500, Some(7)),
+            // The server's first second, and the end of a second between the two answers.
+            ("7@db:3306@1000", "db:3306", 1000, 1, Some(7)),
+            ("7@db:3306@1000", "db:3306", 5000, 3999, None),
+            ("7@db:3306@1000", "other:3306", 5000, 4500, None),
+            ("7@db:3306@1000", "db:3306", i64::MIN, i64::MAX, Some(7)),
+            ("7@db:3306", "db:3306", 5000, 4500, None),
+            ("x@db:3306@1000", "db:3306", 5000, 4500, None),
+            ("", "db:3306", 5000, 4500, None),
+        ] {
+            assert_eq!(session_of(name, place, now, uptime), session, "{name} at {now} after {uptime}");
+        }
+    }
 }
