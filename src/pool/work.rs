@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::timeout_at;
@@ -15,6 +16,9 @@ use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
 use crate::retry::Deadline;
+
+/// With less than this left of the upkeep's time the server is not asked: that it would not answer in it says nothing.
+const TOO_LITTLE: Duration = Duration::from_millis(50);
 
 /// How much of it there is.
 #[derive(Debug, Default)]
@@ -65,7 +69,11 @@ impl<C: Connect> Pool<C> {
         }
         let now = self.0.clock.now();
         let wants_to_know = self.tenancy().wants_to_know(now);
-        if wants_to_know && let Some(lease) = self.at_rest() {
+        let is_time = deadline.remaining() >= TOO_LITTLE;
+        if wants_to_know
+            && is_time
+            && let Some(lease) = self.at_rest()
+        {
             self.ask(lease, deadline).await;
         }
         // Somebody may be at work again, with what is at rest.
@@ -93,19 +101,17 @@ impl<C: Connect> Pool<C> {
         lease.begin();
         let asked = timeout_at(deadline.instant(), self.0.connector.occupancy(lease.conn())).await;
         let now = self.0.clock.now();
-        let mut tenancy = self.tenancy();
         match asked {
             Ok(Ok(occupancy)) => {
                 lease.end();
-                tenancy.told(occupancy, now);
+                self.tenancy().told(occupancy, now);
             }
             // Frozen in the middle of something it would be of no use to anybody, and keep its slot.
             _ => {
                 lease.broke();
-                tenancy.unanswered(now);
+                self.tenancy().unanswered(now);
             }
         }
-        self.0.work.is_pressed.store(tenancy.is_pressed(now), Ordering::Relaxed);
     }
 
     /// The connections at rest that are not kept, out on loan.
@@ -114,6 +120,7 @@ impl<C: Connect> Pool<C> {
         let verdict = {
             let mut tenancy = self.tenancy();
             tenancy.ended(work, now);
+            self.0.work.is_pressed.store(tenancy.is_pressed(now), Ordering::Relaxed);
             tenancy.judge(now)
         };
         if verdict == Verdict::Keep {

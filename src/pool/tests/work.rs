@@ -77,3 +77,31 @@ async fn a_question_that_is_not_answered_costs_the_connection() {
     pool.rest(soon()).await;
     assert_eq!((server.open(), pool.numbers().idle), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn upkeep_that_has_used_up_its_time_asks_nothing_and_costs_nothing() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.has(90, 100);
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    pool.rest(Deadline::after(Duration::from_millis(10))).await;
+    assert_eq!((server.asked(), server.open()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_forgotten_where_there_is_no_layer_either() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.refuse::<1>();
+    pool.opened();
+    drop(pool.lease(Purpose::Statement).await.unwrap());
+    pool.closed();
+    assert_eq!(server.open(), 0);
+    sleep(Duration::from_secs(30)).await;
+    for _ in 0..2 {
+        pool.opened();
+        drop(pool.lease(Purpose::Statement).await.unwrap());
+        pool.closed();
+        assert_eq!(server.open(), 1);
+    }
+}
