@@ -165,3 +165,26 @@ async fn a_database_that_is_away_at_the_start_is_the_first_invocations_error() {
     server.start_again().await;
     serve(&environment).await;
 }
+
+#[tokio::test]
+async fn a_limit_of_the_login_itself_counts_as_well() -> Result<(), Error> {
+    let server = account("few", Some(6)).await;
+    let as_few = || proxy_to(server).url(server.url_for("few", APP_PASSWORD, "app"));
+    for (present, kept) in [(1, 1), (5, 0)] {
+        let mut crowd = Vec::new();
+        for _ in 0..present {
+            let mut session = as_few().build()?.get_connection().await?;
+            session.pin().await?;
+            crowd.push(session);
+        }
+        let proxy = as_few().build()?;
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query("select 1").execute(&mut conn).await?;
+        drop(conn);
+        proxy.upkeep().await;
+        assert_eq!(proxy.status().connections, kept, "beside {present} of the same login");
+        drop((crowd, proxy));
+        server.wait_until_sessions("few", 0).await;
+    }
+    Ok(())
+}

@@ -121,7 +121,7 @@ impl<DB: Engine> Connector<DB> {
             // Otherwise they are there as before.
             wire.applied = Settings::default();
         }
-        (wire.hands, wire.session) = (0, 0);
+        wire.session = 0;
         wire.soil = Soil::None;
         Ok(())
     }

@@ -75,8 +75,7 @@ pub(crate) struct Wire<DB: Engine> {
     pub(super) credentials: Credentials,
     /// From its beginning until it is known to have hit nothing else: the connection is not at rest as long as it is there.
     pub(super) cancel: Option<Cancel>,
-    /// How many sessions have had it since it was as good as new.
-    pub(crate) hands: u64,
+    /// The session that had it last since it was as good as new; 0 is none.
     pub(super) session: u64,
     /// What sessions may have left in the server's memory.
     pub(crate) memory: Memory,
@@ -126,7 +125,6 @@ impl<DB: Engine> Wire<DB> {
             number: None,
             credentials,
             cancel: None,
-            hands: 0,
             session: 0,
             memory: Memory::new(false),
             soil: Soil::None,
@@ -147,14 +145,13 @@ impl<DB: Engine> Wire<DB> {
 
     /// Another session has had it.
     pub(crate) fn is_anothers(&self, session: u64) -> bool {
-        self.hands > 0 && self.session != session
+        self.session != 0 && self.session != session
     }
 
     /// This session has it now.
     pub(crate) fn come_into(&mut self, session: u64) {
         if self.session != session {
             self.session = session;
-            self.hands += 1;
             self.owners += 1;
         }
     }

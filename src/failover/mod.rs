@@ -250,7 +250,7 @@ impl<DB: Engine> Failover<DB> {
 
     /// What was not worth a round trip at connect: looks once, when a second session uses the connection.
     pub(crate) fn wants_a_look(&self, wire: &Wire<DB>) -> bool {
-        wire.looked.is_none() && wire.hands > 1 && self.topology.flavour() == Flavour::Unknown && self.has_roles()
+        wire.looked.is_none() && wire.owners > 1 && self.topology.flavour() == Flavour::Unknown && self.has_roles()
     }
 
     /// Whether it is time to look at the neighbours again, on a connection that is asked anyway.
