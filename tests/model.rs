@@ -347,10 +347,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A text that the driver has not prepared before, where the server would execute it as it was read then.
+    /// A text that the driver has not prepared before, where the server would execute it as it was read then. Here it is
+    /// read anew once what it was read by has changed.
     fn anew(&mut self, sql: &str, depth: usize) -> AssertSqlSafe<String> {
         let AssertSqlSafe(mut text) = text(sql, self.number, depth);
-        if language::PREPARES_AHEAD {
+        if language::PREPARES_AHEAD || language::is_read_early(sql) {
             self.texts += 1;
             write!(text, " /* {} */", self.texts).unwrap();
         }

@@ -29,7 +29,8 @@ pub(super) fn look() -> String {
     let look = "select concat_ws(' ', @@sql_mode, @@time_zone, @@autocommit, @@tx_isolation, \
         @@tx_read_only, @@character_set_client, @@character_set_connection, @@character_set_results, \
         @@collation_connection, @@collation_database, database(), @@group_concat_max_len, @@lock_wait_timeout, \
-        @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@default_week_format, crc32(@@optimizer_switch), \
+        @@long_query_time, @@net_write_timeout, @@foreign_key_checks, @@unique_checks, @@sql_auto_is_null, \
+        @@default_week_format, @@div_precision_increment, @@lc_time_names, crc32(@@optimizer_switch), \
         {in_transaction}, if(@@timestamp < 100, @@timestamp, 'now'), \
         coalesce(is_used_lock('lock{s}') = connection_id(), 0), \
         (select coalesce(group_concat(n order by n), 'none') from app.notes{s}))";
@@ -85,6 +86,12 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             format!("set group_concat_max_len = {n}000, time_zone = '-0{n}:00', @@session.sql_mode = 'TRADITIONAL'"),
             format!("set default_week_format = {}", n % 8),
             format!("set names utf8mb4, long_query_time = {n}"),
+            format!("set div_precision_increment = {n}"),
+            "set lc_time_names = 'de_DE'".to_owned(),
+            "set unique_checks = 0".to_owned(),
+            "set foreign_key_checks = 1".to_owned(),
+            "set sql_auto_is_null = 1".to_owned(),
+            "set foreign_key_checks = @@global.foreign_key_checks".to_owned(),
             "set sql_mode = ''".to_owned(),
             "set sql_mode = 'STRICT_ALL_TABLES,PIPES_AS_CONCAT'".to_owned(),
             "set sql_mode = default".to_owned(),
@@ -117,6 +124,13 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             format!("select cast('1' || '{n}' as char)"),
             "select concat(charset('x'), ' ', collation('x'))".to_owned(),
             "select cast(week('2008-02-20') as char)".to_owned(),
+            // These on other settings.
+            "select cast(unix_timestamp('2008-02-20 12:00:00') as char)".to_owned(),
+            "select cast(from_unixtime(1203508800) as char)".to_owned(),
+            "select dayname('2008-02-20')".to_owned(),
+            "select cast(1 / 3 as char)".to_owned(),
+            "select cast(1 / 0 as char)".to_owned(),
+            format!("insert into app.child{{s}} values ({n}, 77)"),
             format!("insert into app.notes{{s}} values ({n})"),
             format!("insert into app.notes{{s}} values (9), ({n})"),
             format!("insert into app.notes{{s}} values ({n}) returning cast(n as char)"),
@@ -315,6 +329,11 @@ pub(super) fn is_about_all(sql: &str) -> bool {
     ["row_count", "found_rows", "warning_count"].iter().any(|asked| sql.contains(asked))
 }
 
+/// Every text: [`PREPARES_AHEAD`].
+pub(super) fn is_read_early(_: &str) -> bool {
+    true
+}
+
 pub(super) fn is_question(sql: &str) -> bool {
     QUESTIONS.contains(&sql)
 }
@@ -381,6 +400,10 @@ pub(super) async fn start() -> MariaDb {
     for session in 0..MOST_SESSIONS {
         schema.push_str(&format!("; create table app.notes{session} (n int primary key)"));
         schema.push_str(&format!("; create table app.own{session} (t varchar(20) primary key)"));
+        schema.push_str(&format!("; create table app.parent{session} (n int primary key)"));
+        schema.push_str(&format!(
+            "; create table app.child{session} (n int, parent int, foreign key (parent) references app.parent{session} (n))"
+        ));
     }
     server.execute(&schema).await;
     server
@@ -411,7 +434,9 @@ pub(super) async fn harvest(admin: &mut MySqlConnection, sessions: usize) -> Vec
     for session in 0..sessions {
         all.push_str(&format!(" union all select concat('notes{session} ', n) from app.notes{session}"));
         all.push_str(&format!(" union all select concat('own{session} ', t) from app.own{session}"));
+        all.push_str(&format!(" union all select concat('child{session} ', n) from app.child{session}"));
         gone.push_str(&format!("; delete from app.notes{session}; delete from app.own{session}"));
+        gone.push_str(&format!("; delete from app.child{session}"));
         gone.push_str(&format!("; drop table if exists app.made{session}"));
     }
     let found = sqlx::query_scalar(AssertSqlSafe(format!("{all} order by found"))).fetch_all(&mut *admin).await;

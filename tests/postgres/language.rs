@@ -3,9 +3,9 @@
 use lambda_rds::{Postgres, ProxyBuilder};
 use proptest::prelude::*;
 use sqlx::error::DatabaseError;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::model::{Account, Kind, Lost, Step, Way};
+use super::model::{Account, Kind, Lost, MOST_SESSIONS, Step, Way};
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
 
@@ -20,18 +20,48 @@ pub(super) const PREPARES_AHEAD: bool = false;
 /// No statement commits by itself.
 pub(super) const COMMITS: &str = "";
 
-/// The rows of `half` are those of dropped statements. The uniqueness of `notes` is looked at by the commit.
+/// The rows of `half` are those of dropped statements. The uniqueness of `notes` is looked at by the commit. What `one` has,
+/// `two` has in another way. The login has defaults of its own.
 const SCHEMA: &str = "
     create role clerk; grant clerk to app;
     create table notes (session int, n int, unique (session, n) deferrable initially deferred);
     create table half (session int);
-    grant all on notes, half to public";
+    grant all on notes, half to public;
+    create schema one; create schema two; grant usage on schema one, two to public;
+    create type one.mood as enum ('sad', 'happy'); create type two.mood as enum ('happy', 'sad');
+    create table one.place as select 'one'::text as n; create table two.place as select 2 as n;
+    grant select on one.place, two.place to public;
+    create function public.whereabouts() returns text language plpgsql as
+        'begin return (select n::text from place); end';
+    set check_function_bodies = off;
+    create function public.mode() returns text language sql as 'select ''sad''::mood::text';
+    alter role app set lock_timeout = '77s'; alter role app in database app set extra_float_digits = -3;
+    alter database app set bytea_output = 'escape'";
+
+/// What the server reads when it prepares a text, so that bare sqlx keeps the reading for as long as it keeps the text. Here
+/// it is read anew once a setting has changed.
+const READ_EARLY: [&str; 6] = [
+    "select '2024-03-01 12:00'::timestamptz::text",
+    "select '03/04/2024'::date::text",
+    "select '2024-03-01 12:00+00'::timestamptz::text",
+    "select interval '1-2'::text",
+    "select (null = null)::text",
+    "select length('a\\b')::text",
+];
+
+/// They ask for numbers that the session has drawn.
+const QUESTIONS: [&str; 3] = [
+    "select lastval()::text",
+    "select currval('public.counted{s}')::text",
+    "select currval('public.numbered{s}')::text",
+];
 
 /// What a session sees of itself. A custom setting that was never made may read as nothing or as empty.
 pub(super) fn look() -> String {
     "select concat_ws(' ', current_user, session_user, \
     (select string_agg(name || '=' || current_setting(name), ' ' order by name) from unnest(array[ \
-        'work_mem', 'lock_timeout', 'search_path', 'TimeZone', 'DateStyle', 'transaction_read_only' \
+        'work_mem', 'lock_timeout', 'search_path', 'TimeZone', 'DateStyle', 'IntervalStyle', 'transaction_read_only', \
+        'transaction_isolation', 'extra_float_digits', 'bytea_output', 'transform_null_equals', 'client_encoding' \
     ]) name), \
     coalesce(current_setting('app.tenant', true), ''), \
     to_regclass('pg_temp.mine')::text, \
@@ -69,6 +99,24 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             "set lock_timeout to default".to_owned(),
             "set search_path = pg_catalog, \"public\", \"B c\"".to_owned(),
             "set datestyle = 'German'".to_owned(),
+            "set datestyle to dmy".to_owned(),
+            "set datestyle = 'Postgres, YMD'".to_owned(),
+            "set local time zone 'Asia/Tokyo'".to_owned(),
+            "set time zone 'America/New_York'".to_owned(),
+            "set intervalstyle = 'sql_standard'".to_owned(),
+            format!("set extra_float_digits = {}", n % 3),
+            "set bytea_output = hex".to_owned(),
+            "reset bytea_output".to_owned(),
+            "set extra_float_digits to default".to_owned(),
+            "reset lock_timeout".to_owned(),
+            "set transform_null_equals = on".to_owned(),
+            "set search_path = one, public".to_owned(),
+            "set search_path = two, public".to_owned(),
+            "set local search_path = two".to_owned(),
+            "select set_config('search_path', 'one', false)".to_owned(),
+            "set client_encoding = 'UTF8'".to_owned(),
+            "set session characteristics as transaction isolation level repeatable read".to_owned(),
+            "set default_transaction_read_only = on".to_owned(),
             "set role clerk".to_owned(),
             "reset role".to_owned(),
             "set role none".to_owned(),
@@ -92,8 +140,27 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             "select pg_try_advisory_xact_lock_shared(1000)::text".to_owned(),
             "select pg_advisory_unlock({s})::text".to_owned(),
             "notify orders".to_owned(),
+            "select n::text from place".to_owned(),
+            "select public.whereabouts()".to_owned(),
+            "select public.mode()".to_owned(),
+            "select ('sad'::mood < 'happy'::mood)::text".to_owned(),
+            "select (random()::mood)::text".to_owned(),
+            "select (1 / 3::float8)::text".to_owned(),
+            "select convert_to('ä\\', 'UTF8')::text".to_owned(),
+            "select now()::date::text = to_char(now(), 'YYYY-MM-DD')".to_owned(),
         ])
     });
+    let drawn = prop_oneof![
+        2 => prop::sample::select(vec![
+            "select nextval('public.counted{s}')::text".to_owned(),
+            "select nextval('public.numbered{s}')::text".to_owned(),
+            "select setval('public.numbered{s}', 40)::text".to_owned(),
+            "select nextval('public.counted{s}'); select currval('public.counted{s}')::text, lastval()".to_owned(),
+            "select nextval('public.counted{s}'); select 1 / 0".to_owned(),
+        ]),
+        1 => prop::sample::select(QUESTIONS.as_slice()).prop_map(str::to_owned),
+    ];
+    let early = prop::sample::select(READ_EARLY.as_slice()).prop_map(str::to_owned);
     // By the simple protocol, because the driver keeps for good what columns a text had when it was prepared.
     let texts = (1..5_u8).prop_flat_map(|n| {
         prop::sample::select(vec![
@@ -108,7 +175,9 @@ fn shared_statement() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         4 => (quiet.clone(), settings).prop_map(|(way, sql)| Step::Run(way, sql)),
-        3 => (quiet, queries).prop_map(|(way, sql)| Step::Run(way, sql)),
+        3 => (quiet.clone(), queries).prop_map(|(way, sql)| Step::Run(way, sql)),
+        2 => (quiet, early).prop_map(|(way, sql)| Step::Run(way, sql)),
+        1 => drawn.prop_map(|sql| Step::Run(Raw, sql)),
         2 => texts.prop_map(|sql| Step::Run(Raw, sql)),
     ]
 }
@@ -168,9 +237,16 @@ pub(super) fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A text as it is sent. Inside a guard the application's own `BEGIN` and `COMMIT` would end the guard's transaction.
+/// A text as it is sent. Inside a guard the application's own `BEGIN` and `COMMIT` would end the guard's transaction, and so
+/// would a question that the server refuses: there the numbers are drawn first.
 pub(super) fn spoken(sql: &str, depth: usize) -> String {
-    if depth > 0 { sql.replace("begin; ", "").replace("; commit", "") } else { sql.to_owned() }
+    match depth {
+        0 => sql.to_owned(),
+        _ if is_question(sql) => {
+            format!("select nextval('public.counted{{s}}'), nextval('public.numbered{{s}}')::text; {sql}")
+        }
+        _ => sql.replace("begin; ", "").replace("; commit", ""),
+    }
 }
 
 pub(super) fn is_quiet(_: &str) -> bool {
@@ -181,8 +257,13 @@ pub(super) fn is_about_all(_: &str) -> bool {
     false
 }
 
-pub(super) fn is_question(_: &str) -> bool {
-    false
+/// Whether the server would execute it as it was read when it was prepared.
+pub(super) fn is_read_early(sql: &str) -> bool {
+    READ_EARLY.contains(&sql)
+}
+
+pub(super) fn is_question(sql: &str) -> bool {
+    QUESTIONS.contains(&sql)
 }
 
 pub(super) fn is_refused(_: Account, _: &str) -> bool {
@@ -202,6 +283,11 @@ pub(super) fn code(error: &(dyn DatabaseError + 'static)) -> String {
 pub(super) async fn start() -> Server {
     let server = Server::start(PostgresOptions::default()).await;
     server.execute(SCHEMA).await;
+    for session in 0..MOST_SESSIONS {
+        let drawn = format!("public.counted{session}, public.numbered{session}");
+        let made = drawn.replace(", ", "; create sequence ");
+        server.execute(&format!("create sequence {made}; grant all on sequence {drawn} to public")).await;
+    }
     server
 }
 
@@ -220,7 +306,11 @@ pub(super) async fn refresh(conn: &mut PgConnection, _: &Server) {
 }
 
 /// All that is committed, taken away.
-pub(super) async fn harvest(admin: &mut PgConnection, _: usize) -> Vec<String> {
+pub(super) async fn harvest(admin: &mut PgConnection, sessions: usize) -> Vec<String> {
+    for session in 0..sessions {
+        let begin = format!("alter sequence counted{session} restart; alter sequence numbered{session} restart");
+        sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *admin).await.expect("an answer");
+    }
     let sql = "with gone as (delete from notes returning *), _ as (delete from half) \
                select session || ': ' || n from gone order by session, n";
     sqlx::query_scalar(sql).fetch_all(admin).await.expect("an answer")
