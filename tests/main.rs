@@ -5,6 +5,7 @@
 
 mod support;
 
+mod hostile_a;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;
