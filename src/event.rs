@@ -141,7 +141,7 @@ pub enum Event {
     ClaimIgnored {
         /// `host:port` of the server that said so.
         host: String,
-        /// What it said.
+        /// What it said, control characters escaped.
         claim: String,
     },
     /// A server could not be asked for its neighbours: its role is known, and who the others are is as it was.

@@ -370,7 +370,7 @@ async fn what_another_session_means_by_the_same_words_is_not_taken_over() -> Res
              create text search configuration tenant_b.mine (copy = pg_catalog.simple)",
         )
         .await;
-    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let proxy = proxy_to(&server).max_connections(2).build()?;
     let (mut a, mut b) = (proxy.get_connection().await?, proxy.get_connection().await?);
     for (conn, tenant) in [(&mut a, "tenant_a"), (&mut b, "tenant_b")] {
         let mut tx = conn.begin().await?;

@@ -8,11 +8,12 @@ mod rest;
 mod trial;
 mod wire;
 
+use std::collections::HashSet;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -50,7 +51,8 @@ pub(crate) struct Connector<DB: Engine> {
     application_name: String,
     clock: Clock,
     events: Events,
-    idle_timeout_unknown: AtomicBool,
+    /// Servers that are too old for the idle timeout. Each speaks for itself.
+    without_idle_timeout: Mutex<HashSet<Address>>,
     sockets_unreachable: AtomicBool,
     last_login: Mutex<Option<String>>,
     /// How many cancels are under way.
@@ -77,7 +79,7 @@ impl<DB: Engine> Connector<DB> {
             application_name,
             clock,
             events,
-            idle_timeout_unknown: AtomicBool::new(false),
+            without_idle_timeout: Mutex::default(),
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
@@ -95,19 +97,24 @@ impl<DB: Engine> Connector<DB> {
         self.config.via_proxy && DB::POOLERS_FORGET
     }
 
+    fn without_idle_timeout(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.without_idle_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `host:port` of the last login.
     pub(crate) fn last_login(&self) -> Option<String> {
         self.last_login.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
+        let port = place.port.or(self.config.port).unwrap_or(DB::PORT);
         CredentialsRequest {
-            host: place.host,
-            port: place.port.or(self.config.port).unwrap_or(DB::PORT),
             user: self.config.user.clone(),
             engine: DB::FAMILY,
             refused: Vec::new(),
-            accepted: self.trials.accepted(),
+            accepted: self.trials.accepted(place.host.as_deref(), port),
+            host: place.host,
+            port,
             deadline,
         }
     }
@@ -144,7 +151,7 @@ impl<DB: Engine> Connector<DB> {
             };
             let failure = match self.dial(&login, &credentials, attempt).await {
                 Ok(wire) => {
-                    self.trials.accept(&credentials);
+                    self.trials.accept(&key, &request);
                     drop(turn);
                     let host = format!("{}:{}", login.host, login.port);
                     *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
@@ -154,8 +161,16 @@ impl<DB: Engine> Connector<DB> {
                 Err(failure) => failure,
             };
             let error = self.explain(failure, &login, request.refused.len(), attempt).await;
-            if !matches!(error, Error::Authentication { .. }) {
-                return Err(error);
+            match &error {
+                Error::Authentication { .. } => {}
+                // It has refused a login that asked for the idle timeout, and is not asked for that again.
+                Error::Connect { source, .. }
+                    if DB::diagnose_login(source) == Diagnosis::UnknownSetting
+                        && self.without_idle_timeout().insert(Address::new(login.host, login.port)) =>
+                {
+                    continue;
+                }
+                _ => return Err(error),
             }
             self.trials.refuse(&key);
             if let Some(Turn::Yours(trial)) = turn {
@@ -223,7 +238,7 @@ impl<DB: Engine> Connector<DB> {
             orphans: (!self.config.via_proxy).then(|| Orphans {
                 idle: self.config.idle_timeout(),
                 idle_in_transaction: self.config.idle_in_transaction_timeout(),
-                idle_unknown: self.idle_timeout_unknown.load(Ordering::Relaxed),
+                idle_unknown: self.without_idle_timeout().contains(&Address::new(host.clone(), port)),
             }),
             host,
         })
@@ -354,7 +369,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// With what another connection was logged in with, if that is known: it may be another user's than what the provider
-    /// has by now. Tokens are of one user, and do not last.
+    /// has by now. Tokens are of one user, and do not last. What the server has refused is not tried again.
     async fn log_in_beside(
         &self,
         host: String,
@@ -364,19 +379,44 @@ impl<DB: Engine> Connector<DB> {
     ) -> Result<Wire<DB>, Option<sqlx::Error>> {
         let mut request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
         if let Some(known) = known.filter(|_| !self.config.iam) {
-            let login = self.login(&request, &known).map_err(|_| None)?;
-            match self.dial_within(&login, &known, deadline).await {
-                Err(Failure { source: Some(refusal), .. })
-                    if DB::diagnose_login(&refusal) == Diagnosis::Authentication =>
-                {
-                    request.refused.push(known);
-                }
-                dialled => return dialled.map_err(|failure| failure.source),
+            match self.try_beside(&request, &known).await? {
+                Some(wire) => return Ok(wire),
+                None => request.refused.push(known),
             }
         }
         let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
-        let login = self.login(&request, &credentials).map_err(|_| None)?;
-        self.dial_within(&login, &credentials, deadline).await.map_err(|failure| failure.source)
+        if request.refused.contains(&credentials) {
+            return Err(None);
+        }
+        self.try_beside(&request, &credentials).await?.ok_or(None)
+    }
+
+    /// `None`: they are refused, now or before, with no login of that server in between.
+    async fn try_beside(
+        &self,
+        request: &CredentialsRequest,
+        credentials: &Credentials,
+    ) -> Result<Option<Wire<DB>>, Option<sqlx::Error>> {
+        let login = self.login(request, credentials).map_err(|_| None)?;
+        let key = Key { host: login.host.clone(), port: login.port, credentials: credentials.clone() };
+        let turn = timeout_at(request.deadline.instant(), self.trials.turn(&key, 0)).await.map_err(|_| None)?;
+        if matches!(turn, Turn::Refused) {
+            return Ok(None);
+        }
+        match self.dial_within(&login, credentials, request.deadline).await {
+            Ok(wire) => {
+                self.trials.accept(&key, request);
+                Ok(Some(wire))
+            }
+            Err(Failure { source: Some(refusal), .. }) if DB::diagnose_login(&refusal) == Diagnosis::Authentication => {
+                self.trials.refuse(&key);
+                if let Turn::Yours(trial) = turn {
+                    trial.refused();
+                }
+                Ok(None)
+            }
+            Err(failure) => Err(failure.source),
+        }
     }
 
     /// The one statement of its own that a new connection may need.
@@ -442,16 +482,7 @@ impl<DB: Engine> Connector<DB> {
 
     /// A connection to the server at this place, logged in and set up.
     pub(crate) async fn reach(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let mut wire = match self.log_in(place.clone(), access, attempt).await {
-            Err(Error::Connect { source, .. })
-                if DB::diagnose_login(&source) == Diagnosis::UnknownSetting
-                    && !self.idle_timeout_unknown.swap(true, Ordering::Relaxed) =>
-            {
-                // A server too old for the idle timeout refuses the login that asks for it; it is not asked again.
-                self.log_in(place, access, attempt).await?
-            }
-            result => result?,
-        };
+        let mut wire = self.log_in(place, access, attempt).await?;
         self.set_up(&mut wire, attempt).await?;
         Ok(wire)
     }

@@ -5,11 +5,12 @@
 //! in, they all follow at once; refused, none of them tries it again. Nothing is remembered longer than that: when a
 //! refused secret is tried again is its provider's to say.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, CredentialsRequest};
 
 /// As many refusals are remembered, for those who were told the same credentials before and have not come yet.
 const MOST_REFUSALS: usize = 8;
@@ -51,7 +52,8 @@ struct Docket {
     /// Each with how many there had been when it came.
     refusals: Vec<(Key, u64)>,
     refused: u64,
-    accepted: u64,
+    /// By what was asked for: the host, where it was known before the credentials were, and the port.
+    accepted: HashMap<(Option<String>, u16), u64>,
 }
 
 /// A login on whose end others may wait.
@@ -61,9 +63,9 @@ pub(super) struct Trial<'a> {
 }
 
 impl Trials {
-    /// How many logins the database has accepted.
-    pub(super) fn accepted(&self) -> u64 {
-        self.lock().accepted
+    /// How many logins the server at this place has accepted.
+    pub(super) fn accepted(&self, host: Option<&str>, port: u16) -> u64 {
+        self.lock().accepted.get(&(host.map(str::to_owned), port)).copied().unwrap_or_default()
     }
 
     /// How many trials have ended in a refusal: read before credentials are asked for, so that a refusal of what is then
@@ -101,13 +103,14 @@ impl Trials {
         }
     }
 
-    /// The database has let these in.
-    pub(super) fn accept(&self, credentials: &Credentials) {
+    /// The server has let these in.
+    pub(super) fn accept(&self, key: &Key, request: &CredentialsRequest) {
         let mut docket = self.lock();
-        docket.accepted += 1;
-        docket.refusals.clear();
-        if docket.proven.as_ref() != Some(credentials) {
-            docket.proven = Some(credentials.clone());
+        *docket.accepted.entry((request.host.clone(), request.port)).or_default() += 1;
+        // What it refused before may be right by now; what others refuse is theirs to say.
+        docket.refusals.retain(|(refused, _)| refused.host != key.host || refused.port != key.port);
+        if docket.proven.as_ref() != Some(&key.credentials) {
+            docket.proven = Some(key.credentials.clone());
         }
     }
 
@@ -155,12 +158,27 @@ impl Drop for Trial<'_> {
 mod tests {
     use std::pin::pin;
 
+    use std::time::Duration;
+
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::retry::Deadline;
 
     fn key(host: &str, password: &str) -> Key {
         Key { host: host.to_owned(), port: 5432, credentials: Credentials::new("app", password) }
+    }
+
+    fn request(host: &str) -> CredentialsRequest {
+        CredentialsRequest {
+            host: Some(host.to_owned()),
+            port: 5432,
+            user: None,
+            engine: "postgres",
+            refused: Vec::new(),
+            accepted: 0,
+            deadline: Deadline::after(Duration::from_secs(9)),
+        }
     }
 
     fn name(turn: &Turn<'_>) -> &'static str {
@@ -184,7 +202,7 @@ mod tests {
             let mut waiting = pin!(turn(&trials, &key));
             assert!((&mut waiting).now_or_never().is_none(), "somebody else tries it");
             if accepted {
-                trials.accept(&key.credentials);
+                trials.accept(&key, &request("db"));
                 drop(trial);
             } else {
                 trials.refuse(&key);
@@ -219,8 +237,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_later_is_proven_no_longer() {
         let (trials, key) = (Trials::default(), key("db", "x"));
-        trials.accept(&key.credentials);
-        assert_eq!((name(&turn(&trials, &key).await), trials.accepted()), ("proven", 1));
+        trials.accept(&key, &request("db"));
+        assert_eq!(name(&turn(&trials, &key).await), "proven");
+        assert_eq!((trials.accepted(Some("db"), 5432), trials.accepted(Some("other"), 5432)), (1, 0));
         trials.refuse(&key);
         assert_eq!(name(&turn(&trials, &key).await), "yours");
     }

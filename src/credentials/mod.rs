@@ -17,6 +17,8 @@ mod round;
 mod secret;
 #[cfg(feature = "secrets-manager")]
 mod secrets_manager;
+#[cfg(feature = "secrets-manager")]
+mod verdicts;
 
 use std::fmt;
 use std::future::Future;
@@ -69,7 +71,7 @@ pub struct CredentialsRequest {
     pub engine: &'static str,
     /// What the database has refused in this connect, in order.
     pub refused: Vec<Credentials>,
-    /// How many logins the database has accepted until this connect began: more than at a failure end what is remembered
+    /// How many logins this server has accepted until this connect began: more than at a failure end what is remembered
     /// of that.
     #[cfg_attr(
         not(feature = "secrets-manager"),

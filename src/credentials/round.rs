@@ -94,6 +94,12 @@ impl Round {
         Next::Ask(stage)
     }
 
+    /// Whether this is what `AWSCURRENT` holds.
+    pub(super) fn is_current(&self, credentials: &Credentials) -> bool {
+        // It is asked for first, and there is no round without it.
+        self.found.first() == Some(credentials)
+    }
+
     /// The stage that was to be asked for holds this, or nothing.
     pub(super) fn answered(&mut self, found: Option<Found>, now: Moment) {
         if self.asked == 0 {

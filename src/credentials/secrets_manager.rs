@@ -5,10 +5,11 @@
 //! back `AWSPREVIOUS` is the one that works. After a refusal the stages are asked afresh, in that order, and no version
 //! is tried twice in one connect (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets.html>).
 //!
-//! What fails is remembered (`remembered`): a broken secret costs one round of calls (`round`) in a span that grows to a
-//! minute, and no refused login beyond that round's, however many callers there are and whatever the handler does.
+//! What fails is remembered (`remembered`), and what a server refuses (`verdicts`): a broken secret costs one round of
+//! calls (`round`) for each server in a span that grows to a minute, and no refused login beyond that round's, however many
+//! callers there are and whatever the handler does.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
@@ -21,11 +22,13 @@ use tokio::time::timeout_at;
 use super::cache::Cache;
 use super::remembered::Memory;
 use super::round::{CURRENT, Found, Next, Round};
+use super::verdicts::{Verdict, Verdicts};
 use super::{Credentials, CredentialsError, CredentialsFuture, CredentialsProvider, CredentialsRequest, secret};
 use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::event::{Event, Events};
+use crate::lapse::Pending;
 
 /// A cached secret is used this long without being asked for again; a rotation is noticed sooner, by the refusal. AWS's
 /// own caching clients default to an hour as well:
@@ -39,8 +42,10 @@ pub(crate) struct SecretsManager {
     client: OnceCell<Client>,
     clock: Clock,
     cache: Cache<Credentials>,
-    memory: Memory,
-    round: Mutex<Option<Round>>,
+    /// Of the service's answers.
+    memory: Mutex<Memory>,
+    /// Of the servers' ones.
+    verdicts: Mutex<Verdicts>,
     budget: Duration,
     events: Events,
 }
@@ -53,8 +58,8 @@ impl SecretsManager {
             aws,
             client: OnceCell::new(),
             cache: Cache::new(clock.clone()),
-            memory: Memory::new(),
-            round: Mutex::default(),
+            memory: Mutex::default(),
+            verdicts: Mutex::default(),
             clock,
             budget,
             events,
@@ -75,37 +80,52 @@ impl SecretsManager {
         } else {
             self.not_yet_refused(request).await
         };
-        match found {
-            Ok(found) => {
-                self.memory.answered();
-                self.cache.put(found.clone());
-                Ok(found)
-            }
-            Err(error) => {
-                self.memory.failed(&error, request, self.clock.now());
-                Err(error)
-            }
+        let now = self.clock.now();
+        if let Err(error) = &found {
+            self.memory().failed(error, now);
+            self.with_verdict(request, |verdict| {
+                verdict.failed(&request.refused);
+                if matches!(error, CredentialsError::Exhausted) {
+                    verdict.exhausted(now);
+                }
+            });
         }
+        found
     }
 
     /// What can be said without a call.
     fn known(&self, request: &CredentialsRequest) -> Option<Result<Credentials, CredentialsError>> {
-        self.memory.heed(request.accepted);
-        let is_good = |kept: &Credentials| !request.refused.contains(kept) && !self.memory.has_refused(kept);
-        if let Some(kept) = self.cache.younger_than(KEEP).filter(is_good) {
+        let now = self.clock.now();
+        let (kept, pending) = self.with_verdict(request, |verdict| {
+            let is_good = |kept: &Credentials| !request.refused.contains(kept) && !verdict.has_refused(kept);
+            let kept = verdict.own(now).or_else(|| self.cache.get());
+            (kept.filter(|(kept, age)| *age < KEEP && is_good(kept)), verdict.pending(now))
+        });
+        if let Some((kept, _)) = kept {
             return Some(Ok(kept));
         }
-        self.memory.recall(&self.secret, self.clock.now()).map(Err)
+        if let Some(Pending { ago, again }) = pending {
+            return Some(Err(CredentialsError::Refused { secret: self.secret.clone(), ago, again }));
+        }
+        self.memory().recall(&self.secret, now).map(Err)
     }
 
     async fn current_or_kept(&self, request: &CredentialsRequest) -> Result<Credentials, CredentialsError> {
-        let error = match self.fetch(CURRENT, request).await {
-            Ok(current) => return Ok(current),
+        let error = match self.fetch_version(CURRENT, request).await {
+            Ok(current) => {
+                self.found(request, &current.credentials, true);
+                return Ok(current.credentials);
+            }
             Err(error) => error,
         };
-        match self.cache.get() {
+        let now = self.clock.now();
+        let kept = self.with_verdict(request, |verdict| {
+            let kept = verdict.own(now).or_else(|| self.cache.get());
+            kept.filter(|(kept, _)| !verdict.has_refused(kept))
+        });
+        match kept {
             // An old secret that may still be right beats none; if it is wrong the database says so.
-            Some((kept, age)) if error.is_transient() && !self.memory.has_refused(&kept) => {
+            Some((kept, age)) if error.is_transient() => {
                 self.events.emit(&Event::CredentialsKept { error: chain(&error), age });
                 Ok(kept)
             }
@@ -116,7 +136,8 @@ impl SecretsManager {
     }
 
     async fn not_yet_refused(&self, request: &CredentialsRequest) -> Result<Credentials, CredentialsError> {
-        let mut round = Round::resume(self.round().take(), self.clock.now(), request.accepted);
+        let last = self.with_verdict(request, |verdict| verdict.round.take());
+        let mut round = Round::resume(last, self.clock.now(), request.accepted);
         let next = loop {
             let stage = match round.next(&request.refused) {
                 Next::Try(found) => break Ok(found),
@@ -130,16 +151,29 @@ impl SecretsManager {
                 Err(error) => break Err(error),
             }
         };
-        *self.round() = Some(round);
+        if let Ok(found) = &next {
+            self.found(request, found, round.is_current(found));
+        }
+        self.with_verdict(request, |verdict| verdict.round = Some(round));
         next
     }
 
-    fn round(&self) -> std::sync::MutexGuard<'_, Option<Round>> {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The service has this. Another version than the current one is of the server that has refused that one.
+    fn found(&self, request: &CredentialsRequest, found: &Credentials, is_current: bool) {
+        self.memory().answered();
+        if is_current {
+            self.cache.put(found.clone());
+        }
+        let own = (!is_current).then(|| found.clone());
+        self.with_verdict(request, |verdict| verdict.answered(own, self.clock.now()));
     }
 
-    async fn fetch(&self, stage: &str, request: &CredentialsRequest) -> Result<Credentials, CredentialsError> {
-        self.fetch_version(stage, request).await.map(|found| found.credentials)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_verdict<T>(&self, request: &CredentialsRequest, what: impl FnOnce(&mut Verdict) -> T) -> T {
+        what(self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).of(request))
     }
 
     async fn client(&self) -> &Client {
@@ -272,7 +306,7 @@ mod tests {
             std::mem::take(&mut self.script().asked).len()
         }
 
-        fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        fn script(&self) -> MutexGuard<'_, Script> {
             self.0.lock().unwrap()
         }
 

@@ -305,16 +305,19 @@ pub enum Staleness {
     Names,
 }
 
-/// Whether a login has limits of its own, of its role or its database, besides the server's.
+/// What limits the sessions of a login besides the server's own number of them, and does not change while a process lives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OwnLimits {
     /// Nobody has asked yet.
     #[default]
     Unknown,
-    /// It has.
-    Some,
-    /// It has not.
-    None,
+    /// It was asked.
+    Known {
+        /// Its role or its database has a limit.
+        some: bool,
+        /// So many of the server's slots are kept for others, by a setting that a session could give itself.
+        reserved: i64,
+    },
 }
 
 /// How a transaction is to end.

@@ -76,10 +76,13 @@ impl Lookup {
     fn note(&self, error: Option<&Error>) {
         let Some(Error::Endpoint { problem, elapsed, source, .. }) = error else { return };
         let kind = match problem {
-            EndpointProblem::NotFound | EndpointProblem::Denied | EndpointProblem::Failed => Kind::Lasting,
+            EndpointProblem::NotFound
+            | EndpointProblem::Denied
+            | EndpointProblem::Failed
+            | EndpointProblem::NoEndpointYet => Kind::Lasting,
             EndpointProblem::Throttled => Kind::Crowded(fastrand::f64()),
-            // Silence has taken its time already; what is being created is there in a moment.
-            EndpointProblem::NoAnswer | EndpointProblem::NoEndpointYet => return,
+            // Silence has taken its time already.
+            EndpointProblem::NoAnswer => return,
         };
         let mut last = self.failure();
         let lapse = Lapse::after(last.as_ref().map(|last| last.lapse), self.clock.now(), kind);

@@ -125,6 +125,7 @@ impl Topology {
         };
         // Observers are the application's: they are not called under the lock.
         for claim in ignored {
+            let claim = claim.escape_debug().to_string();
             self.events.emit(&Event::ClaimIgnored { host: at.to_string(), claim });
         }
         change

@@ -62,7 +62,8 @@ async fn what_the_next_session_may_not_take_back_costs_it_a_connection_and_no_st
     Ok(())
 }
 
-/// A setting that names something is looked up in the path that was set by then.
+/// A setting that names something is looked up in the path that was set by then: without its schema it stays where it was
+/// set, with it it goes along.
 #[tokio::test]
 async fn settings_mean_what_they_meant_wherever_they_are_set_again() -> Result<(), Error> {
     let server = stage(
@@ -71,15 +72,18 @@ async fn settings_mean_what_they_meant_wherever_they_are_set_again() -> Result<(
          create text search configuration public.conf (copy = pg_catalog.german)",
     )
     .await;
-    let proxy = proxy_to(&server).max_connections(1).build()?;
-    let (mut a, mut b) = (proxy.get_connection().await?, proxy.get_connection().await?);
-    run(&mut a, "set search_path = rts, public").await?;
-    run(&mut a, "set default_text_search_config = 'conf'").await?;
-    run(&mut b, "set default_text_search_config = 'conf'").await?;
-    run(&mut b, "set search_path = rts, public").await?;
-    for _ in 0..3 {
-        assert_eq!(text(&mut a, "current_setting('default_text_search_config')").await?, "rts.conf");
-        assert_eq!(text(&mut b, "current_setting('default_text_search_config')").await?, "public.conf");
+    for (of_a, of_b, pinned) in [("conf", "conf", 2), ("rts.conf", "public.conf", 0)] {
+        let proxy = proxy_to(&server).max_connections(if pinned > 0 { 2 } else { 1 }).build()?;
+        let (mut a, mut b) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut a, "set search_path = rts, public").await?;
+        run(&mut a, &format!("set default_text_search_config = '{of_a}'")).await?;
+        run(&mut b, &format!("set default_text_search_config = '{of_b}'")).await?;
+        run(&mut b, "set search_path = rts, public").await?;
+        for _ in 0..3 {
+            assert_eq!(text(&mut a, "current_setting('default_text_search_config')").await?, "rts.conf");
+            assert_eq!(text(&mut b, "current_setting('default_text_search_config')").await?, "public.conf");
+        }
+        assert_eq!(proxy.status().pinned, pinned);
     }
     Ok(())
 }

@@ -10,11 +10,14 @@ use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
 
 use crate::engine::{Target, Way};
 
-/// What `ALTER ROLE ... SET role` has made of the login would not see what its own user's sessions do. They stay.
-const AS_ITSELF: &str = "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE";
+/// What `ALTER ROLE ... SET role` has made of the login would not see what its own user's sessions do; and nothing is looked
+/// up in anybody's schema, whatever path the login has. Both stay.
+const AS_ITSELF: &str = "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = pg_catalog, pg_temp";
 
-/// What no other session has been or will be: a number is given again, but not at the same moment.
-const NUMBER: &str = "pg_catalog.concat(pid, '@', pg_catalog.date_part('epoch', backend_start))";
+/// What no other session has been or will be: a number is given again, but not in the same microsecond. A whole number, for
+/// a session decides how many digits of others are shown.
+const NUMBER: &str = "pg_catalog.concat(pid, '@', (pg_catalog.date_part('epoch', backend_start) \
+    operator(pg_catalog.*) 1000000::pg_catalog.float8)::pg_catalog.int8)";
 
 /// The server's number for this session, and since when.
 pub(super) async fn number(conn: &mut PgConnection) -> Result<String, Error> {
@@ -54,7 +57,7 @@ fn of(what: &str, target: &Target) -> String {
     format!(
         "SELECT {what} FROM pg_catalog.pg_stat_activity \
          WHERE pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-           AND backend_type IS DISTINCT FROM 'parallel worker' \
+           AND (backend_type operator(pg_catalog.=) 'parallel worker') IS NOT TRUE \
            AND (({way}) IS TRUE OR application_name operator(pg_catalog.=) {name}) \
          ORDER BY ({way}) IS TRUE DESC LIMIT 1"
     )

@@ -2,7 +2,8 @@
 //!
 //! A large fleet asks often, and mostly on connections that are new: the usual text calls functions only, which count in the
 //! server's own memory, and has no catalogue to read. Whether this login's role or database has a limit of its own is asked
-//! once a process, and only where there is one do the texts after that look at it.
+//! once a process, and only where there is one do the texts after that look at it. What RDS keeps for itself is asked once
+//! as well: a session may give itself a setting of that name, and only the catalogue tells which one is the server's.
 //! Settings: <https://www.postgresql.org/docs/current/runtime-config-connection.html>.
 
 use sqlx::postgres::{PgConnection, PgDatabaseError, PgRow};
@@ -29,8 +30,6 @@ macro_rules! sessions_and_slots {
             setting!("superuser_reserved_connections"),
             " operator(pg_catalog.-) ",
             setting!("reserved_connections"),
-            " operator(pg_catalog.-) ",
-            setting!("rds.rds_superuser_reserved_connections"),
             ") as slots"
         )
     };
@@ -47,31 +46,38 @@ const OF_ALL: &str = concat!(
          where s.usesysid operator(pg_catalog.=) r.oid \
            and s.backend_type operator(pg_catalog.=) 'client backend') as as_role, \
        (select pg_catalog.count(*) from pg_catalog.pg_stat_activity s \
-         where pg_catalog.left(s.application_name, 10) operator(pg_catalog.=) 'lambda-rds') as ours \
+         where pg_catalog.left(s.application_name, 10) operator(pg_catalog.=) 'lambda-rds') as ours, \
+       coalesce((select g.setting::pg_catalog.int8 from pg_catalog.pg_settings g \
+         where g.name operator(pg_catalog.=) 'rds.rds_superuser_reserved_connections' \
+           and g.context operator(pg_catalog.=) 'postmaster'), 0) as reserved \
      from pg_catalog.pg_roles r, pg_catalog.pg_database d \
      where r.rolname operator(pg_catalog.=) session_user \
        and d.datname operator(pg_catalog.=) pg_catalog.current_database()"
 );
 
 pub(super) async fn occupancy(conn: &mut PgConnection, own: OwnLimits) -> Result<(Occupancy, OwnLimits), Error> {
-    let text = if own == OwnLimits::None { OF_THE_SERVER } else { OF_ALL };
-    let row = conn.fetch_one(sqlx::raw_sql(text)).await?;
-    read(&row, own).and_then(|(occupancy, own)| Ok((occupancy.ok_or(Error::RowNotFound)?, own)))
-}
-
-fn read(row: &PgRow, own: OwnLimits) -> Result<(Option<Occupancy>, OwnLimits), Error> {
-    let server = (row.try_get("sessions")?, row.try_get("slots")?);
-    if own == OwnLimits::None {
-        return Ok((Occupancy::nearest([server], None), own));
+    if let OwnLimits::Known { some: false, reserved } = own {
+        let row = conn.fetch_one(sqlx::raw_sql(OF_THE_SERVER)).await?;
+        let occupancy = Occupancy::nearest([of_the_server(&row, reserved)?], None);
+        return Ok((occupancy.ok_or(Error::RowNotFound)?, own));
     }
+    let row = conn.fetch_one(sqlx::raw_sql(OF_ALL)).await?;
+    let reserved = row.try_get("reserved")?;
     let (of_role, of_database): (i64, i64) = (row.try_get("of_role")?, row.try_get("of_database")?);
-    let found = if of_role >= 0 || of_database >= 0 { OwnLimits::Some } else { OwnLimits::None };
     let limits = [
-        Some(server),
+        Some(of_the_server(&row, reserved)?),
         (of_role >= 0).then_some((row.try_get("as_role")?, of_role)),
         (of_database >= 0).then_some((row.try_get("in_database")?, of_database)),
     ];
-    Ok((Occupancy::nearest(limits.into_iter().flatten(), row.try_get("ours")?), found))
+    let occupancy = Occupancy::nearest(limits.into_iter().flatten(), row.try_get("ours")?);
+    let own = OwnLimits::Known { some: of_role >= 0 || of_database >= 0, reserved };
+    Ok((occupancy.ok_or(Error::RowNotFound)?, own))
+}
+
+/// Sessions and slots.
+fn of_the_server(row: &PgRow, reserved: i64) -> Result<(i64, i64), Error> {
+    let slots: i64 = row.try_get("slots")?;
+    Ok((row.try_get("sessions")?, slots.saturating_sub(reserved)))
 }
 
 /// Which limit a login has met. All have one code (53300), and words in the server's language; the names of the server's

@@ -90,8 +90,12 @@ pub(super) fn staleness(before: &Settings, after: &Settings) -> Staleness {
     before.differences(after).map(staleness_by).max().unwrap_or_default()
 }
 
+/// The setting whose value is looked up by the path, at the moment at which it is set: the same words may be another value
+/// for another session, and for the same one later.
+const LOOKED_UP: &str = "default_text_search_config";
+
 /// Settings that move or not by their value.
-const BY_VALUE: [&str; 2] = ["search_path", "datestyle"];
+const BY_VALUE: [&str; 3] = ["search_path", "datestyle", LOOKED_UP];
 
 /// What a statement does to settings, if that is all it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -297,12 +301,15 @@ fn is_among(name: Name<'_>, names: &[&str]) -> bool {
 /// Why a value cannot be set again elsewhere with the same effect.
 fn unmoved_value(name: Name<'_>, local: bool, value: Lexer<'_>) -> Option<PinCause> {
     if is_among(name, &["search_path"]) {
-        unmoved_path(value)
-    } else if !local && is_among(name, &["datestyle"]) && date_style(value) != (true, true) {
-        Some(PinCause::Setting)
-    } else {
-        None
+        return unmoved_path(value);
     }
+    let moves = local
+        || if is_among(name, &["datestyle"]) {
+            date_style(value) == (true, true)
+        } else {
+            !is_among(name, &[LOOKED_UP]) || is_qualified(value)
+        };
+    (!moves).then_some(PinCause::Setting)
 }
 
 /// What is created where the path leads to `pg_temp` is temporary, and nothing in its statement says so.
@@ -323,6 +330,29 @@ fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
         }
     }
     cause
+}
+
+/// Whether a name says its schema itself, or is `DEFAULT`: then no path has a say.
+fn is_qualified(mut value: Lexer<'_>) -> bool {
+    let is_plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let schema = match value.next() {
+        Some(Token::Word(word)) if word.eq_ignore_ascii_case("default") => return value.next().is_none(),
+        Some(Token::String(text)) => match text.split_once('.') {
+            Some((schema, name)) if is_plain(name) => schema,
+            _ => return false,
+        },
+        Some(Token::Word(schema)) => {
+            let (dot, name) = (value.next(), value.next());
+            let named = matches!((dot, name), (Some(Token::Symbol(b'.')), Some(Token::Word(name))) if is_plain(name));
+            if !named {
+                return false;
+            }
+            schema
+        }
+        _ => return false,
+    };
+    value.next().is_none() && is_plain(schema) && !mentions_temporary(schema)
 }
 
 fn mentions_temporary(text: &str) -> bool {
@@ -833,11 +863,11 @@ mod tests {
             "RESET \"session_replication_role\"; RESET ROLE; SET \"app\".\"tenant\" TO 7",
             "taken back by who had set it"
         );
-        let search = ["set search_path = rts, public", "set default_text_search_config = 'conf'"];
+        let search = ["set search_path = rts, public", "set default_text_search_config = 'rts.conf'"];
         assert_eq!(
             text(&[search[1], search[0]], &search).unwrap(),
             "RESET \"search_path\"; RESET \"default_text_search_config\"; SET \"search_path\" TO rts, public; \
-             SET \"default_text_search_config\" TO 'conf'",
+             SET \"default_text_search_config\" TO 'rts.conf'",
             "another order is another setting"
         );
         assert_eq!(text(&["set session authorization a"], &[]).unwrap(), "RESET SESSION AUTHORIZATION; RESET ROLE");
@@ -981,6 +1011,33 @@ mod tests {
         ] {
             assert!(question(sql).is_none(), "{sql}");
         }
+    }
+
+    #[test]
+    fn what_is_looked_up_by_the_path_moves_with_its_schema_only() {
+        for (value, moves) in [
+            ("= pg_catalog.english", true),
+            ("to 'tenant_a.mine'", true),
+            ("to default", true),
+            ("= english", false),
+            ("= 'english'", false),
+            ("= 'a.b.c'", false),
+            ("= 'pg_temp.mine'", false),
+            ("= pg_temp_3.mine", false),
+            ("= a.b.c", false),
+            ("= a.b, c", false),
+            ("= \"A\".mine", false),
+            ("= e'a.\\155ine'", false),
+            ("= ''", false),
+            ("= 'a.'", false),
+        ] {
+            let statement = format!("set default_text_search_config {value}");
+            assert_eq!(matches!(change(&statement), Some(Change::Lasting(_))), moves, "{statement}");
+        }
+        assert!(matches!(change("set local default_text_search_config = x"), Some(Change::Passing(_))));
+        assert!(change("select set_config('default_text_search_config', $1, true)").is_none());
+        let call = "select set_config('default_text_search_config', 'mine', false)";
+        assert_eq!(change(call), Some(Change::Pins(PinCause::Setting)));
     }
 
     #[test]
