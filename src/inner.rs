@@ -1,4 +1,4 @@
-//! A window into the topology, for the tests that need real servers. No part of the crate's interface.
+//! A window into the topology and the invocation, for the tests that need real servers. No part of the crate's interface.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,6 +11,11 @@ use crate::event::{Events, Observer};
 use crate::topology::{Address, Target, Topology};
 
 pub use crate::engine::Flavour;
+
+/// Work that an invocation waits for, which ends after so long.
+pub async fn invocation<T>(left: Duration, work: impl Future<Output = T>) -> T {
+    crate::retry::INVOCATION.scope(tokio::time::Instant::now() + left, work).await
+}
 
 /// What a survey said, in one line: `writer`, or `reader`, the flavour, the own name, the members, the writer's with a
 /// `*`.

@@ -17,6 +17,29 @@ tokio::task_local! {
     pub(crate) static INVOCATION: Instant;
 }
 
+/// So long before the end of an invocation a statement under way is cancelled: time for a login, which a cancel takes, and
+/// for the answer.
+pub(crate) const TO_CANCEL: Duration = Duration::from_millis(200);
+
+/// A statement is still under way when the end of the invocation is near.
+#[derive(Debug, thiserror::Error)]
+#[error("the invocation's deadline has come")]
+pub(crate) struct TimeToCancel;
+
+impl TimeToCancel {
+    pub(crate) fn is_behind(error: &sqlx::Error) -> bool {
+        matches!(error, sqlx::Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Self>()))
+    }
+}
+
+/// When a statement that is under way now is to be cancelled, if an invocation is served. One that begins late has half of
+/// what is left.
+pub(crate) fn time_to_cancel() -> Option<Instant> {
+    let end = INVOCATION.try_with(|end| *end).ok()?;
+    let left = end.saturating_duration_since(Instant::now());
+    Some(end.checked_sub(TO_CANCEL.min(left / 2)).unwrap_or(end))
+}
+
 /// The instant at which a piece of work gives up. Everything below it shares what is left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -142,6 +165,16 @@ mod tests {
             assert!(deadline.remaining() >= FAR);
             assert!(deadline.within(budget).remaining() >= FAR);
             assert!(Deadline::after(Duration::ZERO).extended(budget).remaining() >= FAR);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_is_cancelled_while_there_is_time_for_it() {
+        assert_eq!(time_to_cancel(), None, "no invocation is served");
+        for (left, until) in [(5000, 4800), (400, 200), (300, 150), (10, 5), (0, 0)] {
+            let (now, left) = (Instant::now(), Duration::from_millis(left));
+            let at = INVOCATION.sync_scope(now + left, time_to_cancel);
+            assert_eq!(at, Some(now + Duration::from_millis(until)), "{left:?}");
         }
     }
 

@@ -454,6 +454,9 @@ pub trait Driver: sqlx::Database + Sized {
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, home: &Settings) -> Option<String>;
 
+    /// The SQLSTATE of a statement that a cancel has ended.
+    const CANCELLED: &'static str;
+
     /// Whether the server has refused to tell a number that was not generated.
     fn is_ungenerated(_: &sqlx::Error) -> bool {
         false

@@ -289,6 +289,24 @@ pub enum Error {
         remaining: Duration,
     },
 
+    /// The invocation's deadline came near while a statement was under way. It was cancelled on the server, so that nothing
+    /// runs on there when the function has timed out; where the server did not answer in time, its connection is closed.
+    #[error(
+        "the invocation's deadline came {phase}, after {elapsed:.1?}: {}; raise the function's timeout, or make the statement shorter",
+        cure(*outcome)
+    )]
+    DeadlineReached {
+        /// What was going on.
+        phase: Phase,
+        /// For how long.
+        elapsed: Duration,
+        /// What the database did: what it has answered, [`Completed`](Outcome::Completed) where the statement had ended
+        /// before the cancel came, and [`Unknown`](Outcome::Unknown) where there was no answer.
+        outcome: Outcome,
+        /// The server's answer, or the driver's error.
+        source: Option<sqlx::Error>,
+    },
+
     /// The server is read-only (SQLSTATE 25006; MySQL 1290, 1836 and 1874), or the application opened a read-only transaction.
     #[error("the server refused to write: it is read-only, or the transaction is; connect to the writer's endpoint")]
     ReadOnly {
@@ -376,7 +394,9 @@ impl Error {
     /// What the database did with the statement or transaction that this error is about.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::ConnectionLost { outcome, .. } | Self::TransactionAborted { outcome, .. } => *outcome,
+            Self::ConnectionLost { outcome, .. }
+            | Self::TransactionAborted { outcome, .. }
+            | Self::DeadlineReached { outcome, .. } => *outcome,
             Self::Database(error) => outcome_of(error),
             Self::Config(_)
             | Self::Credentials(_)
@@ -455,7 +475,7 @@ impl Error {
 }
 
 /// The outcome of an error that came from a healthy connection.
-fn outcome_of(error: &sqlx::Error) -> Outcome {
+pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
     match error {
         // Somebody in between has lost sight of the database: a connection exception, or an unknown completion.
         sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
@@ -535,7 +555,8 @@ fn io_kind(error: &Error) -> io::ErrorKind {
         Error::Unreachable { .. }
         | Error::NoWriter { .. }
         | Error::PoolExhausted { .. }
-        | Error::DeadlineTooClose { .. } => io::ErrorKind::TimedOut,
+        | Error::DeadlineTooClose { .. }
+        | Error::DeadlineReached { .. } => io::ErrorKind::TimedOut,
         Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
         Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
         _ => io::ErrorKind::Other,

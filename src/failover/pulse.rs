@@ -5,7 +5,7 @@
 //! at once and without a login. One question at a time a host, whoever waits for it.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::connector::Peer;
+use crate::retry::TimeToCancel;
 
 /// Nobody asks before: almost every statement is answered by then.
 const FIRST: Duration = Duration::from_millis(250);
@@ -63,16 +64,17 @@ impl<A: Ask> Pulse<A> {
         Self { asker, hosts: Mutex::default() }
     }
 
-    /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`.
+    /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`. Or unless the alarm rings,
+    /// which is looked up when the work takes its time: then [`TimeToCancel`].
     ///
     /// # Cancel safety
     /// As `work`.
     pub(crate) async fn attend<T>(
         &self,
         host: Option<&Peer>,
+        alarm: fn() -> Option<Instant>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        let Some(host) = host else { return work.await };
         let mut work = pin!(work);
         // Made when the first poll finds nothing: an answer that is there costs no timer.
         let mut watch = None;
@@ -80,20 +82,43 @@ impl<A: Ask> Pulse<A> {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
-            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host)));
-            watch.as_mut().poll(context).map(|silence| Err(silent(silence)))
+            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host, alarm())));
+            watch.as_mut().poll(context).map(Err)
         })
         .await
     }
 
-    /// Ends when the host is gone; with how long it has been watched.
-    async fn watch(&self, host: &Peer) -> Duration {
+    /// Ends when the host is gone or the alarm rings.
+    async fn watch(&self, host: Option<&Peer>, alarm: Option<Instant>) -> sqlx::Error {
+        let silence = async {
+            match host {
+                Some(host) => silent(self.silence(host).await),
+                None => pending().await,
+            }
+        };
+        let rung = async {
+            match alarm {
+                Some(alarm) => sleep_until(alarm).await,
+                None => pending().await,
+            }
+        };
+        // Until then nobody asks, and one timer does for both.
+        let first = Instant::now() + FIRST;
+        sleep_until(alarm.map_or(first, |alarm| first.min(alarm))).await;
+        tokio::select! {
+            biased;
+            () = rung => sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, TimeToCancel)),
+            silent = silence => silent,
+        }
+    }
+
+    /// Ends when the host is gone; with how long it has been asked.
+    async fn silence(&self, host: &Peer) -> Duration {
         let started = Instant::now();
-        sleep(FIRST).await;
         while self.beats(host).await {
             sleep(EVERY).await;
         }
-        started.elapsed()
+        FIRST + started.elapsed()
     }
 
     /// Whether the host has answered just now, to this caller or to another.
@@ -164,8 +189,18 @@ mod tests {
                 tokio::time::advance(Duration::from_secs(1)).await;
             }
             if sleeps > 0 || !ALIVE.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
+                pending::<()>().await;
             }
+            Ok(())
+        }
+    }
+
+    struct Living;
+
+    impl Ask for Living {
+        type Side = ();
+
+        async fn ask(&self, _: &Peer, _: &mut Option<()>) -> io::Result<()> {
             Ok(())
         }
     }
@@ -174,9 +209,34 @@ mod tests {
         Peer { address: SocketAddr::from(([127, 0, 0, 1], 5432)), name: "localhost".to_owned() }
     }
 
+    fn never() -> Option<Instant> {
+        None
+    }
+
     async fn after(span: Duration) -> Result<(), sqlx::Error> {
         sleep(span).await;
         Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_for_whoever_is_not_done_by_then() {
+        for (host, alarm, rings) in [
+            (Some(host()), 300, true),
+            (None, 300, true),
+            (Some(host()), 2000, true),
+            (None, 2000, true),
+            (Some(host()), 6000, false),
+            (None, 6000, false),
+        ] {
+            let (pulse, started) = (Pulse::new(Living), Instant::now());
+            let end = started + Duration::from_millis(alarm) + crate::retry::TO_CANCEL;
+            let work = pulse.attend(host.as_ref(), crate::retry::time_to_cancel, after(Duration::from_secs(5)));
+            let result = crate::retry::INVOCATION.scope(end, work).await;
+            let error = result.err().map(|error| TimeToCancel::is_behind(&error));
+            assert_eq!(error, rings.then_some(true), "{alarm}");
+            let spent = Duration::from_millis(alarm).min(Duration::from_secs(5));
+            assert_eq!(started.elapsed(), spent);
+        }
     }
 
     /// One test, for the host is one.
@@ -184,20 +244,20 @@ mod tests {
     async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
         let (pulse, host) = (Pulse::new(Host), host());
         let host = Some(&host);
-        assert!(pulse.attend(host, after(Duration::from_millis(200))).await.is_ok());
+        assert!(pulse.attend(host, never, after(Duration::from_millis(200))).await.is_ok());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
-        assert!(pulse.attend(host, after(Duration::from_secs(30))).await.is_ok());
+        assert!(pulse.attend(host, never, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
 
         // Frozen again and again in the middle of a question.
         SLEPT_THROUGH.store(5, Ordering::Relaxed);
-        assert!(pulse.attend(host, after(Duration::from_secs(30))).await.is_ok());
+        assert!(pulse.attend(host, never, after(Duration::from_secs(30))).await.is_ok());
         assert_eq!(SLEPT_THROUGH.load(Ordering::Relaxed), 0);
         ASKED.store(0, Ordering::Relaxed);
 
         // Many wait, one asks.
-        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, after(Duration::from_secs(5)))).collect();
+        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, never, after(Duration::from_secs(5)))).collect();
         assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
@@ -206,7 +266,7 @@ mod tests {
         for silent_after in [0, 100, 249, 250, 1000, 5000, 30_000, 60_000].map(Duration::from_millis) {
             ALIVE.store(true, Ordering::Relaxed);
             let started = Instant::now();
-            let (result, ()) = tokio::join!(pulse.attend::<()>(host, std::future::pending()), async {
+            let (result, ()) = tokio::join!(pulse.attend::<()>(host, never, pending()), async {
                 sleep(silent_after).await;
                 ALIVE.store(false, Ordering::Relaxed);
             });

@@ -39,6 +39,7 @@ fn kind(error: &Error) -> &'static str {
         Error::NoReader { .. } => "no reader of the database could be had",
         Error::PoolExhausted { .. } => "no connection to the database became free in time",
         Error::DeadlineTooClose { .. } => "too little of the invocation is left",
+        Error::DeadlineReached { .. } => "the invocation's deadline came while a statement was under way",
         Error::ReadOnly { .. } => "the database refused to write",
         Error::ConnectionLost { .. } => "the connection to the database was lost",
         Error::SessionStateLost { .. } => "the statement asks for what its session has lost",

@@ -6,9 +6,10 @@ use tokio::time::timeout_at;
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
 use crate::engine::{Diagnosis, Engine, Staleness};
-use crate::error::{Error, HalfDone, Phase, timed_out};
+use crate::error::{Error, HalfDone, Outcome, Phase, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason, Soil};
+use crate::retry::TimeToCancel;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
@@ -127,6 +128,10 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
     pub(super) async fn judged(mut self, error: sqlx::Error, handed_on: bool) -> (Verdict, Error) {
+        if TimeToCancel::is_behind(&error) {
+            let error = Box::pin(self.cancelled()).await;
+            return (Verdict::Tell(error.outcome()), error);
+        }
         let diagnosis = self.diagnose(&error);
         let mut work = self.session.work(self.phase, handed_on, self.sent);
         // A text that goes from begin to end may have come half way.
@@ -138,6 +143,39 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.session.leave();
         }
         (verdict, error)
+    }
+
+    /// The end of the invocation is near: ends the statement on the server, and says what the server says of it.
+    async fn cancelled(mut self) -> Error {
+        let (phase, elapsed) = (self.phase, self.started.elapsed());
+        let pool = self.session.pool.clone();
+        let answered = match self.deadline() {
+            Ok(deadline) => {
+                let ended = pool.connector().connector().come_to_rest(self.wire());
+                timeout_at(deadline.instant(), ended).await.unwrap_or_else(|_| Err(timed_out()))
+            }
+            Err(_) => Err(timed_out()),
+        };
+        let reached = |outcome, source| Error::DeadlineReached { phase, elapsed, outcome, source };
+        match answered {
+            // It has come to its end before the cancel did.
+            Ok(None) => {
+                self.finish();
+                reached(Outcome::Completed, None)
+            }
+            Ok(Some(refusal)) => {
+                let code = refusal.as_database_error().and_then(|refusal| refusal.code());
+                let is_cancelled = code.as_deref() == Some(DB::CANCELLED);
+                match self.fail(refusal) {
+                    Error::Database(source) if is_cancelled => reached(outcome_of(&source), Some(source)),
+                    error => error,
+                }
+            }
+            Err(source) => match self.lose(source) {
+                Error::ConnectionLost { outcome, source, .. } => reached(outcome, Some(source)),
+                error => error,
+            },
+        }
     }
 
     /// Whether the server that refused to write is none that writes: the application's own read-only transaction gets

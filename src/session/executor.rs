@@ -169,7 +169,7 @@ macro_rules! whole {
                 let mut result = match ahead(&mut borrow, &ready).await {
                     Ok(()) => {
                         let (failover, wire) = borrow.apart();
-                        failover.attend(wire.peer.as_deref(), $method(&mut wire.driver, ready)).await
+                        failover.attend_statement(wire.peer.as_deref(), $method(&mut wire.driver, ready)).await
                     }
                     Err(error) => Err(error),
                 };
@@ -183,7 +183,7 @@ macro_rules! whole {
                     result = match ahead(&mut borrow, &next).await {
                         Ok(()) => {
                             let (failover, wire) = borrow.apart();
-                            failover.attend(wire.peer.as_deref(), $method(&mut wire.driver, next)).await
+                            failover.attend_statement(wire.peer.as_deref(), $method(&mut wire.driver, next)).await
                         }
                         Err(error) => Err(error),
                     };
@@ -442,7 +442,7 @@ macro_rules! executor {
                                 let (peer, out_of_step) = (wire.peer.as_deref(), &mut wire.out_of_step);
                                 let mut steps = (&mut wire.driver).fetch_many(next);
                                 loop {
-                                    match failover.attend(peer, steps.try_next()).await {
+                                    match failover.attend_statement(peer, steps.try_next()).await {
                                         Ok(Some(step)) => {
                                             fresh = false;
                                             *out_of_step = false;

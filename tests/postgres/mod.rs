@@ -11,6 +11,9 @@ mod cancelled;
 mod concurrency;
 #[path = "../credentials.rs"]
 mod credentials;
+#[cfg(feature = "_inner")]
+#[path = "../deadline.rs"]
+mod deadline;
 mod driver;
 #[path = "../dropped.rs"]
 mod dropped;

@@ -103,6 +103,7 @@ impl Driver for MySql {
     const FORGET_GENERATED: &'static str = "DO LAST_INSERT_ID(0)";
     /// What functions and triggers generate is forgotten when they end:
     /// <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
+    const CANCELLED: &'static str = "70100";
     const REFUSES_UNGENERATED: bool = false;
     const PREPARES_AHEAD: bool = true;
     const LOSES_ITS_PLACE: bool = true;

@@ -79,6 +79,7 @@ impl Driver for Postgres {
     const MARK: Option<&'static str> = None;
     const POOLERS_FORGET: bool = true;
     const FORGET_GENERATED: &'static str = "DISCARD SEQUENCES";
+    const CANCELLED: &'static str = "57014";
     const REFUSES_UNGENERATED: bool = true;
     const PREPARES_AHEAD: bool = false;
     const LOSES_ITS_PLACE: bool = false;

@@ -1,0 +1,129 @@
+//! What is under way when the end of an invocation is near: nothing runs on in the database for a function that has timed
+//! out, and the handler hears in time what became of its statement.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use lambda_rds::{Error, Outcome, inner};
+use sqlx::AssertSqlSafe;
+
+use super::language::ERRORS_ABORT;
+use super::stage::*;
+use crate::support::fault_proxy::FaultProxy;
+
+/// Long enough for a connect on a busy machine.
+const LEFT: Duration = Duration::from_secs(2);
+
+/// A server with a table of one row that `app` may write.
+async fn ledger() -> Server {
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(TABLE).await;
+    server.execute("insert into ledger values (0)").await;
+    server
+}
+
+fn reached(error: impl Into<Error>) -> Outcome {
+    match error.into() {
+        Error::DeadlineReached { outcome, .. } => outcome,
+        error => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_would_outlive_its_invocation_is_cancelled_and_says_so() -> Result<(), Error> {
+    let server = ledger().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let begun = Instant::now();
+    let ended = inner::invocation(LEFT, sqlx::query(LOCKS_LONG).execute(&mut conn)).await;
+    assert!(begun.elapsed() < LEFT, "while there is time to say so");
+    assert_eq!(reached(ended.unwrap_err()), Outcome::RolledBack);
+    assert_eq!(running(&server).await, 0);
+    // The session goes on, on the same connection.
+    let n: i32 = sqlx::query_scalar("select n from ledger").fetch_one(&mut conn).await?;
+    assert_eq!((n, proxy.status().connections), (0, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_transaction_it_is_the_transaction_that_decides() -> Result<(), Error> {
+    let server = ledger().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let ended = inner::invocation(LEFT, async {
+        let mut tx = conn.begin().await?;
+        sqlx::query("update ledger set n = 7").execute(&mut *tx).await?;
+        let rows = sqlx::raw_sql(LOCKS_LONG).fetch_many(&mut *tx).try_for_each(async |_| Ok(())).await;
+        assert_eq!(reached(rows.unwrap_err()), Outcome::RolledBack);
+        tx.commit().await
+    });
+    let ended = ended.await;
+    assert_eq!(running(&server).await, 0);
+    let n: i32 = sqlx::query_scalar("select n from ledger").fetch_one(&mut conn).await?;
+    if ERRORS_ABORT {
+        assert!(matches!(ended, Err(Error::TransactionAborted { outcome: Outcome::RolledBack, .. })), "{ended:?}");
+        assert_eq!(n, 0);
+    } else {
+        ended?;
+        assert_eq!(n, 7);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_has_ended_before_the_cancel_has_been_executed() -> Result<(), Error> {
+    let server = ledger().await;
+    // Answers come a little later than the moment at which the statement would be cancelled.
+    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let text = "update ledger set n = n + 1";
+    sqlx::query(text).execute(&mut conn).await?;
+    let ended = inner::invocation(Duration::from_millis(400), async {
+        way.delay(Duration::from_millis(215));
+        sqlx::query(text).execute(&mut conn).await
+    });
+    let outcome = reached(ended.await.unwrap_err());
+    way.delay(Duration::ZERO);
+    assert!(matches!(outcome, Outcome::Completed | Outcome::Unknown), "{outcome:?}");
+    let n: i32 = sqlx::query_scalar("select n from ledger").fetch_one(&mut proxy.get_connection().await?).await?;
+    assert_eq!(n, 2, "once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_nobody_answers_the_handler_still_has_its_last_word() -> Result<(), Error> {
+    let server = ledger().await;
+    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    // A statement of the invocation before, so that nothing is to be prepared.
+    sqlx::query("select 1").execute(&mut conn).await?;
+    let left = Duration::from_millis(700);
+    let (begun, ended) = (
+        Instant::now(),
+        inner::invocation(left, async {
+            way.mute();
+            sqlx::query("select 1").execute(&mut conn).await
+        }),
+    );
+    let error = ended.await.unwrap_err();
+    assert_eq!(reached(error), Outcome::Unknown);
+    assert!(begun.elapsed() < 2 * left, "{:?}", begun.elapsed());
+    way.pass();
+    drop(conn);
+    sqlx::query("select 1").execute(&mut proxy.get_connection().await?).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_statement_that_ends_in_time_is_left_alone() -> Result<(), Error> {
+    let server = ledger().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let short = AssertSqlSafe(sleep(0.3));
+    inner::invocation(LEFT, sqlx::query(short).execute(&mut conn)).await?;
+    assert_eq!(proxy.status().connections, 1);
+    Ok(())
+}
