@@ -3,6 +3,7 @@
 //! no text is split elsewhere than the server splits it.
 
 mod corpus;
+mod fresh;
 mod pieces;
 mod witness;
 

@@ -5,6 +5,7 @@
 //! time.
 
 mod corpus;
+mod fresh;
 mod pieces;
 mod share;
 mod witness;

@@ -113,7 +113,7 @@ fn number(error: &sqlx::Error) -> String {
     refusal.map_or_else(|| error.to_string(), |refusal| refusal.number().to_string())
 }
 
-async fn look(conn: &mut MySqlConnection) -> Result<Snapshot, sqlx::Error> {
+pub(super) async fn look(conn: &mut MySqlConnection) -> Result<Snapshot, sqlx::Error> {
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(question()))).await?;
     let text = |row: &sqlx::mysql::MySqlRow, at: usize| {
         String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(at)).into_owned()

@@ -91,6 +91,11 @@ impl Session {
 }
 
 async fn look(conn: &mut PgConnection) -> Option<Snapshot> {
+    Some(pairs(conn).await?.into_iter().collect())
+}
+
+/// What, and how.
+pub(super) async fn pairs(conn: &mut PgConnection) -> Option<Vec<(String, String)>> {
     let text = LOOK.replace("CUSTOM", CUSTOM);
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await.ok()?;
     Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
