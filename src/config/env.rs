@@ -54,7 +54,7 @@ const TABLE: [Variable; 33] = [
     ("LAMBDA_RDS_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.ca_pem.add(pem.as_bytes()))),
     ("LAMBDA_RDS_ADD_CA_PEM", "PEM text", |c, v| text(v).map(|pem| c.add_ca_pem.add(pem.as_bytes()))),
     ("LAMBDA_RDS_READER_FALLBACK", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.reader_fallback = yes)),
-    ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| yes_or_no(v).map(|yes| c.via_proxy = yes)),
+    ("LAMBDA_RDS_VIA_PROXY", YES_OR_NO, |c, v| set(&mut c.via_proxy, yes_or_no(v)?)),
     ("LAMBDA_RDS_SESSION_PINNING", "none or exclude-variable-sets", |c, v| {
         set(&mut c.session_pinning, pinning_filter(v)?)
     }),

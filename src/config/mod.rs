@@ -99,7 +99,7 @@ pub(crate) struct Config {
     pub(crate) ca_pem: Pem,
     pub(crate) add_ca_pem: Pem,
     pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) via_proxy: bool,
+    pub(crate) via_proxy: Option<bool>,
     pub(crate) reader_fallback: bool,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) session_pinning: Option<PinningFilter>,
@@ -172,6 +172,10 @@ impl Config {
         self.check_members()?;
         self.check_values()?;
         Ok(self)
+    }
+
+    pub(crate) fn via_proxy(&self) -> bool {
+        self.via_proxy.unwrap_or_default()
     }
 
     /// Whether anything says where the database is.
@@ -277,7 +281,7 @@ impl Config {
     fn check_members(&self) -> Result<(), ConfigError> {
         let pattern = self.instance_host_pattern.as_deref();
         let members = [pattern.map(|_| "instance_host_pattern"), (!self.instances.is_empty()).then_some("instances")];
-        if self.via_proxy
+        if self.via_proxy()
             && let Some(second) = members.into_iter().flatten().next()
         {
             // Behind a pooler there is one endpoint, and which member it leads to is the pooler's affair.
@@ -549,7 +553,7 @@ mod tests {
         let twice = |c: &mut Config| c.instances = vec![("a".into(), "x".into(), 1), ("A".into(), "y".into(), 1)];
         assert_eq!(wrong(twice), "instances");
         assert_eq!(wrong(|c| c.instance_host_pattern = Some("db.example.com".into())), "instance_host_pattern");
-        let proxied = with(|c| (c.via_proxy, c.instances) = (true, vec![("a".into(), "x".into(), 1)]));
+        let proxied = with(|c| (c.via_proxy, c.instances) = (Some(true), vec![("a".into(), "x".into(), 1)]));
         assert!(matches!(proxied, Err(ConfigError::Conflict { first: "via_proxy", second: "instances" })));
     }
 

@@ -121,7 +121,7 @@ impl<DB: Engine> Connector<DB> {
     /// Begins to cancel what is going on on a connection, over one of its own, which may be one more than
     /// `max_connections` for a moment. `None` behind a pooler, which has sessions of its own.
     pub(super) fn cancel(self: &Arc<Self>, wire: &Wire<DB>) -> Option<Cancel> {
-        if self.config.via_proxy {
+        if self.config.via_proxy() {
             return None;
         }
         let cancel = Cancel::new();

@@ -89,12 +89,12 @@ impl<DB: Engine> Connector<DB> {
     }
 
     pub(crate) fn via_proxy(&self) -> bool {
-        self.config.via_proxy
+        self.config.via_proxy()
     }
 
     /// Whether nothing of a session may be left on the server from one transaction to the next.
     pub(crate) fn is_forgetful(&self) -> bool {
-        self.config.via_proxy && DB::POOLERS_FORGET
+        self.config.via_proxy() && DB::POOLERS_FORGET
     }
 
     fn without_idle_timeout(&self) -> MutexGuard<'_, HashSet<Address>> {
@@ -235,7 +235,7 @@ impl<DB: Engine> Connector<DB> {
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
             log_statements: self.config.log_statements,
-            orphans: (!self.config.via_proxy).then(|| Orphans {
+            orphans: (!self.config.via_proxy()).then(|| Orphans {
                 idle: self.config.idle_timeout(),
                 idle_in_transaction: self.config.idle_in_transaction_timeout(),
                 idle_unknown: self.without_idle_timeout().contains(&Address::new(host.clone(), port)),
@@ -303,7 +303,7 @@ impl<DB: Engine> Connector<DB> {
         };
         let at = Address::new(login.host.clone(), login.port);
         let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::home(login));
-        wire.memory = Memory::new(self.config.via_proxy);
+        wire.memory = Memory::new(self.config.via_proxy());
         Ok(wire)
     }
 

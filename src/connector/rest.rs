@@ -46,7 +46,7 @@ impl<DB: Engine> Connector<DB> {
                 self.clean(wire).await?;
             }
             let renamed = DB::RENAMED_BY.is_some_and(|setting| wire.applied.contains(setting));
-            if renamed && wire.number.is_none() && !self.config.via_proxy {
+            if renamed && wire.number.is_none() && !self.config.via_proxy() {
                 // By its name it would not be found any more where the way to it does not tell.
                 wire.number = match DB::number(&mut wire.driver).await {
                     // By a time limit, for example. It is asked another time.

@@ -14,7 +14,7 @@ use crate::event::{Events, Observer, TracingObserver};
 use crate::failover::{Failover, Readers, Spans};
 use crate::pool::{Policy, Pool, Settings};
 use crate::redacted::Redacted;
-use crate::topology::{Endpoint, Place, Target, Topology};
+use crate::topology::{Endpoint, Place, Target, Topology, is_rds_proxy};
 
 /// The longest `application_name` that PostgreSQL keeps, less the ten characters that tell connections apart.
 const NAME_LIMIT: usize = 63 - 10;
@@ -183,7 +183,9 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// The target is RDS Proxy, PgBouncer or another pooler, which may give each transaction another connection of the
-    /// server. Default: no.
+    /// server. Default: yes where the host is configured and its name is one of RDS Proxy's
+    /// (`<name>.proxy-<hash>.<region>.rds.amazonaws.com`, and its further endpoints), no for all others;
+    /// [`direct`](Self::direct) says otherwise.
     ///
     /// Nothing is set at login that a pooler would refuse or pin on, and nothing is left on the server's connection: a
     /// prepared statement outside a transaction is sent in one of its own (two round trips more than without a pooler,
@@ -195,7 +197,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// are refused ([`Error::Refused`](crate::Error::Refused)), unless [`pin`](crate::Connection::pin) was called before:
     /// they are right where the pooler itself pins (RDS Proxy) or lends for a session, and only there.
     pub fn via_proxy(mut self) -> Self {
-        self.config.via_proxy = true;
+        self.config.via_proxy = Some(true);
+        self
+    }
+
+    /// The target is the database itself, or a pooler that lends its connections for a whole session, whatever its name.
+    pub fn direct(mut self) -> Self {
+        self.config.via_proxy = Some(false);
         self
     }
 
@@ -342,7 +350,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
         let mut config = self.config;
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
-        let config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
+        let mut config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
+        config.via_proxy = Some(is_pooler(&config));
         let clock = Clock::system();
         for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {
             if !pem.is_empty() {
@@ -514,9 +523,38 @@ fn controls_transactions<DB: Engine>(query: &str) -> bool {
     DB::classify(&query).control.is_some() || DB::CONTROLLING.iter().any(|name| query.contains(name))
 }
 
+/// Whether the target is a pooler: as it was said, or as its name says where there is one endpoint.
+fn is_pooler(config: &Config) -> bool {
+    let is_one = config.instances.is_empty() && config.instance_host_pattern.is_none();
+    config.via_proxy.unwrap_or_else(|| is_one && config.host.as_deref().is_some_and(is_rds_proxy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pooler_is_what_was_called_one_or_has_a_name_of_rds_proxys() {
+        let proxy = "shop.proxy-abc123.eu-central-1.rds.amazonaws.com";
+        let further = "reports.endpoint.proxy-abc123.eu-central-1.rds.amazonaws.com";
+        let cluster = "shop.cluster-abc123.eu-central-1.rds.amazonaws.com";
+        for (host, said, is) in [
+            (Some(proxy), None, true),
+            (Some(further), None, true),
+            (Some(cluster), None, false),
+            (Some("shop.proxy-abc123.example.com"), None, false),
+            (Some("localhost"), None, false),
+            (None, None, false),
+            (Some(proxy), Some(false), false),
+            (Some("localhost"), Some(true), true),
+        ] {
+            let config = Config { host: host.map(str::to_owned), via_proxy: said, ..Config::default() };
+            assert_eq!(is_pooler(&config), is, "{host:?} {said:?}");
+        }
+        let instances = vec![("a".to_owned(), "db".to_owned(), 5432)];
+        let members = Config { host: Some(proxy.to_owned()), instances, ..Config::default() };
+        assert!(!is_pooler(&members), "whose members are named");
+    }
 
     #[cfg(feature = "postgres")]
     #[test]

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::retry::Deadline;
 
 pub(crate) use member::Address;
-pub(crate) use names::is_of_every_region;
+pub(crate) use names::{is_of_every_region, is_rds_proxy};
 #[cfg(test)]
 pub(crate) use order::Candidate;
 pub(crate) use order::Candidates;

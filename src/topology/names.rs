@@ -80,6 +80,11 @@ pub(crate) fn kind(host: &str) -> Kind {
     }
 }
 
+/// Whether it is an endpoint of RDS Proxy.
+pub(crate) fn is_rds_proxy(host: &str) -> bool {
+    kind(host) == Kind::Proxy
+}
+
 /// The identifier of the cluster whose writer or reader endpoint this is.
 pub(crate) fn cluster_id(host: &str) -> Option<&str> {
     let parts = parts(host)?;

@@ -37,7 +37,7 @@ impl Target {
             by_id: config.cluster.is_some() || config.instance.is_some(),
             instances: config.instances.clone(),
             pattern: config.instance_host_pattern.as_deref().and_then(HostPattern::parse),
-            via_proxy: config.via_proxy,
+            via_proxy: config.via_proxy(),
             watch_interval: config.watch_interval(),
         }
     }
