@@ -27,6 +27,15 @@ impl Panicked {
         Self { who, message: payload.downcast_ref::<&'static str>().copied() }
     }
 
+    /// By what was thrown, which may be anything, and panic again when it is thrown away.
+    fn by(who: &'static str, payload: Box<dyn Any + Send>) -> Self {
+        let panicked = Self::new(who, &*payload);
+        if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(again);
+        }
+        panicked
+    }
+
     /// Whether an error has come of a panic.
     pub(crate) fn is_behind(error: &(dyn Error + 'static)) -> bool {
         let mut next = Some(error);
@@ -62,12 +71,12 @@ impl From<Panicked> for sqlx::Error {
 /// `work`, or that `who` has panicked over it.
 pub(crate) fn caught<T>(who: &'static str, work: impl Future<Output = T>) -> impl Future<Output = Result<T, Panicked>> {
     let work = AssertUnwindSafe(work).catch_unwind();
-    work.map(move |done| done.map_err(|payload| Panicked::new(who, &*payload)))
+    work.map(move |done| done.map_err(|payload| Panicked::by(who, payload)))
 }
 
 /// As [`caught`], of what does not wait.
 pub(crate) fn caught_at_once<T>(who: &'static str, work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::new(who, &*payload))
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::by(who, payload))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::duplicate_mod, reason = "what both engines share is compiled for each of them")]
 
+mod claims;
 mod support;
 
-mod hostile_a;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod oracle;

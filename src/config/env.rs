@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, is_host, is_secret_id, url};
+use super::names::{is_host, is_secret_id};
+use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
 type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>);
@@ -116,12 +117,11 @@ impl Config {
                 config.set(name, value)?;
             }
         }
-        // It is the general one, and may be about another database: its password and TLS mode are not for this one.
         if !config.says_where()
             && let Some(value) = fallback
         {
             let shown = || variable("DATABASE_URL", "<redacted>".to_owned(), TABLE[0].1);
-            config.url = Some(value.into_string().map_err(|_| shown())?.into());
+            config.general_url = Some(value.into_string().map_err(|_| shown())?.into());
         }
         Ok(config)
     }
@@ -278,7 +278,7 @@ mod tests {
     fn the_general_url_is_a_fallback() {
         let both = [("DATABASE_URL", "postgres://fallback"), ("LAMBDA_RDS_URL", "postgres://own")];
         assert_eq!(read(&both).unwrap().url.unwrap().expose(), "postgres://own");
-        assert_eq!(read(&both[..1]).unwrap().url.unwrap().expose(), "postgres://fallback");
+        assert_eq!(read(&both[..1]).unwrap().general_url.unwrap().expose(), "postgres://fallback");
     }
 
     #[test]
@@ -298,8 +298,27 @@ mod tests {
             }
         }
         for (name, value) in [("LAMBDA_RDS_USER", "app"), ("LAMBDA_RDS_TLS", "require"), ("LAMBDA_RDS_PORT", "5433")] {
-            assert!(read(&[url, (name, value)]).unwrap().url.is_some(), "{name} says nothing of where");
+            assert!(read(&[url, (name, value)]).unwrap().general_url.is_some(), "{name} says nothing of where");
         }
+        // What is set after the variables were read has the same say.
+        type Set = fn(&mut Config);
+        let says: [(Set, bool); 6] = [
+            (|_| (), false),
+            (|c| c.user = Some("app".into()), false),
+            (|c| c.host = Some("db".into()), true),
+            (|c| c.secret = Some("prod/db".into()), true),
+            (|c| (c.cluster, c.iam, c.user) = (Some("shop".into()), true, Some("app".into())), true),
+            (|c| (c.instances, c.user) = (vec![("a".into(), "db".into(), 5432)], Some("app".into())), true),
+        ];
+        for (set, says_where) in says {
+            let mut config = read(&[url]).unwrap();
+            set(&mut config);
+            let resolved = config.resolve(&["postgres"], false).unwrap();
+            assert_eq!(resolved.host.as_deref() == Some("other"), !says_where);
+            assert_eq!((resolved.password.is_some(), resolved.tls.is_some()), (!says_where, !says_where));
+        }
+        let provided = read(&[url]).unwrap().resolve(&["postgres"], true).unwrap();
+        assert!(provided.host.is_none(), "a provider may bring the host");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! contradiction is an error that names both sides.
 
 mod env;
+mod names;
 mod pattern;
 mod pem;
 mod url;
@@ -12,6 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::redacted::Redacted;
+
+pub(crate) use self::names::is_host;
+use self::names::{is_identifier, is_name, is_secret_id};
 
 pub use env::VARIABLES;
 pub(crate) use pattern::HostPattern;
@@ -84,6 +88,9 @@ pub enum PinningFilter {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     pub(crate) url: Option<Redacted>,
+    /// Of the environment at large: it counts only where nothing else says where the database is, for it may be about
+    /// another one, whose password and TLS mode are not for this one.
+    pub(crate) general_url: Option<Redacted>,
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
     pub(crate) database: Option<String>,
@@ -163,6 +170,9 @@ impl Config {
     /// The one validation: takes the URL in, looks for contradictions. `scheme` is the engine's, as in its URLs.
     /// `host_may_follow`: whoever brings the credentials may bring the host too.
     pub(crate) fn resolve(mut self, schemes: &[&str], host_may_follow: bool) -> Result<Self, ConfigError> {
+        if !self.says_where() && !host_may_follow {
+            self.url = self.general_url.take();
+        }
         if let Some(text) = self.url.take() {
             url::merge(&mut self, &text, schemes)?;
         }
@@ -170,6 +180,7 @@ impl Config {
         self.check_credentials()?;
         self.check_tls()?;
         self.check_members()?;
+        self.check_names()?;
         self.check_values()?;
         Ok(self)
     }
@@ -189,10 +200,14 @@ impl Config {
         let unless = |name: &String, is_one: fn(&str) -> bool| {
             if is_one(name) { name.clone() } else { "<redacted>".to_owned() }
         };
-        let member = |(id, host, port): &Instance| (id.clone(), unless(host, is_host), *port);
+        let member = |(id, host, port): &Instance| (unless(id, is_identifier), unless(host, is_host), *port);
         Self {
             host: self.host.as_ref().map(|host| unless(host, is_host)),
             secret: self.secret.as_ref().map(|id| unless(id, is_secret_id)),
+            cluster: self.cluster.as_ref().map(|id| unless(id, is_identifier)),
+            instance: self.instance.as_ref().map(|id| unless(id, is_identifier)),
+            user: self.user.as_ref().map(|name| unless(name, is_name)),
+            database: self.database.as_ref().map(|name| unless(name, is_name)),
             instances: self.instances.iter().map(member).collect(),
             init_query: self.init_query.as_ref().map(|query| format!("<{} bytes>", query.len())),
             ..self.clone()
@@ -278,6 +293,23 @@ impl Config {
         Ok(())
     }
 
+    /// What would be shown in errors and events, and sent to AWS or to the server, is what it is said to be.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        let identifier = "must be an identifier or an ARN of RDS";
+        let name = "must be a name, without ':', quotes and braces: a URL or a secret's text is none";
+        for (option, text, is, problem) in [
+            ("cluster", &self.cluster, is_identifier as fn(&str) -> bool, identifier),
+            ("instance", &self.instance, is_identifier, identifier),
+            ("user", &self.user, is_name, name),
+            ("database", &self.database, is_name, name),
+        ] {
+            if text.as_deref().is_some_and(|text| !is(text)) {
+                return Err(ConfigError::Value { option, problem });
+            }
+        }
+        Ok(())
+    }
+
     fn check_members(&self) -> Result<(), ConfigError> {
         let pattern = self.instance_host_pattern.as_deref();
         let members = [pattern.map(|_| "instance_host_pattern"), (!self.instances.is_empty()).then_some("instances")];
@@ -292,7 +324,7 @@ impl Config {
             return Err(ConfigError::Value { option: "instance_host_pattern", problem });
         }
         for (n, (id, host, port)) in self.instances.iter().enumerate() {
-            if id.trim().is_empty() || !is_host(host) || *port == 0 {
+            if !is_identifier(id) || !is_host(host) || *port == 0 {
                 return Err(ConfigError::Value {
                     option: "instances",
                     problem: "need an identifier, a host and a port",
@@ -393,18 +425,6 @@ impl Config {
     pub(crate) fn restart_timeout(&self) -> Duration {
         self.failover_timeout.unwrap_or(RESTART_TIMEOUT)
     }
-}
-
-/// Whether a text can be a host's name or address, and is no URL: a password in one would be dialled and shown.
-fn is_host(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| matches!(c, '/' | '@') || c.is_whitespace() || c.is_control())
-}
-
-/// Whether a text can be a secret's name or ARN, and is not what the secret holds: letters, digits and `/_+=.@!-:`.
-/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
-fn is_secret_id(text: &str) -> bool {
-    let foreign = |c: char| matches!(c, '"' | '\'' | '`') || c.is_whitespace() || c.is_control();
-    !text.is_empty() && !text.starts_with('{') && !text.contains(foreign)
 }
 
 /// What is wrong with a configuration. Texts name the variable or option and the form expected; values are shown only

@@ -8,6 +8,37 @@ use crate::redacted::Redacted;
 
 pub(super) const MODES: &str = "verify-full, require or disable";
 
+/// The parameters that drivers know; any other name may be what comes after a bare `?` in a password.
+const KNOWN: [&str; 27] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "sslkey",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-client-cert",
+    "ssl-client-key",
+    "sslcrl",
+    "sslnegotiation",
+    "channel_binding",
+    "options",
+    "connect_timeout",
+    "target_session_attrs",
+    "keepalives",
+    "charset",
+    "collation",
+    "timezone",
+    "socket",
+    "hostaddr",
+    "port",
+    "passfile",
+    "service",
+    "statement-cache-capacity",
+];
+
 /// The parameters whose values can be wrong, and are no secret.
 const SHOWN: [&str; 4] = ["sslmode", "ssl-mode", "port", "statement-cache-capacity"];
 
@@ -61,7 +92,7 @@ fn read(text: &Redacted, schemes: &[&str]) -> Result<Config, ConfigError> {
     let malformed = |problem: String| ConfigError::Url { problem, scheme: schemes[0].to_owned() };
     let url = ::url::Url::parse(text.expose()).map_err(|error| malformed(error.to_string()))?;
     if !schemes.contains(&url.scheme()) {
-        return Err(malformed(format!("its scheme is {}", url.scheme())));
+        return Err(malformed("its scheme is another one".to_owned()));
     }
     // A bare `#`, `?` or `/` in a password ends the host for the parser: the rest would be dialled, or shown, as
     // something else.
@@ -101,7 +132,7 @@ fn read(text: &Redacted, schemes: &[&str]) -> Result<Config, ConfigError> {
 
 fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigError> {
     let wrong = |expected| ConfigError::UrlParameter {
-        parameter: name.to_owned(),
+        parameter: if KNOWN.contains(&name) { name.to_owned() } else { "<redacted>".to_owned() },
         // A misspelt name may be that of the password.
         value: if SHOWN.contains(&name) { value.to_owned() } else { "<redacted>".to_owned() },
         expected,

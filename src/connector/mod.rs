@@ -25,7 +25,7 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, Cre
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
 use crate::event::{Event, Events};
-use crate::panicked::{Panicked, caught};
+use crate::panicked::{Panicked, caught, caught_at_once};
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::tls;
@@ -204,7 +204,12 @@ impl<DB: Engine> Connector<DB> {
     async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {
         let asked = caught("the credentials provider", async { self.provider.credentials(request).await });
         match timeout_at(deadline.instant(), asked).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(Ok(credentials))) => Ok(credentials),
+            // It is read again and again from here on, and may be one of the application's own.
+            Ok(Ok(Err(error))) => match caught_at_once("the error of the credentials provider", || chain(&error)) {
+                Ok(_) => Err(error),
+                Err(panicked) => Err(CredentialsError::Provider(Box::new(panicked))),
+            },
             Ok(Err(panicked)) => Err(CredentialsError::Provider(Box::new(panicked))),
             Err(_) => Err(CredentialsError::Unreachable {
                 service: "the credentials provider",

@@ -79,7 +79,6 @@ pub struct CredentialsRequest {
     )]
     pub(crate) accepted: u64,
     /// When the connect gives up; a built-in provider does so by then, and says why.
-    #[cfg_attr(not(feature = "secrets-manager"), expect(dead_code, reason = "IAM and fixed ones never wait for long"))]
     pub(crate) deadline: Deadline,
 }
 

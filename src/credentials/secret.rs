@@ -6,6 +6,22 @@
 use serde_json::Value;
 
 use super::{Credentials, CredentialsError};
+use crate::config::is_host;
+
+/// The engines that RDS has secrets for.
+const KNOWN: [&str; 11] = [
+    "postgres",
+    "postgresql",
+    "aurora-postgresql",
+    "mysql",
+    "mariadb",
+    "aurora",
+    "aurora-mysql",
+    "oracle",
+    "sqlserver",
+    "db2",
+    "redshift",
+];
 
 /// Reads a secret's text.
 pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Credentials, CredentialsError> {
@@ -30,19 +46,20 @@ pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Cr
         Some(Value::String(text)) => Some(text.clone()),
         Some(_) => return Err(malformed("\"port\" is neither a number nor a text".to_owned())),
     };
-    let port = port.map(|port| port.trim().parse().map_err(|_| malformed(format!("\"port\" {port} is no port"))));
+    let port = port.map(|port| port.trim().parse().map_err(|_| malformed("\"port\" is no port".to_owned())));
     match text_of("engine")? {
         Some(found) if !is_engine(&found, engine) => {
+            // Any other text may be something else that came to stand there.
+            let found = KNOWN.iter().find(|known| found.eq_ignore_ascii_case(known)).unwrap_or(&"that is not known");
             return Err(malformed(format!("it is for the engine {found}, and {engine} is being connected to")));
         }
         _ => {}
     }
-    Ok(Credentials {
-        host: text_of("host")?,
-        port: port.transpose()?,
-        database: text_of("dbname")?,
-        ..Credentials::new(user, password)
-    })
+    let host = text_of("host")?;
+    if host.as_deref().is_some_and(|host| !is_host(host)) {
+        return Err(malformed("\"host\" is no host's name".to_owned()));
+    }
+    Ok(Credentials { host, port: port.transpose()?, database: text_of("dbname")?, ..Credentials::new(user, password) })
 }
 
 /// `aurora-postgresql`, `mariadb` and the like belong to their families.
@@ -94,6 +111,9 @@ mod tests {
             (r#"{"username":"app","password":"hunter2","port":"high"}"#, "no port"),
             (r#"{"username":"app","password":"hunter2","port":70000}"#, "no port"),
             (r#"{"username":"app","password":"hunter2","engine":"mysql"}"#, "engine mysql"),
+            (r#"{"username":"app","password":"p","engine":"hunter2"}"#, "engine that is not known"),
+            (r#"{"username":"app","password":"p","port":"hunter2"}"#, "\"port\" is no port"),
+            (r#"{"username":"app","password":"p","host":"postgres://app:hunter2@db"}"#, "\"host\" is no host's name"),
         ] {
             let error = parse("prod/db", text, "postgres").unwrap_err().to_string();
             assert!(error.contains(problem) && error.contains("prod/db"), "{error}");

@@ -7,6 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
 use sqlx::{Arguments, ColumnIndex, Database, Decode, Either, Error, Execute, Row, SqlStr, Type};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
 use super::{Borrow, Connection, Intent};
@@ -104,12 +105,26 @@ async fn ahead<DB: Engine>(borrow: &mut Borrow<'_, DB>, parts: &Parts<DB>) -> Re
     Ok(())
 }
 
+/// The next step of an answer. What the driver has in its buffer is there at once, however much it is: without a share of
+/// the runtime's budget an answer without end would keep every timer of the thread from firing.
+async fn next_of<T>(steps: &mut BoxStream<'_, Result<T, Error>>) -> Result<Option<T>, Error> {
+    consume_budget().await;
+    steps.try_next().await
+}
+
 async fn execute<'c, 'q: 'c, DB, E>(conn: E, query: impl Execute<'q, DB> + 'q) -> Result<DB::QueryResult, Error>
 where
     DB: Database,
     E: sqlx::Executor<'c, Database = DB>,
 {
-    conn.execute(query).await
+    let mut steps = conn.fetch_many(query);
+    let mut all = DB::QueryResult::default();
+    while let Some(step) = next_of(&mut steps).await? {
+        if let Either::Left(done) = step {
+            all.extend([done]);
+        }
+    }
+    Ok(all)
 }
 
 async fn fetch_all<'c, 'q: 'c, DB, E>(conn: E, query: impl Execute<'q, DB> + 'q) -> Result<Vec<DB::Row>, Error>
@@ -117,7 +132,12 @@ where
     DB: Database,
     E: sqlx::Executor<'c, Database = DB>,
 {
-    conn.fetch_all(query).await
+    let mut steps = conn.fetch_many(query);
+    let mut rows = Vec::new();
+    while let Some(step) = next_of(&mut steps).await? {
+        rows.extend(step.right());
+    }
+    Ok(rows)
 }
 
 /// Reads all rows to the end: MySQL's driver stops at the first, and leaves the rest on the wire (sqlx 0.9.0).
@@ -126,9 +146,11 @@ where
     DB: Database,
     E: sqlx::Executor<'c, Database = DB>,
 {
-    let mut rows = conn.fetch(query);
-    let first = rows.try_next().await?;
-    while rows.try_next().await?.is_some() {}
+    let mut steps = conn.fetch_many(query);
+    let mut first = None;
+    while let Some(step) = next_of(&mut steps).await? {
+        first = first.or_else(|| step.right());
+    }
     Ok(first)
 }
 
@@ -442,7 +464,7 @@ macro_rules! executor {
                                 let (peer, out_of_step) = (wire.peer.as_deref(), &mut wire.out_of_step);
                                 let mut steps = (&mut wire.driver).fetch_many(next);
                                 loop {
-                                    match failover.attend_statement(peer, steps.try_next()).await {
+                                    match failover.attend_statement(peer, next_of(&mut steps)).await {
                                         Ok(Some(step)) => {
                                             fresh = false;
                                             *out_of_step = false;

@@ -49,6 +49,8 @@ mod secrecy;
 #[path = "../session.rs"]
 mod session;
 mod settings;
+#[path = "../slips.rs"]
+mod slips;
 #[cfg(feature = "_inner")]
 mod survey;
 mod texts;

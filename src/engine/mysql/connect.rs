@@ -6,6 +6,7 @@
 use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Either, Error, Executor, Row};
+use tokio::task::coop::consume_budget;
 
 use crate::config::Tls;
 use crate::engine::{Dialled, Login, Settings};
@@ -81,6 +82,8 @@ pub(super) async fn set_up(mut driver: MySqlConnection, login: &Login) -> Result
     let mut answers = driver.fetch_many(sqlx::raw_sql(AssertSqlSafe(first_text(login))));
     let (mut name, mut has_own_values) = (String::new(), false);
     while let Some(answer) = answers.try_next().await? {
+        // An answer without end would keep the connect's deadline from being seen.
+        consume_budget().await;
         if let Either::Right(row) = answer {
             name = row.try_get(0)?;
             has_own_values = row.try_get::<i64, _>(1)? != 0;

@@ -130,6 +130,9 @@ impl SettingChange {
 /// all of them: without a bound, ten thousand names keep a processor busy for seconds. No application has so many.
 const MOST_SETTINGS: usize = 256;
 
+/// And how long they may be together, for the same reason: in bytes, as they are written.
+const MOST_BYTES: usize = 64 * 1024;
+
 /// Settings that `RESET ALL` leaves: who the session acts as.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
 
@@ -369,11 +372,16 @@ impl State {
         &self.settings
     }
 
-    /// Whether a change brings more settings than a session may carry. One that is known already may always change.
+    /// Whether a change brings more settings, or longer ones, than a session may carry. One that is known already may
+    /// change as often as it likes.
     pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
         let SettingChange::Set(set) = change else { return false };
         let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(name)).collect();
-        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS
+        let kept = |name: &str| set.iter().all(|(changed, _)| changed != name);
+        let before = self.settings.iter().filter(|(name, _)| kept(name));
+        let after = set.iter().map(|(name, statement)| (name.as_str(), statement.as_str()));
+        let bytes: usize = before.chain(after).map(|(name, statement)| name.len() + statement.len()).sum();
+        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS || bytes > MOST_BYTES
     }
 
     /// What the settings will be when the server agrees to a change.

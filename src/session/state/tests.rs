@@ -71,6 +71,19 @@ fn a_rollback_takes_settings_back_and_a_commit_keeps_them() {
 }
 
 #[test]
+fn a_session_carries_so_long_settings_and_no_longer() {
+    let set = |n: usize, bytes: usize| SettingChange::Set(vec![(format!("app.n{n}"), "x".repeat(bytes))]);
+    let mut state = State::default();
+    assert!(state.has_no_room_for(&set(0, MOST_BYTES)), "with its name");
+    state.changed(set(0, MOST_BYTES / 2));
+    state.changed(set(1, MOST_BYTES / 4));
+    assert!(state.has_no_room_for(&set(2, MOST_BYTES / 4)), "all together");
+    assert!(!state.has_no_room_for(&set(2, MOST_BYTES / 5)));
+    assert!(!state.has_no_room_for(&set(0, MOST_BYTES / 2)), "in the place of itself");
+    assert!(state.has_no_room_for(&set(1, MOST_BYTES / 2)), "a known one that has become longer");
+}
+
+#[test]
 fn a_session_carries_so_many_settings_and_no_more() {
     let set = |names: &[usize]| {
         let setting = |n: &usize| (format!("app.n{n}"), format!("set app.n{n} = 1"));

@@ -1,7 +1,5 @@
-//! A hostile tester's attacks on what is promised of servers, schemas, names and texts: a claim never decides where a
-//! password goes, whose code runs, or how long the process stands still.
-//!
-//! What the other tests try already is not repeated.
+//! What a server, a schema, a name or a text says is a claim: it never decides where a password goes, whose code runs, or how
+//! long the process stands still. Ways that a hostile tester has tried; `trust` has those of the review before.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -846,7 +844,7 @@ async fn no_variable_of_the_drivers_changes_where_a_login_goes() {
         return;
     }
     let server = started().await;
-    let ca = std::env::temp_dir().join(format!("hostile-a-{}.pem", std::process::id()));
+    let ca = std::env::temp_dir().join(format!("claims-{}.pem", std::process::id()));
     std::fs::write(&ca, server.ca_pem()).unwrap();
     let url = server.url();
     let ours = [("LAMBDA_RDS_URL", url.as_str()), ("LAMBDA_RDS_CA_FILE", ca.to_str().unwrap())];
