@@ -171,7 +171,7 @@ impl<DB: Engine> Work<DB> {
             }
             let _ = stage.subscribe().wait_for(|stage| *stage == Stage::Unsent).await;
         };
-        let login = connector.log_in_beside(at.host, at.port, Some(credentials), deadline);
+        let login = connector.log_in_as(credentials, at, deadline);
         let logged_in = tokio::select! {
             logged_in = login => logged_in,
             () = recalled => return,
@@ -179,7 +179,12 @@ impl<DB: Engine> Work<DB> {
         let mut side = match logged_in {
             Ok(side) => side,
             Err(Some(error)) => return failed(chain(&error)),
-            Err(None) => return failed("the login for it did not end in time, or had no credentials".to_owned()),
+            Err(None) => {
+                return failed(
+                    "the login for it did not end in time, or there were no credentials that the server takes"
+                        .to_owned(),
+                );
+            }
         };
         let beside = side.socket.as_ref().and_then(|socket| Some((socket.local()?, socket.peer()?)));
         target.way = match (ends, beside) {

@@ -367,24 +367,28 @@ impl<DB: Engine> Connector<DB> {
         self.config.init_query.is_some()
     }
 
-    /// One more connection to a server, for questions beside a statement in flight. `Err(None)`: it did not answer.
+    /// One more connection to a server, for questions beside a statement in flight. `Err(None)`: it did not answer. A
+    /// refusal is handed on, for it is an answer: whoever only wants to know whether the host is there has one.
     pub(crate) async fn beside(&self, peer: &Peer) -> Result<Wire<DB>, Option<sqlx::Error>> {
         let deadline = Deadline::after(self.config.connect_timeout());
-        self.log_in_beside(peer.name.clone(), peer.address.port(), None, deadline).await
+        let request = self.request(Place { host: Some(peer.name.clone()), port: Some(peer.address.port()) }, deadline);
+        let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
+        let login = self.login(&request, &credentials).map_err(|_| None)?;
+        self.dial_within(&login, &credentials, deadline).await.map_err(|failure| failure.source)
     }
 
-    /// With what another connection was logged in with, if that is known: it may be another user's than what the provider
-    /// has by now. Tokens are of one user, and do not last. What the server has refused is not tried again.
-    async fn log_in_beside(
+    /// One more connection to end a statement with, logged in as the connection that it is on: that may be another user's
+    /// than what the provider has by now. Tokens are of one user, and do not last. What the server has refused is not tried
+    /// again, for every dropped statement asks for this.
+    async fn log_in_as(
         &self,
-        host: String,
-        port: u16,
-        known: Option<Credentials>,
+        known: Credentials,
+        at: Address,
         deadline: Deadline,
     ) -> Result<Wire<DB>, Option<sqlx::Error>> {
-        let mut request = self.request(Place { host: Some(host), port: Some(port) }, deadline);
-        if let Some(known) = known.filter(|_| !self.config.iam) {
-            match self.try_beside(&request, &known).await? {
+        let mut request = self.request(Place { host: Some(at.host), port: Some(at.port) }, deadline);
+        if !self.config.iam {
+            match self.try_once(&request, &known).await? {
                 Some(wire) => return Ok(wire),
                 None => request.refused.push(known),
             }
@@ -393,11 +397,11 @@ impl<DB: Engine> Connector<DB> {
         if request.refused.contains(&credentials) {
             return Err(None);
         }
-        self.try_beside(&request, &credentials).await?.ok_or(None)
+        self.try_once(&request, &credentials).await?.ok_or(None)
     }
 
     /// `None`: they are refused, now or before, with no login of that server in between.
-    async fn try_beside(
+    async fn try_once(
         &self,
         request: &CredentialsRequest,
         credentials: &Credentials,

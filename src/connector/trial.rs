@@ -2,8 +2,9 @@
 //!
 //! A server may count refused logins and lock the user, and twenty callers who were told the same password at the same
 //! moment would be refused twenty times. So the first of them logs in and the others wait for what the database says: let
-//! in, they all follow at once; refused, none of them tries it again. Nothing is remembered longer than that: when a
-//! refused secret is tried again is its provider's to say.
+//! in, they all follow at once; refused, none of them tries it again. For a connect nothing is remembered longer than that:
+//! when a refused secret is tried again is its provider's to say. A cancel asks no provider first; for it a refusal stands
+//! until that server has let somebody in.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -158,27 +159,12 @@ impl Drop for Trial<'_> {
 mod tests {
     use std::pin::pin;
 
-    use std::time::Duration;
-
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::retry::Deadline;
 
     fn key(host: &str, password: &str) -> Key {
         Key { host: host.to_owned(), port: 5432, credentials: Credentials::new("app", password) }
-    }
-
-    fn request(host: &str) -> CredentialsRequest {
-        CredentialsRequest {
-            host: Some(host.to_owned()),
-            port: 5432,
-            user: None,
-            engine: "postgres",
-            refused: Vec::new(),
-            accepted: 0,
-            deadline: Deadline::after(Duration::from_secs(9)),
-        }
     }
 
     fn name(turn: &Turn<'_>) -> &'static str {
@@ -202,7 +188,7 @@ mod tests {
             let mut waiting = pin!(turn(&trials, &key));
             assert!((&mut waiting).now_or_never().is_none(), "somebody else tries it");
             if accepted {
-                trials.accept(&key, &request("db"));
+                trials.accept(&key, &CredentialsRequest::to("db"));
                 drop(trial);
             } else {
                 trials.refuse(&key);
@@ -237,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_later_is_proven_no_longer() {
         let (trials, key) = (Trials::default(), key("db", "x"));
-        trials.accept(&key, &request("db"));
+        trials.accept(&key, &CredentialsRequest::to("db"));
         assert_eq!(name(&turn(&trials, &key).await), "proven");
         assert_eq!((trials.accepted(Some("db"), 5432), trials.accepted(Some("other"), 5432)), (1, 0));
         trials.refuse(&key);

@@ -82,6 +82,22 @@ pub struct CredentialsRequest {
     pub(crate) deadline: Deadline,
 }
 
+#[cfg(test)]
+impl CredentialsRequest {
+    /// For a connect to this host that has just begun.
+    pub(crate) fn to(host: &str) -> Self {
+        Self {
+            host: Some(host.to_owned()),
+            port: 5432,
+            user: None,
+            engine: "postgres",
+            refused: Vec::new(),
+            accepted: 0,
+            deadline: Deadline::after(Duration::from_secs(9)),
+        }
+    }
+}
+
 /// The future of a [`CredentialsProvider`].
 pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, CredentialsError>> + Send + 'a>>;
 

@@ -84,7 +84,7 @@ impl SecretsManager {
         if let Err(error) = &found {
             self.memory().failed(error, now);
             self.with_verdict(request, |verdict| {
-                verdict.failed(&request.refused);
+                verdict.refuses(&request.refused);
                 if matches!(error, CredentialsError::Exhausted) {
                     verdict.exhausted(now);
                 }
@@ -375,12 +375,9 @@ mod tests {
         async fn ask(&self, refused: &[Credentials]) -> Result<Credentials, CredentialsError> {
             let request = CredentialsRequest {
                 host: None,
-                port: 5432,
-                user: None,
-                engine: "postgres",
                 refused: refused.to_vec(),
                 accepted: self.accepted,
-                deadline: crate::retry::Deadline::after(Duration::from_secs(9)),
+                ..CredentialsRequest::to("db")
             };
             self.secrets.credentials(&request).await
         }

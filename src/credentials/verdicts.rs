@@ -86,8 +86,8 @@ impl Verdict {
         self.own = own.map(|own| (own, now));
     }
 
-    /// There are no others than those that it has refused in this connect, and none are known.
-    pub(super) fn failed(&mut self, refused: &[Credentials]) {
+    /// It has refused these, and the source had no others.
+    pub(super) fn refuses(&mut self, refused: &[Credentials]) {
         for one in refused {
             if !self.refused.contains(one) {
                 self.refused.push(one.clone());
@@ -104,7 +104,6 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retry::Deadline;
 
     fn at(seconds: f64) -> Moment {
         Moment::at(Duration::from_secs_f64(seconds))
@@ -114,24 +113,16 @@ mod tests {
         Credentials::new("app", password)
     }
 
-    async fn request(host: &str, accepted: u64) -> CredentialsRequest {
-        CredentialsRequest {
-            host: Some(host.to_owned()),
-            port: 5432,
-            user: None,
-            engine: "postgres",
-            refused: Vec::new(),
-            accepted,
-            deadline: Deadline::after(Duration::from_secs(9)),
-        }
+    fn request(host: &str, accepted: u64) -> CredentialsRequest {
+        CredentialsRequest { accepted, ..CredentialsRequest::to(host) }
     }
 
-    #[tokio::test]
-    async fn what_was_refused_is_not_handed_out_until_the_source_was_asked_or_a_login_accepted() {
+    #[test]
+    fn what_was_refused_is_not_handed_out_until_the_source_was_asked_or_a_login_accepted() {
         let mut verdicts = Verdicts::default();
-        let verdict = verdicts.of(&request("db", 3).await);
+        let verdict = verdicts.of(&request("db", 3));
         let fail = |verdict: &mut Verdict, when| {
-            verdict.failed(&[login("a"), login("b")]);
+            verdict.refuses(&[login("a"), login("b")]);
             verdict.exhausted(at(when));
         };
         fail(verdict, 0.0);
@@ -141,38 +132,38 @@ mod tests {
         assert!(!verdict.has_refused(&login("a")), "the source still says so: one more trial");
         fail(verdict, 1.0);
         assert!(verdict.pending(at(2.9)).is_some(), "an answer is no success: twice as long");
-        assert!(verdicts.of(&request("db", 3).await).pending(at(2.9)).is_some());
-        let verdict = verdicts.of(&request("db", 4).await);
+        assert!(verdicts.of(&request("db", 3)).pending(at(2.9)).is_some());
+        let verdict = verdicts.of(&request("db", 4));
         assert!(verdict.pending(at(2.9)).is_none() && !verdict.has_refused(&login("a")), "let in since");
         fail(verdict, 5.0);
         assert!(verdict.pending(at(6.0)).is_none(), "from the beginning");
     }
 
-    #[tokio::test]
-    async fn a_servers_word_counts_for_that_server() {
+    #[test]
+    fn a_servers_word_counts_for_that_server() {
         let mut verdicts = Verdicts::default();
-        let bad = verdicts.of(&request("reader", 0).await);
-        bad.failed(&[login("a")]);
+        let bad = verdicts.of(&request("reader", 0));
+        bad.refuses(&[login("a")]);
         bad.exhausted(at(0.0));
         bad.answered(Some(login("b")), at(0.0));
-        bad.failed(&[login("a")]);
+        bad.refuses(&[login("a")]);
         // What another one accepts says nothing of it either.
         for accepted in [0, 7] {
-            let good = verdicts.of(&request("writer", accepted).await);
+            let good = verdicts.of(&request("writer", accepted));
             assert!(good.pending(at(0.5)).is_none() && !good.has_refused(&login("a")) && good.own(at(0.5)).is_none());
         }
-        let bad = verdicts.of(&request("reader", 0).await);
+        let bad = verdicts.of(&request("reader", 0));
         assert!(bad.pending(at(0.5)).is_some() && bad.has_refused(&login("a")) && bad.own(at(0.5)).is_some());
     }
 
-    #[tokio::test]
-    async fn servers_without_number_take_no_room_without_bound() {
+    #[test]
+    fn servers_without_number_take_no_room_without_bound() {
         let mut verdicts = Verdicts::default();
         for number in 0..100 {
-            verdicts.of(&request(&format!("db{number}"), 0).await).exhausted(at(0.0));
-            verdicts.of(&request("often", 0).await).exhausted(at(0.0));
+            verdicts.of(&request(&format!("db{number}"), 0)).exhausted(at(0.0));
+            verdicts.of(&request("often", 0)).exhausted(at(0.0));
         }
         assert_eq!(verdicts.0.len(), MOST);
-        assert!(verdicts.of(&request("often", 0).await).pending(at(30.0)).is_some());
+        assert!(verdicts.of(&request("often", 0)).pending(at(30.0)).is_some());
     }
 }

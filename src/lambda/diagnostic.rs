@@ -126,6 +126,16 @@ mod tests {
                 "may or may not",
             ),
             (
+                Error::DeadlineReached {
+                    phase: Phase::Statement,
+                    elapsed: ELAPSED,
+                    outcome: Outcome::RolledBack,
+                    source: Some(source()),
+                },
+                "DeadlineReached",
+                "rolled back",
+            ),
+            (
                 Error::TransactionAborted { why: named(), outcome: Outcome::RolledBack },
                 "TransactionAborted",
                 "rolled back",
