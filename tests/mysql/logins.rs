@@ -9,15 +9,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lambda_rds::error::{TlsProblem, Unreachable};
 use lambda_rds::{Error, Event, MySql, MySqlProxy, Outcome, Proxy, ProxyBuilder, Tls};
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::support::aws::Aws;
 use crate::support::gate::{Asks, Gate, Refusal};
-use crate::support::mariadb::{APP_PASSWORD, MariaDb};
+use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
 use crate::support::servers::Family;
 use crate::support::until::until;
-use crate::support::{Recorder, chain, mysql_account, mysql_server, ports, server};
+use crate::support::{Recorder, chain, mysql_account, mysql_proxy_to, mysql_server, ports, server};
 
 const PASSWORD: &str = "hunter2 is long enough for more than one block of a hash, which is sixty-four bytes";
 
@@ -309,4 +311,32 @@ async fn whoever_is_no_mysql_is_an_error_and_no_panic() {
         assert!(named, "{word:x?}: {error:?}");
     });
     join_all(answers).await;
+}
+
+/// A greeting that is not answered counts against the host that came, and after a hundred of them the server lets nobody of
+/// that host in. A login that is refused does not.
+#[tokio::test]
+async fn whether_a_host_is_there_is_asked_without_harm_though_the_password_is_another_by_now() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let of = |row: &MySqlRow| String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(1)).parse::<u64>().unwrap();
+    let aborted = async || of(&server.rows("show global status like 'Aborted_connects'").await[0]);
+    let denied = async || {
+        let (status, summary) = (
+            "show global status like 'Access_denied_errors'",
+            "select error_name, cast(sum_error_raised as char) from \
+             performance_schema.events_errors_summary_global_by_error where error_number = 1045",
+        );
+        of(&server.rows(server.family().either(status, summary)).await[0])
+    };
+    let proxy = mysql_proxy_to(&server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    server.set_password("app", "another one").await;
+    let (aborted_before, denied_before) = (aborted().await, denied().await);
+    // Long enough for the host to be asked three times.
+    sqlx::query("select sleep(1.5)").execute(&mut conn).await?;
+    let (aborted, denied) = (aborted().await - aborted_before, denied().await - denied_before);
+    assert!(denied > 0, "it was asked by a login");
+    assert_eq!(aborted, denied, "and by nothing else");
+    Ok(())
 }

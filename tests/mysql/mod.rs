@@ -49,7 +49,7 @@ mod secrecy;
 #[path = "../session.rs"]
 mod session;
 mod settings;
-#[path = "../slips.rs"]
+#[path = "../slips/mod.rs"]
 mod slips;
 #[cfg(feature = "_inner")]
 mod survey;

@@ -3,7 +3,9 @@
 //! no text is split elsewhere than the server splits it.
 
 mod corpus;
+#[path = "../oracle/fresh.rs"]
 mod fresh;
+mod heir;
 mod pieces;
 mod witness;
 

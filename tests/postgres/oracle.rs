@@ -5,7 +5,9 @@
 //! time.
 
 mod corpus;
+#[path = "../oracle/fresh.rs"]
 mod fresh;
+mod heir;
 mod pieces;
 mod share;
 mod witness;
