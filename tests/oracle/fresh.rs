@@ -16,16 +16,13 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(server: Server) -> Self {
-        server.execute(heir::LOGIN).await;
+    async fn set(server: Server, defaults: &str) -> Self {
+        server.execute(defaults).await;
         let login = {
             let proxy = heir::proxy_to(&server);
             let mut session = proxy.get_connection().await.expect("connects");
             heir::look(session.pin().await.expect("a login")).await
         };
-        for shown in heir::SHOWN {
-            assert!(login.contains(shown), "{shown}");
-        }
         let proxy = heir::proxy_to(&server);
         Self { server, proxy, login }
     }
@@ -51,7 +48,10 @@ impl Stage {
 fn what_a_session_gets_after_any_text_is_what_a_login_has() {
     let (runtime, server) = stage();
     runtime.block_on(async {
-        let stage = Stage::set(server).await;
+        let stage = Stage::set(server, heir::LOGIN).await;
+        for shown in heir::SHOWN {
+            assert!(stage.login.contains(shown), "{shown}");
+        }
         let mut wrong = Vec::new();
         for text in heir::texts() {
             wrong.extend(stage.judge(&[&text]).await.err());
@@ -64,7 +64,7 @@ fn what_a_session_gets_after_any_text_is_what_a_login_has() {
 #[test]
 fn what_a_session_gets_after_generated_texts_is_what_a_login_has() {
     let (runtime, server) = stage();
-    let stage = runtime.block_on(Stage::set(server));
+    let stage = runtime.block_on(Stage::set(server, &format!("{}; {}", heir::LOGIN, heir::SO_THAT_SETTINGS_MOVE)));
     let [set, left] = heir::LEFT;
     generator::try_texts(&PIECES, |text| runtime.block_on(stage.judge(&[set, text, left, text])));
     runtime.block_on(async { drop(stage) });

@@ -23,6 +23,9 @@ pub(super) const LOGIN: &str = "
 /// What it must tell, or nothing is compared: `init_connect` has run.
 pub(super) const SHOWN: [&str; 2] = ["setting group_concat_max_len", "variable of_the_login"];
 
+/// What `init_connect` has set nobody takes back: a connection on which a session has set something is closed.
+pub(super) const SO_THAT_SETTINGS_MOVE: &str = "set global init_connect = ''";
+
 /// Texts around a generated one: a setting that moves, and something that closes the connection.
 pub(super) const LEFT: [&str; 2] = ["set group_concat_max_len = 9000", "set @left_behind = 1"];
 

@@ -33,6 +33,9 @@ const SOURCES: &str = "select 'source ' || name, \
 /// What it must tell, or nothing is compared.
 pub(super) const SHOWN: [&str; 3] = ["setting work_mem", "source lock_timeout", "number"];
 
+/// They do.
+pub(super) const SO_THAT_SETTINGS_MOVE: &str = "";
+
 /// Texts around a generated one: a setting that moves, and something that is cleaned away.
 pub(super) const LEFT: [&str; 2] = ["set work_mem = '9MB'", "create temp table left_behind (n int)"];
 
