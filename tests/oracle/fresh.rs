@@ -66,6 +66,12 @@ fn what_a_session_gets_after_generated_texts_is_what_a_login_has() {
     let (runtime, server) = stage();
     let stage = runtime.block_on(Stage::set(server, &format!("{}; {}", heir::LOGIN, heir::SO_THAT_SETTINGS_MOVE)));
     let [set, left] = heir::LEFT;
-    generator::try_texts(&PIECES, |text| runtime.block_on(stage.judge(&[set, text, left, text])));
+    generator::try_texts(&PIECES, |text| {
+        runtime.block_on(async {
+            // What is cleaned away takes settings with it.
+            stage.judge(&[set, text]).await?;
+            stage.judge(&[text, left, text]).await
+        })
+    });
     runtime.block_on(async { drop(stage) });
 }
