@@ -35,8 +35,8 @@ pub(super) fn texts() -> impl Iterator<Item = String> {
 }
 
 pub(super) fn proxy_to(server: &Server) -> Proxy {
-    let url = format!("{}?ssl-mode=disabled", server.url_for("heir", "of its own", "app"));
-    Proxy::builder().url(url).max_connections(1).build().expect("valid")
+    let url = server.url_for("heir", "of its own", "app");
+    Proxy::builder().url(url).ca_pem(server.ca_pem()).max_connections(1).build().expect("valid")
 }
 
 pub(super) async fn look(conn: &mut MySqlConnection) -> Snapshot {

@@ -227,4 +227,4 @@ impl Family {
 }
 
 /// The series that tests ask for.
-const SERIES: [u32; 10] = [2, 3, 4, 5, 7, 9, 300, 5000, 10_000, 20_000];
+const SERIES: [u32; 11] = [2, 3, 4, 5, 7, 9, 300, 5000, 10_000, 20_000, 50_000];
