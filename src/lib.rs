@@ -19,29 +19,16 @@
 //! }
 //! ```
 //!
-//! # The house
-//! `lambda -> proxy -> session -> failover -> connector -> {pool, credentials, topology, tls} -> engine`; `config`,
-//! `error`, `event`, `pin`, `clock`, `retry`, `redacted` and `aws` are leaves. Arrows never point up. The way of a
-//! statement: `session` classifies its text -> `pool` lends a connection (fresh: at once; doubtful: validated; none:
-//! `failover` knows the writer or searches for it, `connector` asks `credentials` and `tls`, and dials) -> the driver runs
-//! it -> the connection goes home, clean, dirty or broken. Only on an error does `failover` speak again: a verdict, perhaps
-//! a hunt, perhaps a second run.
-//!
-//! # Pull, don't push
-//! A Lambda environment is frozen between invocations: timers stop, background tasks stop half way, the monotonic clock
-//! may stand still. So nothing here depends on a task that runs later. Time is judged at the moment of use, by the wall
-//! clock; upkeep happens before a lease, at the start of an invocation, and after its response; `Drop` never waits.
-//!
-//! # Every await is bounded
-//! | what is awaited | ends after |
-//! |---|---|
-//! | a connection: queue, credentials, connect, validation | `borrow_timeout`, or `failover_timeout` while the writer is searched for; never past the invocation's deadline |
-//! | one connect attempt, one request for credentials | `connect_timeout` |
-//! | the validation of an idle connection, the recovery of one that was left in the middle of something | `validate_timeout`, with a replacement dialled beside it |
-//! | a look at a server's role and neighbours | half a second |
-//! | what a session sends by itself: settings, rollbacks, questions, prepared statements forgotten | `borrow_timeout` |
-//! | upkeep after the response | half a second |
-//! | a statement of the application, a commit | as long as its server is alive: a silent host is asked beside it from 250 ms on, and given up within about a second. How long a statement may run is the application's to say (`statement_timeout`, `max_execution_time`) |
+//! # Where to begin
+//! * [`get_connection`] is what a handler calls; [`init`] in `main` pays for the first connection before the first event;
+//!   [`lambda::run`] does the work around each invocation.
+//! * [`Connection`] is the session that it returns, an executor of sqlx's; [`Connection::begin`] begins a [`Transaction`],
+//!   [`Proxy::transaction`] one that is run again after a failover.
+//! * [`ProxyBuilder`] configures in code, [`VARIABLES`] lists what the environment may say.
+//! * [`Error::outcome`] tells what the database did with the statement that failed, [`Error::is_retryable`] whether to try again.
+//! * [`PinReason`] says why a session keeps its physical connection; every [`Event`] goes to `tracing`, under the target
+//!   `lambda_rds`, and to an [`Observer`].
+//! * [`architecture`] is the map for those who read the code.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -68,38 +55,55 @@
     )
 )]
 
-// The way in.
+#[doc = include_str!("ARCHITECTURE.md")]
+pub mod architecture {}
+
+// The map. A room uses rooms of the floors below its own, and no others: `tests/map.rs` reads it here and keeps it true.
+
+// What a Lambda function meets.
+#[cfg(feature = "_inner")]
+#[doc(hidden)]
+#[allow(clippy::missing_errors_doc, reason = "no part of the interface")]
+pub mod inner;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+
+// The handle that stays alive across invocations, and the only place where all parts are put together.
 mod proxy;
 
 // What the application holds.
 mod session;
 
-// Physical connections.
+// Which server is the writer, and what an error means for the work in hand.
+mod failover;
+
+// How a physical connection comes about, and what it carries.
 mod connector;
+
+// Who lends connections, who logs in, who the members are: none of them knows the others.
 pub mod credentials;
-mod engine;
-#[cfg(feature = "_inner")]
-#[doc(hidden)]
-#[allow(clippy::missing_errors_doc, reason = "no part of the interface")]
-pub mod inner;
 mod pool;
-mod tls;
 mod topology;
 
-// Leaves: usable by all, using none of the above.
+// All that differs between databases, and what happens told.
+mod engine;
+pub mod event;
+mod tls;
+
+// What can go wrong.
+pub mod error;
+
+// Leaves' first users.
+mod config;
+#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
+mod lapse;
+
+// Leaves.
 #[cfg(feature = "_aws")]
 mod aws;
 mod clock;
-mod config;
-pub mod error;
-pub mod event;
-mod failover;
-#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
-mod lapse;
 mod occupancy;
 mod panicked;
 mod pin;

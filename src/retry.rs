@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Phase};
-
 /// As good as never, where a budget is longer than a clock can count.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -40,6 +38,12 @@ pub(crate) fn time_to_cancel() -> Option<Instant> {
     Some(end.checked_sub(TO_CANCEL.min(left / 2)).unwrap_or(end))
 }
 
+/// So little is left of the invocation that nothing is begun.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooClose {
+    pub(crate) remaining: Duration,
+}
+
 /// The instant at which a piece of work gives up. Everything below it shares what is left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -53,16 +57,13 @@ impl Deadline {
         Self { started, ends: later(started, budget) }
     }
 
-    /// `budget` from now, but not past the end of the invocation.
-    ///
-    /// # Errors
-    /// [`Error::DeadlineTooClose`] when there is no point in beginning `phase`.
-    pub(crate) fn for_invocation(budget: Duration, phase: Phase) -> Result<Self, Error> {
+    /// `budget` from now, but not past the end of the invocation; the error when there is no point in beginning anything.
+    pub(crate) fn for_invocation(budget: Duration) -> Result<Self, TooClose> {
         let deadline = Self::after(budget);
         let Ok(end) = INVOCATION.try_with(|end| *end) else { return Ok(deadline) };
         let remaining = end.saturating_duration_since(deadline.started);
         if remaining < TOO_LITTLE {
-            return Err(Error::DeadlineTooClose { phase, remaining });
+            return Err(TooClose { remaining });
         }
         Ok(Self { ends: deadline.ends.min(end), ..deadline })
     }

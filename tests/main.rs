@@ -4,6 +4,7 @@
 #![allow(clippy::duplicate_mod, reason = "what both engines share is compiled for each of them")]
 
 mod claims;
+mod map;
 mod support;
 
 #[cfg(feature = "mysql")]

@@ -497,7 +497,11 @@ impl<DB: Engine> Connector<DB> {
     }
 
     pub(crate) fn peek(&self, wire: &Wire<DB>) -> Peek {
-        wire.socket.as_ref().map_or(Peek::Quiet, Socket::peek)
+        match wire.socket.as_ref().map(Socket::has_input) {
+            None | Some(Ok(false)) => Peek::Quiet,
+            Some(Ok(true)) => Peek::Talking,
+            Some(Err(_)) => Peek::Closed,
+        }
     }
 
     pub(crate) async fn close(&self, wire: Wire<DB>) {

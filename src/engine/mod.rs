@@ -30,13 +30,12 @@ mod token;
 use std::future::Future;
 use std::time::Duration;
 
-use once_cell::sync::OnceCell;
+use futures_core::stream::BoxStream;
 
 use crate::config::Tls;
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
-use crate::proxy::Proxy;
 use crate::redacted::Redacted;
 
 pub use sequence::Sequence;
@@ -49,7 +48,7 @@ pub use survey::{Flavour, Sighting, Survey};
 /// So many dropped statements may have failed, one after the other, before somebody reads their answers.
 const MOST_LATE: usize = 64;
 
-/// A database that a [`Proxy`] can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).
+/// A database that a [`Proxy`](crate::Proxy) can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).
 ///
 /// Sealed: an engine is more than its driver, and this crate knows the rest of each.
 pub trait Engine: Driver {}
@@ -341,7 +340,7 @@ pub enum Found {
 }
 
 /// An engine's driver: the part of [`Engine`] that outsiders cannot name.
-pub trait Driver: sqlx::Database + Sized {
+pub trait Driver: sqlx::Database<Arguments: Clone> + Sized {
     /// As secrets and messages call it.
     const FAMILY: &'static str;
     /// Environment variables that the driver obeys, and none of its options clears; and what to do in their place.
@@ -384,10 +383,6 @@ pub trait Driver: sqlx::Database + Sized {
     /// Settings by which transactions begin or end.
     const CONTROLLING: &'static [&'static str];
 
-    /// The process-wide proxy.
-    #[doc(hidden)]
-    fn process_wide() -> &'static OnceCell<Proxy<Self>>;
-
     /// One login.
     fn dial(login: &Login) -> impl Future<Output = Result<Dialled<Self::Connection>, sqlx::Error>> + Send;
 
@@ -403,6 +398,12 @@ pub trait Driver: sqlx::Database + Sized {
         values: usize,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
+    /// Sends a query. Its answer is what the stream brings.
+    fn start<'c>(
+        conn: &'c mut Self::Connection,
+        query: impl sqlx::Execute<'c, Self> + 'c,
+    ) -> BoxStream<'c, Result<sqlx::Either<Self::QueryResult, Self::Row>, sqlx::Error>>;
+
     /// What `sql` does to its session.
     fn classify(sql: &str) -> Class<'_>;
 
@@ -413,7 +414,7 @@ pub trait Driver: sqlx::Database + Sized {
     }
 
     /// The text in which the answers stand in the place of what it does not tell. It is classified, and not sent.
-    fn spelled(_sql: &str, _answers: &[Option<String>]) -> Option<String> {
+    fn spelled(_sql: &str, _answers: &Self::Row) -> Option<String> {
         None
     }
 

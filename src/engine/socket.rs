@@ -42,7 +42,6 @@ mod linux {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     use super::{Future, Reached, io, pin, poll_fn};
-    use crate::pool::Peek;
 
     /// A silent peer is noticed by the kernel within a minute and a half, and unacknowledged data within half a minute;
     /// the kernel's defaults are two hours and a quarter of an hour.
@@ -59,13 +58,13 @@ mod linux {
     pub(crate) struct Socket(OwnedFd);
 
     impl Socket {
-        /// What is there to read, without reading it and without waiting.
-        pub(crate) fn peek(&self) -> Peek {
+        /// Whether there is something to read, without reading it and without waiting. An error: it is closed.
+        pub(crate) fn has_input(&self) -> io::Result<bool> {
             match recv(&self.0, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => Peek::Closed,
-                Ok(_) => Peek::Talking,
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Peek::Quiet,
-                Err(_) => Peek::Closed,
+                Ok((_, 0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => Ok(true),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
+                Err(error) => Err(error.into()),
             }
         }
 
@@ -195,14 +194,13 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod other {
     use super::{Future, Reached, io};
-    use crate::pool::Peek;
 
     /// There is none on this system.
     #[derive(Debug)]
     pub(crate) enum Socket {}
 
     impl Socket {
-        pub(crate) fn peek(&self) -> Peek {
+        pub(crate) fn has_input(&self) -> io::Result<bool> {
             match *self {}
         }
 

@@ -6,6 +6,7 @@
 //! sqlx's traits demand `sqlx::Error`. Errors of ours travel inside it (as the source of `sqlx::Error::Io`,
 //! `Configuration` or `Tls`), and [`From<sqlx::Error>`](Error#impl-From<Error>-for-Error) takes them out again.
 
+mod credentials;
 pub(crate) mod detail;
 mod half_done;
 
@@ -15,14 +16,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::credentials::CredentialsError;
 pub use self::detail::{
     Answer, ConnectionLimit, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable,
 };
 use self::detail::{Answers, Seen, login_cure};
 pub(crate) use self::half_done::HalfDone;
 pub use crate::config::ConfigError;
-pub use crate::credentials::CredentialsError;
 use crate::occupancy::Occupancy;
+use crate::retry::TooClose;
+
+/// An error from below: of a service, or of a provider of the application's own.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the database did with the statement or the transaction that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +123,7 @@ pub enum Error {
         /// Time spent.
         elapsed: Duration,
         /// The API's answer, where there was one and not just silence.
-        source: Option<crate::credentials::Cause>,
+        source: Option<Cause>,
     },
 
     /// The host name has no address.
@@ -391,6 +396,10 @@ fn cure(outcome: Outcome) -> &'static str {
 }
 
 impl Error {
+    pub(crate) fn too_close(phase: Phase, TooClose { remaining }: TooClose) -> Self {
+        Self::DeadlineTooClose { phase, remaining }
+    }
+
     /// What the database did with the statement or transaction that this error is about.
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -29,7 +29,6 @@ use crate::error::{Answer, ConnectionLimit, Error, chain, timed_out};
 use crate::event::{Event, Events};
 use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
-use crate::retry::time_to_cancel;
 use crate::topology::{Address, Candidates, Change, Topology};
 
 use self::knock::Knock;
@@ -153,20 +152,21 @@ impl<DB: Engine> Failover<DB> {
         host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.pulse.attend(host, || None, without_panic(work)).await
+        self.attend_until(None, host, work).await
     }
 
     /// As [`attend`](Self::attend), but for statements of the application: [`TimeToCancel`](crate::retry::TimeToCancel)
-    /// when the end of the invocation is near.
+    /// when the alarm rings.
     ///
     /// # Cancel safety
     /// As `work`.
-    pub(crate) async fn attend_statement<T>(
+    pub(crate) async fn attend_until<T>(
         &self,
+        alarm: Option<Instant>,
         host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.pulse.attend(host, time_to_cancel, without_panic(work)).await
+        self.pulse.attend(host, alarm, without_panic(work)).await
     }
 
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven

@@ -64,15 +64,15 @@ impl<A: Ask> Pulse<A> {
         Self { asker, hosts: Mutex::default() }
     }
 
-    /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`. Or unless the alarm rings,
-    /// which is looked up when the work takes its time: then [`TimeToCancel`].
+    /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`. Or unless the alarm rings:
+    /// then [`TimeToCancel`].
     ///
     /// # Cancel safety
     /// As `work`.
     pub(crate) async fn attend<T>(
         &self,
         host: Option<&Peer>,
-        alarm: fn() -> Option<Instant>,
+        alarm: Option<Instant>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
         let mut work = pin!(work);
@@ -82,7 +82,7 @@ impl<A: Ask> Pulse<A> {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
-            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host, alarm())));
+            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host, alarm)));
             watch.as_mut().poll(context).map(Err)
         })
         .await
@@ -209,10 +209,6 @@ mod tests {
         Peer { address: SocketAddr::from(([127, 0, 0, 1], 5432)), name: "localhost".to_owned() }
     }
 
-    fn never() -> Option<Instant> {
-        None
-    }
-
     async fn after(span: Duration) -> Result<(), sqlx::Error> {
         sleep(span).await;
         Ok(())
@@ -229,12 +225,11 @@ mod tests {
             (None, 6000, false),
         ] {
             let (pulse, started) = (Pulse::new(Living), Instant::now());
-            let end = started + Duration::from_millis(alarm) + crate::retry::TO_CANCEL;
-            let work = pulse.attend(host.as_ref(), crate::retry::time_to_cancel, after(Duration::from_secs(5)));
-            let result = crate::retry::INVOCATION.scope(end, work).await;
+            let alarm = Duration::from_millis(alarm);
+            let result = pulse.attend(host.as_ref(), Some(started + alarm), after(Duration::from_secs(5))).await;
             let error = result.err().map(|error| TimeToCancel::is_behind(&error));
-            assert_eq!(error, rings.then_some(true), "{alarm}");
-            let spent = Duration::from_millis(alarm).min(Duration::from_secs(5));
+            assert_eq!(error, rings.then_some(true), "{alarm:?}");
+            let spent = alarm.min(Duration::from_secs(5));
             assert_eq!(started.elapsed(), spent);
         }
     }
@@ -244,20 +239,20 @@ mod tests {
     async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
         let (pulse, host) = (Pulse::new(Host), host());
         let host = Some(&host);
-        assert!(pulse.attend(host, never, after(Duration::from_millis(200))).await.is_ok());
+        assert!(pulse.attend(host, None, after(Duration::from_millis(200))).await.is_ok());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
-        assert!(pulse.attend(host, never, after(Duration::from_secs(30))).await.is_ok());
+        assert!(pulse.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
 
         // Frozen again and again in the middle of a question.
         SLEPT_THROUGH.store(5, Ordering::Relaxed);
-        assert!(pulse.attend(host, never, after(Duration::from_secs(30))).await.is_ok());
+        assert!(pulse.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
         assert_eq!(SLEPT_THROUGH.load(Ordering::Relaxed), 0);
         ASKED.store(0, Ordering::Relaxed);
 
         // Many wait, one asks.
-        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, never, after(Duration::from_secs(5)))).collect();
+        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, None, after(Duration::from_secs(5)))).collect();
         assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
@@ -266,7 +261,7 @@ mod tests {
         for silent_after in [0, 100, 249, 250, 1000, 5000, 30_000, 60_000].map(Duration::from_millis) {
             ALIVE.store(true, Ordering::Relaxed);
             let started = Instant::now();
-            let (result, ()) = tokio::join!(pulse.attend::<()>(host, never, pending()), async {
+            let (result, ()) = tokio::join!(pulse.attend::<()>(host, None, pending()), async {
                 sleep(silent_after).await;
                 ALIVE.store(false, Ordering::Relaxed);
             });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::engine::Engine;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, installed};
 
 /// Something that has to be told of invocations.
 pub(super) trait Attendant: Send + Sync {
@@ -81,6 +81,6 @@ impl Proxies {
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 fn process_wide<DB: Engine>() -> Option<Arc<dyn Attendant>> {
-    let proxy: Arc<dyn Attendant> = Arc::new(DB::process_wide().get()?.clone());
+    let proxy: Arc<dyn Attendant> = Arc::new(installed::<DB>()?.clone());
     Some(proxy)
 }

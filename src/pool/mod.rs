@@ -238,7 +238,8 @@ impl<C: Connect> Pool<C> {
         if let Some(lease) = self.lease_fresh(purpose) {
             return Ok(lease);
         }
-        let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout, Phase::Waiting)?;
+        let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout)
+            .map_err(|close| Error::too_close(Phase::Waiting, close))?;
         // Boxed: the long road must not make every statement's future as large as itself.
         let lease = Box::pin(self.lease_fit(deadline, false)).await?;
         lease.note(purpose);

@@ -1,10 +1,18 @@
 //! The process-wide proxy, one an engine: what makes a handle stay alive across warm invocations.
 
+use std::any::Any;
+use std::sync::{Mutex, PoisonError};
+
+use once_cell::sync::OnceCell;
+
 use super::{Proxy, ProxyBuilder};
 use crate::config::ConfigError;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::session::Connection;
+
+/// One cell for each engine that was asked for. A static inside a generic function would be one for all engines.
+static CELLS: Mutex<Vec<&'static (dyn Any + Send + Sync)>> = Mutex::new(Vec::new());
 
 /// A session with the database that the environment names; see [`VARIABLES`](crate::VARIABLES).
 ///
@@ -60,9 +68,25 @@ pub async fn init_with<DB: Engine>(builder: ProxyBuilder<DB>) -> Result<Proxy<DB
 /// # Errors
 /// [`ConfigError::AlreadyInstalled`] when there is one.
 pub fn install<DB: Engine>(proxy: Proxy<DB>) -> Result<(), Error> {
-    DB::process_wide().set(proxy).map_err(|_| ConfigError::AlreadyInstalled.into())
+    cell().set(proxy).map_err(|_| ConfigError::AlreadyInstalled.into())
+}
+
+/// The process-wide proxy of this engine, if there is one yet.
+#[cfg(feature = "lambda")]
+pub(crate) fn installed<DB: Engine>() -> Option<&'static Proxy<DB>> {
+    cell().get()
 }
 
 fn process_wide<DB: Engine>() -> Result<&'static Proxy<DB>, ConfigError> {
-    DB::process_wide().get_or_try_init(Proxy::from_env)
+    cell().get_or_try_init(Proxy::from_env)
+}
+
+fn cell<DB: Engine>() -> &'static OnceCell<Proxy<DB>> {
+    let mut cells = CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cell) = cells.iter().find_map(|cell| cell.downcast_ref()) {
+        return cell;
+    }
+    let cell = Box::leak(Box::new(OnceCell::new()));
+    cells.push(cell);
+    cell
 }

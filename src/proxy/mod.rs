@@ -20,6 +20,8 @@ use crate::retry::Deadline;
 use crate::session::{Connection, Transaction};
 
 pub use builder::ProxyBuilder;
+#[cfg(feature = "lambda")]
+pub(crate) use global::installed;
 pub use global::{get_connection, init, init_with, install};
 
 /// Upkeep that takes longer is put off: it runs in billed time, after the response.

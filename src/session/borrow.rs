@@ -247,7 +247,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// What this session has to do by itself must end within `borrow_timeout`.
     pub(super) fn deadline(&self) -> Result<Deadline, Error> {
-        Deadline::for_invocation(self.session.pool.borrow_timeout(), self.phase)
+        Deadline::for_invocation(self.session.pool.borrow_timeout())
+            .map_err(|close| Error::too_close(self.phase, close))
     }
 
     /// An exchange that must end in time, or the connection is given up.

@@ -3,13 +3,17 @@
 //! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
 //! `state` keeps the account of transaction, settings and pin, `borrow` is one exchange with the connection, with what
 //! comes before it in `settle` and what comes after in `conclude`; `generated` knows whose the numbers are that the server
-//! remembers; `executor` speaks sqlx's traits, `transaction` is the
-//! guard.
+//! remembers; `run` is the way of a `query` to its
+//! `answer`, `pooled` what a transaction pooler makes of it; `executor` speaks sqlx's traits, `transaction` is the guard.
 
+mod answer;
 mod borrow;
 mod conclude;
 mod executor;
 mod generated;
+mod pooled;
+mod query;
+mod run;
 mod settle;
 mod state;
 mod transaction;

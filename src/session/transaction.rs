@@ -3,10 +3,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use tokio::time::timeout_at;
+
 use super::state::{self, CommitPlan};
 use super::{Connection, Intent};
 use crate::engine::{End, Engine, Found};
-use crate::error::{Error, Outcome, Phase};
+use crate::error::{Error, Outcome, Phase, timed_out};
+use crate::retry::Deadline;
 
 /// A transaction, or a savepoint inside one.
 ///
@@ -114,6 +117,28 @@ impl<DB: Engine> Connection<DB> {
         }
         borrow.finish();
         Ok(depth)
+    }
+
+    /// Begins a transaction of sqlx's own on the connection, which is handed out with it.
+    pub(super) async fn begin_handed_out(&mut self) -> Result<sqlx::Transaction<'_, DB>, sqlx::Error> {
+        if self.state.depth() > 0 {
+            // The driver knows nothing of our transaction: its commit would end ours.
+            let message = "a sqlx transaction inside one of lambda-rds would end it; use its begin()";
+            return Err(sqlx::Error::InvalidArgument(message.to_owned()));
+        }
+        self.pin().await?;
+        // Dropped from here on, the begin is taken back before the session's next statement: the driver forgets it
+        // (sqlx 0.9.0).
+        self.state.abandon(1);
+        let deadline = Deadline::for_invocation(self.pool.borrow_timeout())
+            .map_err(|close| Error::too_close(Phase::Begin, close))?;
+        let Self { pool, lease, state, .. } = self;
+        let wire = lease.as_mut().ok_or(Error::Closed)?.conn();
+        let begin = sqlx::Transaction::begin(&mut wire.driver, None);
+        let begun = timeout_at(deadline.instant(), pool.connector().attend(wire.peer.as_deref(), begin)).await;
+        let transaction = begun.unwrap_or_else(|_| Err(timed_out()))?;
+        state.rolled_back_abandoned();
+        Ok(transaction)
     }
 
     /// Commits the transaction or savepoint at `depth`, and everything inside it.

@@ -16,8 +16,7 @@ use tokio::time::timeout_at;
 use super::Place;
 use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
-use crate::credentials::Cause;
-use crate::error::{EndpointProblem, Error, chain};
+use crate::error::{Cause, EndpointProblem, Error, chain};
 use crate::lapse::{Kind, Lapse, Remembered};
 use crate::retry::Deadline;
 

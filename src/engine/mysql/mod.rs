@@ -20,10 +20,10 @@ mod survey;
 use std::cell::RefCell;
 use std::time::Duration;
 
+use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
-use once_cell::sync::OnceCell;
-use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection, Error, Executor, MySql, Row, SqlStr, Statement};
+use sqlx::mysql::{MySqlConnection, MySqlQueryResult, MySqlRow};
+use sqlx::{AssertSqlSafe, Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Statement};
 
 #[cfg(feature = "_inner")]
 pub(crate) use self::survey::{Aurora, survey_as};
@@ -36,9 +36,6 @@ use super::{
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
-use crate::proxy::Proxy;
-
-static PROCESS_WIDE: OnceCell<Proxy<MySql>> = OnceCell::new();
 
 thread_local! {
     /// An engine's own: the same text may mean something else to another one.
@@ -113,10 +110,6 @@ impl Driver for MySql {
     /// The server looks names up at each execution.
     const REPLAN: Option<&'static str> = None;
 
-    fn process_wide() -> &'static OnceCell<Proxy<Self>> {
-        &PROCESS_WIDE
-    }
-
     async fn dial(login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
         let dial = async {
             let driver = MySqlConnection::connect_with(&connect::options(login)).await?;
@@ -134,11 +127,18 @@ impl Driver for MySql {
         // that the driver takes for something else (sqlx 0.9.0); so does a wrong number of values.
         let statement = conn.prepare(sql).await?;
         match statement.parameters() {
-            Some(sqlx::Either::Right(wanted)) if wanted != values => Err(Error::InvalidArgument(format!(
+            Some(Either::Right(wanted)) if wanted != values => Err(Error::InvalidArgument(format!(
                 "the statement has {wanted} parameters, and was given {values} values"
             ))),
             _ => Ok(conn.cached_statements_size() > 0),
         }
+    }
+
+    fn start<'c>(
+        conn: &'c mut MySqlConnection,
+        query: impl Execute<'c, Self> + 'c,
+    ) -> BoxStream<'c, Result<Either<MySqlQueryResult, MySqlRow>, Error>> {
+        conn.fetch_many(query)
     }
 
     fn classify(sql: &str) -> Class<'_> {

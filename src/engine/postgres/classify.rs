@@ -7,7 +7,7 @@ use super::control;
 use super::ends;
 use super::glance;
 use super::lexer::Lexer;
-use super::settings::{self, Change};
+use super::settings::{self, Change, TEMPORARY};
 use crate::engine::series::Series;
 use crate::engine::token::{Token, is};
 use crate::engine::{Class, Control, Driver, Sequence, Staleness};
@@ -29,9 +29,6 @@ fn is_plain(first: &str) -> bool {
     };
     known.iter().any(|known| first.eq_ignore_ascii_case(known))
 }
-
-/// The session's temporary schema, by its alias and by its own name.
-pub(super) const TEMPORARY: &str = "pg_temp";
 
 /// Functions that leave something behind in the session that calls them, or run a text that may.
 pub(super) const PINNING: [(&str, PinCause); 36] = [

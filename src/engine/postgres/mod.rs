@@ -18,10 +18,10 @@ mod survey;
 use std::cell::RefCell;
 use std::time::Duration;
 
+use futures_core::stream::BoxStream;
 use futures_util::TryStreamExt;
-use once_cell::sync::OnceCell;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Error, Executor, Postgres, Row, SqlStr};
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Either, Error, Execute, Executor, Postgres, Row, SqlStr};
 
 use super::repeat::{self, Repeats};
 use super::{
@@ -31,9 +31,6 @@ use super::{
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 use crate::pin::{PinCause, Soil};
-use crate::proxy::Proxy;
-
-static PROCESS_WIDE: OnceCell<Proxy<Postgres>> = OnceCell::new();
 
 thread_local! {
     /// An engine's own: the same text may mean something else to another one.
@@ -90,10 +87,6 @@ impl Driver for Postgres {
     /// literal would be read in another way: <https://www.postgresql.org/docs/current/sql-prepare.html>.
     const REPLAN: Option<&'static str> = Some("DISCARD PLANS");
 
-    fn process_wide() -> &'static OnceCell<Proxy<Self>> {
-        &PROCESS_WIDE
-    }
-
     async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
         let driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
         // `RESET` goes to what this login had, whoever has set it.
@@ -110,6 +103,13 @@ impl Driver for Postgres {
         Ok(true)
     }
 
+    fn start<'c>(
+        conn: &'c mut PgConnection,
+        query: impl Execute<'c, Self> + 'c,
+    ) -> BoxStream<'c, Result<Either<PgQueryResult, PgRow>, Error>> {
+        conn.fetch_many(query)
+    }
+
     fn classify(sql: &str) -> Class<'_> {
         repeat::classify(&SEEN, sql, classify::classify)
     }
@@ -118,8 +118,9 @@ impl Driver for Postgres {
         settings::question(classify::single(sql)?)
     }
 
-    fn spelled(sql: &str, answers: &[Option<String>]) -> Option<String> {
-        settings::spelled(classify::single(sql)?, answers)
+    fn spelled(sql: &str, answers: &PgRow) -> Option<String> {
+        let answers: Result<Vec<_>, _> = (0..answers.len()).map(|column| answers.try_get(column)).collect();
+        settings::spelled(classify::single(sql)?, &answers.ok()?)
     }
 
     fn leaves(sql: &str) -> Vec<PinCause> {

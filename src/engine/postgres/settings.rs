@@ -4,12 +4,14 @@
 //! Grammar: <https://www.postgresql.org/docs/current/sql-set.html>, `sql-reset`, `sql-set-role`,
 //! `sql-set-session-authorization`.
 
-use super::classify::TEMPORARY;
 use super::control::LONGEST_NAME;
 use super::lexer::Lexer;
 use crate::engine::token::{Token, is};
 use crate::engine::{Name, Question, Setting, Settings, Staleness};
 use crate::pin::PinCause;
+
+/// The session's temporary schema, by its alias and by its own name.
+pub(super) const TEMPORARY: &str = "pg_temp";
 
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";

@@ -1,0 +1,123 @@
+//! Where the answer of a query goes: collected to its end, or handed on step by step.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
+
+use futures_core::Stream;
+use futures_util::stream::poll_fn as stream_of;
+use sqlx::{Either, Error};
+
+use crate::engine::Engine;
+
+/// A step of an answer: the end of one statement of the text, or a row.
+pub(super) type Step<DB> = Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+
+/// Takes the steps of an answer.
+pub(super) trait Sink<DB: Engine>: Send {
+    /// A run begins. What an earlier one has brought does not count.
+    fn begin(&mut self);
+
+    fn take(&mut self, step: Step<DB>) -> impl Future<Output = ()> + Send;
+
+    /// Whether somebody has seen a part of the answer: then the query cannot be run again unnoticed.
+    fn is_handed_on(&self) -> bool {
+        false
+    }
+}
+
+/// What all statements of a text have done together.
+pub(super) struct Done<DB: Engine>(pub(super) DB::QueryResult);
+
+impl<DB: Engine> Sink<DB> for Done<DB> {
+    fn begin(&mut self) {
+        self.0 = DB::QueryResult::default();
+    }
+
+    async fn take(&mut self, step: Step<DB>) {
+        if let Either::Left(done) = step {
+            self.0.extend([done]);
+        }
+    }
+}
+
+/// All rows.
+pub(super) struct Rows<DB: Engine>(pub(super) Vec<DB::Row>);
+
+impl<DB: Engine> Sink<DB> for Rows<DB> {
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    async fn take(&mut self, step: Step<DB>) {
+        self.0.extend(step.right());
+    }
+}
+
+/// The first row. All are read: MySQL's driver would stop at the first and leave the rest on the wire (sqlx 0.9.0), and a
+/// deferred error may come after it.
+pub(super) struct First<DB: Engine>(pub(super) Option<DB::Row>);
+
+impl<DB: Engine> Sink<DB> for First<DB> {
+    fn begin(&mut self) {
+        self.0 = None;
+    }
+
+    async fn take(&mut self, step: Step<DB>) {
+        if self.0.is_none() {
+            self.0 = step.right();
+        }
+    }
+}
+
+/// The place in which a step lies until whoever reads the stream has taken it.
+type Slot<DB> = Arc<Mutex<Option<Step<DB>>>>;
+
+/// Hands an answer on step by step, and goes on when the step is taken.
+pub(super) struct HandOver<DB: Engine> {
+    slot: Slot<DB>,
+    handed_on: bool,
+}
+
+impl<DB: Engine> Sink<DB> for HandOver<DB> {
+    fn begin(&mut self) {}
+
+    async fn take(&mut self, step: Step<DB>) {
+        self.handed_on = true;
+        put(&self.slot, Some(step));
+        // Nobody has to be woken: what takes the step is what polls this.
+        poll_fn(|_| if is_empty(&self.slot) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    fn is_handed_on(&self) -> bool {
+        self.handed_on
+    }
+}
+
+/// The stream of what `run` hands over. It runs while the stream is polled.
+pub(super) fn stream<DB, F>(run: impl FnOnce(HandOver<DB>) -> F) -> impl Stream<Item = Result<Step<DB>, Error>>
+where
+    DB: Engine,
+    F: Future<Output = Result<(), Error>>,
+{
+    let slot = Slot::<DB>::default();
+    let mut run = Some(Box::pin(run(HandOver { slot: Arc::clone(&slot), handed_on: false })));
+    stream_of(move |context| {
+        let Some(running) = &mut run else { return Poll::Ready(None) };
+        let polled = running.as_mut().poll(context);
+        if let Some(step) = put(&slot, None) {
+            return Poll::Ready(Some(Ok(step)));
+        }
+        let ended = ready!(polled);
+        run = None;
+        Poll::Ready(ended.err().map(Err))
+    })
+}
+
+fn put<T>(slot: &Mutex<Option<T>>, step: Option<T>) -> Option<T> {
+    std::mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), step)
+}
+
+fn is_empty<T>(slot: &Mutex<Option<T>>) -> bool {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+}

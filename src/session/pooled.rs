@@ -1,0 +1,81 @@
+//! What a session does behind a transaction pooler, which may run each exchange elsewhere.
+
+use sqlx::Error;
+
+use super::Connection;
+use super::answer::Sink;
+use super::query::Query;
+use crate::engine::{Diagnosis, Engine, PinEnd};
+use crate::pin::shorten;
+
+impl<DB: Engine> Connection<DB> {
+    /// Whether a pooler in between may take this statement apart. The driver prepares in one exchange and executes in
+    /// another: the second may reach a connection of the server that knows nothing of the first, or that has prepared
+    /// somebody else's statement meanwhile. Settings are in the same danger. A transaction keeps all of them together.
+    pub(super) fn would_be_torn(&self, query: &Query<DB>) -> bool {
+        if !self.connector().is_forgetful() || self.state.depth() > 0 || query.alone {
+            return false;
+        }
+        let class = DB::classify(query.sql.as_str());
+        let settings = class.setting.is_some() || !self.state.settings().is_empty();
+        class.control.is_none() && (query.is_prepared() || settings)
+    }
+
+    /// Runs a query in a transaction of its own; by itself where it may not run in one.
+    pub(super) async fn run_together<S: Sink<DB>>(&mut self, mut query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        while self.would_be_torn(&query) {
+            let spare = query.clone();
+            let mut transaction = self.begin().await?;
+            let Err(error) = transaction.run_here(query, sink).await else {
+                return Ok(transaction.commit().await?);
+            };
+            // The error of the statement is the one that counts; a failed rollback is made up for by the pool.
+            let _ = transaction.rollback().await;
+            if sink.is_handed_on() {
+                return Err(error);
+            }
+            query = self.once_more(spare, error)?;
+        }
+        self.run_here(query, sink).await
+    }
+
+    /// The query as it can be run once more, where the transaction made for it was what it failed by.
+    fn once_more(&self, query: Query<DB>, error: Error) -> Result<Query<DB>, Error> {
+        if !query.again && DB::diagnose(&error) == Diagnosis::StalePlan {
+            // The driver asked the server about a type, and by that lost what it had prepared without a name
+            // (sqlx 0.9.0). Now it knows the type.
+            return Ok(Query { again: true, ..query });
+        }
+        // By itself, and in one exchange: for what the server refuses in a transaction.
+        let discards = DB::classify(query.sql.as_str()).ends == Some(PinEnd::Everything);
+        let settled = discards || self.state.settings().is_empty();
+        if query.has_values() || !DB::wants_no_transaction(&error) {
+            return Err(error);
+        }
+        if !settled {
+            let error = super::Error::Refused {
+                statement: shorten(query.sql.as_str()),
+                why: "may not run in a transaction, and behind a pooler a session's settings last no longer than one",
+                cure: "run it in a session that has set nothing, or RESET ALL before it",
+                source: Some(error),
+            };
+            return Err(error.into());
+        }
+        Ok(Query { alone: true, ..query.unprepared() })
+    }
+
+    /// Prepares something, in a transaction where the driver leaves a name behind: a pooler keeps the server's connection,
+    /// and with it the name, no longer than a transaction, so that one is needed to take the name away again.
+    pub(super) async fn prepare_together<T>(
+        &mut self,
+        prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if !self.connector().is_forgetful() || !self.state.is_free() {
+            return self.prepare_here(prepare).await;
+        }
+        let mut transaction = self.begin().await?;
+        let prepared = transaction.prepare_here(prepare).await?;
+        transaction.commit().await?;
+        Ok(prepared)
+    }
+}

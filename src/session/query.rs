@@ -1,0 +1,79 @@
+//! A query, taken apart to see its text, and put together again for the driver.
+
+use sqlx::error::BoxDynError;
+use sqlx::{Arguments as _, AssertSqlSafe, Error, Execute, SqlSafeStr as _, SqlStr};
+
+use crate::engine::Engine;
+
+/// A query of the application, or a question that goes before one.
+pub(super) struct Query<DB: Engine> {
+    pub(super) sql: SqlStr,
+    pub(super) arguments: Option<DB::Arguments>,
+    pub(super) statement: Option<DB::Statement>,
+    /// What the driver prepares for it is kept.
+    pub(super) persistent: bool,
+    /// Not to be put into a transaction.
+    pub(super) alone: bool,
+    /// It has been run before.
+    pub(super) again: bool,
+}
+
+impl<DB: Engine> Query<DB> {
+    pub(super) fn take<'q>(mut query: impl Execute<'q, DB>) -> Result<Self, Error> {
+        // NOTE: the order matters. The arguments are encoded on taking, and `sql` consumes the query.
+        let statement = query.statement().cloned();
+        let arguments = query.take_arguments().map_err(Error::Encode)?;
+        let persistent = query.persistent();
+        Ok(Self { sql: query.sql(), arguments, statement, persistent, alone: false, again: false })
+    }
+
+    /// Only what the driver prepares can have become stale.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.arguments.is_some()
+    }
+
+    pub(super) fn has_values(&self) -> bool {
+        self.arguments.as_ref().is_some_and(|arguments| arguments.len() > 0)
+    }
+
+    /// The same query with another text.
+    pub(super) fn reworded(self, text: String) -> Self {
+        Self { sql: AssertSqlSafe(text).into_sql_str(), statement: None, ..self }
+    }
+
+    /// The same query in one exchange, without anything prepared.
+    pub(super) fn unprepared(self) -> Self {
+        Self { arguments: None, statement: None, ..self }
+    }
+}
+
+impl<DB: Engine> Clone for Query<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            sql: self.sql.clone(),
+            arguments: self.arguments.clone(),
+            statement: self.statement.clone(),
+            persistent: self.persistent,
+            alone: self.alone,
+            again: self.again,
+        }
+    }
+}
+
+impl<DB: Engine> Execute<'_, DB> for Query<DB> {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&DB::Statement> {
+        self.statement.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}

@@ -1,0 +1,214 @@
+//! How a query is run: made ready, sent, read to its end, and where the server provably did not execute it, run again.
+//!
+//! One loop for whole answers and for streams; [`Sink`] is what tells them apart.
+
+use futures_core::stream::BoxStream;
+use futures_util::TryStreamExt;
+use sqlx::{Error, SqlStr};
+use tokio::task::coop::consume_budget;
+use tokio::time::Instant;
+
+use super::answer::{First, Sink};
+use super::query::Query;
+use super::{Borrow, Connection, Intent};
+use crate::connector::Wire;
+use crate::engine::{Engine, Question};
+use crate::error::Phase;
+use crate::failover::Verdict;
+use crate::retry::time_to_cancel;
+
+/// At most so many attempts. A second failover during a retry is rare; after that the error is returned.
+pub(super) const MOST_RUNS: usize = 3;
+
+impl<DB: Engine> Connection<DB> {
+    /// Runs a query and collects its answer.
+    pub(super) async fn collect<S: Sink<DB>>(&mut self, query: Query<DB>, mut sink: S) -> Result<S, Error> {
+        self.run(query, &mut sink).await?;
+        Ok(sink)
+    }
+
+    /// Runs a query; behind a pooler, in a transaction of its own where it would be torn apart otherwise.
+    pub(super) async fn run<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        if self.would_be_torn(&query) {
+            return Box::pin(self.run_together(query, sink)).await;
+        }
+        self.run_here(query, sink).await
+    }
+
+    /// Runs a query. A stale plan is made anew once, and what the server provably did not execute is sent again on another
+    /// connection.
+    pub(super) async fn run_here<S: Sink<DB>>(&mut self, mut query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        let mut run = 1;
+        loop {
+            let (mut borrow, ready) = self.ready_for(query).await?;
+            let spare = ready.clone();
+            let mut result = borrow.exchange(ready, sink).await;
+            if let Err(error) = &result
+                && !sink.is_handed_on()
+                && spare.is_prepared()
+                && borrow.heal(error).await
+            {
+                result = borrow.exchange(spare.clone(), sink).await;
+            }
+            let Err(error) = result else {
+                borrow.finish();
+                return Ok(());
+            };
+            match borrow.judged(error, sink.is_handed_on()).await {
+                (Verdict::Again, _) if run < MOST_RUNS => {
+                    run += 1;
+                    query = spare;
+                }
+                (_, error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A borrowed connection for this query, and the query as it will be sent.
+    async fn ready_for(&mut self, mut query: Query<DB>) -> Result<(Borrow<'_, DB>, Query<DB>), Error> {
+        let pooled = self.connector().is_forgetful();
+        // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
+        query.persistent &= !pooled;
+        let mut intent = self.intent(query.sql.as_str());
+        let spelled = match self.question(&intent) {
+            Some(question) => Box::pin(self.ask(question, &query)).await?,
+            None => None,
+        };
+        if let Some(spelled) = &spelled {
+            intent = self.intent_of(DB::classify(spelled), query.sql.as_str());
+        }
+        self.refuse(&intent)?;
+        let shifting = intent.shifting;
+        self.texts += u64::from(!shifting);
+        let mut unprepared = false;
+        if pooled && intent.control.is_some() {
+            self.refuse_whole(intent.control)?;
+            // In one exchange: between two, what it begins or ends could be another's.
+            unprepared = !query.has_values();
+        }
+        let borrow = self.borrow(Phase::Statement, intent).await?;
+        if unprepared {
+            query = query.unprepared();
+        }
+        if shifting {
+            query = borrow.session.set_apart(query);
+        }
+        Ok((borrow, query))
+    }
+
+    /// What the server says to a question about a statement, in the place of what the statement's text does not tell.
+    /// Why before it, and not after? What it sets is known when it is sent, like that of any other one, whatever becomes of
+    /// its answer; and a question that fails has executed nothing.
+    async fn ask(&mut self, question: Question, query: &Query<DB>) -> Result<Option<String>, Error> {
+        if question.given && query.arguments.is_none() {
+            // The server will refuse it.
+            return Ok(None);
+        }
+        let mut run = 1;
+        loop {
+            let asked = query.clone().reworded(question.text.clone());
+            let asked = if question.given { asked } else { asked.unprepared() };
+            let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+            borrow.sent = false;
+            let mut first = First(None);
+            let error = match borrow.read(asked, &mut first, None).await {
+                Ok(()) => {
+                    borrow.finish();
+                    return Ok(first.0.and_then(|answers| DB::spelled(query.sql.as_str(), &answers)));
+                }
+                Err(error) => error,
+            };
+            if run < MOST_RUNS && borrow.heal(&error).await {
+                borrow.finish();
+            } else {
+                match borrow.judged(error, false).await {
+                    (Verdict::Again, _) if run < MOST_RUNS => {}
+                    (_, error) => return Err(error.into()),
+                }
+            }
+            run += 1;
+        }
+    }
+
+    /// The same text may have other columns the next time, those of another cursor, so that what is prepared for it must
+    /// not be found again. Without a name of its own it would be lost when the driver asks the server about a type in
+    /// between (sqlx 0.9.0); so it gets a text of its own, which serves until something else was run.
+    fn set_apart(&self, query: Query<DB>) -> Query<DB> {
+        if DB::PREPARES_AHEAD || !query.persistent {
+            return Query { persistent: false, ..query };
+        }
+        let text = format!("{}\n/* {}.{} */", query.sql.as_str(), self.id, self.texts);
+        query.reworded(text)
+    }
+
+    /// An exchange in which the driver prepares and executes nothing: no text pins by it.
+    pub(super) async fn prepare_here<T>(
+        &mut self,
+        prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let pooled = self.connector().is_forgetful();
+        let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+        let (failover, wire) = borrow.apart();
+        wire.out_of_step = DB::PREPARES_AHEAD;
+        let mut prepared = failover.attend(wire.peer.as_deref(), prepare(&mut wire.driver)).await;
+        wire.out_of_step = false;
+        if pooled && prepared.is_ok() {
+            prepared = borrow.forget_names().await.and(prepared);
+        }
+        borrow.concluded(prepared)
+    }
+}
+
+impl<DB: Engine> Borrow<'_, DB> {
+    /// Sends a query and reads its answer.
+    async fn exchange<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        if DB::PREPARES_AHEAD
+            && let Some(arguments) = &query.arguments
+        {
+            let values = sqlx::Arguments::len(arguments);
+            self.prepare_ahead(query.sql.clone(), values, query.persistent).await?;
+        }
+        self.read(query, sink, time_to_cancel()).await
+    }
+
+    /// What the driver has to exchange with the server before a statement. Until it is over, and where the driver prepares
+    /// and executes in one go until that is, a dropped future leaves the driver out of step.
+    async fn prepare_ahead(&mut self, sql: SqlStr, values: usize, persistent: bool) -> Result<(), Error> {
+        // What fails here has executed nothing.
+        self.sent = !persistent;
+        let (failover, wire) = self.apart();
+        wire.out_of_step = true;
+        if persistent {
+            let prepared = failover.attend(wire.peer.as_deref(), DB::prepare(&mut wire.driver, sql, values)).await;
+            // What is not kept is prepared again, and executed in one go with that.
+            wire.out_of_step = matches!(prepared, Ok(false));
+            prepared?;
+        }
+        self.sent = true;
+        Ok(())
+    }
+
+    /// Reads an answer to its end, or until the alarm rings.
+    async fn read<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S, alarm: Option<Instant>) -> Result<(), Error> {
+        sink.begin();
+        let (failover, wire) = self.apart();
+        let Wire { driver, peer, out_of_step, .. } = wire;
+        let mut steps = DB::start(driver, query);
+        loop {
+            let step = failover.attend_until(alarm, peer.as_deref(), next_of(&mut steps)).await;
+            // The answer is there, and with it the end of what was prepared.
+            *out_of_step = false;
+            match step? {
+                Some(step) => sink.take(step).await,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The next step of an answer. What the driver has in its buffer is there at once, however much it is: without a share of
+/// the runtime's budget an answer without end would keep every timer of the thread from firing.
+async fn next_of<T>(steps: &mut BoxStream<'_, Result<T, Error>>) -> Result<Option<T>, Error> {
+    consume_budget().await;
+    steps.try_next().await
+}

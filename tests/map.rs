@@ -1,0 +1,110 @@
+//! The map of `src` is true: the floors that `src/lib.rs` declares its rooms on are the order in which they use each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
+/// The floor of every room, counted from the top: declarations without an empty line in between are on one floor.
+fn floors() -> BTreeMap<String, usize> {
+    let text = fs::read_to_string(Path::new(SRC).join("lib.rs")).expect("src/lib.rs");
+    let mut floor = 0;
+    let mut floors = BTreeMap::new();
+    for line in text.lines() {
+        let declared = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ");
+        match declared.and_then(|rest| rest.strip_suffix(';')) {
+            Some(room) => _ = floors.insert(room.to_owned(), floor),
+            None if line.is_empty() => floor += 1,
+            None => {}
+        }
+    }
+    floors
+}
+
+/// All files of a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of src") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A file's code: without comments, and without what is built for tests only.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a file of src");
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The files that are built for a release: not those of modules that are declared for tests only.
+fn files_of_the_crate() -> Vec<PathBuf> {
+    let all = files(Path::new(SRC));
+    let texts = all.iter().map(|file| fs::read_to_string(file).expect("a file of src"));
+    let for_tests: BTreeSet<String> = texts
+        .flat_map(|text| {
+            let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split_once(';'));
+            declared.map(|(name, _)| name.to_owned()).filter(|name| !name.contains('{')).collect::<Vec<_>>()
+        })
+        .collect();
+    let is_for_tests = |file: &Path| {
+        let modules = file.ancestors().take_while(|part| *part != Path::new(SRC)).filter_map(Path::file_stem);
+        modules.filter_map(|stem| stem.to_str()).any(|name| for_tests.contains(name))
+    };
+    all.into_iter().filter(|file| !is_for_tests(file)).collect()
+}
+
+/// What follows `crate::`, at each place of a file.
+fn used(code: &str) -> impl Iterator<Item = &str> {
+    code.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn a_room_uses_only_rooms_of_the_floors_below() {
+    let floors = floors();
+    assert!(floors.len() > 15, "{floors:?}");
+    let mut wrong = Vec::new();
+    for file in files_of_the_crate() {
+        let within = file.strip_prefix(SRC).expect("a file of src");
+        let first = within.iter().next().and_then(|part| part.to_str()).unwrap_or_default();
+        let room = first.trim_end_matches(".rs");
+        let Some(floor) = floors.get(room) else { continue };
+        for target in used(&code(&file)).filter(|target| *target != room) {
+            // What is re-exported at the top is used from where it is at home.
+            if !floors.get(target).is_some_and(|below| below > floor) {
+                wrong.push(format!("{}: crate::{target}", within.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these use what is not below them:\n{}", wrong.join("\n"));
+}
+
+/// Files of one folder that use each other in a circle are one file that was cut at the wrong place. What a folder's `mod.rs`
+/// declares for all of them is no such use.
+#[test]
+fn no_files_of_a_folder_use_each_other_in_a_circle() {
+    let files = files_of_the_crate();
+    let mut uses: BTreeMap<&Path, Vec<PathBuf>> = BTreeMap::new();
+    for file in &files {
+        let Some(folder) = file.parent().filter(|_| !file.ends_with("mod.rs")) else { continue };
+        let code = code(file);
+        let siblings = code.split("super::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let siblings = siblings.filter_map(|mut words| words.next().map(|name| folder.join(name).with_extension("rs")));
+        uses.entry(file).or_default().extend(siblings.filter(|sibling| sibling.is_file()));
+    }
+    // Who uses nobody that is left is in no circle.
+    while let Some(free) = uses.iter().find(|(_, used)| !used.iter().any(|used| uses.contains_key(used.as_path()))) {
+        let free = *free.0;
+        uses.remove(free);
+    }
+    assert!(uses.is_empty(), "in a circle: {:?}", uses.keys());
+}
