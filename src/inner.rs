@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::Database;
 
 use crate::clock::Clock;
-use crate::engine::{Driver, Engine, Survey};
+use crate::engine::{Cluster as _, Engine, Survey};
 use crate::event::{Events, Observer};
 use crate::topology::{Address, Target, Topology};
 

@@ -54,22 +54,6 @@ pub enum PinCause {
     Setting,
 }
 
-/// What sessions may have left on a connection, from nothing to anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(clippy::exhaustive_enums, reason = "sealed in with the trait that speaks of it")]
-#[allow(unnameable_types, reason = "sealed in with the trait that speaks of it")]
-pub enum Soil {
-    /// Nothing.
-    #[default]
-    None,
-    /// What the server can take away, and what the driver has prepared stays good.
-    Traces,
-    /// What the server can take away.
-    Unknown,
-    /// What nothing takes away.
-    Indelible,
-}
-
 impl PinCause {
     /// Whether a statement can take away all that it stands for.
     pub(crate) fn can_end(self) -> bool {

@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout_at};
 
 use super::{Connector, Wire};
 use crate::credentials::Credentials;
+use crate::engine::Cleanup;
 use crate::engine::{Engine, Target, Way};
 use crate::error::chain;
 use crate::event::Event;
-use crate::pin::Soil;
 use crate::retry::Deadline;
 use crate::topology::Address;
 
@@ -132,7 +132,7 @@ impl<DB: Engine> Connector<DB> {
         let target = Target { name: wire.name.clone(), number: wire.number.clone(), way: None };
         // Nothing that is known of has given it another name.
         let is_named = target.number.is_some()
-            || DB::RENAMED_BY.is_none_or(|name| wire.soil == Soil::None && !wire.applied.contains(name));
+            || DB::RULES.renamed_by.is_none_or(|name| wire.cleanup == Cleanup::None && !wire.applied.contains(name));
         tokio::spawn(work.cancel(wire.at.clone(), wire.credentials.clone(), target, way, is_named));
         Some(cancel)
     }
@@ -165,7 +165,7 @@ impl<DB: Engine> Work<DB> {
         };
         let deadline = Deadline::after(connector.config.connect_timeout());
         let recalled = async {
-            if DB::KNOCK_BY_LOGIN {
+            if DB::RULES.probes_by_login {
                 // A login that is broken off would be held against this host.
                 std::future::pending().await
             }
@@ -200,7 +200,7 @@ impl<DB: Engine> Work<DB> {
                     if !found && !is_over {
                         failed("the server knows of no such session".to_owned());
                     }
-                    if found && DB::LOSES_ITS_PLACE {
+                    if found && DB::RULES.loses_its_place {
                         self.watch(&mut side, &target, deadline).await;
                     }
                 }

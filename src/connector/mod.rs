@@ -93,8 +93,8 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Whether nothing of a session may be left on the server from one transaction to the next.
-    pub(crate) fn is_forgetful(&self) -> bool {
-        self.config.via_proxy() && DB::POOLERS_FORGET
+    pub(crate) fn pools_transactions(&self) -> bool {
+        self.config.via_proxy() && DB::RULES.poolers_lose_state
     }
 
     fn without_idle_timeout(&self) -> MutexGuard<'_, HashSet<Address>> {
@@ -107,10 +107,10 @@ impl<DB: Engine> Connector<DB> {
     }
 
     fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
-        let port = place.port.or(self.config.port).unwrap_or(DB::PORT);
+        let port = place.port.or(self.config.port).unwrap_or(DB::RULES.default_port);
         CredentialsRequest {
             user: self.config.user.clone(),
-            engine: DB::FAMILY,
+            engine: DB::RULES.family,
             refused: Vec::new(),
             accepted: self.trials.accepted(place.host.as_deref(), port),
             host: place.host,
@@ -307,7 +307,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::home(login));
+        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login));
         wire.memory = Memory::new(self.config.via_proxy());
         Ok(wire)
     }

@@ -8,9 +8,9 @@ use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
 use super::{Connector, Wire};
+use crate::engine::Cleanup;
 use crate::engine::{Engine, Settings, Staleness};
 use crate::error::Error;
-use crate::pin::Soil;
 
 /// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
 const PATIENCE: Duration = Duration::from_millis(30);
@@ -24,20 +24,20 @@ impl<DB: Engine> Connector<DB> {
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
-                if !DB::ROLLBACK_RESETS {
+                if !DB::RULES.rollback_restores_settings {
                     // They are what they were.
-                } else if self.is_forgetful() {
+                } else if self.pools_transactions() {
                     // Taken back before any commit.
                     wire.become_set(before);
                 } else if wire.applied != before {
-                    wire.soil = wire.soil.max(Soil::Traces);
+                    wire.cleanup = wire.cleanup.max(Cleanup::KeepPlans);
                 }
                 wire.open = None;
             }
-            if wire.soil == Soil::Indelible || wire.soil != Soil::None && self.is_strict() {
+            if wire.cleanup == Cleanup::Impossible || wire.cleanup != Cleanup::None && self.is_strict() {
                 return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
             }
-            if wire.soil != Soil::None {
+            if wire.cleanup != Cleanup::None {
                 // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
                 // next one's `begin` would be a savepoint in nothing.
                 if sqlx::Connection::is_in_transaction(&wire.driver) {
@@ -45,7 +45,7 @@ impl<DB: Engine> Connector<DB> {
                 }
                 self.clean(wire).await?;
             }
-            let renamed = DB::RENAMED_BY.is_some_and(|setting| wire.applied.contains(setting));
+            let renamed = DB::RULES.renamed_by.is_some_and(|setting| wire.applied.contains(setting));
             if renamed && wire.number.is_none() && !self.config.via_proxy() {
                 // By its name it would not be found any more where the way to it does not tell.
                 wire.number = match DB::number(&mut wire.driver).await {
@@ -106,12 +106,13 @@ impl<DB: Engine> Connector<DB> {
     /// Makes a connection at rest as good as new.
     pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
         // A clean that is dropped half way asks for no less than it was.
-        let soil = wire.soil;
-        wire.soil = soil.max(Soil::Unknown);
-        let keeps = soil == Soil::Traces && !(wire.stale >= Staleness::Statements && DB::CLEANS);
+        let cleanup = wire.cleanup;
+        wire.cleanup = cleanup.max(Cleanup::Full);
+        let keeps =
+            cleanup == Cleanup::KeepPlans && !(wire.stale >= Staleness::Statements && DB::RULES.has_session_reset);
         DB::clean(&mut wire.driver, keeps).await?;
         wire.memory.cleaned();
-        if DB::CLEANS {
+        if DB::RULES.has_session_reset {
             // What is kept is planned anew: that is a part of the clean.
             (wire.stale, wire.local) = (Staleness::Fresh, Staleness::Fresh);
             if let Some(query) = &self.config.init_query {
@@ -122,7 +123,7 @@ impl<DB: Engine> Connector<DB> {
             wire.applied = Settings::default();
         }
         wire.session = 0;
-        wire.soil = Soil::None;
+        wire.cleanup = Cleanup::None;
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use super::cancel::Cancel;
 use super::memory::Memory;
 use crate::clock::Moment;
 use crate::credentials::Credentials;
+use crate::engine::Cleanup;
 use crate::engine::{Dialled, Engine, Settings, Socket, Staleness};
-use crate::pin::Soil;
 use crate::topology::Address;
 
 /// What the sessions of a login may do.
@@ -59,7 +59,7 @@ pub(crate) struct Wire<DB: Engine> {
     /// What is set on it that differs from the login, and from what `init_query` set.
     pub(crate) applied: Settings,
     /// What takes a setting back to what it was at login, where the engine has no word for that.
-    pub(crate) home: Settings,
+    pub(crate) login_defaults: Settings,
     /// The login has other values too, to which nothing takes a setting back.
     has_own_values: bool,
     /// How many exchanges there were on it, this crate's own included.
@@ -79,7 +79,7 @@ pub(crate) struct Wire<DB: Engine> {
     pub(super) session: u64,
     /// What sessions may have left in the server's memory.
     pub(crate) memory: Memory,
-    pub(crate) soil: Soil,
+    pub(crate) cleanup: Cleanup,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
     pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
     /// What has become of the statements that were prepared on it.
@@ -102,7 +102,7 @@ impl<DB: Engine> Wire<DB> {
         credentials: Credentials,
         at: Address,
         peer: Option<SocketAddr>,
-        home: Settings,
+        login_defaults: Settings,
     ) -> Self {
         let Dialled { driver, name, has_own_values } = dialled;
         Self {
@@ -116,7 +116,7 @@ impl<DB: Engine> Wire<DB> {
             socket,
             open: None,
             applied: Settings::default(),
-            home,
+            login_defaults,
             has_own_values,
             exchanges: 0,
             out_of_step: false,
@@ -127,7 +127,7 @@ impl<DB: Engine> Wire<DB> {
             cancel: None,
             session: 0,
             memory: Memory::new(false),
-            soil: Soil::None,
+            cleanup: Cleanup::None,
             stale: Staleness::Fresh,
             local: Staleness::Fresh,
             mixed: false,
@@ -164,7 +164,8 @@ impl<DB: Engine> Wire<DB> {
 
     /// Whether a setting would have to go back to a value of this login's that nothing takes it back to.
     pub(crate) fn cannot_go_to(&self, wanted: &Settings) -> bool {
-        self.has_own_values && self.applied.names().any(|name| !wanted.contains(name) && !self.home.contains(name))
+        self.has_own_values
+            && self.applied.names().any(|name| !wanted.contains(name) && !self.login_defaults.contains(name))
     }
 
     /// What is prepared no longer means what it meant.
@@ -181,6 +182,9 @@ impl<DB: Engine> Wire<DB> {
 
 impl<DB: Engine> fmt::Debug for Wire<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("open", &self.open.is_some()).field("soil", &self.soil).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("open", &self.open.is_some())
+            .field("cleanup", &self.cleanup)
+            .finish_non_exhaustive()
     }
 }

@@ -3,15 +3,15 @@
 //!
 //! A few hundred a test run with all others. An hour of them, by hand, and the same texts again by their seed:
 //! ```sh
-//! PROPTEST_CASES=2000000 cargo test --release --all-features --lib -- no_text a_glance
-//! PROPTEST_CASES=2000000 PROPTEST_RNG_SEED=7 cargo test --release --all-features --lib -- no_text a_glance
+//! PROPTEST_CASES=2000000 cargo test --release --all-features --lib -- no_text the_prefilter
+//! PROPTEST_CASES=2000000 PROPTEST_RNG_SEED=7 cargo test --release --all-features --lib -- no_text the_prefilter
 //! ```
 //! The same goes for the parsers of URLs, secrets, host names and patterns, whose tests are called `no_text` as well.
 
 use proptest::prelude::*;
 
 use super::shapes::Shape;
-use super::{Class, Driver, Setting};
+use super::{Class, Dialect, Setting};
 use crate::pin::{PinCause, PinReason};
 
 /// So many texts, unless more are asked for.
@@ -31,7 +31,7 @@ fn texts(shapes: &'static [Shape]) -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-fn is_read_in_one_way<D: Driver>(text: &str) {
+fn is_read_in_one_way<D: Dialect>(text: &str) {
     let class = D::classify(text);
     assert_eq!(D::classify(text), class, "twice: {text}");
     // A buffer of its own, and in another place.
@@ -61,7 +61,7 @@ fn is_read_in_one_way<D: Driver>(text: &str) {
 }
 
 /// A session with a text before it, or after it, is no less pinned by it.
-fn pins_among_others<D: Driver>(text: &str) {
+fn pins_among_others<D: Dialect>(text: &str) {
     let plain = |class: Class<'_>| class.pins.is_none() && class.setting.is_none();
     if !plain(D::classify(text)) {
         let after = format!("select 1; {text}");

@@ -4,7 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set: a text may do several of these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sequence(u8);
+pub(crate) struct Sequence(u8);
 
 impl Sequence {
     /// Nothing that is known.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Settings that differ from the login's. Cheap to clone; a change copies what is shared.
 #[derive(Clone, Default)]
-pub struct Settings(Option<Arc<Vec<Entry>>>);
+pub(crate) struct Settings(Option<Arc<Vec<Entry>>>);
 
 #[derive(Clone, PartialEq, Eq)]
 struct Entry {

@@ -4,7 +4,7 @@
 //! Why must reading be linear? A session classifies a text before anything is sent: no timeout fires meanwhile, and the
 //! whole process stands still for as long as it takes.
 
-use super::{Driver, Setting};
+use super::{Dialect, Setting};
 use crate::pin::{PinCause, PinReason};
 
 /// How a text begins, what is repeated in it (`{n}` counts), and how it ends.
@@ -31,7 +31,7 @@ pub fn text((start, again, end): Shape, length: usize) -> String {
 }
 
 /// All that is done with a text before it is sent.
-pub fn weigh<D: Driver>(text: &str) {
+pub(super) fn weigh<D: Dialect>(text: &str) {
     let class = D::classify(text);
     if let Some(Setting::Several(statement)) = class.setting {
         D::settings_of(statement);
@@ -221,7 +221,7 @@ mod tests {
     const KIB: usize = 1 << 10;
 
     /// How many bytes are looked at for a text of this length: the same in each run.
-    fn looks<D: Driver>(shape: Shape, length: usize) -> usize {
+    fn looks<D: Dialect>(shape: Shape, length: usize) -> usize {
         let text = text(shape, length);
         let before = visited();
         weigh::<D>(&text);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     /// How long this thread works on a text, in nanoseconds: what other threads do meanwhile does not count.
-    fn work<D: Driver>(text: &str) -> i64 {
+    fn work<D: Dialect>(text: &str) -> i64 {
         let now = || clock_gettime(ClockId::ThreadCPUTime);
         let before = now();
         weigh::<D>(text);
@@ -237,7 +237,7 @@ mod tests {
         spent.tv_sec * 1_000_000_000 + spent.tv_nsec
     }
 
-    fn looks_as_often_however_long_the_text<D: Driver>(shapes: &[Shape]) {
+    fn looks_as_often_however_long_the_text<D: Dialect>(shapes: &[Shape]) {
         for shape in shapes {
             let mut before = looks::<D>(*shape, 8 * KIB);
             for length in [16 * KIB, 32 * KIB] {
@@ -251,7 +251,7 @@ mod tests {
     /// What the count does not see, whatever searches or copies without the lexer, shows in the time it takes. Time is
     /// never exact: three times doubled, what is linear takes 8 times as long and what is quadratic 64 times, and the limit
     /// lies in the middle. The least of a few looks at each is judged.
-    fn takes_as_long_as_the_text<D: Driver>(shapes: &[Shape]) {
+    fn takes_as_long_as_the_text<D: Dialect>(shapes: &[Shape]) {
         const LIMIT: i64 = 23;
         const TRIES: usize = 8;
         for shape in shapes {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// As long as servers take them by default, and longer than anybody writes them.
-    fn is_the_same_for_four_megabytes<D: Driver>(shapes: &[Shape]) {
+    fn is_the_same_for_four_megabytes<D: Dialect>(shapes: &[Shape]) {
         for shape in shapes {
             let (short, long) = (looks::<D>(*shape, 64 * KIB), looks::<D>(*shape, 4096 * KIB));
             assert!(long <= short * 70, "{shape:?}: {long}, and {short} for a 64th of it");

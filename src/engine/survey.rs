@@ -30,6 +30,7 @@ pub(super) fn keep<R>(rows: &mut Vec<R>, row: R) -> Result<(), Error> {
 }
 
 /// What kind of deployment a server belongs to, as far as its way of telling about the others goes.
+#[cfg_attr(not(feature = "_inner"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "sealed in with the trait that speaks of it")]
 pub enum Flavour {
@@ -46,7 +47,7 @@ pub enum Flavour {
 
 /// What one server said in one round trip.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// It follows another server, or its configuration has made it read-only. False on the connection that asked is the
     /// one proof that its server is the writer.
     pub(crate) is_reader: bool,
@@ -66,7 +67,7 @@ pub struct Survey {
 
 /// A member as another one, or it itself, sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sighting {
+pub(crate) struct Sighting {
     /// Aurora's instance identifier, or a Multi-AZ cluster's resource id.
     pub(crate) id: String,
     pub(crate) host: Option<String>,

@@ -2,15 +2,15 @@
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
 //! writer. `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
-//! `hunt` asks all candidates, `pulse` tells a silent host from a busy one by `knock`, `watch` looks at the members in between. The
-//! first is pure; `hunt` and `pulse` are generic over who goes and asks.
+//! `hunt` asks all candidates, `monitor` tells a silent host from a busy one by `liveness`, `watch` looks at the members in between. The
+//! first is pure; `hunt` and `monitor` are generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.
 
 mod hunt;
-mod knock;
-mod pulse;
+mod liveness;
+mod monitor;
 mod reader;
 mod search;
 mod verdict;
@@ -31,8 +31,8 @@ use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
 use crate::topology::{Address, Candidates, Change, Topology};
 
-use self::knock::Knock;
-use self::pulse::Pulse;
+use self::liveness::LivenessProbe;
+use self::monitor::HostMonitor;
 
 pub(crate) use self::hunt::Told;
 pub(crate) use self::reader::Readers;
@@ -59,7 +59,7 @@ pub(crate) struct Spans {
 pub(crate) struct Failover<DB: Engine> {
     connector: Arc<Connector<DB>>,
     topology: Arc<Topology>,
-    pulse: Arc<Pulse<Knock<DB>>>,
+    monitor: Arc<HostMonitor<LivenessProbe<DB>>>,
     /// What is wanted are readers.
     readers: Option<Readers>,
     spans: Spans,
@@ -96,11 +96,11 @@ impl<DB: Engine> Failover<DB> {
         clock: Clock,
         events: Events,
     ) -> Self {
-        let pulse = Arc::new(Pulse::new(Knock(Arc::clone(&connector))));
+        let monitor = Arc::new(HostMonitor::new(LivenessProbe(Arc::clone(&connector))));
         Self {
             connector,
             topology,
-            pulse,
+            monitor,
             readers: None,
             spans,
             clock,
@@ -123,7 +123,7 @@ impl<DB: Engine> Failover<DB> {
     pub(crate) fn to_readers(&self, readers: Readers) -> Self {
         let (connector, topology) = (Arc::clone(&self.connector), Arc::clone(&self.topology));
         let mut way = Self::new(connector, topology, self.spans, self.clock.clone(), self.events.clone());
-        way.pulse = Arc::clone(&self.pulse);
+        way.monitor = Arc::clone(&self.monitor);
         way.epoch = Arc::clone(&self.epoch);
         way.readers = Some(readers);
         way
@@ -166,7 +166,7 @@ impl<DB: Engine> Failover<DB> {
         host: Option<&Peer>,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.pulse.attend(host, alarm, without_panic(work)).await
+        self.monitor.attend(host, alarm, without_panic(work)).await
     }
 
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven

@@ -344,13 +344,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
             return Err(ConfigError::Conflict { first: "credentials", second });
         }
         let environment = Environment::read();
-        if let Some(error) = driver_variable(DB::DRIVER_VARIABLES, |name| std::env::var_os(name).is_some()) {
+        if let Some(error) = driver_variable(DB::RULES.driver_variables, |name| std::env::var_os(name).is_some()) {
             return Err(error);
         }
         let mut config = self.config;
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
-        let mut config = config.resolve(DB::SCHEMES, self.provider.is_some())?;
+        let mut config = config.resolve(DB::RULES.url_schemes, self.provider.is_some())?;
         config.via_proxy = Some(is_pooler(&config));
         let clock = Clock::system();
         for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {
@@ -392,7 +392,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         while name.len() > NAME_LIMIT {
             name.pop();
         }
-        let topology = Topology::new(Target::new(&config, DB::PORT), clock.clone(), events.clone());
+        let topology = Topology::new(Target::new(&config, DB::RULES.default_port), clock.clone(), events.clone());
         #[cfg(feature = "rds-api")]
         let topology = topology.watched(config.cluster.as_deref(), &self.aws);
         let spans = Spans {
@@ -481,7 +481,7 @@ fn given(config: &Config) -> Place {
 impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyBuilder")
-            .field("engine", &DB::FAMILY)
+            .field("engine", &DB::RULES.family)
             .field("config", &self.config.shown())
             .finish_non_exhaustive()
     }
@@ -520,7 +520,7 @@ fn driver_variable(
 /// No session's account would know of it.
 fn controls_transactions<DB: Engine>(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
-    DB::classify(&query).control.is_some() || DB::CONTROLLING.iter().any(|name| query.contains(name))
+    DB::classify(&query).control.is_some() || DB::RULES.controlling_settings.iter().any(|name| query.contains(name))
 }
 
 /// Whether the target is a pooler: as it was said, or as its name says where there is one endpoint.
@@ -560,13 +560,14 @@ mod tests {
     #[test]
     fn a_variable_that_the_driver_obeys_unseen_is_named_with_what_to_do() {
         for (name, cure) in [("PGOPTIONS", "init_query"), ("PGSSLCERT", "password"), ("PGSSLKEY", "password")] {
-            let error = driver_variable(<sqlx::Postgres as crate::engine::Driver>::DRIVER_VARIABLES, |set| set == name);
+            let error =
+                driver_variable(<sqlx::Postgres as crate::engine::Dialect>::RULES.driver_variables, |set| set == name);
             let text = error.expect("it is one").to_string();
             assert!(text.starts_with(name) && text.contains("remove it") && text.contains(cure), "{text}");
         }
         // These are set over.
         for name in ["PGHOST", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGAPPNAME"] {
-            let variables = <sqlx::Postgres as crate::engine::Driver>::DRIVER_VARIABLES;
+            let variables = <sqlx::Postgres as crate::engine::Dialect>::RULES.driver_variables;
             assert!(driver_variable(variables, |set| set == name).is_none(), "{name}");
         }
     }
@@ -574,6 +575,6 @@ mod tests {
     #[cfg(feature = "mysql")]
     #[test]
     fn mysqls_driver_reads_no_variables() {
-        assert!(driver_variable(<sqlx::MySql as crate::engine::Driver>::DRIVER_VARIABLES, |_| true).is_none());
+        assert!(driver_variable(<sqlx::MySql as crate::engine::Dialect>::RULES.driver_variables, |_| true).is_none());
     }
 }

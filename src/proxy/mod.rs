@@ -216,7 +216,7 @@ impl<DB: Engine> Clone for Proxy<DB> {
 
 impl<DB: Engine> fmt::Debug for Proxy<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("engine", &DB::FAMILY).field("status", &self.status()).finish()
+        f.debug_struct("Proxy").field("engine", &DB::RULES.family).field("status", &self.status()).finish()
     }
 }
 

@@ -6,10 +6,11 @@ use super::generated::Exchange;
 use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::{Connection, Intent};
 use crate::connector::Wire;
+use crate::engine::Cleanup;
 use crate::engine::{Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
-use crate::pin::{PinCause, PinReason, Soil, shorten};
+use crate::pin::{PinCause, PinReason, shorten};
 use crate::retry::Deadline;
 
 /// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
@@ -31,7 +32,7 @@ pub(super) struct Borrow<'s, DB: Engine> {
     /// What the statement under way takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
     /// How soiled the connection was before the statement.
-    pub(super) before: Soil,
+    pub(super) before: Cleanup,
     /// The statement itself may have reached the server; until then there are only exchanges that make the connection fit.
     pub(super) sent: bool,
     pub(super) done: bool,
@@ -49,7 +50,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             unatomic: false,
             begins: false,
             ends: None,
-            before: Soil::None,
+            before: Cleanup::None,
             sent: false,
             done: false,
         }
@@ -96,19 +97,19 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 }
             }
         }
-        self.unatomic = intent.several && (!DB::TEXTS_ARE_ATOMIC || self.unclear)
+        self.unatomic = intent.several && (!DB::RULES.texts_are_atomic || self.unclear)
             || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
                 PinCause::Procedure => true,
-                PinCause::PreparedStatement => !DB::TEXTS_ARE_ATOMIC,
+                PinCause::PreparedStatement => !DB::RULES.texts_are_atomic,
                 _ => false,
             });
-        self.stay_without_a_home(intent);
+        self.stay_without_a_login_default(intent);
         self.begin_by_itself(intent);
         if self.phase == Phase::Statement && self.session.state.depth() > 0 {
             self.phase = Phase::InTransaction;
         }
-        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.mark().await? {
-            // What it asks about is the mark now.
+        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.set_sentinel().await? {
+            // What it asks about is the sentinel now.
             self.remember(intent).await?;
         }
         // After the settings are there: from here on they are not replayed any more.
@@ -120,9 +121,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     /// A setting that this connection could not take back is not moved: the session stays where it was made.
-    fn stay_without_a_home(&mut self, intent: &mut Intent<'_>) {
-        let home = &self.wire().home;
-        let stays = |name: &str| DB::NEED_A_HOME.contains(&name) && !home.contains(name);
+    fn stay_without_a_login_default(&mut self, intent: &mut Intent<'_>) {
+        let login_defaults = &self.wire().login_defaults;
+        let stays = |name: &str| DB::RULES.resettable_only_from_login.contains(&name) && !login_defaults.contains(name);
         if intent.change.as_ref().is_some_and(|change| change.sets(stays)) {
             intent.change = None;
             intent.pin = Some(intent.pin.take().unwrap_or_else(|| PinReason::new(PinCause::Setting, intent.sql)));
@@ -141,23 +142,26 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
     /// may end a guard's transaction unseen. Whether it was set just now.
-    pub(super) async fn mark(&mut self) -> Result<bool, Error> {
+    pub(super) async fn set_sentinel(&mut self) -> Result<bool, Error> {
         let state = &self.session.state;
-        let Some(mark) = DB::MARK.filter(|_| state.has_guards() && !state.is_marked() && !state.is_doubtful()) else {
+        let Some(sentinel) = DB::RULES
+            .sentinel_savepoint
+            .filter(|_| state.has_guards() && !state.has_sentinel() && !state.is_doubtful())
+        else {
             return Ok(false);
         };
         let deadline = self.deadline()?;
         self.unrest();
-        self.run_until(deadline, mark.to_owned()).await?;
+        self.run_until(deadline, sentinel.to_owned()).await?;
         self.session.interrupted = false;
-        self.session.state.marked();
+        self.session.state.sentinel_set();
         Ok(true)
     }
 
-    /// The end of a savepoint, with a new mark where it takes the one that there was.
-    pub(super) fn with_mark(&self, end: String, takes_mark: bool) -> String {
-        match DB::MARK.filter(|_| takes_mark) {
-            Some(mark) => format!("{end}; {mark}"),
+    /// The end of a savepoint, with a new sentinel where it takes the one that there was.
+    pub(super) fn with_sentinel(&self, end: String, takes_sentinel: bool) -> String {
+        match DB::RULES.sentinel_savepoint.filter(|_| takes_sentinel) {
+            Some(sentinel) => format!("{end}; {sentinel}"),
             None => end,
         }
     }
@@ -223,16 +227,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             let before = Exchange { wire: wire.id, number: wire.exchanges };
             wire.exchanges += 1;
             self.session.generated.sent(before, Exchange { wire: wire.id, number: wire.exchanges });
-            self.before = wire.soil;
+            self.before = wire.cleanup;
             // Whether a dropped `SET` happened is not known: then the connection is cleaned.
             if let Some(change) = &intent.change {
-                wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
+                wire.cleanup = wire.cleanup.max(DB::cleanup_after(PinCause::Setting));
                 let state = &self.session.state;
                 wire.outdate(DB::staleness(state.settings(), &state.settings_after(change)));
             }
-            if intent.soils {
-                wire.soil = wire.soil.max(DB::soil(PinCause::Setting));
-                self.before = wire.soil;
+            if intent.leaves_untracked {
+                wire.cleanup = wire.cleanup.max(DB::cleanup_after(PinCause::Setting));
+                self.before = wire.cleanup;
             }
             if intent.ends.is_some() {
                 wire.outdate(Staleness::Statements);
@@ -289,7 +293,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(());
         }
-        let text = self.with_mark(state::rollback(depth), self.session.state.takes_mark(depth));
+        let text = self.with_sentinel(state::rollback(depth), self.session.state.takes_sentinel(depth));
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();

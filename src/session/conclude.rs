@@ -5,10 +5,11 @@ use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
+use crate::engine::Cleanup;
 use crate::engine::{Diagnosis, Engine, Staleness};
 use crate::error::{Error, HalfDone, Outcome, Phase, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
-use crate::pin::{PinCause, PinReason, Soil};
+use crate::pin::{PinCause, PinReason};
 use crate::retry::TimeToCancel;
 
 impl<DB: Engine> Borrow<'_, DB> {
@@ -58,20 +59,20 @@ impl<DB: Engine> Borrow<'_, DB> {
             Diagnosis::NotSent => {
                 if self.change.take().is_some() {
                     let before = self.before;
-                    self.wire().soil = before;
+                    self.wire().cleanup = before;
                 }
             }
             // Left as it is: what is still on its way is read before the next use.
             Diagnosis::Interrupted => self.done = self.session.state.depth() > 0,
             // A text that was to commit may not even have been understood, and a definition may have committed before it was
             // refused: only the server knows.
-            _ if self.phase == Phase::Commit && !DB::ERRORS_ABORT && self.turn.is_some() => {
+            _ if self.phase == Phase::Commit && !DB::RULES.errors_abort && self.turn.is_some() => {
                 self.turn = None;
                 self.session.state.failed_unsure(&summary(&error));
                 self.rest();
             }
             // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
-            Diagnosis::RolledBack | Diagnosis::ReadOnly if self.phase == Phase::Commit && !DB::ERRORS_ABORT => {
+            Diagnosis::RolledBack | Diagnosis::ReadOnly if self.phase == Phase::Commit && !DB::RULES.errors_abort => {
                 self.rolled_back(1);
                 let (failover, wire) = self.apart();
                 if diagnosis == Diagnosis::ReadOnly && failover.expects_writes() {
@@ -82,7 +83,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             // A `COMMIT` that was not executed leaves the transaction open until the connection is closed: a user's queries
             // in an hour are used up (1226).
-            _ if self.phase == Phase::Commit && !DB::ERRORS_ABORT => return self.lose(error),
+            _ if self.phase == Phase::Commit && !DB::RULES.errors_abort => return self.lose(error),
             // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
             _ if self.phase == Phase::Commit => {
                 self.turn = None;
@@ -98,8 +99,8 @@ impl<DB: Engine> Borrow<'_, DB> {
                     // Somebody has prepared statements under the driver's names, or a type's name stands for another one: no
                     // statement makes the driver forget that.
                     Diagnosis::Misled => {
-                        self.before = Soil::Indelible;
-                        self.wire().soil = Soil::Indelible;
+                        self.before = Cleanup::Impossible;
+                        self.wire().cleanup = Cleanup::Impossible;
                     }
                     _ => {}
                 }
@@ -165,7 +166,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             Ok(Some(refusal)) => {
                 let code = refusal.as_database_error().and_then(|refusal| refusal.code());
-                let is_cancelled = code.as_deref() == Some(DB::CANCELLED);
+                let is_cancelled = code.as_deref() == Some(DB::RULES.cancelled);
                 match self.fail(refusal) {
                     Error::Database(source) if is_cancelled => reached(outcome_of(&source), Some(source)),
                     error => error,
@@ -219,7 +220,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) fn give_up_change(&mut self) {
         if self.change.take().is_some() {
             let before = self.before;
-            self.wire().soil = before;
+            self.wire().cleanup = before;
         }
         self.rest();
     }
@@ -236,20 +237,20 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn committed(&mut self, depth: usize) {
         self.session.state.committed(depth);
-        self.marked_anew();
+        self.sentinel_set_anew();
         self.ended();
     }
 
-    /// The savepoint that has ended took the mark with it; there is a new one.
-    fn marked_anew(&mut self) {
-        if self.session.state.is_unmarked() {
-            self.session.state.marked();
+    /// The savepoint that has ended took the sentinel with it; there is a new one.
+    fn sentinel_set_anew(&mut self) {
+        if self.session.state.has_lost_sentinel() {
+            self.session.state.sentinel_set();
         }
     }
 
     pub(super) fn rolled_back(&mut self, depth: usize) {
         self.session.state.rolled_back(depth);
-        self.marked_anew();
+        self.sentinel_set_anew();
         // The server took the settings back as well.
         let settings = self.session.settings_applied();
         self.wire().become_set(settings);
@@ -287,7 +288,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             let (before, settings) = (self.before, self.session.settings_applied());
             let wire = self.wire();
             wire.become_set(settings);
-            wire.soil = before;
+            wire.cleanup = before;
         }
         if let Some(turn) = self.turn.take() {
             self.turned(turn);
@@ -308,7 +309,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.interrupted = false;
         if self.session.state.is_free()
             && let Some(mut lease) = self.session.lease.take()
-            && lease.conn().soil == Soil::None
+            && lease.conn().cleanup == Cleanup::None
         {
             lease.end();
         }

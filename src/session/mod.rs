@@ -88,13 +88,13 @@ struct Intent<'a> {
     sequence: Sequence,
     control: Option<Control<'a>>,
     ends: Option<PinEnd>,
-    shifting: bool,
+    uncacheable: bool,
     /// It commits whatever transaction is open.
     commits: bool,
     /// The first of its statements may be done when a later one is refused.
     several: bool,
     /// It leaves something behind that the session has been told not to be pinned for.
-    soils: bool,
+    leaves_untracked: bool,
     /// What it sets until the transaction ends makes this of what is prepared.
     replans: Staleness,
     /// It wants rows from the client, or sends it some, in a way of their own.
@@ -110,10 +110,10 @@ impl Intent<'_> {
         sequence: Sequence::NONE,
         control: None,
         ends: None,
-        shifting: false,
+        uncacheable: false,
         commits: false,
         several: false,
-        soils: false,
+        leaves_untracked: false,
         replans: Staleness::Fresh,
         copies: false,
     };
@@ -135,7 +135,7 @@ impl<DB: Engine> Connection<DB> {
             pinned_at: None,
             id,
             parted: None,
-            generated: Generated::new(id, DB::REFUSES_UNGENERATED),
+            generated: Generated::new(id, DB::RULES.refuses_ungenerated),
             refused_connection: false,
             texts: 0,
             misled: false,
@@ -269,7 +269,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// The same for a text of a class that is known.
     fn intent_of<'a>(&self, class: Class<'a>, sql: &'a str) -> Intent<'a> {
-        let Class { pins, setting, sequence, control, ends, shifting, commits, several, replans, copies } = class;
+        let Class { pins, setting, sequence, control, ends, uncacheable, commits, several, replans, copies } = class;
         let mut change = setting.map(|setting| SettingChange::of::<DB>(setting));
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -282,18 +282,31 @@ impl<DB: Engine> Connection<DB> {
         let pins = if stray { Some(PinCause::UnknownStatement) } else { pins };
         // Too many are not carried along: the session stays where they were made.
         let crowded = change.take_if(|change| self.state.has_no_room_for(change)).map(|change| {
-            let controls = change.sets(|name| DB::CONTROLLING.contains(&name));
+            let controls = change.sets(|name| DB::RULES.controlling_settings.contains(&name));
             if controls { PinCause::UnknownStatement } else { PinCause::Setting }
         });
         let pins = pins.or(crowded);
         let pin = pins.map(|cause| PinReason::new(cause, sql));
-        let soils = filtered;
-        Intent { sql, pin, change, sequence, control, ends, shifting, commits, several, soils, replans, copies }
+        let leaves_untracked = filtered;
+        Intent {
+            sql,
+            pin,
+            change,
+            sequence,
+            control,
+            ends,
+            uncacheable,
+            commits,
+            several,
+            leaves_untracked,
+            replans,
+            copies,
+        }
     }
 
     /// What the server has to be asked before a statement that pins only because its text does not tell what it sets.
     fn question(&self, intent: &Intent<'_>) -> Option<Question> {
-        let unseen = intent.soils || intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::Setting);
+        let unseen = intent.leaves_untracked || intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::Setting);
         if unseen { DB::question(intent.sql) } else { None }
     }
 
@@ -306,9 +319,9 @@ impl<DB: Engine> Connection<DB> {
                 "call copy_in_raw() or copy_out_raw() on the connection that pin() hands out",
             );
         }
-        let pooled = self.connector().is_forgetful();
+        let pooled = self.connector().pools_transactions();
         // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
-        let looks = intent.pin.is_some() || intent.soils || pooled && intent.shifting;
+        let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.uncacheable;
         if !looks || self.state.is_handed_out() {
             return Ok(());
         }
@@ -460,7 +473,7 @@ impl<DB: Engine> Connection<DB> {
         // What a reset goes back to is not what the `init_query` had set.
         let initial = self.connector().has_init_query() && !wire.applied.is_empty();
         let wanted = self.state.settings();
-        strict || !DB::CLEANS && initial && wire.applied != *wanted || wire.cannot_go_to(wanted)
+        strict || !DB::RULES.has_session_reset && initial && wire.applied != *wanted || wire.cannot_go_to(wanted)
     }
 
     /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.
@@ -487,7 +500,7 @@ impl<DB: Engine> Connection<DB> {
     /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
     /// connection to somebody else with the end of a transaction: nothing is left on it then.
     fn settings_applied(&self) -> Settings {
-        let none = self.state.depth() == 0 && self.connector().is_forgetful();
+        let none = self.state.depth() == 0 && self.connector().pools_transactions();
         if none { Settings::default() } else { self.state.settings().clone() }
     }
 
@@ -504,7 +517,7 @@ impl<DB: Engine> Connection<DB> {
     fn pin_for(&mut self, reason: PinReason) {
         if let Some(lease) = &mut self.lease {
             let wire = lease.conn();
-            wire.soil = wire.soil.max(DB::soil(reason.cause()));
+            wire.cleanup = wire.cleanup.max(DB::cleanup_after(reason.cause()));
             // Whatever was sent may have opened a transaction; a rollback without one does nothing.
             wire.open();
             lease.note(Purpose::Pin);
@@ -563,7 +576,7 @@ impl<DB: Engine> Connection<DB> {
             Diagnosis::RolledBack if self.state.has_guards() => self.state.rolled_back_by_server(why),
             // A deadlock may be one of locks that no transaction holds: of `GET_LOCK`'s in MariaDB.
             Diagnosis::RolledBack | Diagnosis::Unsure => self.state.failed_unsure(why),
-            _ if DB::ERRORS_ABORT => self.state.failed(why),
+            _ if DB::RULES.errors_abort => self.state.failed(why),
             _ => {}
         }
     }
@@ -614,7 +627,7 @@ impl<DB: Engine> fmt::Debug for Connection<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names and causes only: a setting's value may be a token, and an error's text may quote a row.
         f.debug_struct("Connection")
-            .field("engine", &DB::FAMILY)
+            .field("engine", &DB::RULES.family)
             .field("depth", &self.state.depth())
             .field("pinned", &self.state.pin_reason().map(PinReason::cause))
             .field("settings", self.state.settings())

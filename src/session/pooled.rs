@@ -13,7 +13,7 @@ impl<DB: Engine> Connection<DB> {
     /// another: the second may reach a connection of the server that knows nothing of the first, or that has prepared
     /// somebody else's statement meanwhile. Settings are in the same danger. A transaction keeps all of them together.
     pub(super) fn would_be_torn(&self, query: &Query<DB>) -> bool {
-        if !self.connector().is_forgetful() || self.state.depth() > 0 || query.alone {
+        if !self.connector().pools_transactions() || self.state.depth() > 0 || query.alone {
             return false;
         }
         let class = DB::classify(query.sql.as_str());
@@ -70,7 +70,7 @@ impl<DB: Engine> Connection<DB> {
         &mut self,
         prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if !self.connector().is_forgetful() || !self.state.is_free() {
+        if !self.connector().pools_transactions() || !self.state.is_free() {
             return self.prepare_here(prepare).await;
         }
         let mut transaction = self.begin().await?;

@@ -66,7 +66,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// A borrowed connection for this query, and the query as it will be sent.
     async fn ready_for(&mut self, mut query: Query<DB>) -> Result<(Borrow<'_, DB>, Query<DB>), Error> {
-        let pooled = self.connector().is_forgetful();
+        let pooled = self.connector().pools_transactions();
         // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
         query.persistent &= !pooled;
         let mut intent = self.intent(query.sql.as_str());
@@ -78,8 +78,8 @@ impl<DB: Engine> Connection<DB> {
             intent = self.intent_of(DB::classify(spelled), query.sql.as_str());
         }
         self.refuse(&intent)?;
-        let shifting = intent.shifting;
-        self.texts += u64::from(!shifting);
+        let uncacheable = intent.uncacheable;
+        self.texts += u64::from(!uncacheable);
         let mut unprepared = false;
         if pooled && intent.control.is_some() {
             self.refuse_whole(intent.control)?;
@@ -90,7 +90,7 @@ impl<DB: Engine> Connection<DB> {
         if unprepared {
             query = query.unprepared();
         }
-        if shifting {
+        if uncacheable {
             query = borrow.session.set_apart(query);
         }
         Ok((borrow, query))
@@ -134,7 +134,7 @@ impl<DB: Engine> Connection<DB> {
     /// not be found again. Without a name of its own it would be lost when the driver asks the server about a type in
     /// between (sqlx 0.9.0); so it gets a text of its own, which serves until something else was run.
     fn set_apart(&self, query: Query<DB>) -> Query<DB> {
-        if DB::PREPARES_AHEAD || !query.persistent {
+        if DB::RULES.prepares_ahead || !query.persistent {
             return Query { persistent: false, ..query };
         }
         let text = format!("{}\n/* {}.{} */", query.sql.as_str(), self.id, self.texts);
@@ -146,10 +146,10 @@ impl<DB: Engine> Connection<DB> {
         &mut self,
         prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let pooled = self.connector().is_forgetful();
+        let pooled = self.connector().pools_transactions();
         let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
         let (failover, wire) = borrow.apart();
-        wire.out_of_step = DB::PREPARES_AHEAD;
+        wire.out_of_step = DB::RULES.prepares_ahead;
         let mut prepared = failover.attend(wire.peer.as_deref(), prepare(&mut wire.driver)).await;
         wire.out_of_step = false;
         if pooled && prepared.is_ok() {
@@ -162,7 +162,7 @@ impl<DB: Engine> Connection<DB> {
 impl<DB: Engine> Borrow<'_, DB> {
     /// Sends a query and reads its answer.
     async fn exchange<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
-        if DB::PREPARES_AHEAD
+        if DB::RULES.prepares_ahead
             && let Some(arguments) = &query.arguments
         {
             let values = sqlx::Arguments::len(arguments);

@@ -4,9 +4,10 @@ use super::borrow::{Borrow, summary};
 use super::generated::{self, Exchange, Step, Use};
 use super::state;
 use super::{Connection, Intent};
+use crate::engine::Cleanup;
 use crate::engine::{Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
-use crate::pin::{PinCause, Soil};
+use crate::pin::PinCause;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
@@ -34,7 +35,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) fn has_other_settings(&mut self) -> bool {
         let state = &self.session.state;
         // Through a pooler they last as long as the transaction, and are needed only there.
-        let elsewhere = if self.session.connector().is_forgetful() {
+        let elsewhere = if self.session.connector().pools_transactions() {
             state.depth() == 0 || state.is_aborted()
         } else {
             state.pin_reason().is_some()
@@ -69,11 +70,11 @@ impl<DB: Engine> Borrow<'_, DB> {
             let deadline = self.deadline()?;
             // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
             self.session.state.rolled_back_abandoned();
-            let text = self.with_mark(state::rollback(depth), self.session.state.is_unmarked());
+            let text = self.with_sentinel(state::rollback(depth), self.session.state.has_lost_sentinel());
             self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
             self.session.interrupted = false;
-            if self.session.state.is_unmarked() {
-                self.session.state.marked();
+            if self.session.state.has_lost_sentinel() {
+                self.session.state.sentinel_set();
             }
             let settings = self.session.settings_applied();
             self.wire().become_set(settings);
@@ -120,7 +121,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// autocommit off the server could not tell.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
         let state = &self.session.state;
-        let asks = DB::MARK.is_some() && state.is_doubtful() && !state.has_guards();
+        let asks = DB::RULES.sentinel_savepoint.is_some() && state.is_doubtful() && !state.has_guards();
         if !asks || DB::begins_by_itself(state.settings()) {
             return Ok(());
         }
@@ -148,7 +149,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// keeps, the statements inside functions and triggers among them, which it keeps whether the driver has prepared
     /// anything or not; and the driver prepares its own anew.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
-        if let Some(replan) = DB::REPLAN {
+        if let Some(replan) = DB::RULES.replan {
             // An aborted transaction refuses it, and every statement too. It is asked for again after that.
             if self.session.state.is_aborted() {
                 return Ok(());
@@ -170,7 +171,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// The driver's part of [`renew`](Self::renew), after the server's.
     async fn prepare_anew(&mut self) -> Result<(), Error> {
         let wire = self.wire();
-        let is_planned_anew = DB::REPLAN.is_some() && wire.stale == Staleness::Plans;
+        let is_planned_anew = DB::RULES.replan.is_some() && wire.stale == Staleness::Plans;
         // Names that it has learnt are looked after where a statement fails.
         if !is_planned_anew && wire.has_prepared() {
             let deadline = self.deadline()?;
@@ -213,22 +214,22 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         let wire = self.wire();
         // In the same round trip, where what the server has planned has to be planned anew.
-        let replans = DB::REPLAN.filter(|_| DB::staleness(&wire.applied, &wanted) != Staleness::Fresh);
+        let replans = DB::RULES.replan.filter(|_| DB::staleness(&wire.applied, &wanted) != Staleness::Fresh);
         let text = match replans {
             Some(replan) => format!("{text}; {replan}"),
             None => text,
         };
         // Cut short, it may be there or not: then the connection is cleaned.
-        let soil = wire.soil;
-        wire.soil = soil.max(DB::soil(PinCause::Setting));
+        let cleanup = wire.cleanup;
+        wire.cleanup = cleanup.max(DB::cleanup_after(PinCause::Setting));
         let deadline = self.deadline()?;
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),
         });
         let refused = refused.await?;
-        if refused.is_none() || DB::TEXTS_ARE_ATOMIC {
-            self.wire().soil = soil;
+        if refused.is_none() || DB::RULES.texts_are_atomic {
+            self.wire().cleanup = cleanup;
         }
         if let Some(error) = refused {
             return Err(self.refuse_replay(error));
@@ -247,7 +248,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// has had; any other one is closed, and the session gets the next.
     fn refuse_replay(&mut self, error: sqlx::Error) -> Error {
         if self.wire().owners > 1 && self.session.state.is_free() {
-            self.wire().soil = Soil::Indelible;
+            self.wire().cleanup = Cleanup::Impossible;
             self.session.refused_connection = true;
         }
         self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
@@ -257,13 +258,13 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     fn replay_to(&mut self, wanted: &Settings) -> Option<String> {
         let wire = self.wire();
-        DB::replay(&wire.applied, wanted, &wire.home)
+        DB::replay(&wire.applied, wanted, &wire.login_defaults)
     }
 
     /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
     /// to questions of its own, while they are still in reach. Whoever gets the server's connection next finds neither.
     pub(super) async fn tidy(&mut self) -> Result<(), Error> {
-        if !self.session.connector().is_forgetful() {
+        if !self.session.connector().pools_transactions() {
             return Ok(());
         }
         let deadline = self.deadline()?;
@@ -325,7 +326,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the server forget the numbers that others have left. Whether it has.
     async fn forget_generated(&mut self, held: bool) -> Result<bool, Error> {
         let deadline = self.deadline()?;
-        let text = DB::FORGET_GENERATED.to_owned();
+        let text = DB::RULES.forget_generated.to_owned();
         let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),

@@ -104,16 +104,16 @@ impl<DB: Engine> Connection<DB> {
         let deadline = borrow.deadline()?;
         let mut text = state::begin(depth);
         // Whatever may end this transaction unseen may do so at once.
-        let mark = DB::MARK.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
-        if let Some(mark) = mark {
-            text = format!("{text}; {mark}");
+        let sentinel = DB::RULES.sentinel_savepoint.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
+        if let Some(sentinel) = sentinel {
+            text = format!("{text}; {sentinel}");
         }
         borrow.begins = depth == 1;
         borrow.run_until(deadline, text).await?;
         borrow.begins = false;
         borrow.session.state.begun();
-        if mark.is_some() {
-            borrow.session.state.marked();
+        if sentinel.is_some() {
+            borrow.session.state.sentinel_set();
         }
         borrow.finish();
         Ok(depth)
@@ -153,7 +153,7 @@ impl<DB: Engine> Connection<DB> {
         let why = match plan {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
-                let text = borrow.with_mark(state::commit(depth), borrow.session.state.takes_mark(depth));
+                let text = borrow.with_sentinel(state::commit(depth), borrow.session.state.takes_sentinel(depth));
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();

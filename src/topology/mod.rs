@@ -1,7 +1,7 @@
 //! Where the database is, and who of its members is the writer.
 //!
 //! `member`, `view` and `snapshot` are what is known and how sources are merged; `names` is what a host name implies,
-//! `trust` which addresses a server is believed about, `order` whom a hunt asks first, `economy` when the RDS API may be asked. All of these are pure. [`Topology`] holds the
+//! `trust` which addresses a server is believed about, `order` whom a hunt asks first, `budget` when the RDS API may be asked. All of these are pure. [`Topology`] holds the
 //! one snapshot of a proxy; [`Endpoint`] is the first place to dial.
 
 #![cfg_attr(
@@ -9,7 +9,7 @@
     allow(dead_code, reason = "what the watch on the RDS API needs has no user without it")
 )]
 
-mod economy;
+mod budget;
 mod member;
 mod names;
 mod order;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::economy::Economy;
+use super::budget::ApiBudget;
 use super::member::{Address, Member};
 use super::names::{self, Kind};
 use super::order::{self, Candidates};
@@ -60,13 +60,13 @@ pub(crate) struct Topology {
 #[derive(Debug)]
 struct State {
     snapshot: Snapshot,
-    economy: Economy,
+    budget: ApiBudget,
     rules: Rules,
 }
 
 impl Topology {
     pub(crate) fn new(target: Target, clock: Clock, events: Events) -> Self {
-        let economy = Economy::new(target.watch_interval, clock.now(), fastrand::Rng::new());
+        let budget = ApiBudget::new(target.watch_interval, clock.now(), fastrand::Rng::new());
         let has_members = !target.instances.is_empty();
         let rules = Rules { port: target.port, pattern: target.pattern.clone(), target: None };
         let snapshot = Snapshot::given(target.instances);
@@ -75,7 +75,7 @@ impl Topology {
             has_members,
             pattern: target.pattern,
             via_proxy: target.via_proxy,
-            state: Mutex::new(State { snapshot, economy, rules }),
+            state: Mutex::new(State { snapshot, budget, rules }),
             clock,
             events,
             #[cfg(feature = "rds-api")]
@@ -113,12 +113,12 @@ impl Topology {
     pub(crate) fn learn(&self, at: &Address, survey: &Survey) -> Change {
         let now = self.clock.now();
         let (change, ignored) = {
-            let State { snapshot, economy, rules } = &mut *self.state();
+            let State { snapshot, budget, rules } = &mut *self.state();
             let change = snapshot.learn(at, survey, rules);
             if !survey.is_reader {
-                economy.settle();
+                budget.settle();
                 if let Some(sessions) = survey.sessions {
-                    economy.count(sessions, now);
+                    budget.count(sessions, now);
                 }
             }
             (change, snapshot.take_ignored())
@@ -136,7 +136,7 @@ impl Topology {
         let now = self.clock.now();
         let mut state = self.state();
         state.snapshot.suspect();
-        state.economy.suspect(now);
+        state.budget.suspect(now);
     }
 
     /// The proven writer, or the one that all claims agree on.
@@ -233,7 +233,7 @@ mod watching {
     use crate::aws::Aws;
     use crate::event::Event;
     use crate::retry::Deadline;
-    use crate::topology::economy::Advice;
+    use crate::topology::budget::Advice;
     use crate::topology::names;
     use crate::topology::snapshot::Change;
     use crate::topology::watch::{Blind, Watch};
@@ -268,7 +268,7 @@ mod watching {
         /// The turn is spent.
         pub(crate) async fn watch(&self, can_count: bool, deadline: Deadline) -> Watched {
             let Some(watch) = &self.watch else { return Watched::NotNow };
-            let advice = self.state().economy.advise(can_count, self.clock.now());
+            let advice = self.state().budget.advise(can_count, self.clock.now());
             match advice {
                 Advice::Wait => return Watched::NotNow,
                 Advice::Count => return Watched::CountFirst,
@@ -277,11 +277,11 @@ mod watching {
             let looked = watch.look(|id| self.state().snapshot.member(id).is_some(), deadline).await;
             match looked {
                 Ok(view) => {
-                    self.state().economy.answered();
+                    self.state().budget.answered();
                     Watched::Heard(self.hear(&view))
                 }
                 Err(Blind { problem, error }) => {
-                    let given_up = self.state().economy.failed(problem, self.clock.now());
+                    let given_up = self.state().budget.failed(problem, self.clock.now());
                     if given_up {
                         let cluster = watch.cluster().to_owned();
                         self.events.emit(&Event::WatchGivenUp { cluster, problem, error });

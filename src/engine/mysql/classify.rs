@@ -5,8 +5,8 @@
 
 use super::control;
 use super::ends;
-use super::glance;
 use super::lexer::{Doubts, Lexer, Reading};
+use super::prefilter;
 use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::series::Series;
@@ -14,7 +14,7 @@ use crate::engine::{Class, Control};
 use crate::pin::PinCause;
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
-    glance::classify(sql).unwrap_or_else(|| read(sql))
+    prefilter::classify(sql).unwrap_or_else(|| read(sql))
 }
 
 /// As `classify`, word by word; in more than one way where the text does not say how the server reads it.

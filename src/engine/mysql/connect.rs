@@ -152,26 +152,26 @@ fn seconds(span: std::time::Duration) -> u64 {
 }
 
 /// What takes those settings back to what they are at login that `DEFAULT` would take elsewhere.
-pub(super) fn home(login: &Login) -> Settings {
-    let mut home: Settings =
+pub(super) fn login_defaults(login: &Login) -> Settings {
+    let mut login_defaults: Settings =
         [("names", NAMES), ("time_zone", TIME_ZONE), ("sql_mode", SQL_MODE), ("autocommit", AUTOCOMMIT)]
             .into_iter()
             .map(|(name, text)| (name, format!("SET {text}")))
             .collect();
     if let Some(wait) = wait_timeout(login) {
-        home.set("wait_timeout".to_owned(), format!("SET {wait}"));
+        login_defaults.set("wait_timeout".to_owned(), format!("SET {wait}"));
     }
     if let Some(timeout) = idle_in_transaction(login) {
         // Where the server does not know it, no session has set it.
-        home.set("idle_transaction_timeout".to_owned(), format!("SET {timeout}"));
+        login_defaults.set("idle_transaction_timeout".to_owned(), format!("SET {timeout}"));
     }
     if login.read_only {
-        home.set("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
+        login_defaults.set("transaction_read_only".to_owned(), "SET SESSION TRANSACTION READ ONLY".to_owned());
     }
     if let Some(database) = &login.database {
-        home.set("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
+        login_defaults.set("database".to_owned(), format!("USE `{}`", database.replace('`', "``")));
     }
-    home
+    login_defaults
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::lexer::Lexer;
 use super::{classify, settings};
 use crate::engine::token::Token;
-use crate::engine::{Driver, Sequence, Setting, inspect, shapes};
+use crate::engine::{Dialect, Sequence, Setting, inspect, shapes};
 
 /// Texts that would be slow to read for who reads carelessly.
 pub use crate::engine::shapes::{MYSQL as SHAPES, Shape, text};

@@ -5,13 +5,14 @@
 
 use super::control;
 use super::ends;
-use super::glance;
 use super::lexer::Lexer;
+use super::prefilter;
 use super::settings::{self, Change, TEMPORARY};
+use crate::engine::Cleanup;
 use crate::engine::series::Series;
 use crate::engine::token::{Token, is};
-use crate::engine::{Class, Control, Driver, Sequence, Staleness};
-use crate::pin::{PinCause, Soil};
+use crate::engine::{Class, Control, Dialect, Sequence, Staleness};
+use crate::pin::PinCause;
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
 /// and what ends with its transaction. The functions they call and the temporary objects they make show in their words.
@@ -116,7 +117,7 @@ const INITIALS: u32 = {
 };
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
-    glance::classify(sql).unwrap_or_else(|| read(sql))
+    prefilter::classify(sql).unwrap_or_else(|| read(sql))
 }
 
 /// As `classify`, word by word.
@@ -142,7 +143,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
             (one, other) => one.or(other),
         };
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
-        all.shifting |= is(statement.first, "fetch") || is(statement.first, "execute");
+        all.uncacheable |= is(statement.first, "fetch") || is(statement.first, "execute");
         all.copies |= statement.copies;
         found = Some(statement);
     }
@@ -188,7 +189,7 @@ pub(super) fn single(sql: &str) -> Option<&str> {
 
 /// Whether nothing takes away what a cause leaves behind.
 fn stays(cause: PinCause) -> bool {
-    <sqlx::Postgres as Driver>::soil(cause) == Soil::Indelible
+    <sqlx::Postgres as Dialect>::cleanup_after(cause) == Cleanup::Impossible
 }
 
 /// The statements of a text, the empty ones left out.

@@ -1,7 +1,7 @@
 //! The classifier, opened to the tests and benches of this crate.
 
 use super::classify;
-use crate::engine::{Driver, Setting, inspect, shapes};
+use crate::engine::{Dialect, Setting, inspect, shapes};
 
 /// Texts that would be slow to read for who reads carelessly.
 pub use crate::engine::shapes::{POSTGRES as SHAPES, Shape, text};

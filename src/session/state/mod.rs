@@ -8,7 +8,7 @@ mod text;
 
 use std::collections::BTreeSet;
 
-use crate::engine::{Driver, PinEnd, Setting, Settings};
+use crate::engine::{Dialect, PinEnd, Setting, Settings};
 use crate::pin::{PinCause, PinReason};
 
 pub(super) use self::text::{Reading, Turn};
@@ -32,9 +32,9 @@ pub(super) struct State {
     pinned_in_doubt: bool,
     /// A savepoint was set that shows whether the guard's transaction is still there: how deep. It goes with the savepoint
     /// that it lies in.
-    marked: Option<usize>,
+    sentinel: Option<usize>,
     /// It went with one whose end is still to be sent, or is on its way.
-    unmarked: bool,
+    sentinel_lost: bool,
     /// A text has ended, or may have ended, the transaction of a guard behind its back.
     ended_by_text: bool,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
@@ -117,7 +117,7 @@ impl SettingChange {
         }
     }
 
-    pub(super) fn of<D: Driver>(setting: Setting<'_>) -> Self {
+    pub(super) fn of<D: Dialect>(setting: Setting<'_>) -> Self {
         match setting {
             Setting::Set { statement, .. } | Setting::Several(statement) => Self::Set(D::settings_of(statement)),
             Setting::Reset(name) => Self::Reset(name.key()),
@@ -163,8 +163,12 @@ pub(super) enum CommitPlan {
 }
 
 impl State {
-    pub(super) fn of<D: Driver>() -> Self {
-        Self { settings_stay: !D::ROLLBACK_RESETS, errors_pass: !D::ERRORS_ABORT, ..Self::default() }
+    pub(super) fn of<D: Dialect>() -> Self {
+        Self {
+            settings_stay: !D::RULES.rollback_restores_settings,
+            errors_pass: !D::RULES.errors_abort,
+            ..Self::default()
+        }
     }
 
     /// 0 outside a transaction, 1 in one, more in savepoints.
@@ -235,8 +239,8 @@ impl State {
     }
 
     fn leave(&mut self, depth: usize) {
-        self.unmarked |= self.takes_mark(depth);
-        self.marked = self.marked.filter(|at| *at < depth);
+        self.sentinel_lost |= self.takes_sentinel(depth);
+        self.sentinel = self.sentinel.filter(|at| *at < depth);
         self.levels.truncate(depth - 1);
         self.ended();
     }
@@ -246,7 +250,7 @@ impl State {
             self.aborted = None;
         }
         if self.levels.is_empty() {
-            (self.gone, self.unsure, self.marked, self.unmarked) = (false, None, None, false);
+            (self.gone, self.unsure, self.sentinel, self.sentinel_lost) = (false, None, None, false);
             self.lost = self.lost && !self.pins.is_empty();
             self.doubtful = self.pinned_in_doubt;
             self.ended_by_text = false;
@@ -296,24 +300,24 @@ impl State {
     }
 
     /// Whether a savepoint shows that the transaction is still the guard's.
-    pub(super) fn is_marked(&self) -> bool {
-        self.marked.is_some()
+    pub(super) fn has_sentinel(&self) -> bool {
+        self.sentinel.is_some()
     }
 
-    pub(super) fn marked(&mut self) {
-        (self.marked, self.unmarked) = (Some(self.depth()), false);
+    pub(super) fn sentinel_set(&mut self) {
+        (self.sentinel, self.sentinel_lost) = (Some(self.depth()), false);
     }
 
-    /// Whether the end of the savepoint at `depth` takes the mark away from a guard around it. That it can be ended shows
-    /// that the transaction is still there, and a new mark goes with it.
-    pub(super) fn takes_mark(&self, depth: usize) -> bool {
+    /// Whether the end of the savepoint at `depth` takes the sentinel away from a guard around it. That it can be ended shows
+    /// that the transaction is still there, and a new sentinel goes with it.
+    pub(super) fn takes_sentinel(&self, depth: usize) -> bool {
         let around = self.levels.get(..depth - 1).unwrap_or_default();
-        self.marked.is_some_and(|at| at >= depth) && around.iter().any(|level| level.kind == Kind::Guard)
+        self.sentinel.is_some_and(|at| at >= depth) && around.iter().any(|level| level.kind == Kind::Guard)
     }
 
-    /// Whether the mark has gone with a savepoint that has ended.
-    pub(super) fn is_unmarked(&self) -> bool {
-        self.unmarked
+    /// Whether the sentinel has gone with a savepoint that has ended.
+    pub(super) fn has_lost_sentinel(&self) -> bool {
+        self.sentinel_lost
     }
 
     /// A transaction begins that no guard has begun.
@@ -353,9 +357,9 @@ impl State {
                 return;
             }
         }
-        if self.unmarked {
-            // The new mark was sent with it.
-            self.marked();
+        if self.sentinel_lost {
+            // The new sentinel was sent with it.
+            self.sentinel_set();
         }
     }
 

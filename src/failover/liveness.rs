@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::pulse::Ask;
+use super::monitor::Ask;
 use crate::connector::{Connector, Peer, Wire};
 use crate::engine::Engine;
 
@@ -15,7 +15,7 @@ use crate::engine::Engine;
 const LOGIN_BOUND: Duration = Duration::from_millis(100);
 
 /// The engine's question to a host.
-pub(super) struct Knock<DB: Engine>(pub(super) Arc<Connector<DB>>);
+pub(super) struct LivenessProbe<DB: Engine>(pub(super) Arc<Connector<DB>>);
 
 /// A connection for questions, or the login for one, which may take longer than a question.
 pub(super) enum Beside<DB: Engine> {
@@ -23,12 +23,12 @@ pub(super) enum Beside<DB: Engine> {
     Wire(Box<Wire<DB>>),
 }
 
-impl<DB: Engine> Ask for Knock<DB> {
+impl<DB: Engine> Ask for LivenessProbe<DB> {
     type Side = Beside<DB>;
 
     async fn ask(&self, host: &Peer, side: &mut Option<Beside<DB>>) -> io::Result<()> {
-        if !DB::KNOCK_BY_LOGIN {
-            return DB::knock(host.address).await;
+        if !DB::RULES.probes_by_login {
+            return DB::check_liveness(host.address).await;
         }
         let mut login = match side.take() {
             Some(Beside::Login(login)) => login,
@@ -38,7 +38,7 @@ impl<DB: Engine> Ask for Knock<DB> {
                     return Ok(());
                 }
                 // It may have been cut off meanwhile, which says nothing about the host.
-                return DB::knock(host.address).await;
+                return DB::check_liveness(host.address).await;
             }
             None => {
                 let (connector, host) = (Arc::clone(&self.0), host.clone());
@@ -58,6 +58,6 @@ impl<DB: Engine> Ask for Knock<DB> {
             Ok(Err(_)) => {}
             Err(_) => *side = Some(Beside::Login(login)),
         }
-        DB::knock(host.address).await
+        DB::check_liveness(host.address).await
     }
 }

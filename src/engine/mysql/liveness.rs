@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-pub(super) async fn knock(at: SocketAddr) -> io::Result<()> {
+pub(super) async fn check_liveness(at: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(at).await?;
     match stream.read(&mut [0; 4]).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

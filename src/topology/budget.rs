@@ -37,7 +37,7 @@ pub(crate) enum Advice {
 }
 
 #[derive(Debug)]
-pub(crate) struct Economy {
+pub(crate) struct ApiBudget {
     interval: Duration,
     rng: fastrand::Rng,
     /// How many sessions the fleet has, and when that was counted.
@@ -55,7 +55,7 @@ pub(crate) struct Economy {
     given_up: Option<Moment>,
 }
 
-impl Economy {
+impl ApiBudget {
     pub(crate) fn new(interval: Duration, now: Moment, mut rng: fastrand::Rng) -> Self {
         let draw = rng.f64();
         Self {
@@ -164,7 +164,7 @@ mod tests {
 
     /// Runs a fleet in virtual time and gives the calls of each second. `sessions` is what a writer shows at a time;
     /// without one nobody can count.
-    fn calls(fleet: &mut [Economy], span: Range<u64>, sessions: impl Fn(u64) -> Option<u32>) -> Vec<u32> {
+    fn calls(fleet: &mut [ApiBudget], span: Range<u64>, sessions: impl Fn(u64) -> Option<u32>) -> Vec<u32> {
         let mut calls = vec![0; usize::try_from(span.end - span.start).unwrap()];
         for environment in fleet {
             let mut now = span.start;
@@ -195,8 +195,8 @@ mod tests {
         fastrand::Rng::with_seed(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    fn environments(count: u64) -> Vec<Economy> {
-        (0..count).map(|n| Economy::new(INTERVAL, second(0), rng(n))).collect()
+    fn environments(count: u64) -> Vec<ApiBudget> {
+        (0..count).map(|n| ApiBudget::new(INTERVAL, second(0), rng(n))).collect()
     }
 
     /// The lowest level of AWS's bucket, which begins full.
@@ -260,7 +260,7 @@ mod tests {
             environment.suspect(second(0));
         }
         let first_turn =
-            |one: &mut Economy| (0..60).find(|now| one.advise(false, second(*now)) == Advice::Ask).unwrap();
+            |one: &mut ApiBudget| (0..60).find(|now| one.advise(false, second(*now)) == Advice::Ask).unwrap();
         let mut waits: Vec<u64> = fleet.iter_mut().map(first_turn).collect();
         waits.sort_unstable();
         assert!(waits[0] <= 4 && waits[9] <= 10, "{waits:?}");
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_suspicion_is_one_turn_and_none_when_it_is_settled() {
-        let mut one = Economy::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
+        let mut one = ApiBudget::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
         one.count(1, second(0));
         one.suspect(second(1));
         one.suspect(second(1));
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn turns_are_an_interval_apart_and_counted_for() {
-        let mut one = Economy::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
+        let mut one = ApiBudget::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
         one.count(1, second(0));
         assert_eq!(one.advise(true, second(29)), Advice::Wait);
         assert_eq!(one.advise(true, second(61)), Advice::Count);
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_smaller_count_is_believed_later() {
-        let mut one = Economy::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
+        let mut one = ApiBudget::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
         one.count(5_000, second(0));
         one.suspect(second(1_000));
         one.count(3, second(1_010));
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_not_asked_again_and_throttling_spreads() {
-        let mut one = Economy::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
+        let mut one = ApiBudget::new(INTERVAL, second(0), fastrand::Rng::with_seed(1));
         one.count(1, second(0));
         assert!(one.failed(EndpointProblem::Denied, second(0)));
         assert_eq!(one.advise(false, second(3_000)), Advice::Wait);

@@ -2,7 +2,7 @@
 //!
 //! A text with a semicolon, an `&` (which may spell a name by escapes) or an unusual beginning is left to who reads.
 
-use crate::engine::glance::{begins, begins_as, initials, is_clear, is_glued, trimmed};
+use crate::engine::prefilter::{begins, begins_as, initials, is_clear, is_glued, trimmed};
 use crate::engine::{Class, Sequence};
 
 /// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
@@ -85,7 +85,7 @@ mod tests {
     const LONG: usize = 128;
 
     #[test]
-    fn usual_statements_are_known_at_a_glance() {
+    fn usual_statements_pass_the_prefilter() {
         for sql in [
             "select * from t where id = $1",
             "SELECT current_timestamp, \"a\".\"b\" FROM a LIMIT 10;",
@@ -122,7 +122,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(crate::engine::fuzz::at_least(2000))]
         #[test]
-        fn a_glance_sees_what_reading_sees(
+        fn the_prefilter_sees_what_reading_sees(
             start in "(select|insert into|update|with|delete|Select|SET)",
             text in r#"( |\n|into |create |temp|_|x|1|\$|\$\$|'|"|--|/\*|\*/|;|u&|\(|nextval|lastval\(|set_config\(|pg_temp|update |insert |for |é|a{61}){0,14}"#,
         ) {

@@ -38,28 +38,28 @@ pub(crate) trait Ask {
 }
 
 /// What is known of hosts that are being asked.
-pub(crate) struct Pulse<A: Ask> {
+pub(crate) struct HostMonitor<A: Ask> {
     asker: A,
-    hosts: Mutex<HashMap<SocketAddr, SharedBeat<A::Side>>>,
+    hosts: Mutex<HashMap<SocketAddr, SharedHealth<A::Side>>>,
 }
 
 /// Held by whoever asks.
-type SharedBeat<S> = Arc<tokio::sync::Mutex<Beat<S>>>;
+type SharedHealth<S> = Arc<tokio::sync::Mutex<Health<S>>>;
 
 /// The last questions to one host.
-struct Beat<S> {
+struct Health<S> {
     missed: u32,
     last: Option<Instant>,
     side: Option<S>,
 }
 
-impl<S> Default for Beat<S> {
+impl<S> Default for Health<S> {
     fn default() -> Self {
         Self { missed: 0, last: None, side: None }
     }
 }
 
-impl<A: Ask> Pulse<A> {
+impl<A: Ask> HostMonitor<A> {
     pub(crate) fn new(asker: A) -> Self {
         Self { asker, hosts: Mutex::default() }
     }
@@ -115,48 +115,48 @@ impl<A: Ask> Pulse<A> {
     /// Ends when the host is gone; with how long it has been asked.
     async fn silence(&self, host: &Peer) -> Duration {
         let started = Instant::now();
-        while self.beats(host).await {
+        while self.is_alive(host).await {
             sleep(EVERY).await;
         }
         FIRST + started.elapsed()
     }
 
     /// Whether the host has answered just now, to this caller or to another.
-    async fn beats(&self, host: &Peer) -> bool {
+    async fn is_alive(&self, host: &Peer) -> bool {
         let asked = Instant::now();
-        let beat = {
+        let health = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever is not asked any more is forgotten: addresses come and go with failovers.
-            hosts.retain(|known, beat| *known == host.address || Arc::strong_count(beat) > 1);
+            hosts.retain(|known, health| *known == host.address || Arc::strong_count(health) > 1);
             Arc::clone(hosts.entry(host.address).or_default())
         };
-        let mut beat = beat.lock().await;
-        if beat.last.is_some_and(|last| last >= asked) {
-            return beat.missed < MOST_MISSED;
+        let mut health = health.lock().await;
+        if health.last.is_some_and(|last| last >= asked) {
+            return health.missed < MOST_MISSED;
         }
-        beat.missed = 0;
-        while beat.missed < MOST_MISSED {
+        health.missed = 0;
+        while health.missed < MOST_MISSED {
             let began = Instant::now();
             // What was dropped in the middle of a question is of no use for the next.
-            let mut side = beat.side.take();
+            let mut side = health.side.take();
             match timeout(BOUND, self.asker.ask(host, &mut side)).await {
                 Ok(Ok(())) => {
-                    beat.side = side;
-                    beat.missed = 0;
+                    health.side = side;
+                    health.missed = 0;
                     break;
                 }
                 Ok(Err(_)) => {
-                    beat.missed += 1;
+                    health.missed += 1;
                     // A refusal comes at once; a server that is restarting gets the time that a silent one gets.
                     sleep(BOUND.saturating_sub(began.elapsed())).await;
                 }
                 // This process has slept: frozen, or short of a processor. That says nothing about the host.
                 Err(_) if began.elapsed() > LATE => {}
-                Err(_) => beat.missed += 1,
+                Err(_) => health.missed += 1,
             }
         }
-        beat.last = Some(Instant::now());
-        beat.missed < MOST_MISSED
+        health.last = Some(Instant::now());
+        health.missed < MOST_MISSED
     }
 }
 
@@ -224,9 +224,9 @@ mod tests {
             (Some(host()), 6000, false),
             (None, 6000, false),
         ] {
-            let (pulse, started) = (Pulse::new(Living), Instant::now());
+            let (monitor, started) = (HostMonitor::new(Living), Instant::now());
             let alarm = Duration::from_millis(alarm);
-            let result = pulse.attend(host.as_ref(), Some(started + alarm), after(Duration::from_secs(5))).await;
+            let result = monitor.attend(host.as_ref(), Some(started + alarm), after(Duration::from_secs(5))).await;
             let error = result.err().map(|error| TimeToCancel::is_behind(&error));
             assert_eq!(error, rings.then_some(true), "{alarm:?}");
             let spent = alarm.min(Duration::from_secs(5));
@@ -237,22 +237,22 @@ mod tests {
     /// One test, for the host is one.
     #[tokio::test(start_paused = true)]
     async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
-        let (pulse, host) = (Pulse::new(Host), host());
+        let (monitor, host) = (HostMonitor::new(Host), host());
         let host = Some(&host);
-        assert!(pulse.attend(host, None, after(Duration::from_millis(200))).await.is_ok());
+        assert!(monitor.attend(host, None, after(Duration::from_millis(200))).await.is_ok());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
-        assert!(pulse.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
+        assert!(monitor.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
 
         // Frozen again and again in the middle of a question.
         SLEPT_THROUGH.store(5, Ordering::Relaxed);
-        assert!(pulse.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
+        assert!(monitor.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
         assert_eq!(SLEPT_THROUGH.load(Ordering::Relaxed), 0);
         ASKED.store(0, Ordering::Relaxed);
 
         // Many wait, one asks.
-        let crowd: Vec<_> = (0..64).map(|_| pulse.attend(host, None, after(Duration::from_secs(5)))).collect();
+        let crowd: Vec<_> = (0..64).map(|_| monitor.attend(host, None, after(Duration::from_secs(5)))).collect();
         assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
@@ -261,7 +261,7 @@ mod tests {
         for silent_after in [0, 100, 249, 250, 1000, 5000, 30_000, 60_000].map(Duration::from_millis) {
             ALIVE.store(true, Ordering::Relaxed);
             let started = Instant::now();
-            let (result, ()) = tokio::join!(pulse.attend::<()>(host, None, pending()), async {
+            let (result, ()) = tokio::join!(monitor.attend::<()>(host, None, pending()), async {
                 sleep(silent_after).await;
                 ALIVE.store(false, Ordering::Relaxed);
             });

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 /// `GSSENCRequest`: its length, and 1234 and 5680 in one number.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
 
-pub(super) async fn knock(at: SocketAddr) -> io::Result<()> {
+pub(super) async fn check_liveness(at: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(at).await?;
     stream.write_all(&GSS_REQUEST).await?;
     // A server that does not know the question says so, or hangs up: either way it is there.

@@ -3,7 +3,7 @@
 //! A text with a semicolon, an `@`, an `!` (which may begin a comment that is executed) or an unusual beginning is left to
 //! who reads.
 
-use crate::engine::glance::{begins, begins_as, initials, is_clear, is_glued, trimmed};
+use crate::engine::prefilter::{begins, begins_as, initials, is_clear, is_glued, trimmed};
 use crate::engine::{Class, Sequence};
 
 /// The class of a text that holds nothing to be found by reading.
@@ -60,7 +60,7 @@ mod tests {
     const LONG: usize = 128;
 
     #[test]
-    fn usual_statements_are_known_at_a_glance() {
+    fn usual_statements_pass_the_prefilter() {
         for sql in [
             "select * from t where id = ?",
             "SELECT current_timestamp, `a`.`b` FROM a LIMIT 10;",
@@ -98,7 +98,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(crate::engine::fuzz::at_least(2000))]
         #[test]
-        fn a_glance_sees_what_reading_sees(
+        fn the_prefilter_sees_what_reading_sees(
             start in "(select|insert into|update|with|delete|replace|Select|SET)",
             text in r#"( |\n|into |create |temporary|_|x|1|\$|'|"|`|\\|-- |#|/\*|\*/|/\*!|!=|;|@|\(|get_lock|last_insert_id\(|row_count\(|nextval|sql_calc_found_rows |from |next |value |for |insert |é|a{61}){0,14}"#,
         ) {

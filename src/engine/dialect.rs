@@ -1,0 +1,88 @@
+//! The language of a database: what its texts do and what its errors mean. Nothing here waits for anything.
+
+use super::{Class, Diagnosis, Login, Question, Rules, Settings, Staleness};
+use crate::engine::Cleanup;
+use crate::error::ConnectionLimit;
+use crate::pin::PinCause;
+
+/// How an engine reads and words SQL. Pure.
+pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
+    /// The facts about it.
+    const RULES: Rules;
+
+    /// What takes a setting back to what it was at this login, where the engine has no word for that.
+    fn login_defaults(login: &Login) -> Settings;
+
+    /// What `sql` does to its session.
+    fn classify(sql: &str) -> Class<'_>;
+
+    /// What to ask the server before a text that pins for what it sets, so that the answer tells what that is: then the
+    /// setting can be followed like any other.
+    fn question(_sql: &str) -> Option<Question> {
+        None
+    }
+
+    /// The text in which the answers stand in the place of what it does not tell. It is classified, and not sent.
+    fn spelled(_sql: &str, _answers: &Self::Row) -> Option<String> {
+        None
+    }
+
+    /// What the statements of a text that pins leave on the server's connection beyond their transaction.
+    fn leaves(_sql: &str) -> Vec<PinCause> {
+        Vec::new()
+    }
+
+    /// What an error means for the connection.
+    fn diagnose(error: &sqlx::Error) -> Diagnosis;
+
+    /// As `diagnose`, of a login: what a statement of a session may be told as well, and survive.
+    fn diagnose_login(error: &sqlx::Error) -> Diagnosis {
+        Self::diagnose(error)
+    }
+
+    /// Whether the server refused a statement, or stopped it, for being in a transaction.
+    fn wants_no_transaction(error: &sqlx::Error) -> bool;
+
+    /// Whether it says that there is no such savepoint: what has ended the transaction has taken it along.
+    fn is_no_savepoint(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    /// The settings that a statement sets, each with the statement, in this crate's own words, that sets it alone.
+    fn settings_of(statement: &str) -> Vec<(String, String)>;
+
+    /// Whether, with these settings, a transaction begins with whatever is sent outside of one.
+    fn begins_by_itself(settings: &Settings) -> bool;
+
+    /// The text that takes a connection from one set of settings to another; `None` when they are equal.
+    fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String>;
+
+    /// Whether the server has refused to tell a number that was not generated.
+    fn is_ungenerated(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    /// What a change of settings makes of the statements that were prepared before it.
+    ///
+    /// The list is of settings that are known not to matter; everything else does. What is prepared is shared by all
+    /// sessions of a connection, and what a name, a literal or a quote in it stands for was found out under the settings of
+    /// whoever prepared it.
+    fn staleness(before: &Settings, after: &Settings) -> Staleness;
+
+    /// The same for settings that may have changed, unseen, by what pins.
+    fn staleness_by(cause: PinCause) -> Staleness;
+
+    /// Whether a refusal may come from what the driver has learnt about names while they stood for something else.
+    fn may_be_misled(_: &sqlx::Error) -> bool {
+        false
+    }
+
+    /// What is left of a cause when its session has ended.
+    fn cleanup_after(cause: PinCause) -> Cleanup;
+
+    /// Whether a transaction may be open or over by what pins, unseen.
+    fn may_control(cause: PinCause) -> bool;
+
+    /// Which limit a login has met that was refused for one.
+    fn limit(error: &sqlx::Error) -> ConnectionLimit;
+}

@@ -1,0 +1,92 @@
+//! One connection's exchanges with its server.
+
+use std::future::Future;
+
+use futures_core::stream::BoxStream;
+
+use super::{Dialect, Dialled, Login, Target};
+
+/// So many dropped statements may have failed, one after the other, before somebody reads their answers.
+pub(super) const MOST_LATE: usize = 64;
+
+/// How a transaction is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With everything that was done in it.
+    Commit,
+    /// With nothing of it.
+    Rollback,
+}
+
+/// What the end of a transaction of unknown state found. None is open afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It was healthy, and ended as it was told.
+    Healthy,
+    /// It was aborted, and is rolled back.
+    Aborted,
+    /// There was none: something else had ended it before, one way or the other.
+    Nothing,
+}
+
+/// What is done over one connection. Each exchange is one round trip, unless it says otherwise.
+pub(crate) trait Driver: Dialect {
+    /// One login.
+    fn dial(login: &Login) -> impl Future<Output = Result<Dialled<Self::Connection>, sqlx::Error>> + Send;
+
+    /// What the driver has to do before a statement that it prepares can be sent, in an exchange of its own. Dropped, it
+    /// leaves the connection out of step. Refuses a wrong number of values. True: the statement is kept, and only its
+    /// execution is left to do.
+    fn prepare(
+        conn: &mut Self::Connection,
+        sql: sqlx::SqlStr,
+        values: usize,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Sends a query. Its answer is what the stream brings.
+    fn start<'c>(
+        conn: &'c mut Self::Connection,
+        query: impl sqlx::Execute<'c, Self> + 'c,
+    ) -> BoxStream<'c, Result<sqlx::Either<Self::QueryResult, Self::Row>, sqlx::Error>>;
+
+    /// Runs a text without parameters and drops its rows.
+    fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Reads what is still on its way, and so proves that the connection answers. A statement's late error is returned
+    /// in `Ok`: it belongs to whoever dropped the statement.
+    fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
+
+    /// The number that was generated last in the server's session, or zero. Not asked where the server
+    /// [refuses](super::Rules::refuses_ungenerated).
+    fn last_generated(conn: &mut Self::Connection) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Whether the driver keeps any statement that it has prepared.
+    fn has_prepared(conn: &Self::Connection) -> bool;
+
+    /// Forgets the statements that the driver has prepared.
+    fn forget(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// The server's number for this session, and since when: no other one has both. Asked where the name is not its own
+    /// any more.
+    fn number(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<String>, sqlx::Error>> + Send;
+
+    /// Cancels, over another connection of the same user, whatever a session is doing. False: there is no such session.
+    fn cancel(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Whether a session waits for its client's next word: it has answered everything that it was asked. Over the
+    /// connection that has cancelled what it was doing. Asked where the driver [loses its place](super::Rules::loses_its_place).
+    fn is_idle(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Makes a connection that sessions have left their traces on as good as new. `keep`: what the driver has prepared
+    /// is known to be whole, and stays.
+    fn clean(conn: &mut Self::Connection, keep: bool) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Asks whether a transaction is open, and whether it is aborted. Changes nothing.
+    fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
+
+    /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
+    fn end_doubtful(conn: &mut Self::Connection, end: End) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
+
+    /// Says goodbye.
+    fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;
+}

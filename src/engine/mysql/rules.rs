@@ -1,0 +1,32 @@
+//! The facts about MySQL.
+
+use super::{settings, statement};
+use crate::engine::Rules;
+
+pub(super) const RULES: Rules = Rules {
+    family: "mysql",
+    // It reads none.
+    driver_variables: &[],
+    url_schemes: &["mysql", "mariadb"],
+    default_port: 3306,
+    errors_abort: false,
+    has_session_reset: false,
+    resettable_only_from_login: &[settings::DATABASE],
+    rollback_restores_settings: false,
+    texts_are_atomic: false,
+    sentinel_savepoint: Some("SAVEPOINT lambda_rds_mark"),
+    // RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
+    poolers_lose_state: false,
+    forget_generated: "DO LAST_INSERT_ID(0)",
+    // What functions and triggers generate is forgotten when they end:
+    // <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
+    refuses_ungenerated: false,
+    prepares_ahead: true,
+    loses_its_place: true,
+    probes_by_login: true,
+    renamed_by: None,
+    controlling_settings: &statement::CONTROLLING,
+    cancelled: "70100",
+    // The server looks names up at each execution.
+    replan: None,
+};

@@ -1,0 +1,119 @@
+//! How PostgreSQL is read and worded.
+
+use std::cell::RefCell;
+
+use sqlx::postgres::PgRow;
+use sqlx::{Error, Postgres, Row};
+
+use super::{classify, diagnose, occupancy, rules, settings};
+use crate::engine::Cleanup;
+use crate::engine::repeat::{self, Repeats};
+use crate::engine::{Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
+use crate::error::ConnectionLimit;
+use crate::pin::PinCause;
+
+thread_local! {
+    /// An engine's own: the same text may mean something else to another one.
+    static SEEN: RefCell<Repeats> = const { RefCell::new(Repeats::new()) };
+}
+
+impl Dialect for Postgres {
+    const RULES: Rules = rules::RULES;
+
+    fn login_defaults(_: &Login) -> Settings {
+        // `RESET` goes there.
+        Settings::default()
+    }
+
+    fn classify(sql: &str) -> Class<'_> {
+        repeat::classify(&SEEN, sql, classify::classify)
+    }
+
+    fn question(sql: &str) -> Option<Question> {
+        settings::question(classify::single(sql)?)
+    }
+
+    fn spelled(sql: &str, answers: &PgRow) -> Option<String> {
+        let answers: Result<Vec<_>, _> = (0..answers.len()).map(|column| answers.try_get(column)).collect();
+        settings::spelled(classify::single(sql)?, &answers.ok()?)
+    }
+
+    fn leaves(sql: &str) -> Vec<PinCause> {
+        classify::leaves(sql)
+    }
+
+    fn diagnose(error: &Error) -> Diagnosis {
+        diagnose::diagnose(error)
+    }
+
+    fn wants_no_transaction(error: &Error) -> bool {
+        // active_sql_transaction (VACUUM, CREATE DATABASE), invalid_transaction_termination (a procedure that commits)
+        matches!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("25001" | "2D000"))
+    }
+
+    fn settings_of(statement: &str) -> Vec<(String, String)> {
+        settings::settings_of(statement)
+    }
+
+    fn begins_by_itself(_: &Settings) -> bool {
+        false
+    }
+
+    fn replay(applied: &Settings, wanted: &Settings, _: &Settings) -> Option<String> {
+        settings::replay(applied, wanted)
+    }
+
+    fn is_ungenerated(error: &Error) -> bool {
+        // object_not_in_prerequisite_state: "currval of sequence is not yet defined in this session".
+        error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55000")
+    }
+
+    fn staleness(before: &Settings, after: &Settings) -> Staleness {
+        settings::staleness(before, after)
+    }
+
+    fn staleness_by(cause: PinCause) -> Staleness {
+        match cause {
+            PinCause::Setting
+            | PinCause::TemporaryObject
+            | PinCause::HandedOut
+            | PinCause::UnknownStatement
+            | PinCause::SeveralStatements
+            | PinCause::Procedure
+            | PinCause::PreparedStatement => Staleness::Names,
+            _ => Staleness::Fresh,
+        }
+    }
+
+    fn may_be_misled(error: &Error) -> bool {
+        diagnose::may_be_misled(error)
+    }
+
+    fn cleanup_after(cause: PinCause) -> Cleanup {
+        match cause {
+            PinCause::AdvisoryLock | PinCause::Listen | PinCause::HoldableCursor | PinCause::RawTransaction => {
+                Cleanup::KeepPlans
+            }
+            // What was prepared may be of the session's own tables, or of those in its own path.
+            PinCause::TemporaryObject
+            | PinCause::Setting
+            | PinCause::PreparedStatement
+            | PinCause::HandedOut
+            | PinCause::SeveralStatements
+            | PinCause::Procedure => Cleanup::Full,
+            // A library stays in its process, and so may what is not known.
+            _ => Cleanup::Impossible,
+        }
+    }
+
+    fn may_control(cause: PinCause) -> bool {
+        matches!(
+            cause,
+            PinCause::HandedOut | PinCause::UnknownStatement | PinCause::RawTransaction | PinCause::SeveralStatements
+        )
+    }
+
+    fn limit(error: &Error) -> ConnectionLimit {
+        occupancy::limit(error)
+    }
+}

@@ -1,0 +1,147 @@
+//! The exchanges of one connection with its server.
+
+use futures_core::stream::BoxStream;
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Either, Error, Execute, Executor, Postgres, Row, SqlStr};
+
+use super::{cancel, connect, diagnose};
+use crate::engine::driver::MOST_LATE;
+use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
+
+/// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
+const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; \
+                                     DISCARD PLANS";
+
+/// What the refusal of a savepoint says of the transaction.
+fn found(refusal: Error) -> Result<Found, Error> {
+    match refusal.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
+        // in_failed_sql_transaction
+        Some("25P02") => Ok(Found::Aborted),
+        // no_active_sql_transaction
+        Some("25P01") => Ok(Found::Nothing),
+        _ => Err(refusal),
+    }
+}
+
+fn has_code(error: &Error, code: &str) -> bool {
+    error.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some(code)
+}
+
+/// Whether a syntax error is about this question.
+fn quotes(error: &Error, asked: i64) -> bool {
+    has_code(error, "42601")
+        && error.as_database_error().is_some_and(|refusal| refusal.message().contains(&format!("lambda_rds_{asked}")))
+}
+
+impl Driver for Postgres {
+    async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
+        let driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
+        // `RESET` goes to what this login had, whoever has set it.
+        Ok(Dialled { driver, name: connect::name(login), has_own_values: false })
+    }
+
+    async fn prepare(_: &mut PgConnection, _: SqlStr, _: usize) -> Result<bool, Error> {
+        // The driver reads on where a dropped exchange stopped, wherever that was.
+        Ok(true)
+    }
+
+    fn start<'c>(
+        conn: &'c mut PgConnection,
+        query: impl Execute<'c, Self> + 'c,
+    ) -> BoxStream<'c, Result<Either<PgQueryResult, PgRow>, Error>> {
+        conn.fetch_many(query)
+    }
+
+    async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
+        let run = async {
+            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+            while results.try_next().await?.is_some() {}
+            Ok(())
+        };
+        without_panic(run).await
+    }
+
+    async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
+        // Any answer ends a ping, also one that was meant for something else: after a `COPY` that was given up the driver is
+        // one answer behind for ever (sqlx 0.9.0). So the question is one that only its own answer fits.
+        let (mut late, mut aborted) = (None, false);
+        for _ in 0..MOST_LATE {
+            let asked = fastrand::i64(0..);
+            // An aborted transaction answers no question. A text that is none is refused before the server looks at the
+            // transaction, in words that quote it, and there is nothing left to abort.
+            let text = if aborted { format!("lambda_rds_{asked}") } else { format!("SELECT {asked}::pg_catalog.int8") };
+            match without_panic(conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))).await {
+                Ok(rows) => match rows.as_slice() {
+                    [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                    _ => break,
+                },
+                Err(error) if aborted && quotes(&error, asked) => return Ok(late),
+                Err(error) if has_code(&error, "25P02") => aborted = true,
+                // Of what was sent before.
+                Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Protocol("the driver is out of step with the server".to_owned()))
+    }
+
+    async fn last_generated(_: &mut PgConnection) -> Result<u64, Error> {
+        Err(Error::RowNotFound)
+    }
+
+    fn has_prepared(conn: &PgConnection) -> bool {
+        conn.cached_statements_size() > 0
+    }
+
+    async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
+        without_panic(conn.clear_cached_statements()).await
+    }
+
+    async fn number(conn: &mut PgConnection) -> Result<Option<String>, Error> {
+        without_panic(cancel::number(conn)).await.map(Some)
+    }
+
+    async fn cancel(side: &mut PgConnection, target: &Target) -> Result<bool, Error> {
+        without_panic(cancel::cancel(side, target)).await
+    }
+
+    async fn is_idle(_: &mut PgConnection, _: &Target) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
+        if keep {
+            return Self::run(conn, DISCARD_ALL_BUT_PLANS.to_owned()).await;
+        }
+        // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
+        without_panic(conn.clear_cached_statements()).await?;
+        Self::run(conn, "DISCARD ALL".to_owned()).await
+    }
+
+    async fn probe(conn: &mut PgConnection) -> Result<Found, Error> {
+        let text = "SAVEPOINT lambda_rds_probe; RELEASE SAVEPOINT lambda_rds_probe";
+        let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
+        found(error)
+    }
+
+    async fn end_doubtful(conn: &mut PgConnection, end: End) -> Result<Found, Error> {
+        // The server allows a savepoint in a healthy transaction only, and does not go on with the text when it refuses.
+        let text = match end {
+            End::Commit => "SAVEPOINT lambda_rds_probe; COMMIT",
+            End::Rollback => "SAVEPOINT lambda_rds_probe; ROLLBACK",
+        };
+        let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
+        let found = found(error)?;
+        if found == Found::Aborted {
+            Self::run(conn, "ROLLBACK".to_owned()).await?;
+        }
+        Ok(found)
+    }
+
+    async fn close(conn: PgConnection) {
+        // The goodbye is a courtesy to the server's log; a socket that cannot take it is closed all the same.
+        let _ = conn.close().await;
+    }
+}
