@@ -55,6 +55,11 @@ impl Lapse {
         Self { since: now, span: span.min(CAP) }
     }
 
+    /// As long as a first one, from when it was.
+    pub(crate) fn shortest(self) -> Self {
+        Self { span: self.span.min(BASE), ..self }
+    }
+
     /// `None` when it is time to ask again.
     pub(crate) fn pending(&self, now: Moment) -> Option<Pending> {
         let ago = now.since(self.since);

@@ -65,10 +65,14 @@ impl Emf {
             ("DatabaseConnectionsCurrentlyBorrowed", "Count", json!(status.leased)),
             ("DatabaseConnectionsCurrentlySessionPinned", "Count", json!(status.pinned)),
             ("MaxDatabaseConnectionsAllowed", "Count", json!(status.max_connections)),
-            ("DatabaseConnectionRequests", "Count", json!(succeeded + failed)),
+            ("DatabaseConnectionRequests", "Count", json!(succeeded.saturating_add(failed))),
             ("DatabaseConnectionsSetupSucceeded", "Count", json!(succeeded)),
             ("DatabaseConnectionsSetupFailed", "Count", json!(failed)),
-            ("DatabaseConnectionsSetupLatency", "Microseconds", json!(setup.as_micros())),
+            (
+                "DatabaseConnectionsSetupLatency",
+                "Microseconds",
+                json!(u64::try_from(setup.as_micros()).unwrap_or(u64::MAX)),
+            ),
         ];
         let metrics: Vec<_> = values.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -90,7 +94,8 @@ impl Observer for Emf {
         match event {
             Event::Connected { elapsed, .. } => {
                 self.0.succeeded.fetch_add(1, Ordering::Relaxed);
-                *self.0.setup.lock().unwrap_or_else(PoisonError::into_inner) += *elapsed;
+                let mut setup = self.0.setup.lock().unwrap_or_else(PoisonError::into_inner);
+                *setup = setup.saturating_add(*elapsed);
             }
             Event::ConnectFailed { .. } => {
                 self.0.failed.fetch_add(1, Ordering::Relaxed);
@@ -129,5 +134,9 @@ mod tests {
         assert_eq!(line["DatabaseConnectionRequests"], 2);
         assert_eq!(line["DatabaseConnectionsSetupLatency"], 3000);
         assert_eq!(emf.line(&status)["DatabaseConnectionRequests"], 0);
+        for _ in 0..2 {
+            emf.observe(&Event::Connected { host: "a\n\"b".into(), elapsed: Duration::MAX });
+        }
+        assert_eq!(emf.line(&status)["DatabaseConnectionsSetupLatency"], u64::MAX, "as long as a number can be");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
 use lambda_rds::event::Discard;
 use lambda_rds::{Connection, Credentials, CredentialsProvider, Error, Event};
@@ -279,4 +280,29 @@ async fn a_statement_whose_connection_was_given_up_does_not_run_on() -> Result<(
     let given_up = seen.count(|event| matches!(event, Event::Discarded { why: Discard::Unrecoverable, .. }));
     assert!(given_up > 0, "{:?}", seen.events());
     Ok(())
+}
+
+/// To read what nobody wants takes longer than a login, and the driver gives nothing else its turn until it is done. A
+/// transaction is worth it, and a short answer.
+#[tokio::test]
+async fn a_long_answer_that_was_dropped_is_read_only_where_a_transaction_depends_on_it() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for (rows, is_kept) in [(5000, true), (20_000, false)] {
+        let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+        let long = format!("select s.*, '{}' from ({}) s", if is_kept { "" } else { "x" }.repeat(200), series(rows));
+        drop(sqlx::raw_sql(AssertSqlSafe(long)).fetch(&mut conn).try_next().await?);
+        // What the server has sent is there.
+        pause(Duration::from_millis(100)).await;
+        let next: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut conn).await?;
+        assert_eq!(next == id, is_kept, "{rows}");
+    }
+    let mut transaction = conn.begin().await?;
+    let id: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut *transaction).await?;
+    let long = format!("select s.*, '{}' from ({}) s", "x".repeat(200), series(20_000));
+    drop(sqlx::raw_sql(AssertSqlSafe(long)).fetch(&mut *transaction).try_next().await?);
+    let next: i64 = sqlx::query_scalar(SESSION).fetch_one(&mut *transaction).await?;
+    assert_eq!(next, id);
+    transaction.commit().await
 }

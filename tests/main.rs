@@ -4,7 +4,9 @@
 #![allow(clippy::duplicate_mod, reason = "what both engines share is compiled for each of them")]
 
 mod claims;
+mod floods;
 mod map;
+mod names;
 mod support;
 
 #[cfg(feature = "mysql")]

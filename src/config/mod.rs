@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::redacted::Redacted;
 
-pub(crate) use self::names::is_host;
-use self::names::{is_identifier, is_name, is_secret_id};
+pub(crate) use self::names::{is_host, is_name};
+use self::names::{is_identifier, is_path, is_secret_id};
 
 pub use env::VARIABLES;
 pub(crate) use pattern::HostPattern;
@@ -209,6 +209,12 @@ impl Config {
             user: self.user.as_ref().map(|name| unless(name, is_name)),
             database: self.database.as_ref().map(|name| unless(name, is_name)),
             instances: self.instances.iter().map(member).collect(),
+            instance_host_pattern: self
+                .instance_host_pattern
+                .as_ref()
+                .map(|text| unless(text, |text| HostPattern::parse(text).is_some())),
+            application_name: self.application_name.as_ref().map(|name| unless(name, is_name)),
+            ca_file: self.ca_file.as_ref().map(|path| if is_path(path) { path.clone() } else { "<redacted>".into() }),
             init_query: self.init_query.as_ref().map(|query| format!("<{} bytes>", query.len())),
             ..self.clone()
         }
@@ -296,7 +302,7 @@ impl Config {
     /// What would be shown in errors and events, and sent to AWS or to the server, is what it is said to be.
     fn check_names(&self) -> Result<(), ConfigError> {
         let identifier = "must be an identifier or an ARN of RDS";
-        let name = "must be a name, without ':', quotes and braces: a URL or a secret's text is none";
+        let name = "must be a name, of letters, digits, blanks and _-.@$#+\\~: a URL, a connection string or a secret's text is none";
         for (option, text, is, problem) in [
             ("cluster", &self.cluster, is_identifier as fn(&str) -> bool, identifier),
             ("instance", &self.instance, is_identifier, identifier),
@@ -306,6 +312,9 @@ impl Config {
             if text.as_deref().is_some_and(|text| !is(text)) {
                 return Err(ConfigError::Value { option, problem });
             }
+        }
+        if self.ca_file.as_deref().is_some_and(|path| !is_path(path)) {
+            return Err(ConfigError::Value { option: "ca_file", problem: "must be the path of a file, and no URL" });
         }
         Ok(())
     }

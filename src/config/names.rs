@@ -28,9 +28,20 @@ pub(super) fn is_identifier(text: &str) -> bool {
     !text.is_empty() && (text.len() <= LONGEST_IDENTIFIER && text.chars().all(is_part) || is_arn(text, is_part))
 }
 
-/// A user's or a database's name: almost anything, but no URL, no pair of a user and a password, and no JSON.
-pub(super) fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| matches!(c, ':' | '{' | '}' | '"') || c.is_control())
+/// The longest name that a server takes.
+const LONGEST_NAME: usize = 255;
+
+/// A user's or a database's name: letters and digits of any script, blanks, and signs that stand in no URL, no connection
+/// string, no pair of a user and a password and no JSON.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_part =
+        |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | '@' | '$' | '#' | '+' | '\\' | '~');
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.chars().all(is_part)
+}
+
+/// A path of a file, and no URL that was put in its place.
+pub(super) fn is_path(path: &std::path::Path) -> bool {
+    !path.to_string_lossy().contains("://")
 }
 
 fn is_arn(text: &str, is_part: impl Fn(char) -> bool) -> bool {
@@ -46,10 +57,15 @@ mod tests {
 
     #[test]
     fn a_secrets_text_or_a_url_is_no_name_of_any_kind() {
-        for text in [SECRET, URL, "app:hunter2", "", "a\nb"] {
-            for is in [is_host, is_secret_id, is_identifier, is_name] {
+        const LIBPQ: &str = "host=db user=app password=hunter2";
+        for text in
+            [SECRET, URL, LIBPQ, "Server=db;Pwd=hunter2", "app?password=x", "app/hunter2", "app:hunter2", "", "a\nb"]
+        {
+            for is in [is_host, is_identifier, is_name] {
                 assert!(!is(text), "{text}");
             }
+            // A secret's name may have a slash and an equals sign.
+            assert!(!is_secret_id(text) || text.contains('/') && text.len() < 12, "{text}");
         }
     }
 
@@ -77,7 +93,7 @@ mod tests {
         }
         assert!(is_identifier("shop-1") && is_identifier("arn:aws:rds:eu-central-1:123456789012:cluster:shop"));
         assert!(!is_identifier("shop 1") && !is_identifier("shop/1"));
-        for name in ["app", "app@example.com", "Domain\\user", "über", "app-1", "a b"] {
+        for name in ["app", "app@example.com", "Domain\\user", "über", "app-1", "a b", "a$b#c+d~e.f"] {
             assert!(is_name(name), "{name}");
         }
     }

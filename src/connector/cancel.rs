@@ -17,8 +17,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::{Connector, Wire};
 use crate::credentials::Credentials;
-use crate::engine::Cleanup;
-use crate::engine::{Engine, Target, Way};
+use crate::engine::{Cleanup, Engine, Target, Way};
 use crate::error::chain;
 use crate::event::Event;
 use crate::retry::Deadline;

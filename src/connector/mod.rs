@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Isolation, Pem, PinningFilter, Tls};
+use crate::config::{Config, ConfigError, Isolation, Pem, PinningFilter, Tls, is_host, is_name};
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider, CredentialsRequest};
 use crate::engine::{Diagnosis, Engine, Login, Orphans, Reached, Socket, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable, chain};
@@ -34,6 +34,7 @@ use crate::topology::{Address, Endpoint, Place, is_of_every_region};
 use self::trial::{Key, Trials, Turn};
 
 pub(crate) use self::memory::Memory;
+pub(crate) use self::rest::Unread;
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
@@ -227,11 +228,22 @@ impl<DB: Engine> Connector<DB> {
             Some(_) => request.port,
             None => self.config.port.or(credentials.port).unwrap_or(request.port),
         };
+        let database = self.config.database.clone().or_else(|| credentials.database.clone());
+        // What was configured was looked at when it was; what a provider says is dialled and sent, and would be shown.
+        let names = [
+            ("host", is_host(&host)),
+            ("user", is_name(&credentials.user)),
+            ("database", database.as_deref().is_none_or(is_name)),
+        ];
+        if let Some((field, _)) = names.into_iter().find(|(_, is_good)| !is_good) {
+            let problem = format!("the {field} that the credentials come with is no name, and is not shown");
+            return Err(CredentialsError::Provider(problem.into()).into());
+        }
         Ok(Login {
             port,
             user: credentials.user.clone(),
             password: credentials.password.clone(),
-            database: self.config.database.clone().or_else(|| credentials.database.clone()),
+            database,
             tls: self.config.tls(),
             roots: self.roots(&host)?,
             // Told apart on the server, so that one can be cancelled and not another.
@@ -367,14 +379,25 @@ impl<DB: Engine> Connector<DB> {
         self.config.init_query.is_some()
     }
 
-    /// One more connection to a server, for questions beside a statement in flight. `Err(None)`: it did not answer. A
-    /// refusal is handed on, for it is an answer: whoever only wants to know whether the host is there has one.
-    pub(crate) async fn beside(&self, peer: &Peer) -> Result<Wire<DB>, Option<sqlx::Error>> {
+    /// One more connection to a server, for questions beside a statement in flight. `Ok(None)`: all credentials that there
+    /// are were refused, now or before. `Err(None)`: it did not answer, or there are no credentials.
+    pub(crate) async fn beside(&self, peer: &Peer) -> Result<Option<Wire<DB>>, Option<sqlx::Error>> {
         let deadline = Deadline::after(self.config.connect_timeout());
-        let request = self.request(Place { host: Some(peer.name.clone()), port: Some(peer.address.port()) }, deadline);
-        let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
-        let login = self.login(&request, &credentials).map_err(|_| None)?;
-        self.dial_within(&login, &credentials, deadline).await.map_err(|failure| failure.source)
+        let place = Place { host: Some(peer.name.clone()), port: Some(peer.address.port()) };
+        let mut request = self.request(place, deadline);
+        // What the server has refused is not tried again every time: it counts refusals, and locks the user in the end.
+        for _ in 0..MOST_CREDENTIALS {
+            let credentials = match self.ask(&request, deadline).await {
+                Ok(credentials) if !request.refused.contains(&credentials) => credentials,
+                Err(_) if request.refused.is_empty() => return Err(None),
+                _ => break,
+            };
+            match self.try_once(&request, &credentials).await? {
+                Some(wire) => return Ok(Some(wire)),
+                None => request.refused.push(credentials),
+            }
+        }
+        Ok(None)
     }
 
     /// One more connection to end a statement with, logged in as the connection that it is on: that may be another user's

@@ -1,26 +1,42 @@
 //! Brings a connection to rest: what a dropped statement left on it is read, what sessions left is taken away.
 
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Connector, Wire};
-use crate::engine::Cleanup;
-use crate::engine::{Engine, Settings, Staleness};
+use crate::engine::{Cleanup, Engine, Settings, Socket, Staleness};
 use crate::error::Error;
 
 /// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
 const PATIENCE: Duration = Duration::from_millis(30);
+
+/// What is done with a long answer that nobody wants. The driver reads on without a pause as long as there is something to read,
+/// and nothing else has its turn until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is read to its end: the connection holds a transaction, or what a session is pinned for.
+    Read,
+    /// The connection is closed: another one is had in less time.
+    Close,
+}
+
+/// So much of an answer is read in any case, in bytes: small rows of so much take the driver some milliseconds.
+const MOST_UNREAD: u64 = 32 * 1024;
+/// What has not grown in this time is all there is for now.
+const SETTLING: Duration = Duration::from_millis(2);
 
 impl<DB: Engine> Connector<DB> {
     /// Brings a connection to rest and takes off what sessions have left on it.
     pub(crate) async fn restore(self: &Arc<Self>, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
-            let _late: Option<sqlx::Error> = self.come_to_rest(wire).await?;
+            let _late: Option<sqlx::Error> = self.come_to_rest(wire, Unread::Close).await?;
             if let Some(before) = wire.open.clone() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
@@ -68,6 +84,7 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn come_to_rest(
         self: &Arc<Self>,
         wire: &mut Wire<DB>,
+        unread: Unread,
     ) -> Result<Option<sqlx::Error>, sqlx::Error> {
         wire.exchanges += 1;
         if wire.out_of_step {
@@ -75,17 +92,27 @@ impl<DB: Engine> Connector<DB> {
             self.cancel(wire);
             return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
         }
+        if unread == Unread::Close && has_much_to_read(wire.socket.as_ref()).await {
+            self.cancel(wire);
+            return Err(much_to_read());
+        }
         wire.cancel.take_if(|cancel| cancel.is_unsent());
         if wire.cancel.is_none() {
-            if let Ok(drained) = timeout(PATIENCE, DB::drain(&mut wire.driver)).await {
+            if let Ok(drained) = timeout(
+                PATIENCE,
+                drained::<DB>(&mut wire.driver, wire.socket.as_ref().filter(|_| unread == Unread::Close)),
+            )
+            .await
+            {
                 return drained;
             }
             wire.cancel = self.cancel(wire);
         }
-        let Wire { driver, cancel: under_way, .. } = wire;
+        let Wire { driver, socket, cancel: under_way, .. } = wire;
+        let socket = socket.as_ref().filter(|_| unread == Unread::Close);
         // Without an answer the drain goes on; its bound is the caller's.
-        let Some(cancel) = under_way else { return DB::drain(driver).await };
-        let late = match select(pin!(DB::drain(driver)), pin!(cancel.idle())).await {
+        let Some(cancel) = under_way else { return drained::<DB>(driver, socket).await };
+        let late = match select(pin!(drained::<DB>(driver, socket)), pin!(cancel.idle())).await {
             Either::Left((drained, _)) => drained?,
             Either::Right(_) => {
                 let message = "the server has answered everything, and the driver waits for more";
@@ -98,7 +125,7 @@ impl<DB: Engine> Connector<DB> {
         }
         cancel.answered().await?;
         // The answer may have come before the cancel did. Then the cancel hits this question, or nothing.
-        let later = DB::drain(driver).await?;
+        let later = drained::<DB>(driver, socket).await?;
         *under_way = None;
         Ok(late.or(later))
     }
@@ -126,4 +153,38 @@ impl<DB: Engine> Connector<DB> {
         wire.cleanup = Cleanup::None;
         Ok(())
     }
+}
+
+/// Whether more of a dropped answer is there, or still coming, than is worth reading.
+async fn has_much_to_read(socket: Option<&Socket>) -> bool {
+    let unread = || socket.and_then(Socket::unread).unwrap_or_default();
+    let mut before = unread();
+    while before > 0 && before <= MOST_UNREAD {
+        sleep(SETTLING).await;
+        let now = unread();
+        if now == before {
+            return false;
+        }
+        before = now;
+    }
+    before > MOST_UNREAD
+}
+
+/// Reads to the end of an answer, as long as it does not become too much.
+async fn drained<DB: Engine>(
+    driver: &mut DB::Connection,
+    socket: Option<&Socket>,
+) -> Result<Option<sqlx::Error>, sqlx::Error> {
+    let mut drain = pin!(DB::drain(driver));
+    poll_fn(|context| {
+        if socket.and_then(Socket::unread).is_some_and(|unread| unread > MOST_UNREAD) {
+            return Poll::Ready(Err(much_to_read()));
+        }
+        drain.as_mut().poll(context)
+    })
+    .await
+}
+
+fn much_to_read() -> sqlx::Error {
+    sqlx::Error::Protocol("a statement was dropped with much of its answer unread".to_owned())
 }

@@ -16,12 +16,21 @@ use crate::credentials::{Credentials, CredentialsRequest};
 /// As many refusals are remembered, for those who were told the same credentials before and have not come yet.
 const MOST_REFUSALS: usize = 8;
 
+/// As many servers are told apart; a cluster has sixteen at the most.
+const MOST_SERVERS: usize = 32;
+
 /// What is tried, and where: another server may know another password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) credentials: Credentials,
+}
+
+impl Key {
+    fn is_of(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
 }
 
 /// How a trial ends.
@@ -48,7 +57,8 @@ pub(super) struct Trials(Mutex<Docket>);
 
 #[derive(Debug, Default)]
 struct Docket {
-    proven: Option<Credentials>,
+    /// What each server has let in last.
+    proven: Vec<Key>,
     under_way: Vec<(Key, watch::Sender<Verdict>)>,
     /// Each with how many there had been when it came.
     refusals: Vec<(Key, u64)>,
@@ -83,7 +93,7 @@ impl Trials {
         loop {
             let mut verdict = {
                 let mut docket = self.lock();
-                if docket.proven.as_ref() == Some(&key.credentials) {
+                if docket.proven.contains(key) {
                     return Turn::Proven;
                 }
                 if docket.refusals.iter().any(|(refused, nth)| refused == key && *nth > seen) {
@@ -109,9 +119,13 @@ impl Trials {
         let mut docket = self.lock();
         *docket.accepted.entry((request.host.clone(), request.port)).or_default() += 1;
         // What it refused before may be right by now; what others refuse is theirs to say.
-        docket.refusals.retain(|(refused, _)| refused.host != key.host || refused.port != key.port);
-        if docket.proven.as_ref() != Some(&key.credentials) {
-            docket.proven = Some(key.credentials.clone());
+        docket.refusals.retain(|(refused, _)| !refused.is_of(key));
+        if !docket.proven.contains(key) {
+            docket.proven.retain(|proven| !proven.is_of(key));
+            if docket.proven.len() == MOST_SERVERS {
+                docket.proven.remove(0);
+            }
+            docket.proven.push(key.clone());
         }
     }
 
@@ -119,7 +133,7 @@ impl Trials {
     pub(super) fn refuse(&self, key: &Key) {
         let mut docket = self.lock();
         docket.refused += 1;
-        docket.proven.take_if(|proven| *proven == key.credentials);
+        docket.proven.retain(|proven| proven != key);
         docket.refusals.retain(|(refused, _)| refused != key);
         if docket.refusals.len() == MOST_REFUSALS {
             docket.refusals.remove(0);
@@ -218,6 +232,18 @@ mod tests {
         for other in [key("other", "x"), key("db", "y")] {
             assert_eq!(name(&turn(&trials, &other).await), "yours");
         }
+    }
+
+    #[tokio::test]
+    async fn what_one_server_has_let_in_is_on_trial_at_another() {
+        let trials = Trials::default();
+        trials.accept(&key("reader", "x"), &CredentialsRequest::to("reader"));
+        assert_eq!(name(&turn(&trials, &key("reader", "x")).await), "proven");
+        assert_eq!(name(&turn(&trials, &key("writer", "x")).await), "yours");
+        trials.accept(&key("writer", "x"), &CredentialsRequest::to("writer"));
+        trials.accept(&key("writer", "y"), &CredentialsRequest::to("writer"));
+        assert_eq!(name(&turn(&trials, &key("reader", "x")).await), "proven");
+        assert_eq!(name(&turn(&trials, &key("writer", "x")).await), "yours", "another has taken its place");
     }
 
     #[tokio::test]

@@ -12,8 +12,7 @@ use super::cancel::Cancel;
 use super::memory::Memory;
 use crate::clock::Moment;
 use crate::credentials::Credentials;
-use crate::engine::Cleanup;
-use crate::engine::{Dialled, Engine, Settings, Socket, Staleness};
+use crate::engine::{Cleanup, Dialled, Engine, Settings, Socket, Staleness};
 use crate::topology::Address;
 
 /// What the sessions of a login may do.

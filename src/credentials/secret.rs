@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{Credentials, CredentialsError};
-use crate::config::is_host;
+use crate::config::{is_host, is_name};
 
 /// The engines that RDS has secrets for.
 const KNOWN: [&str; 11] = [
@@ -59,7 +59,14 @@ pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Cr
     if host.as_deref().is_some_and(|host| !is_host(host)) {
         return Err(malformed("\"host\" is no host's name".to_owned()));
     }
-    Ok(Credentials { host, port: port.transpose()?, database: text_of("dbname")?, ..Credentials::new(user, password) })
+    let database = text_of("dbname")?;
+    if !is_name(&user) {
+        return Err(malformed("\"username\" is no user's name".to_owned()));
+    }
+    if database.as_deref().is_some_and(|name| !is_name(name)) {
+        return Err(malformed("\"dbname\" is no database's name".to_owned()));
+    }
+    Ok(Credentials { host, port: port.transpose()?, database, ..Credentials::new(user, password) })
 }
 
 /// `aurora-postgresql`, `mariadb` and the like belong to their families.

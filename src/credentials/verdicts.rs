@@ -26,6 +26,8 @@ pub(super) struct Verdict {
     refused: Vec<Credentials>,
     /// How many logins it had accepted by then.
     accepted: u64,
+    /// It has accepted one since all versions were refused.
+    let_in: bool,
     pub(super) round: Option<Round>,
     /// Another version than `AWSCURRENT`, which it had refused.
     own: Option<(Credentials, Moment)>,
@@ -40,7 +42,9 @@ impl Verdicts {
             None => Verdict::new(request),
         };
         if verdict.accepted < request.accepted {
-            (verdict.lapse, verdict.accepted) = (None, request.accepted);
+            // The source is asked no sooner for that: a server that says yes and no in turn is none to ask it for.
+            verdict.lapse = verdict.lapse.map(Lapse::shortest);
+            (verdict.let_in, verdict.accepted) = (true, request.accepted);
             verdict.refused.clear();
         }
         if self.0.len() == MOST {
@@ -60,6 +64,7 @@ impl Verdict {
             lapse: None,
             refused: Vec::new(),
             accepted: request.accepted,
+            let_in: false,
             round: None,
             own: None,
         }
@@ -97,7 +102,8 @@ impl Verdict {
 
     /// And that is all that there are.
     pub(super) fn exhausted(&mut self, now: Moment) {
-        self.lapse = Some(Lapse::after(self.lapse, now, Kind::Lasting));
+        let previous = self.lapse.filter(|_| !std::mem::take(&mut self.let_in));
+        self.lapse = Some(Lapse::after(previous, now, Kind::Lasting));
     }
 }
 
@@ -137,6 +143,20 @@ mod tests {
         assert!(verdict.pending(at(2.9)).is_none() && !verdict.has_refused(&login("a")), "let in since");
         fail(verdict, 5.0);
         assert!(verdict.pending(at(6.0)).is_none(), "from the beginning");
+    }
+
+    #[test]
+    fn a_server_that_says_yes_and_no_in_turn_is_none_to_ask_the_source_for() {
+        let mut verdicts = Verdicts::default();
+        for login in 0..100_u32 {
+            let now = at(f64::from(login) / 100.0);
+            let verdict = verdicts.of(&request("db", login.into()));
+            assert_eq!(verdict.pending(now).is_none(), login == 0, "{login}");
+            if login == 0 {
+                verdict.exhausted(now);
+            }
+        }
+        assert!(verdicts.of(&request("db", 100)).pending(at(1.0)).is_none());
     }
 
     #[test]

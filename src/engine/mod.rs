@@ -23,6 +23,7 @@ pub(crate) mod postgres;
 mod prefilter;
 #[cfg(test)]
 mod proofs;
+mod question;
 mod repeat;
 mod rules;
 mod sequence;
@@ -42,6 +43,7 @@ pub(crate) use dialect::Dialect;
 pub(crate) use driver::{Driver, End, Found};
 pub(crate) use guard::without_panic;
 pub(crate) use login::{Dialled, Login, Orphans, Target, Way};
+pub(crate) use question::next_of;
 pub(crate) use rules::Rules;
 pub(crate) use sequence::Sequence;
 pub(crate) use settings::Settings;

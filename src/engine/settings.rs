@@ -88,6 +88,19 @@ impl Settings {
         changed.chain(added).map(|(name, _)| name)
     }
 
+    /// How long they are together, in bytes, as they are written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.iter().map(|(name, statement)| name.len() + statement.len()).sum()
+    }
+
+    /// Whether both are one and the same in memory.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+
     fn entries(&self) -> &[Entry] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }

@@ -68,6 +68,11 @@ mod linux {
             }
         }
 
+        /// How many bytes are there to read, where that can be told.
+        pub(crate) fn unread(&self) -> Option<u64> {
+            rustix::io::ioctl_fionread(&self.0).ok()
+        }
+
         fn is_stream(&self) -> bool {
             sockopt::socket_type(&self.0).is_ok_and(|kind| kind == SocketType::STREAM)
         }
@@ -201,6 +206,10 @@ mod other {
 
     impl Socket {
         pub(crate) fn has_input(&self) -> io::Result<bool> {
+            match *self {}
+        }
+
+        pub(crate) fn unread(&self) -> Option<u64> {
             match *self {}
         }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::Error;
-
 /// So many members a text asks for, and one more than are ever kept (`MOST_MEMBERS`): whoever has more is no cluster.
 macro_rules! most_sightings {
     () => {
@@ -12,22 +10,6 @@ macro_rules! most_sightings {
 }
 
 pub(super) use most_sightings;
-
-/// More rows than a survey has are no survey, and are not kept. A server that has been taken over may send rows without
-/// end, whatever limit it was told.
-const MOST_ROWS: usize = 100;
-
-/// Keeps a row of a survey, if there may be so many.
-///
-/// # Errors
-/// One row too many.
-pub(super) fn keep<R>(rows: &mut Vec<R>, row: R) -> Result<(), Error> {
-    if rows.len() == MOST_ROWS {
-        return Err(Error::Protocol("a survey was answered with rows without end".to_owned()));
-    }
-    rows.push(row);
-    Ok(())
-}
 
 /// What kind of deployment a server belongs to, as far as its way of telling about the others goes.
 #[cfg_attr(not(feature = "_inner"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
@@ -75,21 +57,4 @@ pub(crate) struct Sighting {
     /// The viewer takes it for the writer.
     pub(crate) writer: bool,
     pub(crate) lag: Option<Duration>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_without_end_are_no_survey() {
-        let mut rows = Vec::new();
-        for row in 0..MOST_ROWS {
-            keep(&mut rows, row).unwrap();
-        }
-        assert!(keep(&mut rows, MOST_ROWS).is_err());
-        assert_eq!(rows.len(), MOST_ROWS);
-        // All members that are asked for, what the server says of itself, and whom it follows.
-        assert!(most_sightings!().parse::<usize>().unwrap() + 2 < MOST_ROWS);
-    }
 }

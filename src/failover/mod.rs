@@ -96,7 +96,7 @@ impl<DB: Engine> Failover<DB> {
         clock: Clock,
         events: Events,
     ) -> Self {
-        let monitor = Arc::new(HostMonitor::new(LivenessProbe(Arc::clone(&connector))));
+        let monitor = Arc::new(HostMonitor::new(LivenessProbe::new(Arc::clone(&connector))));
         Self {
             connector,
             topology,

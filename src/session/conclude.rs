@@ -5,8 +5,7 @@ use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
 use super::state::Turn;
-use crate::engine::Cleanup;
-use crate::engine::{Diagnosis, Engine, Staleness};
+use crate::engine::{Cleanup, Diagnosis, Engine, Staleness};
 use crate::error::{Error, HalfDone, Outcome, Phase, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
@@ -152,7 +151,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         let pool = self.session.pool.clone();
         let answered = match self.deadline() {
             Ok(deadline) => {
-                let ended = pool.connector().connector().come_to_rest(self.wire());
+                let unread = self.session.unread();
+                let ended = pool.connector().connector().come_to_rest(self.wire(), unread);
                 timeout_at(deadline.instant(), ended).await.unwrap_or_else(|_| Err(timed_out()))
             }
             Err(_) => Err(timed_out()),

@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::Moment;
 use crate::config::PinningFilter;
-use crate::connector::{Connector, Wire};
+use crate::connector::{Connector, Unread, Wire};
 use crate::engine::{Class, Control, Diagnosis, Engine, PinEnd, Question, Sequence, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase, Purpose, chain};
 use crate::event::{Discard, Event};
@@ -227,6 +227,11 @@ impl<DB: Engine> Connection<DB> {
 
     fn connector(&self) -> &Connector<DB> {
         self.pool.connector().connector()
+    }
+
+    /// What is done with a long answer that was dropped: a connection that this session is not bound to is not worth its reading.
+    fn unread(&self) -> Unread {
+        if self.state.is_free() { Unread::Close } else { Unread::Read }
     }
 
     /// Gives the connection back as it is, in the middle of something.

@@ -2,17 +2,14 @@
 //!
 //! One loop for whole answers and for streams; [`Sink`] is what tells them apart.
 
-use futures_core::stream::BoxStream;
-use futures_util::TryStreamExt;
 use sqlx::{Error, SqlStr};
-use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use super::answer::{First, Sink};
 use super::query::Query;
 use super::{Borrow, Connection, Intent};
 use crate::connector::Wire;
-use crate::engine::{Engine, Question};
+use crate::engine::{Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
 use crate::retry::time_to_cancel;
@@ -204,11 +201,4 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
         }
     }
-}
-
-/// The next step of an answer. What the driver has in its buffer is there at once, however much it is: without a share of
-/// the runtime's budget an answer without end would keep every timer of the thread from firing.
-async fn next_of<T>(steps: &mut BoxStream<'_, Result<T, Error>>) -> Result<Option<T>, Error> {
-    consume_budget().await;
-    steps.try_next().await
 }

@@ -4,8 +4,7 @@ use super::borrow::{Borrow, summary};
 use super::generated::{self, Exchange, Step, Use};
 use super::state;
 use super::{Connection, Intent};
-use crate::engine::Cleanup;
-use crate::engine::{Control, Engine, Found, Settings, Staleness};
+use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
 use crate::pin::PinCause;
 
@@ -52,7 +51,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         if self.session.interrupted {
             let pool = self.session.pool.clone();
             let deadline = self.deadline()?;
-            let late = self.until(deadline, async |wire| pool.connector().connector().come_to_rest(wire).await).await?;
+            let unread = self.session.unread();
+            let connector = pool.connector().connector();
+            let late = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
             // An error in a savepoint goes with it.
             if let Some(error) = late
                 && self.session.state.abandoned().is_none()

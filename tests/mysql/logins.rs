@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lambda_rds::error::{TlsProblem, Unreachable};
 use lambda_rds::{Error, Event, MySql, MySqlProxy, Outcome, Proxy, ProxyBuilder, Tls};
+use serde_json::json;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 use tokio::io::AsyncWriteExt;
@@ -339,4 +340,55 @@ async fn whether_a_host_is_there_is_asked_without_harm_though_the_password_is_an
     assert!(denied > 0, "it was asked by a login");
     assert_eq!(aborted, denied, "and by nothing else");
     Ok(())
+}
+
+/// How many logins a MySQL has refused.
+async fn aborted_connects(server: &MariaDb) -> u64 {
+    let rows = server.rows("show global status like 'Aborted_connects'").await;
+    String::from_utf8_lossy(&rows[0].get_unchecked::<Vec<u8>, _>(1)).parse().unwrap()
+}
+
+/// The secret has rotated as it should. A statement that was begun before goes on for some seconds, and its host is asked
+/// meanwhile whether it is there, by a login: how often with the password that is refused?
+#[tokio::test]
+async fn a_long_statement_during_a_rotation_does_not_try_the_old_password_again_and_again() {
+    let (aws, server) = (Aws::start().await, MariaDb::start(MariaDbOptions::default()).await);
+    aws.secret("prod").put(json!({"username": "app", "password": APP_PASSWORD}));
+    let proxy = MySqlProxy::builder()
+        .host(server.host())
+        .port(server.port())
+        .database("app")
+        .ca_pem(server.ca_pem())
+        .secret("prod")
+        .aws_config(aws.sdk_config())
+        .build()
+        .unwrap();
+    let mut conn = proxy.get_connection().await.unwrap();
+    sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
+    server.set_password("app", "a new one").await;
+    aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
+    let before = aborted_connects(&server).await;
+    sqlx::raw_sql("select sleep(6)").execute(&mut conn).await.unwrap();
+    let refused = aborted_connects(&server).await - before;
+    assert!(refused <= 2, "{refused} refused logins during one statement of 6 s");
+}
+
+/// The same where the account is locked after some of them, as an administrator may say: nobody is let in afterwards.
+#[tokio::test]
+async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let mysql = server.family() == Family::MySql;
+    if mysql {
+        server.execute("alter user app@'%' failed_login_attempts 4 password_lock_time 1").await;
+    } else {
+        server.execute("set global max_password_errors = 4").await;
+    }
+    let proxy = mysql_proxy_to(&server).build().unwrap();
+    let mut conn = proxy.get_connection().await.unwrap();
+    sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
+    server.set_password("app", "a new one").await;
+    sqlx::raw_sql("select sleep(4)").execute(&mut conn).await.unwrap();
+    let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
+    let let_in = anew.get_connection().await.map(drop);
+    assert!(let_in.is_ok(), "{}", chain(&let_in.unwrap_err()));
 }

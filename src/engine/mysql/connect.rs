@@ -3,12 +3,11 @@
 //! The driver would send a `SET` of its own after the login. Here the same settings, the server's bounds for what a dead
 //! environment leaves behind, and the question for the session's number go out as one text: one round trip, as before.
 
-use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Either, Error, Executor, Row};
-use tokio::task::coop::consume_budget;
+use sqlx::{ConnectOptions, Error, MySql, Row};
 
 use crate::config::Tls;
+use crate::engine::question::rows;
 use crate::engine::{Dialled, Login, Settings};
 
 /// Which server it is, among all that an address may lead to, and since when: it numbers its sessions from one again when
@@ -79,23 +78,17 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
 
 /// Sets what a new session needs, and asks what the server calls it and what it has set by itself.
 pub(super) async fn set_up(mut driver: MySqlConnection, login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
-    let mut answers = driver.fetch_many(sqlx::raw_sql(AssertSqlSafe(first_text(login))));
     let (mut name, mut has_own_values) = (String::new(), false);
-    while let Some(answer) = answers.try_next().await? {
-        // An answer without end would keep the connect's deadline from being seen.
-        consume_budget().await;
-        if let Either::Right(row) = answer {
-            name = row.try_get(0)?;
-            has_own_values = row.try_get::<i64, _>(1)? != 0;
-        }
+    for row in rows::<MySql>(&mut driver, first_text(login)).await? {
+        name = row.try_get(0)?;
+        has_own_values = row.try_get::<i64, _>(1)? != 0;
     }
-    drop(answers);
     Ok(Dialled { driver, name, has_own_values })
 }
 
 /// The number of the session of this name, where this connection's server is the one that gave it.
 pub(super) async fn session_here(side: &mut MySqlConnection, name: &str) -> Result<Option<u64>, Error> {
-    let rows = side.fetch_all(sqlx::raw_sql(WHERE)).await?;
+    let rows = rows::<MySql>(side, WHERE).await?;
     let [place, uptime] = &rows[..] else { return Err(Error::RowNotFound) };
     let uptime: i64 =
         uptime.try_get_unchecked::<String, _>(1)?.parse().map_err(|_| Error::Decode("no uptime".into()))?;

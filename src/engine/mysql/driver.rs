@@ -1,12 +1,12 @@
 //! The exchanges of one connection with its server.
 
 use futures_core::stream::BoxStream;
-use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnection, MySqlQueryResult, MySqlRow};
-use sqlx::{AssertSqlSafe, Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Statement};
+use sqlx::{Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Statement};
 
 use super::{connect, diagnose, number};
 use crate::engine::driver::MOST_LATE;
+use crate::engine::question::{self, row, rows};
 use crate::engine::{Dialect, Dialled, Driver, End, Found, Login, Target, without_panic};
 
 /// `ER_NO_SUCH_THREAD`
@@ -27,8 +27,7 @@ async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
         // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
         // is dropped in the middle of a row (sqlx 0.9.0). Whatever the session's `sql_select_limit` is.
         let asked = fastrand::i64(0..);
-        let answer = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {asked} LIMIT 1")))).await;
-        match answer {
+        match rows::<MySql>(conn, format!("SELECT {asked} LIMIT 1")).await {
             Ok(rows) => match rows.as_slice() {
                 [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
                 _ => break,
@@ -70,12 +69,7 @@ impl Driver for MySql {
     }
 
     async fn run(conn: &mut MySqlConnection, sql: String) -> Result<(), Error> {
-        let run = async {
-            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-            while results.try_next().await?.is_some() {}
-            Ok(())
-        };
-        without_panic(run).await
+        question::run::<Self>(conn, sql).await
     }
 
     async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
@@ -85,8 +79,7 @@ impl Driver for MySql {
 
     async fn last_generated(conn: &mut MySqlConnection) -> Result<u64, Error> {
         let text = "SELECT CAST(LAST_INSERT_ID() AS UNSIGNED) LIMIT 1";
-        let asked = without_panic(conn.fetch_all(sqlx::raw_sql(text))).await?;
-        asked.first().map_or(Err(Error::RowNotFound), |row| row.try_get(0))
+        without_panic(row::<Self>(conn, text)).await?.try_get(0)
     }
 
     fn has_prepared(conn: &MySqlConnection) -> bool {
@@ -121,7 +114,7 @@ impl Driver for MySql {
             "SELECT 1 FROM information_schema.processlist \
              WHERE id = {session} AND command IN ('Sleep', 'Killed') AND info IS NULL"
         );
-        Ok(side.fetch_optional(sqlx::raw_sql(AssertSqlSafe(asked))).await?.is_some())
+        Ok(!rows::<Self>(side, asked).await?.is_empty())
     }
 
     async fn clean(conn: &mut MySqlConnection, keep: bool) -> Result<(), Error> {

@@ -5,9 +5,10 @@
 //! <https://dev.mysql.com/doc/refman/8.4/en/user-resources.html>.
 
 use sqlx::mysql::MySqlConnection;
-use sqlx::{Error, Executor, Row};
+use sqlx::{Error, MySql, Row};
 
 use super::diagnose::refusal;
+use crate::engine::question::row;
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 
@@ -22,7 +23,7 @@ const TEXT: &str = "SELECT CAST(@@GLOBAL.max_connections AS SIGNED) AS slots, \
          FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1)) END AS as_user LIMIT 1";
 
 pub(super) async fn occupancy(conn: &mut MySqlConnection) -> Result<Occupancy, Error> {
-    let row = conn.fetch_one(sqlx::raw_sql(TEXT)).await?;
+    let row = row::<MySql>(conn, TEXT).await?;
     let own = match row.try_get("as_user")? {
         Some(sessions) => Some((sessions, row.try_get("of_user")?)),
         None => None,

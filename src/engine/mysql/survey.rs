@@ -8,12 +8,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
+use sqlx::{Error, MySql, Row};
 
 use super::number;
-use crate::engine::survey::{keep, most_sightings};
+use crate::engine::question::{row, rows};
+use crate::engine::survey::most_sightings;
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// The server waits no longer than this for its promotion: the text cannot be taken back without a cancel.
@@ -108,7 +108,7 @@ pub(crate) async fn survey_as(
     let mut fallback = None;
     let flavour = match flavour {
         Flavour::Unknown => {
-            let row = conn.fetch_one(sqlx::raw_sql(DETECT)).await?;
+            let row = row::<MySql>(conn, DETECT).await?;
             let found = match (row.try_get::<i64, _>("aurora")? > 0, row.try_get::<i64, _>("multi_az")? > 0) {
                 (true, _) => Flavour::Aurora,
                 (false, true) => Flavour::MultiAzCluster,
@@ -128,25 +128,14 @@ pub(crate) async fn survey_as(
         Flavour::MultiAzCluster => MULTI_AZ.to_owned(),
         Flavour::Plain | Flavour::Unknown => PLAIN.to_owned(),
     };
-    match (rows(conn, text).await, fallback) {
+    match (rows::<MySql>(conn, text).await, fallback) {
         (Ok(rows), _) => read(&rows, flavour),
         (Err(error), Some(plain)) if may_not(&error) => Ok(plain),
         (Err(error), None) if may_not(&error) && flavour != Flavour::Plain => {
-            read(&rows(conn, PLAIN.to_owned()).await?, Flavour::Plain)
+            read(&rows::<MySql>(conn, PLAIN.to_owned()).await?, Flavour::Plain)
         }
         (Err(error), _) => Err(error),
     }
-}
-
-async fn rows(conn: &mut MySqlConnection, text: String) -> Result<Vec<MySqlRow>, Error> {
-    let mut answers = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
-    let mut rows = Vec::new();
-    while let Some(answer) = answers.try_next().await? {
-        if let Either::Right(row) = answer {
-            keep(&mut rows, row)?;
-        }
-    }
-    Ok(rows)
 }
 
 /// What is looked at is not there, or not for this user: no such permission, table, variable or column. A text that the
@@ -206,7 +195,7 @@ pub(super) async fn await_promotion(conn: &mut MySqlConnection, bound: Duration)
         let _ = write!(text, "DO SLEEP(IF({}, {}, 0));", is_reader!(), LOOK.as_secs_f64());
     }
     let _ = write!(text, "SELECT CAST({} AS SIGNED) AS is_reader LIMIT 1", is_reader!());
-    match rows(conn, text).await {
+    match rows::<MySql>(conn, text).await {
         Ok(rows) => {
             let row = rows.last().ok_or(Error::RowNotFound)?;
             row.try_get::<i64, _>("is_reader").map(|is_reader| is_reader == 0)

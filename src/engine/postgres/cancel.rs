@@ -4,10 +4,10 @@
 //! server's list. There it is found by its number, if that was asked; else by the way to it, which nothing changes that a
 //! session can do, and where an address is translated in between, by the name that it had at its login.
 
-use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Either, Error, Executor, Row};
+use sqlx::postgres::PgConnection;
+use sqlx::{Error, Postgres, Row};
 
+use crate::engine::question::{row, rows};
 use crate::engine::{Target, Way};
 
 /// What `ALTER ROLE ... SET role` has made of the login would not see what its own user's sessions do; and nothing is looked
@@ -22,7 +22,7 @@ const NUMBER: &str = "pg_catalog.concat(pid, '@', (pg_catalog.date_part('epoch',
 /// The server's number for this session, and since when.
 pub(super) async fn number(conn: &mut PgConnection) -> Result<String, Error> {
     let text = format!("SELECT {NUMBER} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())");
-    conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text))).await?.try_get(0)
+    row::<Postgres>(conn, text).await?.try_get(0)
 }
 
 /// False: there is no such session.
@@ -33,14 +33,8 @@ pub(super) async fn cancel(side: &mut PgConnection, target: &Target) -> Result<b
 }
 
 async fn is_true(side: &mut PgConnection, text: String) -> Result<bool, Error> {
-    let mut answers = side.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
-    let mut last: Option<PgRow> = None;
-    while let Some(answer) = answers.try_next().await? {
-        if let Either::Right(row) = answer {
-            last = Some(row);
-        }
-    }
-    let value: Option<Option<bool>> = last.map(|row| row.try_get(0)).transpose()?;
+    let rows = rows::<Postgres>(side, text).await?;
+    let value: Option<Option<bool>> = rows.last().map(|row| row.try_get(0)).transpose()?;
     Ok(value.flatten().unwrap_or_default())
 }
 

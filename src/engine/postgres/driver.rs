@@ -1,12 +1,12 @@
 //! The exchanges of one connection with its server.
 
 use futures_core::stream::BoxStream;
-use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
-use sqlx::{AssertSqlSafe, Connection, Either, Error, Execute, Executor, Postgres, Row, SqlStr};
+use sqlx::{Connection, Either, Error, Execute, Executor, Postgres, Row, SqlStr};
 
 use super::{cancel, connect, diagnose};
 use crate::engine::driver::MOST_LATE;
+use crate::engine::question::{self, rows};
 use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
@@ -55,12 +55,7 @@ impl Driver for Postgres {
     }
 
     async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
-        let run = async {
-            let mut results = conn.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-            while results.try_next().await?.is_some() {}
-            Ok(())
-        };
-        without_panic(run).await
+        question::run::<Self>(conn, sql).await
     }
 
     async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
@@ -72,7 +67,7 @@ impl Driver for Postgres {
             // An aborted transaction answers no question. A text that is none is refused before the server looks at the
             // transaction, in words that quote it, and there is nothing left to abort.
             let text = if aborted { format!("lambda_rds_{asked}") } else { format!("SELECT {asked}::pg_catalog.int8") };
-            match without_panic(conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))).await {
+            match without_panic(rows::<Self>(conn, text)).await {
                 Ok(rows) => match rows.as_slice() {
                     [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
                     _ => break,

@@ -7,9 +7,10 @@
 //! Settings: <https://www.postgresql.org/docs/current/runtime-config-connection.html>.
 
 use sqlx::postgres::{PgConnection, PgDatabaseError, PgRow};
-use sqlx::{Error, Executor, Row};
+use sqlx::{Error, Postgres, Row};
 
 use crate::engine::OwnLimits;
+use crate::engine::question::row;
 use crate::error::ConnectionLimit;
 use crate::occupancy::Occupancy;
 
@@ -57,11 +58,11 @@ const OF_ALL: &str = concat!(
 
 pub(super) async fn occupancy(conn: &mut PgConnection, own: OwnLimits) -> Result<(Occupancy, OwnLimits), Error> {
     if let OwnLimits::Known { some: false, reserved } = own {
-        let row = conn.fetch_one(sqlx::raw_sql(OF_THE_SERVER)).await?;
+        let row = row::<Postgres>(conn, OF_THE_SERVER).await?;
         let occupancy = Occupancy::nearest([of_the_server(&row, reserved)?], None);
         return Ok((occupancy.ok_or(Error::RowNotFound)?, own));
     }
-    let row = conn.fetch_one(sqlx::raw_sql(OF_ALL)).await?;
+    let row = row::<Postgres>(conn, OF_ALL).await?;
     let reserved = row.try_get("reserved")?;
     let (of_role, of_database): (i64, i64) = (row.try_get("of_role")?, row.try_get("of_database")?);
     let limits = [

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Error, Executor, Row};
+use sqlx::{Error, Postgres, Row};
 
 use super::diagnose::diagnose;
-use crate::engine::survey::{keep, most_sightings};
+use crate::engine::question::{row, rows};
+use crate::engine::survey::most_sightings;
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// The server waits no longer than this for its promotion: the text cannot be taken back without a cancel.
@@ -184,7 +184,7 @@ pub(super) async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<
     let mut ignored = None;
     let flavour = match flavour {
         Flavour::Unknown => {
-            let row = one(rows(conn, DETECT).await?)?;
+            let row = one(rows::<Postgres>(conn, DETECT).await?)?;
             let found = match (row.try_get("aurora")?, row.try_get("multi_az")?) {
                 (true, _) => Flavour::Aurora,
                 (false, true) => Flavour::MultiAzCluster,
@@ -205,15 +205,15 @@ pub(super) async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<
     let (text, claim) = match flavour {
         Flavour::Aurora => (AURORA, FALSE_AURORA),
         Flavour::MultiAzCluster => (MULTI_AZ, FALSE_RDS_TOOLS),
-        Flavour::Plain | Flavour::Unknown => return read(&rows(conn, PLAIN).await?, Flavour::Plain),
+        Flavour::Plain | Flavour::Unknown => return read(&rows::<Postgres>(conn, PLAIN).await?, Flavour::Plain),
     };
-    let refused = match rows(conn, text).await.and_then(|rows| read(&rows, flavour)) {
+    let refused = match rows::<Postgres>(conn, text).await.and_then(|rows| read(&rows, flavour)) {
         Ok(survey) => return Ok(Survey { ignored, ..survey }),
         Err(error) if is_refusal(&error) => error,
         Err(error) => return Err(error),
     };
     // Its neighbours cannot be asked for; its role can, and that is what somebody waits for.
-    let plain = read(&rows(conn, PLAIN).await?, Flavour::Plain)?;
+    let plain = read(&rows::<Postgres>(conn, PLAIN).await?, Flavour::Plain)?;
     Ok(match code(&refused).as_deref() {
         Some("22012") => Survey { ignored: Some(claim), ..plain },
         Some(code) if MAY_NOT.contains(&code) => Survey { ignored, ..plain },
@@ -224,15 +224,6 @@ pub(super) async fn survey(conn: &mut PgConnection, flavour: Flavour) -> Result<
 /// No such permission, function, column or schema, or not on this kind of server: what is looked at is not there, or not
 /// for this user.
 const MAY_NOT: [&str; 5] = ["42501", "42883", "42703", "3F000", "0A000"];
-
-async fn rows(conn: &mut PgConnection, text: &'static str) -> Result<Vec<PgRow>, Error> {
-    let mut answers = conn.fetch(sqlx::raw_sql(text));
-    let mut rows = Vec::new();
-    while let Some(row) = answers.try_next().await? {
-        keep(&mut rows, row)?;
-    }
-    Ok(rows)
-}
 
 fn one(rows: Vec<PgRow>) -> Result<PgRow, Error> {
     rows.into_iter().next().ok_or(Error::RowNotFound)
@@ -296,7 +287,7 @@ pub(super) async fn await_promotion(conn: &mut PgConnection, bound: Duration) ->
          select {}",
         is_reader!()
     );
-    match conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(text))).await {
+    match row::<Postgres>(conn, text).await {
         Ok(row) => row.try_get::<bool, _>("is_reader").map(|is_reader| !is_reader),
         // The user's own statement_timeout is shorter: it was a reader until then.
         Err(error) if error.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some("57014") => {

@@ -63,6 +63,8 @@ struct Level {
     kind: Kind,
     /// What was set when it began: a rollback takes the settings back too.
     settings: Settings,
+    /// How much memory that takes, in bytes, those around it included.
+    kept: usize,
 }
 
 /// How a level came to be, and so who ends it.
@@ -132,6 +134,9 @@ const MOST_SETTINGS: usize = 256;
 
 /// And how long they may be together, for the same reason: in bytes, as they are written.
 const MOST_BYTES: usize = 64 * 1024;
+
+/// And how much is kept of what they were when the savepoints around began, each of which may be rolled back to.
+const MOST_KEPT: usize = 16 * MOST_BYTES;
 
 /// Settings that `RESET ALL` leaves: who the session acts as.
 const IDENTITY: [&str; 2] = ["role", "session_authorization"];
@@ -220,7 +225,12 @@ impl State {
     }
 
     fn push(&mut self, kind: Kind) {
-        self.levels.push(Level { kind, settings: self.settings.clone() });
+        let (around, shared) = match self.levels.last() {
+            Some(level) => (level.kept, level.settings.is_shared_with(&self.settings)),
+            None => (0, false),
+        };
+        let kept = around + if shared { 0 } else { self.settings.bytes() };
+        self.levels.push(Level { kind, settings: self.settings.clone(), kept });
     }
 
     /// The transaction or savepoint at `depth` is committed, and everything inside it.
@@ -385,7 +395,8 @@ impl State {
         let before = self.settings.iter().filter(|(name, _)| kept(name));
         let after = set.iter().map(|(name, statement)| (name.as_str(), statement.as_str()));
         let bytes: usize = before.chain(after).map(|(name, statement)| name.len() + statement.len()).sum();
-        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS || bytes > MOST_BYTES
+        let kept = self.levels.last().map_or(0, |level| level.kept);
+        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS || bytes > MOST_BYTES || kept > MOST_KEPT
     }
 
     /// What the settings will be when the server agrees to a change.

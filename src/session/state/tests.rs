@@ -219,3 +219,24 @@ fn a_text_that_failed_half_way_leaves_what_the_server_says() {
         assert_eq!((state.depth(), state.is_half_done()), (depth, false));
     }
 }
+
+#[test]
+fn savepoints_keep_no_more_settings_than_a_session_may() {
+    let set = |n: usize| SettingChange::Set(vec![("x".into(), format!("{n:0>1000}"))]);
+    let mut state = in_transaction(1);
+    for n in 0.. {
+        let change = set(n);
+        if state.has_no_room_for(&change) {
+            assert!((MOST_KEPT / 1002..=MOST_KEPT / 1000).contains(&n), "{n}");
+            break;
+        }
+        state.changed(change);
+        state.begun();
+    }
+    state.rolled_back(2);
+    assert!(!state.has_no_room_for(&set(0)), "they are gone with their savepoints");
+    for _ in 0..3 * MOST_KEPT / 1000 {
+        state.begun();
+    }
+    assert!(!state.has_no_room_for(&set(0)), "what did not change is kept once");
+}
