@@ -231,8 +231,8 @@ fn serve(
 
 /// What an application does: settings, a transaction, statements that are dropped, one session after the other.
 async fn a_day(builder: ProxyBuilder<Postgres>) {
-    let builder = builder.max_connections(1).borrow_timeout(Duration::from_secs(3)).validate_after(Duration::ZERO);
-    let proxy = builder.failover_timeout(Duration::from_secs(1)).build().unwrap();
+    let builder = builder.max_connections(1).borrow_timeout(Duration::from_secs(1)).validate_after(Duration::ZERO);
+    let proxy = builder.failover_timeout(Duration::from_millis(200)).build().unwrap();
     for _ in 0..2 {
         if let Ok(mut conn) = proxy.get_connection().await {
             let _ = run(&mut conn, "set app.tenant = 'a'").await;

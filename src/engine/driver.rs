@@ -29,6 +29,10 @@ pub(crate) enum Found {
     Nothing,
 }
 
+/// An answer, step by step: the end of one statement of a text, or a row.
+pub(crate) type Steps<'c, DB> =
+    BoxStream<'c, Result<sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>, sqlx::Error>>;
+
 /// What is done over one connection. Each exchange is one round trip, unless it says otherwise.
 pub(crate) trait Driver: Dialect {
     /// One login.
@@ -44,10 +48,7 @@ pub(crate) trait Driver: Dialect {
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Sends a query. Its answer is what the stream brings.
-    fn start<'c>(
-        conn: &'c mut Self::Connection,
-        query: impl sqlx::Execute<'c, Self> + 'c,
-    ) -> BoxStream<'c, Result<sqlx::Either<Self::QueryResult, Self::Row>, sqlx::Error>>;
+    fn start<'c>(conn: &'c mut Self::Connection, query: impl sqlx::Execute<'c, Self> + 'c) -> Steps<'c, Self>;
 
     /// Runs a text without parameters and drops its rows.
     fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;

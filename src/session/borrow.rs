@@ -2,9 +2,10 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::generated::Exchange;
-use super::state::{self, CommitPlan, Reading, SettingChange, Turn};
-use super::{Connection, Intent};
+use super::connection::Connection;
+use super::core::generated::Exchange;
+use super::core::{self, CommitPlan, Reading, SettingChange, Turn};
+use super::intent::Intent;
 use crate::connector::Wire;
 use crate::engine::{Cleanup, Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase, timed_out};
@@ -187,7 +188,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 self.begin_after_refusal().await?;
             }
             self.rest();
-            return Err(Error::TransactionAborted { why: state::aborted_by(&why), outcome: Outcome::RolledBack });
+            return Err(Error::TransactionAborted { why: core::aborted_by(&why), outcome: Outcome::RolledBack });
         }
         if let Turn::Commit { .. } = turn {
             self.tidy().await?;
@@ -203,7 +204,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let deadline = self.deadline()?;
         self.wire().open();
         self.unrest();
-        self.run_until(deadline, state::begin(1)).await?;
+        self.run_until(deadline, core::begin(1)).await?;
         self.session.state.begun_by_text();
         Ok(())
     }
@@ -292,7 +293,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(());
         }
-        let text = self.with_sentinel(state::rollback(depth), self.session.state.takes_sentinel(depth));
+        let text = self.with_sentinel(core::rollback(depth), self.session.state.takes_sentinel(depth));
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();

@@ -4,7 +4,7 @@
 use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
-use super::state::Turn;
+use super::core::Turn;
 use crate::engine::{Cleanup, Diagnosis, Engine, Staleness};
 use crate::error::{Error, HalfDone, Outcome, Phase, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};

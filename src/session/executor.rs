@@ -7,8 +7,8 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::{Database, Error, Execute, SqlStr};
 
-use super::Connection;
 use super::answer::{self, Done, First, Rows, Step};
+use super::connection::Connection;
 use super::query::Query;
 
 macro_rules! executor {

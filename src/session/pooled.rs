@@ -2,8 +2,8 @@
 
 use sqlx::Error;
 
-use super::Connection;
 use super::answer::Sink;
+use super::connection::Connection;
 use super::query::Query;
 use crate::engine::{Diagnosis, Engine, PinEnd};
 use crate::pin::shorten;
@@ -53,7 +53,7 @@ impl<DB: Engine> Connection<DB> {
             return Err(error);
         }
         if !settled {
-            let error = super::Error::Refused {
+            let error = crate::error::Error::Refused {
                 statement: shorten(query.sql.as_str()),
                 why: "may not run in a transaction, and behind a pooler a session's settings last no longer than one",
                 cure: "run it in a session that has set nothing, or RESET ALL before it",

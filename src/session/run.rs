@@ -6,8 +6,10 @@ use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
 use super::answer::{First, Sink};
+use super::borrow::Borrow;
+use super::connection::Connection;
+use super::intent::Intent;
 use super::query::Query;
-use super::{Borrow, Connection, Intent};
 use crate::connector::Wire;
 use crate::engine::{Engine, Question, next_of};
 use crate::error::Phase;

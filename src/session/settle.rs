@@ -1,33 +1,44 @@
 //! Before an exchange: what an earlier one left open is settled, and the session's settings are put on the connection.
 
 use super::borrow::{Borrow, summary};
-use super::generated::{self, Exchange, Step, Use};
-use super::state;
-use super::{Connection, Intent};
+use super::connection::Connection;
+use super::core::generated::{self, Exchange, Use};
+use super::core::{self, Facts, Step, Taken};
+use super::intent::Intent;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
 use crate::pin::PinCause;
 
 impl<DB: Engine> Borrow<'_, DB> {
-    /// Makes the connection fit for this session's next exchange. Mostly there is nothing to do, and what there is is
-    /// boxed, so that no statement's future is as large as all of it.
+    /// Makes the connection fit for this session's next exchange: step by step, as the account says. Mostly there is nothing to
+    /// do, and what there is is boxed, so that no statement's future is as large as all of it.
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
-        if self.session.interrupted || self.session.state.abandoned().is_some() {
-            Box::pin(self.settle_dropped()).await?;
-        }
-        if self.session.state.is_half_done() {
-            Box::pin(self.settle_half_done()).await?;
-        }
-        if self.session.state.is_unsure() {
-            Box::pin(self.settle_unsure()).await?;
-        }
-        if self.is_stale() {
-            Box::pin(self.renew()).await?;
-        }
-        if self.has_other_settings() {
-            Box::pin(self.replay()).await?;
+        let mut taken = Taken::default();
+        while let Some(step) = self.next(&mut taken) {
+            Box::pin(self.perform(step)).await?;
+            self.session.interrupted = false;
         }
         Ok(())
+    }
+
+    fn next(&mut self, taken: &mut Taken) -> Option<Step> {
+        let facts = Facts {
+            in_flight: self.session.interrupted,
+            stale: self.is_stale(),
+            other_settings: self.has_other_settings(),
+        };
+        self.session.state.next(facts, taken)
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Drain => self.drain().await,
+            Step::RollBack(depth) => self.roll_back_abandoned(depth).await,
+            Step::AskAfterText => self.ask_after_text().await,
+            Step::AskAfterFailure => self.ask_after_failure().await,
+            Step::Replan => self.replan().await,
+            Step::Replay => self.replay().await,
+        }
     }
 
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
@@ -42,44 +53,37 @@ impl<DB: Engine> Borrow<'_, DB> {
         if elsewhere {
             return false;
         }
-        let wanted = self.session.state.settings().clone();
-        self.wire().applied != wanted
+        let Connection { state, lease, .. } = &mut *self.session;
+        lease.as_mut().is_some_and(|lease| lease.conn().applied != *state.settings())
     }
 
-    /// Reads what a dropped statement left on the wire, and sends the rollback that a dropped transaction left to send.
-    pub(super) async fn settle_dropped(&mut self) -> Result<(), Error> {
-        if self.session.interrupted {
-            let pool = self.session.pool.clone();
-            let deadline = self.deadline()?;
-            let unread = self.session.unread();
-            let connector = pool.connector().connector();
-            let late = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
-            // An error in a savepoint goes with it.
-            if let Some(error) = late
-                && self.session.state.abandoned().is_none()
-            {
-                let diagnosis = DB::diagnose(&error);
-                self.session.note_failure(diagnosis, false, &summary(&error));
-            }
-            self.session.interrupted = false;
+    /// Reads what a dropped statement left on the wire.
+    async fn drain(&mut self) -> Result<(), Error> {
+        let pool = self.session.pool.clone();
+        let deadline = self.deadline()?;
+        let (connector, unread) = (pool.connector().connector(), self.session.unread());
+        let late = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
+        // An error in a savepoint goes with it.
+        if let Some(error) = late
+            && self.session.state.abandoned().is_none()
+        {
+            self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
         }
-        if self.session.state.gone().is_some() {
-            // The server has rolled back further already.
-            self.session.state.rolled_back_abandoned();
+        Ok(())
+    }
+
+    /// Sends the rollback that a dropped transaction left to send. It is sent at the first poll, and never twice: a savepoint
+    /// that is gone cannot be rolled back to.
+    async fn roll_back_abandoned(&mut self, depth: usize) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        self.session.state.rolled_back_abandoned();
+        let text = self.with_sentinel(core::rollback(depth), self.session.state.has_lost_sentinel());
+        self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
+        if self.session.state.has_lost_sentinel() {
+            self.session.state.sentinel_set();
         }
-        if let Some(depth) = self.session.state.abandoned() {
-            let deadline = self.deadline()?;
-            // It is sent at the first poll, and never twice: a savepoint that is gone cannot be rolled back to.
-            self.session.state.rolled_back_abandoned();
-            let text = self.with_sentinel(state::rollback(depth), self.session.state.has_lost_sentinel());
-            self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
-            self.session.interrupted = false;
-            if self.session.state.has_lost_sentinel() {
-                self.session.state.sentinel_set();
-            }
-            let settings = self.session.settings_applied();
-            self.wire().become_set(settings);
-        }
+        let settings = self.session.settings_applied();
+        self.wire().become_set(settings);
         Ok(())
     }
 
@@ -92,7 +96,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Asks the server what became of a text that goes from begin to end and failed in between.
-    async fn settle_half_done(&mut self) -> Result<(), Error> {
+    async fn ask_after_text(&mut self) -> Result<(), Error> {
         let found = self.probe().await?;
         self.session.state.found_half_done(found != Found::Nothing);
         if found == Found::Nothing {
@@ -102,7 +106,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Asks the server whether the transaction in which a statement failed is still there.
-    async fn settle_unsure(&mut self) -> Result<(), Error> {
+    async fn ask_after_failure(&mut self) -> Result<(), Error> {
         if DB::begins_by_itself(self.session.state.settings()) {
             // The question would begin another one. A guard cannot go on; where there is none, the next one is as good.
             let guarded = self.session.state.has_guards();
@@ -149,7 +153,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// What is prepared is made to mean again what its text says under the settings of now. The server plans anew what it
     /// keeps, the statements inside functions and triggers among them, which it keeps whether the driver has prepared
     /// anything or not; and the driver prepares its own anew.
-    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+    pub(super) async fn replan(&mut self) -> Result<(), Error> {
         if let Some(replan) = DB::RULES.replan {
             // An aborted transaction refuses it, and every statement too. It is asked for again after that.
             if self.session.state.is_aborted() {
@@ -160,16 +164,14 @@ impl<DB: Engine> Borrow<'_, DB> {
                 Err(error) if DB::diagnose(&error).is_of_statement() => Ok(true),
                 result => result.map(|()| false),
             });
-            let refused = refused.await?;
-            self.session.interrupted = false;
-            if refused {
+            if refused.await? {
                 return Ok(());
             }
         }
         self.prepare_anew().await
     }
 
-    /// The driver's part of [`renew`](Self::renew), after the server's.
+    /// The driver's part of [`replan`](Self::replan), after the server's.
     async fn prepare_anew(&mut self) -> Result<(), Error> {
         let wire = self.wire();
         let is_planned_anew = DB::RULES.replan.is_some() && wire.stale == Staleness::Plans;
@@ -177,7 +179,6 @@ impl<DB: Engine> Borrow<'_, DB> {
         if !is_planned_anew && wire.has_prepared() {
             let deadline = self.deadline()?;
             self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
-            self.session.interrupted = false;
         }
         self.wire().stale = Staleness::Fresh;
         Ok(())
@@ -235,11 +236,10 @@ impl<DB: Engine> Borrow<'_, DB> {
         if let Some(error) = refused {
             return Err(self.refuse_replay(error));
         }
-        self.session.interrupted = false;
         self.wire().become_set(wanted);
         match self.is_stale() {
             true if replans.is_some() => self.prepare_anew().await,
-            true => self.renew().await,
+            true => self.replan().await,
             false => Ok(()),
         }
     }
@@ -302,19 +302,19 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         loop {
             match self.before(next) {
-                Step::Go => return Ok(()),
+                generated::Step::Go => return Ok(()),
                 // Refused once, it would be refused again.
-                Step::Empty => next.may_empty = Box::pin(self.forget_generated(held)).await?,
-                Step::Look if Box::pin(self.look_at_generated(held)).await? => {}
-                Step::Look => return Err(self.refuse_read(generated::NUMBERS)),
-                Step::Refuse(state) => return Err(self.refuse_read(state)),
+                generated::Step::Empty => next.may_empty = Box::pin(self.forget_generated(held)).await?,
+                generated::Step::Look if Box::pin(self.look_at_generated(held)).await? => {}
+                generated::Step::Look => return Err(self.refuse_read(generated::NUMBERS)),
+                generated::Step::Refuse(state) => return Err(self.refuse_read(state)),
             }
         }
     }
 
-    fn before(&mut self, next: Use) -> Step {
+    fn before(&mut self, next: Use) -> generated::Step {
         let Connection { lease, generated, .. } = &mut *self.session;
-        let Some(lease) = lease else { return Step::Go };
+        let Some(lease) = lease else { return generated::Step::Go };
         let wire = lease.conn();
         generated.before(Exchange { wire: wire.id, number: wire.exchanges }, &mut wire.memory, next)
     }

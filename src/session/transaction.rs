@@ -3,13 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use tokio::time::timeout_at;
-
-use super::state::{self, CommitPlan};
-use super::{Connection, Intent};
+use super::connection::Connection;
+use super::core::{self, CommitPlan};
+use super::intent::Intent;
 use crate::engine::{End, Engine, Found};
-use crate::error::{Error, Outcome, Phase, timed_out};
-use crate::retry::Deadline;
+use crate::error::{Error, Outcome, Phase};
 
 /// A transaction, or a savepoint inside one.
 ///
@@ -94,6 +92,59 @@ impl<DB: Engine> fmt::Debug for Transaction<'_, DB> {
 }
 
 impl<DB: Engine> Connection<DB> {
+    /// Begins a transaction, or a savepoint inside one.
+    ///
+    /// # Errors
+    /// No connection could be had, or the server refused. Nothing was begun.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves no open transaction behind: the connection is rolled back before anybody else gets it.
+    pub async fn begin(&mut self) -> Result<Transaction<'_, DB>, Error> {
+        let depth = match self.begin_deeper().await {
+            // Lost before anything had begun: nothing was executed, and another connection may well work.
+            Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await?,
+            begun => begun?,
+        };
+        Ok(Transaction::new(self, depth))
+    }
+
+    /// Runs `work` in a transaction: commits when it returns `Ok`, rolls back when it returns `Err`.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: &mut lambda_rds::Connection<lambda_rds::Postgres>) -> Result<(), lambda_rds::Error> {
+    /// let id: i64 = conn
+    ///     .transaction(|tx| Box::pin(async move {
+    ///         sqlx::query_scalar("insert into orders (item) values ('tea') returning id").fetch_one(&mut **tx).await
+    ///             .map_err(lambda_rds::Error::from)
+    ///     }))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` returned, or why there was no transaction or no commit.
+    ///
+    /// # Cancel safety
+    /// As [`begin`](Self::begin) and [`Transaction::commit`].
+    pub async fn transaction<F, R, E>(&mut self, work: F) -> Result<R, E>
+    where
+        F: for<'t> FnOnce(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, E>>,
+        E: From<Error>,
+    {
+        let mut transaction = self.begin().await?;
+        match work(&mut transaction).await {
+            Ok(result) => {
+                transaction.commit().await?;
+                Ok(result)
+            }
+            Err(error) => {
+                // The error of the work is the one that counts; a failed rollback is made up for by the pool.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Begins a transaction, or a savepoint, and says how deep it is.
     pub(super) async fn begin_deeper(&mut self) -> Result<usize, Error> {
         let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
@@ -102,7 +153,7 @@ impl<DB: Engine> Connection<DB> {
         let depth = borrow.session.state.depth() + 1;
         borrow.wire().open();
         let deadline = borrow.deadline()?;
-        let mut text = state::begin(depth);
+        let mut text = core::begin(depth);
         // Whatever may end this transaction unseen may do so at once.
         let sentinel = DB::RULES.sentinel_savepoint.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
         if let Some(sentinel) = sentinel {
@@ -119,28 +170,6 @@ impl<DB: Engine> Connection<DB> {
         Ok(depth)
     }
 
-    /// Begins a transaction of sqlx's own on the connection, which is handed out with it.
-    pub(super) async fn begin_handed_out(&mut self) -> Result<sqlx::Transaction<'_, DB>, sqlx::Error> {
-        if self.state.depth() > 0 {
-            // The driver knows nothing of our transaction: its commit would end ours.
-            let message = "a sqlx transaction inside one of lambda-rds would end it; use its begin()";
-            return Err(sqlx::Error::InvalidArgument(message.to_owned()));
-        }
-        self.pin().await?;
-        // Dropped from here on, the begin is taken back before the session's next statement: the driver forgets it
-        // (sqlx 0.9.0).
-        self.state.abandon(1);
-        let deadline = Deadline::for_invocation(self.pool.borrow_timeout())
-            .map_err(|close| Error::too_close(Phase::Begin, close))?;
-        let Self { pool, lease, state, .. } = self;
-        let wire = lease.as_mut().ok_or(Error::Closed)?.conn();
-        let begin = sqlx::Transaction::begin(&mut wire.driver, None);
-        let begun = timeout_at(deadline.instant(), pool.connector().attend(wire.peer.as_deref(), begin)).await;
-        let transaction = begun.unwrap_or_else(|_| Err(timed_out()))?;
-        state.rolled_back_abandoned();
-        Ok(transaction)
-    }
-
     /// Commits the transaction or savepoint at `depth`, and everything inside it.
     pub(super) async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
         // A savepoint that is released commits nothing yet.
@@ -153,7 +182,7 @@ impl<DB: Engine> Connection<DB> {
         let why = match plan {
             CommitPlan::Commit => {
                 // Not bounded: a commit may take its time, and nobody would know what became of it.
-                let text = borrow.with_sentinel(state::commit(depth), borrow.session.state.takes_sentinel(depth));
+                let text = borrow.with_sentinel(core::commit(depth), borrow.session.state.takes_sentinel(depth));
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();
@@ -175,7 +204,7 @@ impl<DB: Engine> Connection<DB> {
             CommitPlan::Refuse(why) => {
                 borrow.phase = Phase::Rollback;
                 borrow.roll_back(depth).await?;
-                Some((state::aborted_by(&why), borrow.session.outcome_of_rollback()))
+                Some((core::aborted_by(&why), borrow.session.outcome_of_rollback()))
             }
             CommitPlan::Disown => {
                 borrow.end_doubtful(End::Rollback).await?;

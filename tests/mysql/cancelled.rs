@@ -342,10 +342,11 @@ async fn a_driver_that_has_lost_its_place_is_not_waited_for() -> Result<(), Erro
     let builder = Proxy::<MySql>::builder().url(plain).max_connections(1).observer(seen.observer());
     let proxy = builder.validate_timeout(patient).borrow_timeout(patient).build()?;
     let mut conn = proxy.get_connection().await?;
-    for bytes in (1000..60_000).step_by(7001) {
+    for bytes in (1000..24_000).step_by(3001) {
         way.hush(bytes);
-        // The head of a packet, and values that read as heads of large ones.
-        let rows = sqlx::raw_sql("select repeat('x', 20000) as x from seq_1_to_5").fetch_all(&mut conn);
+        // The head of a packet, and values that read as heads of large ones; not so much of them that the connection is not worth
+        // its reading.
+        let rows = sqlx::raw_sql("select repeat('x', 4000) as x from seq_1_to_7").fetch_all(&mut conn);
         assert!(timeout(Duration::from_millis(20), rows).await.is_err());
         way.pass();
         nap(&mut conn, 1).await?;

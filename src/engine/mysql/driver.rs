@@ -1,11 +1,10 @@
 //! The exchanges of one connection with its server.
 
-use futures_core::stream::BoxStream;
-use sqlx::mysql::{MySqlConnection, MySqlQueryResult, MySqlRow};
+use sqlx::mysql::MySqlConnection;
 use sqlx::{Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Statement};
 
 use super::{connect, diagnose, number};
-use crate::engine::driver::MOST_LATE;
+use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::{self, row, rows};
 use crate::engine::{Dialect, Dialled, Driver, End, Found, Login, Target, without_panic};
 
@@ -61,10 +60,7 @@ impl Driver for MySql {
         }
     }
 
-    fn start<'c>(
-        conn: &'c mut MySqlConnection,
-        query: impl Execute<'c, Self> + 'c,
-    ) -> BoxStream<'c, Result<Either<MySqlQueryResult, MySqlRow>, Error>> {
+    fn start<'c>(conn: &'c mut MySqlConnection, query: impl Execute<'c, Self> + 'c) -> Steps<'c, Self> {
         conn.fetch_many(query)
     }
 

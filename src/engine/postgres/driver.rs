@@ -1,11 +1,10 @@
 //! The exchanges of one connection with its server.
 
-use futures_core::stream::BoxStream;
-use sqlx::postgres::{PgConnection, PgQueryResult, PgRow};
-use sqlx::{Connection, Either, Error, Execute, Executor, Postgres, Row, SqlStr};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Error, Execute, Executor, Postgres, Row, SqlStr};
 
 use super::{cancel, connect, diagnose};
-use crate::engine::driver::MOST_LATE;
+use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::{self, rows};
 use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
 
@@ -47,10 +46,7 @@ impl Driver for Postgres {
         Ok(true)
     }
 
-    fn start<'c>(
-        conn: &'c mut PgConnection,
-        query: impl Execute<'c, Self> + 'c,
-    ) -> BoxStream<'c, Result<Either<PgQueryResult, PgRow>, Error>> {
+    fn start<'c>(conn: &'c mut PgConnection, query: impl Execute<'c, Self> + 'c) -> Steps<'c, Self> {
         conn.fetch_many(query)
     }
 

@@ -4,18 +4,24 @@
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
 //! noted where it happened, and `commit` asks this account first.
 
+pub(super) mod generated;
+mod pins;
+mod plan;
+mod settings;
 mod text;
+mod words;
 
-use std::collections::BTreeSet;
-
-use crate::engine::{Dialect, PinEnd, Setting, Settings};
+use crate::engine::{Dialect, Settings};
 use crate::pin::{PinCause, PinReason};
 
+pub(super) use self::plan::{Facts, Step, Taken};
+pub(super) use self::settings::SettingChange;
 pub(super) use self::text::{Reading, Turn};
+pub(super) use self::words::{aborted_by, begin, commit, rollback};
 
 /// A session's account.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(in crate::session) struct State {
     /// The open transaction, and the savepoints in it.
     levels: Vec<Level>,
     /// What aborted the transaction, and how deep.
@@ -76,71 +82,6 @@ enum Kind {
     Text(Option<String>),
 }
 
-/// A change of a setting that is under way: noted when the server has agreed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SettingChange {
-    /// Settings, each with the statement that sets it.
-    Set(Vec<(String, String)>),
-    Reset(String),
-    ResetAll,
-    /// `RESET ALL`, and who the session acts as.
-    Discard,
-}
-
-impl SettingChange {
-    pub(super) fn is_reset(&self) -> bool {
-        !matches!(self, Self::Set(_))
-    }
-
-    /// Whether it sets one of those.
-    pub(super) fn sets(&self, among: impl Fn(&str) -> bool) -> bool {
-        matches!(self, Self::Set(set) if set.iter().any(|(name, _)| among(name)))
-    }
-
-    fn apply(self, settings: &mut Settings) {
-        match self {
-            Self::Set(set) => {
-                for (name, statement) in set {
-                    if name == IDENTITY[1] {
-                        // Becoming another session user ends the role: https://www.postgresql.org/docs/current/sql-set-role.html
-                        settings.remove(IDENTITY[0]);
-                    }
-                    settings.set(name, statement);
-                }
-            }
-            Self::Reset(name) => {
-                if name == IDENTITY[1] {
-                    settings.remove(IDENTITY[0]);
-                }
-                settings.remove(&name);
-            }
-            Self::ResetAll => settings.retain(|name| IDENTITY.contains(&name)),
-            Self::Discard => *settings = Settings::default(),
-        }
-    }
-
-    pub(super) fn of<D: Dialect>(setting: Setting<'_>) -> Self {
-        match setting {
-            Setting::Set { statement, .. } | Setting::Several(statement) => Self::Set(D::settings_of(statement)),
-            Setting::Reset(name) => Self::Reset(name.key()),
-            Setting::ResetAll => Self::ResetAll,
-        }
-    }
-}
-
-/// How many settings a session may carry. Each change copies them all, and whoever comes after on the connection takes back
-/// all of them: without a bound, ten thousand names keep a processor busy for seconds. No application has so many.
-const MOST_SETTINGS: usize = 256;
-
-/// And how long they may be together, for the same reason: in bytes, as they are written.
-const MOST_BYTES: usize = 64 * 1024;
-
-/// And how much is kept of what they were when the savepoints around began, each of which may be rolled back to.
-const MOST_KEPT: usize = 16 * MOST_BYTES;
-
-/// Settings that `RESET ALL` leaves: who the session acts as.
-const IDENTITY: [&str; 2] = ["role", "session_authorization"];
-
 /// The end of a savepoint that is on its way.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
@@ -156,7 +97,7 @@ struct Aborted {
 
 /// What a commit has to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum CommitPlan {
+pub(in crate::session) enum CommitPlan {
     /// Send it.
     Commit,
     /// Ask the server first.
@@ -168,7 +109,7 @@ pub(super) enum CommitPlan {
 }
 
 impl State {
-    pub(super) fn of<D: Dialect>() -> Self {
+    pub(in crate::session) fn of<D: Dialect>() -> Self {
         Self {
             settings_stay: !D::RULES.rollback_restores_settings,
             errors_pass: !D::RULES.errors_abort,
@@ -177,50 +118,50 @@ impl State {
     }
 
     /// 0 outside a transaction, 1 in one, more in savepoints.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::session) fn depth(&self) -> usize {
         self.levels.len()
     }
 
-    pub(super) fn is_free(&self) -> bool {
+    pub(in crate::session) fn is_free(&self) -> bool {
         self.levels.is_empty() && self.pins.is_empty() && self.abandoned.is_none() && self.half_done.is_none()
     }
 
-    pub(super) fn is_aborted(&self) -> bool {
+    pub(in crate::session) fn is_aborted(&self) -> bool {
         self.aborted.is_some()
     }
 
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::session) fn is_lost(&self) -> bool {
         self.lost
     }
 
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(in crate::session) fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
-    pub(super) fn may_have_committed(&self) -> bool {
+    pub(in crate::session) fn may_have_committed(&self) -> bool {
         self.pinned_in_doubt
     }
 
-    pub(super) fn pin_reason(&self) -> Option<&PinReason> {
+    pub(in crate::session) fn pin_reason(&self) -> Option<&PinReason> {
         self.pins.first()
     }
 
     /// Whether the application has the physical connection, and does with it what it likes.
-    pub(super) fn is_handed_out(&self) -> bool {
+    pub(in crate::session) fn is_handed_out(&self) -> bool {
         self.pins.iter().any(|pin| pin.cause() == PinCause::HandedOut)
     }
 
     /// Whether the open transaction was begun by a text, so that a text ends it.
-    pub(super) fn is_begun_by_text(&self) -> bool {
+    pub(in crate::session) fn is_begun_by_text(&self) -> bool {
         matches!(self.levels.first(), Some(Level { kind: Kind::Text(_), .. }))
     }
 
-    pub(super) fn has_guards(&self) -> bool {
+    pub(in crate::session) fn has_guards(&self) -> bool {
         self.levels.iter().any(|level| level.kind == Kind::Guard)
     }
 
     /// Free -> in a transaction -> in a savepoint -> …
-    pub(super) fn begun(&mut self) {
+    pub(in crate::session) fn begun(&mut self) {
         self.push(Kind::Guard);
     }
 
@@ -234,12 +175,12 @@ impl State {
     }
 
     /// The transaction or savepoint at `depth` is committed, and everything inside it.
-    pub(super) fn committed(&mut self, depth: usize) {
+    pub(in crate::session) fn committed(&mut self, depth: usize) {
         self.leave(depth);
     }
 
     /// The transaction or savepoint at `depth` is rolled back, or will be before anything else happens.
-    pub(super) fn rolled_back(&mut self, depth: usize) {
+    pub(in crate::session) fn rolled_back(&mut self, depth: usize) {
         if let Some(level) = self.levels.get(depth - 1)
             && !self.settings_stay
         {
@@ -268,14 +209,14 @@ impl State {
     }
 
     /// A statement has failed on a connection that is fine. The innermost savepoint can still be rolled back to.
-    pub(super) fn failed(&mut self, why: &str) {
+    pub(in crate::session) fn failed(&mut self, why: &str) {
         if !self.levels.is_empty() && self.aborted.is_none() {
             self.aborted = Some(Aborted { depth: self.levels.len(), why: why.to_owned() });
         }
     }
 
     /// The server has taken the whole transaction back. A guard's cannot go on; one that a text had begun is over.
-    pub(super) fn rolled_back_by_server(&mut self, why: &str) {
+    pub(in crate::session) fn rolled_back_by_server(&mut self, why: &str) {
         if self.has_guards() {
             self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
             self.gone = true;
@@ -285,18 +226,14 @@ impl State {
     }
 
     /// The server may have taken the whole transaction back.
-    pub(super) fn failed_unsure(&mut self, why: &str) {
+    pub(in crate::session) fn failed_unsure(&mut self, why: &str) {
         if !self.levels.is_empty() {
             self.unsure = Some(why.to_owned());
         }
     }
 
-    pub(super) fn is_unsure(&self) -> bool {
-        self.unsure.is_some()
-    }
-
     /// What the server said to that.
-    pub(super) fn found_unsure(&mut self, open: bool) {
+    pub(in crate::session) fn found_unsure(&mut self, open: bool) {
         if let Some(why) = self.unsure.take()
             && !open
         {
@@ -305,38 +242,38 @@ impl State {
     }
 
     /// Why nothing more may be sent in this transaction: the server has none any more.
-    pub(super) fn gone(&self) -> Option<&str> {
+    pub(in crate::session) fn gone(&self) -> Option<&str> {
         self.aborted.as_ref().filter(|_| self.gone).map(|aborted| aborted.why.as_str())
     }
 
     /// Whether a savepoint shows that the transaction is still the guard's.
-    pub(super) fn has_sentinel(&self) -> bool {
+    pub(in crate::session) fn has_sentinel(&self) -> bool {
         self.sentinel.is_some()
     }
 
-    pub(super) fn sentinel_set(&mut self) {
+    pub(in crate::session) fn sentinel_set(&mut self) {
         (self.sentinel, self.sentinel_lost) = (Some(self.depth()), false);
     }
 
     /// Whether the end of the savepoint at `depth` takes the sentinel away from a guard around it. That it can be ended shows
     /// that the transaction is still there, and a new sentinel goes with it.
-    pub(super) fn takes_sentinel(&self, depth: usize) -> bool {
+    pub(in crate::session) fn takes_sentinel(&self, depth: usize) -> bool {
         let around = self.levels.get(..depth - 1).unwrap_or_default();
         self.sentinel.is_some_and(|at| at >= depth) && around.iter().any(|level| level.kind == Kind::Guard)
     }
 
     /// Whether the sentinel has gone with a savepoint that has ended.
-    pub(super) fn has_lost_sentinel(&self) -> bool {
+    pub(in crate::session) fn has_lost_sentinel(&self) -> bool {
         self.sentinel_lost
     }
 
     /// A transaction begins that no guard has begun.
-    pub(super) fn begun_by_text(&mut self) {
+    pub(in crate::session) fn begun_by_text(&mut self) {
         self.push(Kind::Text(None));
     }
 
     /// The connection is gone. A free session just takes another; one that had state must not.
-    pub(super) fn lost(&mut self) {
+    pub(in crate::session) fn lost(&mut self) {
         self.abandoned = None;
         self.half_done = None;
         self.lost = !self.levels.is_empty() || !self.pins.is_empty();
@@ -344,17 +281,17 @@ impl State {
 
     /// The end of the savepoint at `depth` is sent. Should it be dropped before the answer, it is not sent again: the
     /// second time it would fail, and abort the transaction around it.
-    pub(super) fn ending(&mut self, depth: usize, commits: bool) {
+    pub(in crate::session) fn ending(&mut self, depth: usize, commits: bool) {
         self.ending = (depth > 1).then_some(Ending { depth, commits });
     }
 
     /// The answer to that is there.
-    pub(super) fn answered(&mut self) {
+    pub(in crate::session) fn answered(&mut self) {
         self.ending = None;
     }
 
     /// A transaction was dropped without a word; its rollback is sent before anything else is.
-    pub(super) fn abandon(&mut self, depth: usize) {
+    pub(in crate::session) fn abandon(&mut self, depth: usize) {
         match self.ending.take() {
             // Sent already; should it have failed, the next answer says so and counts against the transaction around it.
             Some(Ending { depth: sent, commits: true }) if sent == depth => self.committed(depth),
@@ -374,102 +311,25 @@ impl State {
     }
 
     /// The rollback that is still to be sent.
-    pub(super) fn abandoned(&self) -> Option<usize> {
+    pub(in crate::session) fn abandoned(&self) -> Option<usize> {
         self.abandoned
     }
 
-    pub(super) fn rolled_back_abandoned(&mut self) {
+    pub(in crate::session) fn rolled_back_abandoned(&mut self) {
         self.abandoned = None;
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(in crate::session) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Whether a change brings more settings, or longer ones, than a session may carry. One that is known already may
-    /// change as often as it likes.
-    pub(super) fn has_no_room_for(&self, change: &SettingChange) -> bool {
-        let SettingChange::Set(set) = change else { return false };
-        let new: BTreeSet<_> = set.iter().map(|(name, _)| name).filter(|name| !self.settings.contains(name)).collect();
-        let kept = |name: &str| set.iter().all(|(changed, _)| changed != name);
-        let before = self.settings.iter().filter(|(name, _)| kept(name));
-        let after = set.iter().map(|(name, statement)| (name.as_str(), statement.as_str()));
-        let bytes: usize = before.chain(after).map(|(name, statement)| name.len() + statement.len()).sum();
-        let kept = self.levels.last().map_or(0, |level| level.kept);
-        !new.is_empty() && self.settings.len() + new.len() > MOST_SETTINGS || bytes > MOST_BYTES || kept > MOST_KEPT
-    }
-
-    /// What the settings will be when the server agrees to a change.
-    pub(super) fn settings_after(&self, change: &SettingChange) -> Settings {
-        let mut settings = self.settings.clone();
-        change.clone().apply(&mut settings);
-        settings
-    }
-
-    /// The server has agreed to a change of a setting.
-    pub(super) fn changed(&mut self, change: SettingChange) {
-        change.apply(&mut self.settings);
-    }
-
-    pub(super) fn pin(&mut self, reason: PinReason, may_control: bool) {
-        self.pinned_in_doubt |= may_control;
-        self.spoken |= reason.cause() == PinCause::HandedOut;
-        self.doubtful |= may_control;
-        if self.pins.iter().all(|pin| pin.cause() != reason.cause()) {
-            self.pins.push(reason);
-        }
-    }
-
-    /// A statement has taken away what these causes had left behind. Not inside a transaction: a rollback would bring
-    /// some of it back, so there the pin stays. Returns whether the session is free of pins by it.
-    pub(super) fn pins_ended(&mut self, end: PinEnd) -> bool {
-        if self.pins.is_empty() || !self.levels.is_empty() || self.doubtful {
-            return false;
-        }
-        self.pins.retain(|pin| match end {
-            PinEnd::Of(cause) => pin.cause() != cause,
-            PinEnd::Everything => !pin.cause().can_end(),
-            PinEnd::Other => true,
-        });
-        self.pins.is_empty()
-    }
-
-    /// The session ends.
-    pub(super) fn unpin(&mut self) -> bool {
-        !std::mem::take(&mut self.pins).is_empty()
-    }
-
-    pub(super) fn commit_plan(&self, depth: usize) -> CommitPlan {
+    pub(in crate::session) fn commit_plan(&self, depth: usize) -> CommitPlan {
         match &self.aborted {
             _ if self.ended_by_text && depth == 1 => CommitPlan::Disown,
             Some(aborted) if aborted.depth >= depth => CommitPlan::Refuse(aborted.why.clone()),
             _ if self.doubtful && depth == 1 => CommitPlan::Probe,
             _ => CommitPlan::Commit,
         }
-    }
-}
-
-/// Why a transaction did not commit.
-pub(super) fn aborted_by(why: &str) -> String {
-    format!("it was aborted by an earlier error, {why}")
-}
-
-/// The text that begins at this depth.
-pub(super) fn begin(depth: usize) -> String {
-    if depth == 1 { "BEGIN".to_owned() } else { format!("SAVEPOINT lambda_rds_{depth}") }
-}
-
-/// The text that commits this depth.
-pub(super) fn commit(depth: usize) -> String {
-    if depth == 1 { "COMMIT".to_owned() } else { format!("RELEASE SAVEPOINT lambda_rds_{depth}") }
-}
-
-/// The text that rolls this depth back and leaves nothing of it.
-pub(super) fn rollback(depth: usize) -> String {
-    if depth == 1 {
-        "ROLLBACK".to_owned()
-    } else {
-        format!("ROLLBACK TO SAVEPOINT lambda_rds_{depth}; RELEASE SAVEPOINT lambda_rds_{depth}")
     }
 }
 

@@ -118,10 +118,6 @@ impl State {
         self.half_done = Some(why.to_owned());
     }
 
-    pub(in crate::session) fn is_half_done(&self) -> bool {
-        self.half_done.is_some()
-    }
-
     /// What the server said to that: whether a transaction is open, which then is aborted where errors do that.
     pub(in crate::session) fn found_half_done(&mut self, open: bool) {
         if let Some(why) = self.half_done.take()

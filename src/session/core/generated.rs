@@ -12,34 +12,34 @@ use crate::connector::Memory;
 use crate::engine::Sequence;
 
 /// What is refused when a number is asked for.
-pub(super) const NUMBERS: &str = "the last number of a sequence (currval, lastval, LAST_INSERT_ID)";
+pub(in crate::session) const NUMBERS: &str = "the last number of a sequence (currval, lastval, LAST_INSERT_ID)";
 /// And when it is about the statements before.
 const DIAGNOSTICS: &str = "what the statement before had found (ROW_COUNT, FOUND_ROWS, SHOW WARNINGS)";
 
 /// One exchange on a physical connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Exchange {
-    pub(super) wire: u64,
-    pub(super) number: u64,
+pub(in crate::session) struct Exchange {
+    pub(in crate::session) wire: u64,
+    pub(in crate::session) number: u64,
 }
 
 /// A text that is about to be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Use {
-    pub(super) text: Sequence,
+pub(in crate::session) struct Use {
+    pub(in crate::session) text: Sequence,
     /// A transaction begins with it; what is to be forgotten is forgotten before.
-    pub(super) begins: bool,
+    pub(in crate::session) begins: bool,
     /// It pins: what it does, now or later, may not be seen.
-    pub(super) pins: bool,
+    pub(in crate::session) pins: bool,
     /// A transaction is open.
-    pub(super) held: bool,
+    pub(in crate::session) held: bool,
     /// An exchange before it would do no harm: none has failed, and no transaction is aborted.
-    pub(super) may_empty: bool,
+    pub(in crate::session) may_empty: bool,
 }
 
 /// What is to be done before a text is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::session) enum Step {
     Go,
     /// The server is to forget its numbers. Then [`before`](Generated::before) is asked again.
     Empty,
@@ -51,7 +51,7 @@ pub(super) enum Step {
 
 /// What a session knows of the numbers that it has generated, and of its last statements.
 #[derive(Debug)]
-pub(super) struct Generated {
+pub(in crate::session) struct Generated {
     session: u64,
     /// The server refuses to tell a number that was not generated. Otherwise it says that there is none by a zero, which
     /// could be stored before anybody sees it; but then no number is generated unseen.
@@ -75,7 +75,7 @@ pub(super) struct Generated {
 }
 
 impl Generated {
-    pub(super) fn new(session: u64, refuses: bool) -> Self {
+    pub(in crate::session) fn new(session: u64, refuses: bool) -> Self {
         Self {
             session,
             refuses,
@@ -91,7 +91,7 @@ impl Generated {
     }
 
     /// What is to be done before a text is sent on this connection, after this exchange.
-    pub(super) fn before(&mut self, at: Exchange, memory: &mut Memory, next: Use) -> Step {
+    pub(in crate::session) fn before(&mut self, at: Exchange, memory: &mut Memory, next: Use) -> Step {
         let text = next.text;
         if text.reads() {
             memory.asked();
@@ -134,7 +134,7 @@ impl Generated {
     }
 
     /// The server was told to forget its numbers, and has done so or refused.
-    pub(super) fn emptied(&mut self, wire: u64, memory: &mut Memory, held: bool, done: bool) {
+    pub(in crate::session) fn emptied(&mut self, wire: u64, memory: &mut Memory, held: bool, done: bool) {
         if !done {
             memory.credit = 0;
             return;
@@ -148,7 +148,7 @@ impl Generated {
 
     /// The server has told its number, zero if none was generated since it was made to forget. Whether that is this
     /// session's last one.
-    pub(super) fn told(&mut self, wire: u64, memory: &mut Memory, held: bool, number: u64) -> bool {
+    pub(in crate::session) fn told(&mut self, wire: u64, memory: &mut Memory, held: bool, number: u64) -> bool {
         self.come(wire, memory, held);
         // Generated here, and after whatever was generated elsewhere.
         self.astray &= number == 0;
@@ -159,7 +159,7 @@ impl Generated {
     ///
     /// For numbers it makes no difference what becomes of it: one that has succeeded, failed or was dropped may have
     /// generated.
-    pub(super) fn sent(&mut self, before: Exchange, now: Exchange) {
+    pub(in crate::session) fn sent(&mut self, before: Exchange, now: Exchange) {
         if self.previous != Some(before) {
             self.own = Sequence::NONE;
             self.scattered |= self.previous.is_some() || before.number > 0;
@@ -168,13 +168,13 @@ impl Generated {
     }
 
     /// It was executed to its end.
-    pub(super) fn succeeded(&mut self) {
+    pub(in crate::session) fn succeeded(&mut self) {
         self.own |= std::mem::take(&mut self.text).left();
     }
 
     /// It has failed. `ungenerated`: because no number was generated. Returns what it has asked for if one may
     /// have been, elsewhere.
-    pub(super) fn failed(&self, ungenerated: bool) -> Option<&'static str> {
+    pub(in crate::session) fn failed(&self, ungenerated: bool) -> Option<&'static str> {
         (ungenerated && self.text.reads() && self.astray).then_some(NUMBERS)
     }
 

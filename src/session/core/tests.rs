@@ -1,7 +1,8 @@
 //! The account, step by step.
 
+use super::settings::{MOST_BYTES, MOST_KEPT, MOST_SETTINGS};
 use super::*;
-use crate::engine::{Control, Label};
+use crate::engine::{Control, Label, PinEnd};
 
 fn in_transaction(depth: usize) -> State {
     let mut state = State::default();
@@ -214,9 +215,9 @@ fn a_text_that_failed_half_way_leaves_what_the_server_says() {
     for (open, depth) in [(true, 1), (false, 0)] {
         let mut state = State::default();
         state.failed_half_way("22012");
-        assert!(!state.is_free() && state.is_half_done());
+        assert!(!state.is_free() && state.half_done.is_some());
         state.found_half_done(open);
-        assert_eq!((state.depth(), state.is_half_done()), (depth, false));
+        assert_eq!((state.depth(), state.half_done.is_some()), (depth, false));
     }
 }
 

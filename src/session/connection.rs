@@ -1,0 +1,149 @@
+//! What the application holds.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::core::State;
+use super::core::generated::Generated;
+use crate::clock::Moment;
+use crate::connector::{Connector, Unread};
+use crate::engine::{Engine, Settings};
+use crate::error::Purpose;
+use crate::event::Event;
+use crate::failover::Failover;
+use crate::pin::PinReason;
+use crate::pool::{Lease, Pool};
+
+/// A session with the database: what [`get_connection`](crate::get_connection) returns.
+///
+/// `&mut Connection` is a [`sqlx::Executor`], so sqlx's queries, macros and streams run on it as on any connection. It
+/// holds no physical connection until the first statement, holds one for the length of a statement or a transaction, and
+/// shares it with other sessions in between. A statement that leaves something behind in the session *pins* it: from
+/// then on the physical connection belongs to this session alone, and is cleaned when the session ends.
+///
+/// `'static` and [`Send`]: it can move into a task or a response stream. Dropping it never blocks. What was going on is
+/// brought to rest (a transaction rolled back, rows read to the end) before anybody else gets the physical connection.
+pub struct Connection<DB: Engine> {
+    pub(super) pool: Pool<Failover<DB>>,
+    pub(super) lease: Option<Lease<Failover<DB>>>,
+    pub(super) state: State,
+    /// A statement was dropped half way; its answers are still to be read.
+    pub(super) interrupted: bool,
+    pub(super) pinned_at: Option<Moment>,
+    pub(super) id: u64,
+    /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
+    /// in this session's way.
+    pub(super) parted: Option<Parted>,
+    /// What the server may remember of this session's statements, and where.
+    pub(super) generated: Generated,
+    /// The server has refused to make a connection fit for this session, and that connection is closed.
+    pub(super) refused_connection: bool,
+    /// How many texts were run that mean the same every time.
+    pub(super) texts: u64,
+    /// A statement has failed by what was prepared or learnt under another definition or other settings.
+    pub(super) misled: bool,
+}
+
+/// A connection that a session has left in the middle of something.
+pub(super) struct Parted {
+    pub(super) wire: u64,
+    /// Closes when the connection is at rest, or gone.
+    pub(super) at_rest: oneshot::Receiver<Infallible>,
+}
+
+/// Tells sessions apart.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+impl<DB: Engine> Connection<DB> {
+    pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
+        let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        pool.opened();
+        let state = State::of::<DB>();
+        Self {
+            pool,
+            lease: None,
+            state,
+            interrupted: false,
+            pinned_at: None,
+            id,
+            parted: None,
+            generated: Generated::new(id, DB::RULES.refuses_ungenerated),
+            refused_connection: false,
+            texts: 0,
+            misled: false,
+        }
+    }
+
+    /// Why this session is pinned, if it is.
+    pub fn pin_reason(&self) -> Option<&PinReason> {
+        self.state.pin_reason()
+    }
+
+    pub(super) fn connector(&self) -> &Connector<DB> {
+        self.pool.connector().connector()
+    }
+
+    pub(super) fn pin_for(&mut self, reason: PinReason) {
+        if let Some(lease) = &mut self.lease {
+            let wire = lease.conn();
+            wire.cleanup = wire.cleanup.max(DB::cleanup_after(reason.cause()));
+            // Whatever was sent may have opened a transaction; a rollback without one does nothing.
+            wire.open();
+            lease.note(Purpose::Pin);
+        }
+        if self.state.pin_reason().is_none() {
+            self.pinned_at = Some(self.pool.clock().now());
+            self.pool.events().emit(&Event::Pinned { reason: reason.clone() });
+        }
+        let may_control = DB::may_control(reason.cause());
+        self.state.pin(reason, may_control);
+    }
+
+    /// What pinned the session is gone.
+    pub(super) fn unpinned(&mut self) {
+        if let Some(since) = self.pinned_at.take() {
+            let held = self.pool.clock().now().since(since);
+            self.pool.events().emit(&Event::Unpinned { held });
+        }
+    }
+
+    /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
+    /// connection to somebody else with the end of a transaction: nothing is left on it then.
+    pub(super) fn settings_applied(&self) -> Settings {
+        let none = self.state.depth() == 0 && self.connector().pools_transactions();
+        if none { Settings::default() } else { self.state.settings().clone() }
+    }
+
+    /// What is done with a long answer that was dropped: a connection that this session is not bound to is not worth its reading.
+    pub(super) fn unread(&self) -> Unread {
+        if self.state.is_free() { Unread::Close } else { Unread::Read }
+    }
+}
+
+impl<DB: Engine> Drop for Connection<DB> {
+    fn drop(&mut self) {
+        if self.state.unpin() {
+            self.unpinned();
+        }
+        if let Some(mut lease) = self.lease.take() {
+            lease.begin();
+        }
+        self.pool.closed();
+    }
+}
+
+impl<DB: Engine> fmt::Debug for Connection<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names and causes only: a setting's value may be a token, and an error's text may quote a row.
+        f.debug_struct("Connection")
+            .field("engine", &DB::RULES.family)
+            .field("depth", &self.state.depth())
+            .field("pinned", &self.state.pin_reason().map(PinReason::cause))
+            .field("settings", self.state.settings())
+            .field("borrowing", &self.lease.is_some())
+            .finish_non_exhaustive()
+    }
+}

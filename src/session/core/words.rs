@@ -1,0 +1,25 @@
+//! The crate's own texts about transactions.
+
+/// Why a transaction did not commit.
+pub(in crate::session) fn aborted_by(why: &str) -> String {
+    format!("it was aborted by an earlier error, {why}")
+}
+
+/// The text that begins at this depth.
+pub(in crate::session) fn begin(depth: usize) -> String {
+    if depth == 1 { "BEGIN".to_owned() } else { format!("SAVEPOINT lambda_rds_{depth}") }
+}
+
+/// The text that commits this depth.
+pub(in crate::session) fn commit(depth: usize) -> String {
+    if depth == 1 { "COMMIT".to_owned() } else { format!("RELEASE SAVEPOINT lambda_rds_{depth}") }
+}
+
+/// The text that rolls this depth back and leaves nothing of it.
+pub(in crate::session) fn rollback(depth: usize) -> String {
+    if depth == 1 {
+        "ROLLBACK".to_owned()
+    } else {
+        format!("ROLLBACK TO SAVEPOINT lambda_rds_{depth}; RELEASE SAVEPOINT lambda_rds_{depth}")
+    }
+}

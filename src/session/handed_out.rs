@@ -1,0 +1,59 @@
+//! The physical connection in the application's hands.
+
+use tokio::time::timeout_at;
+
+use super::connection::Connection;
+use super::intent::Intent;
+use crate::engine::{Engine, Staleness};
+use crate::error::{Error, Phase, timed_out};
+use crate::pin::{PinCause, PinReason};
+use crate::retry::Deadline;
+
+impl<DB: Engine> Connection<DB> {
+    /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants
+    /// sqlx's own connection type.
+    ///
+    /// # Errors
+    /// No connection could be had.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the session pinned; nothing was sent.
+    pub async fn pin(&mut self) -> Result<&mut DB::Connection, Error> {
+        let reason = PinReason::new(PinCause::HandedOut, "");
+        let intent = Intent { pin: Some(reason), ..Intent::NONE };
+        let mut borrow = self.borrow(Phase::Statement, intent).await?;
+        if borrow.wire().stale != Staleness::Fresh {
+            // What others have prepared is not for what the caller makes of the connection.
+            borrow.replan().await?;
+        }
+        borrow.finish();
+        // What the caller leaves unread on it is not for the session's next statement.
+        self.interrupted = true;
+        match &mut self.lease {
+            Some(lease) => Ok(&mut lease.conn().driver),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Begins a transaction of sqlx's own on the connection, which is handed out with it.
+    pub(super) async fn begin_handed_out(&mut self) -> Result<sqlx::Transaction<'_, DB>, sqlx::Error> {
+        if self.state.depth() > 0 {
+            // The driver knows nothing of our transaction: its commit would end ours.
+            let message = "a sqlx transaction inside one of lambda-rds would end it; use its begin()";
+            return Err(sqlx::Error::InvalidArgument(message.to_owned()));
+        }
+        self.pin().await?;
+        // Dropped from here on, the begin is taken back before the session's next statement: the driver forgets it
+        // (sqlx 0.9.0).
+        self.state.abandon(1);
+        let deadline = Deadline::for_invocation(self.pool.borrow_timeout())
+            .map_err(|close| Error::too_close(Phase::Begin, close))?;
+        let Self { pool, lease, state, .. } = self;
+        let wire = lease.as_mut().ok_or(Error::Closed)?.conn();
+        let begin = sqlx::Transaction::begin(&mut wire.driver, None);
+        let begun = timeout_at(deadline.instant(), pool.connector().attend(wire.peer.as_deref(), begin)).await;
+        let transaction = begun.unwrap_or_else(|_| Err(timed_out()))?;
+        state.rolled_back_abandoned();
+        Ok(transaction)
+    }
+}

@@ -1,0 +1,74 @@
+//! What is refused before it is sent, because it could not be right.
+
+use super::connection::Connection;
+use super::core;
+use super::intent::Intent;
+use crate::engine::{Control, Engine};
+use crate::error::{Error, Phase};
+use crate::pin::{PinCause, shorten};
+
+impl<DB: Engine> Connection<DB> {
+    /// Refuses what could not be right on this session, before it is sent.
+    pub(super) fn refuse(&self, intent: &Intent<'_>) -> Result<(), Error> {
+        let refused = |why, cure| Err(Error::Refused { statement: shorten(intent.sql), why, cure, source: None });
+        if intent.copies {
+            return refused(
+                "sends or wants rows in a way of their own, for which a statement's text has no place",
+                "call copy_in_raw() or copy_out_raw() on the connection that pin() hands out",
+            );
+        }
+        let pooled = self.connector().pools_transactions();
+        // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
+        let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.uncacheable;
+        if !looks || self.state.is_handed_out() {
+            return Ok(());
+        }
+        let leaves = DB::leaves(intent.sql);
+        if leaves.contains(&PinCause::Listen) {
+            return refused(
+                "would be told of notifications that nobody receives",
+                "use sqlx's PgListener on a connection of its own, or pin() the session and listen on what that hands out",
+            );
+        }
+        if pooled && !leaves.is_empty() {
+            return refused(
+                "leaves something on the server's connection, which a pooler in between gives to others",
+                "send a SET as a statement of its own, use what ends with its transaction (SET LOCAL, ON COMMIT DROP, \
+                 pg_advisory_xact_lock), connect past the pooler, or pin() the session where the pooler keeps connections \
+                 for sessions",
+            );
+        }
+        Ok(())
+    }
+
+    /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.
+    pub(super) fn refuse_gone(&self, phase: Phase) -> Result<(), Error> {
+        match self.state.gone() {
+            Some(why) if !matches!(phase, Phase::Commit | Phase::Rollback) => {
+                Err(Error::TransactionAborted { why: core::aborted_by(why), outcome: self.outcome_of_rollback() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
+    pub(super) fn refuse_whole(&self, control: Option<Control<'_>>) -> Result<(), Error> {
+        let begins = matches!(control, Some(Control::Whole | Control::Unclear { .. }));
+        if !begins || self.state.depth() > 0 || self.state.settings().is_empty() {
+            return Ok(());
+        }
+        let message =
+            "behind a pooler a session that has settings begins and ends transactions with begin() and commit()";
+        Err(Error::Database(sqlx::Error::InvalidArgument(message.to_owned())))
+    }
+
+    /// Whether a text puts an end to a lost transaction that a text had begun.
+    pub(super) fn begins_anew(&mut self, control: Option<Control<'_>>) -> bool {
+        let anew = self.state.is_begun_by_text()
+            && matches!(control, Some(Control::Begin | Control::Rollback { .. } | Control::Whole));
+        if anew {
+            self.state.rolled_back(1);
+        }
+        anew && !self.state.is_lost()
+    }
+}
