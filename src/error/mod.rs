@@ -8,10 +8,11 @@
 
 mod credentials;
 pub(crate) mod detail;
+mod driver;
 mod half_done;
+mod outcome;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,76 +22,15 @@ pub use self::detail::{
     Answer, ConnectionLimit, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable,
 };
 use self::detail::{Answers, Seen, login_cure};
+pub(crate) use self::driver::{chain, has_too_many_values, outcome_of, timed_out};
 pub(crate) use self::half_done::HalfDone;
+pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;
 use crate::occupancy::Occupancy;
 use crate::retry::TooClose;
 
 /// An error from below: of a service, or of a provider of the application's own.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// What the database did with the statement or the transaction that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It was never sent, or the server refused to begin with it.
-    NotExecuted,
-    /// It ran, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
-    RolledBack,
-    /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again. Also: a part of
-    /// it failed, and those before it stay done (several statements in one text on MySQL, or with a `COMMIT` among them, a
-    /// procedure with transactions of its own).
-    Unknown,
-    /// The statement happened; the error came afterwards (for example a row that was not there). Inside a transaction it
-    /// is still the transaction that decides.
-    Completed,
-}
-
-/// What was going on when an error occurred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Phase {
-    /// Waiting for a connection to become free.
-    Waiting,
-    /// Asking for credentials.
-    Credentials,
-    /// Looking up the host name and connecting the socket.
-    Dialling,
-    /// TLS and login, on a connected socket.
-    Handshake,
-    /// Running `init_query` on a new connection.
-    Setup,
-    /// Searching for the writer after it was lost.
-    Searching,
-    /// Beginning a transaction.
-    Begin,
-    /// Running a statement outside a transaction.
-    Statement,
-    /// Running a statement inside a transaction.
-    InTransaction,
-    /// Committing.
-    Commit,
-    /// Rolling back.
-    Rollback,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting => "waiting for a connection",
-            Self::Credentials => "asking for credentials",
-            Self::Dialling => "dialling",
-            Self::Handshake => "logging in",
-            Self::Setup => "setting up a new connection",
-            Self::Searching => "searching for the writer",
-            Self::Begin => "beginning a transaction",
-            Self::Statement => "running a statement",
-            Self::InTransaction => "running a statement in a transaction",
-            Self::Commit => "committing",
-            Self::Rollback => "rolling back",
-        })
-    }
-}
 
 /// Everything that can go wrong, by cause.
 ///
@@ -483,166 +423,5 @@ impl Error {
     }
 }
 
-/// The outcome of an error that came from a healthy connection.
-pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
-    match error {
-        // Somebody in between has lost sight of the database: a connection exception, or an unknown completion.
-        sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
-            Outcome::Unknown
-        }
-        sqlx::Error::Database(error) if HalfDone::is_one(error.as_ref()) => Outcome::Unknown,
-        // PostgreSQL and MySQL take a failed statement back as a whole.
-        sqlx::Error::Database(_) => Outcome::RolledBack,
-        // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
-        // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
-        sqlx::Error::RowNotFound => Outcome::Completed,
-        error if has_too_many_values(error) => Outcome::NotExecuted,
-        sqlx::Error::Encode(_)
-        | sqlx::Error::Configuration(_)
-        | sqlx::Error::InvalidArgument(_)
-        | sqlx::Error::TypeNotFound { .. }
-        | sqlx::Error::InvalidSavePointStatement
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed => Outcome::NotExecuted,
-        _ => Outcome::Unknown,
-    }
-}
-
-impl From<sqlx::Error> for Error {
-    /// Takes an error of ours out of the `sqlx::Error` it travelled in; wraps any other.
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(io) => match io.downcast::<Self>() {
-                Ok(ours) => ours,
-                Err(io) => Self::Database(sqlx::Error::Io(io)),
-            },
-            sqlx::Error::Configuration(inner) => match inner.downcast::<Self>() {
-                Ok(ours) => *ours,
-                Err(inner) => Self::Database(sqlx::Error::Configuration(inner)),
-            },
-            sqlx::Error::Tls(inner) => match inner.downcast::<Self>() {
-                Ok(ours) => *ours,
-                Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
-            },
-            sqlx::Error::Database(ref inner)
-                if detail::is_read_only(inner.as_ref()) && !HalfDone::is_one(inner.as_ref()) =>
-            {
-                Self::ReadOnly { source: error }
-            }
-            other => Self::Database(other),
-        }
-    }
-}
-
-impl From<Error> for sqlx::Error {
-    /// Puts an error of ours into the `sqlx::Error` that fits its kind; a driver's own error comes out as it was.
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Database(source) | Error::ReadOnly { source } => source,
-            Error::Config(_) => Self::Configuration(Box::new(error)),
-            Error::Tls { .. } => Self::Tls(Box::new(error)),
-            error => Self::Io(io::Error::new(io_kind(&error), error)),
-        }
-    }
-}
-
-/// Whether the driver has refused a statement for the number of its values: it counts them before it writes anything
-/// (sqlx 0.9.0).
-pub(crate) fn has_too_many_values(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Protocol(text) if text.contains("too many arguments for query"))
-}
-
-/// What stands in the place of an answer that did not come in time.
-pub(crate) fn timed_out() -> sqlx::Error {
-    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
-}
-
-fn io_kind(error: &Error) -> io::ErrorKind {
-    match error {
-        Error::Dns { .. } => io::ErrorKind::NotFound,
-        Error::Unreachable { reason: Unreachable::Refused, .. } => io::ErrorKind::ConnectionRefused,
-        Error::Unreachable { .. }
-        | Error::NoWriter { .. }
-        | Error::PoolExhausted { .. }
-        | Error::DeadlineTooClose { .. }
-        | Error::DeadlineReached { .. } => io::ErrorKind::TimedOut,
-        Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
-        Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
-        _ => io::ErrorKind::Other,
-    }
-}
-
-/// An error and its causes on one line; a cause that the text above already shows is left out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_of_ours_survives_the_way_through_sqlx() {
-        let lost = || Error::ConnectionLost {
-            phase: Phase::Commit,
-            elapsed: Duration::from_millis(3),
-            outcome: Outcome::Unknown,
-            source: sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()),
-        };
-        let back = Error::from(sqlx::Error::from(lost()));
-        assert!(matches!(back, Error::ConnectionLost { phase: Phase::Commit, outcome: Outcome::Unknown, .. }));
-        assert!(!back.is_retryable());
-
-        let config = Error::from(sqlx::Error::from(Error::from(ConfigError::NothingConfigured)));
-        assert!(matches!(config, Error::Config(ConfigError::NothingConfigured)));
-        assert!(matches!(Error::from(sqlx::Error::from(Error::Closed)), Error::Closed));
-    }
-
-    #[test]
-    fn a_driver_error_keeps_its_shape() {
-        let error = sqlx::Error::from(Error::from(sqlx::Error::RowNotFound));
-        assert!(matches!(error, sqlx::Error::RowNotFound));
-        assert_eq!(Error::from(error).outcome(), Outcome::Completed);
-        let undecoded = Error::from(sqlx::Error::Decode("not a number".into()));
-        assert_eq!(undecoded.outcome(), Outcome::Unknown, "its statement may not have ended");
-    }
-
-    #[test]
-    fn exhaustion_names_who_holds_what() {
-        let numbers = PoolNumbers {
-            limit: 1,
-            holders: vec![Holder { purpose: Purpose::Transaction, held: Duration::from_millis(1200) }],
-            waiting: 1,
-            ..PoolNumbers::default()
-        };
-        let error = Error::PoolExhausted {
-            waited: Duration::from_secs(1),
-            phase: Phase::Waiting,
-            numbers: Box::new(numbers),
-            last: None,
-        };
-        let text = error.to_string();
-        assert!(text.contains("after 1.0s of waiting for a connection"), "{text}");
-        assert!(
-            text.contains("1 of 1 leased: held by a session in a transaction for 1.2s; 0 idle; 1 waiting"),
-            "{text}"
-        );
-        assert!(error.is_retryable());
-        assert_eq!(error.outcome(), Outcome::NotExecuted);
-    }
-
-    #[test]
-    fn errors_stay_small_enough_to_return() {
-        assert!(size_of::<Error>() <= 128, "{}", size_of::<Error>());
-    }
-}
+mod tests;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
+use super::assemble::{built_in, controls_transactions, driver_variable, endpoint, is_pooler};
+use super::environment::Environment;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
 use crate::connector::Connector;
-use crate::credentials::{CredentialsProvider, Fixed};
+use crate::credentials::CredentialsProvider;
 use crate::engine::Engine;
 use crate::event::{Events, Observer, TracingObserver};
 use crate::failover::{Failover, Readers, Spans};
 use crate::pool::{Policy, Pool, Settings};
-use crate::redacted::Redacted;
-use crate::topology::{Endpoint, Place, Target, Topology, is_rds_proxy};
+use crate::topology::{Target, Topology};
 
 /// The longest `application_name` that PostgreSQL keeps, less the ten characters that tell connections apart.
 const NAME_LIMIT: usize = 63 - 10;
@@ -411,73 +412,6 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 }
 
-#[cfg(feature = "_aws")]
-fn built_in(
-    config: &Config,
-    aws: &crate::aws::Aws,
-    clock: &Clock,
-    events: &Events,
-) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
-    #[cfg(feature = "secrets-manager")]
-    if let Some(secret) = config.secret.clone() {
-        let budget = config.connect_timeout();
-        let secrets =
-            crate::credentials::SecretsManager::new(secret, aws.clone(), budget, clock.clone(), events.clone());
-        return Ok(Arc::new(secrets));
-    }
-    #[cfg(feature = "iam")]
-    if config.iam {
-        return Ok(Arc::new(crate::credentials::Iam::new(aws.clone(), clock.clone(), events.clone())));
-    }
-    let _ = (aws, clock, events);
-    fixed(config)
-}
-
-#[cfg(not(feature = "_aws"))]
-fn built_in(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
-    fixed(config)
-}
-
-fn fixed(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
-    // The environment may ask for what this build was made without.
-    if config.secret.is_some() {
-        return Err(ConfigError::Value { option: "secret", problem: "needs the crate's feature secrets-manager" });
-    }
-    if config.iam {
-        return Err(ConfigError::Value { option: "iam", problem: "needs the crate's feature iam" });
-    }
-    Ok(Arc::new(Fixed::new(config.password.clone().unwrap_or_else(|| Redacted::from("")))))
-}
-
-#[cfg(feature = "rds-api")]
-fn endpoint(config: &Config, aws: &crate::aws::Aws, clock: &Clock) -> Endpoint {
-    use crate::topology::{Lookup, Subject};
-
-    let subject = match (&config.cluster, &config.instance) {
-        (Some(id), _) => Subject::Cluster(id.clone()),
-        (None, Some(id)) => Subject::Instance(id.clone()),
-        (None, None) => return Endpoint::Given(given(config)),
-    };
-    let lookup = Lookup::new(subject, aws.clone(), config.connect_timeout(), clock.clone());
-    Endpoint::Lookup(Box::new(lookup))
-}
-
-#[cfg(not(feature = "rds-api"))]
-fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
-    if config.cluster.is_some() || config.instance.is_some() {
-        return Err(ConfigError::Value { option: "cluster and instance", problem: "need the crate's feature rds-api" });
-    }
-    Ok(Endpoint::Given(given(config)))
-}
-
-/// The host that is configured, or else the first member.
-fn given(config: &Config) -> Place {
-    match (&config.host, config.instances.first()) {
-        (None, Some((_, host, port))) => Place { host: Some(host.clone()), port: config.port.or(Some(*port)) },
-        (host, _) => Place { host: host.clone(), port: config.port },
-    }
-}
-
 impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ProxyBuilder")
@@ -487,94 +421,5 @@ impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
     }
 }
 
-/// What Lambda itself says: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>.
-struct Environment {
-    /// More than one invocation at a time. Classic Lambda says nothing, or 1.
-    max_concurrency: Option<usize>,
-    region: Option<String>,
-    application_name: String,
-}
-
-impl Environment {
-    fn read() -> Self {
-        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let function = read("AWS_LAMBDA_FUNCTION_NAME");
-        let application_name = function.map_or_else(|| "lambda-rds".to_owned(), |name| format!("lambda-rds {name}"));
-        Self {
-            max_concurrency: read("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|n| n.parse().ok()).filter(|n| *n > 1),
-            region: read("AWS_REGION").or_else(|| read("AWS_DEFAULT_REGION")),
-            application_name,
-        }
-    }
-}
-
-/// The first of the driver's own variables that is set; one without a value is obeyed too.
-fn driver_variable(
-    variables: &'static [(&'static str, &'static str)],
-    is_set: impl Fn(&str) -> bool,
-) -> Option<ConfigError> {
-    let (name, cure) = *variables.iter().find(|(name, _)| is_set(name))?;
-    Some(ConfigError::DriverVariable { name, cure })
-}
-
-/// No session's account would know of it.
-fn controls_transactions<DB: Engine>(query: &str) -> bool {
-    let query = query.to_ascii_lowercase();
-    DB::classify(&query).control.is_some() || DB::RULES.controlling_settings.iter().any(|name| query.contains(name))
-}
-
-/// Whether the target is a pooler: as it was said, or as its name says where there is one endpoint.
-fn is_pooler(config: &Config) -> bool {
-    let is_one = config.instances.is_empty() && config.instance_host_pattern.is_none();
-    config.via_proxy.unwrap_or_else(|| is_one && config.host.as_deref().is_some_and(is_rds_proxy))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pooler_is_what_was_called_one_or_has_a_name_of_rds_proxys() {
-        let proxy = "shop.proxy-abc123.eu-central-1.rds.amazonaws.com";
-        let further = "reports.endpoint.proxy-abc123.eu-central-1.rds.amazonaws.com";
-        let cluster = "shop.cluster-abc123.eu-central-1.rds.amazonaws.com";
-        for (host, said, is) in [
-            (Some(proxy), None, true),
-            (Some(further), None, true),
-            (Some(cluster), None, false),
-            (Some("shop.proxy-abc123.example.com"), None, false),
-            (Some("localhost"), None, false),
-            (None, None, false),
-            (Some(proxy), Some(false), false),
-            (Some("localhost"), Some(true), true),
-        ] {
-            let config = Config { host: host.map(str::to_owned), via_proxy: said, ..Config::default() };
-            assert_eq!(is_pooler(&config), is, "{host:?} {said:?}");
-        }
-        let instances = vec![("a".to_owned(), "db".to_owned(), 5432)];
-        let members = Config { host: Some(proxy.to_owned()), instances, ..Config::default() };
-        assert!(!is_pooler(&members), "whose members are named");
-    }
-
-    #[cfg(feature = "postgres")]
-    #[test]
-    fn a_variable_that_the_driver_obeys_unseen_is_named_with_what_to_do() {
-        for (name, cure) in [("PGOPTIONS", "init_query"), ("PGSSLCERT", "password"), ("PGSSLKEY", "password")] {
-            let error =
-                driver_variable(<sqlx::Postgres as crate::engine::Dialect>::RULES.driver_variables, |set| set == name);
-            let text = error.expect("it is one").to_string();
-            assert!(text.starts_with(name) && text.contains("remove it") && text.contains(cure), "{text}");
-        }
-        // These are set over.
-        for name in ["PGHOST", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGAPPNAME"] {
-            let variables = <sqlx::Postgres as crate::engine::Dialect>::RULES.driver_variables;
-            assert!(driver_variable(variables, |set| set == name).is_none(), "{name}");
-        }
-    }
-
-    #[cfg(feature = "mysql")]
-    #[test]
-    fn mysqls_driver_reads_no_variables() {
-        assert!(driver_variable(<sqlx::MySql as crate::engine::Dialect>::RULES.driver_variables, |_| true).is_none());
-    }
-}
+mod tests;

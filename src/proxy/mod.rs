@@ -1,6 +1,8 @@
 //! The handle on everything: pool, connector, events. Cheap to clone, one per database.
 
+mod assemble;
 mod builder;
+mod environment;
 mod global;
 
 use std::fmt;

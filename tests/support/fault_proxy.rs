@@ -255,8 +255,17 @@ impl Drop for FaultProxy {
     }
 }
 
+/// Listens again on a port of its own. A process that another test is just starting has a copy of the last listener until it
+/// has become the other program, and for as long the port is taken.
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let mut patience = 400;
+    let listener = loop {
+        match std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && patience > 0 => patience -= 1,
+            bound => break bound?,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }

@@ -78,7 +78,8 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::classify::{PINNING, read};
+    use super::super::classify::read;
+    use super::super::functions::PINNING;
     use super::*;
 
     /// More than one of the blocks that a text is looked at in.

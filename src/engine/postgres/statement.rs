@@ -1,0 +1,288 @@
+//! One statement of a text, as far as its words tell.
+
+use super::context::{Body, Definition, Execution};
+use super::control;
+use super::ends;
+use super::functions::{Called, both};
+use super::lexer::Lexer;
+use super::settings::{self, Change, TEMPORARY};
+use crate::engine::token::{Token, is};
+use crate::engine::{Sequence, Staleness};
+use crate::pin::PinCause;
+
+/// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects,
+/// and what ends with its transaction. The functions they call and the temporary objects they make show in their words.
+pub(super) fn is_plain(first: &str) -> bool {
+    let known: &[&str] = match first.len() {
+        4 => &["with", "copy", "drop", "lock", "move", "show"],
+        5 => &["alter", "close", "fetch", "grant", "merge", "table"],
+        // What a foreign server says to `IMPORT FOREIGN SCHEMA` may be definitions of foreign tables only.
+        6 => &["select", "insert", "update", "delete", "create", "values", "notify", "revoke", "vacuum", "import"],
+        // What SQL has prepared pins by its `PREPARE`, with all that its words tell.
+        7 => &["analyse", "analyze", "cluster", "comment", "declare", "execute", "explain", "refresh", "reindex"],
+        8 => &["reassign", "security", "truncate", "unlisten"],
+        10 => &["checkpoint"],
+        _ => &[],
+    };
+    known.iter().any(|known| first.eq_ignore_ascii_case(known))
+}
+
+/// One statement, as far as its words tell.
+pub(super) struct Statement<'a> {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) first: Token<'a>,
+    pub(super) second: Option<Token<'a>>,
+    /// What pins whatever the statement is: a function, a temporary object, a cursor that is held.
+    pub(super) cause: Option<PinCause>,
+    /// It calls a function that runs a text.
+    pub(super) runs_text: bool,
+    pub(super) sequence: Sequence,
+    /// `UPDATE` was among its words.
+    pub(super) updates: bool,
+    /// `ON COMMIT DROP`
+    pub(super) drops: bool,
+    /// `COPY` from or to the client.
+    pub(super) copies: bool,
+}
+
+impl<'a> Statement<'a> {
+    /// The next statement that is not empty.
+    pub(super) fn scan(lexer: &mut Lexer<'a>) -> Option<Self> {
+        let (start, first) = loop {
+            let (start, token) = lexer.next_at()?;
+            if !matches!(token, Token::End | Token::Symbol(b'(')) {
+                break (start, token);
+            }
+        };
+        let generates = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
+        let sequence = if generates { Sequence::GENERATES } else { Sequence::NONE };
+        let updates = is(first, "update");
+        let mut statement = Self {
+            start,
+            end: start,
+            first,
+            second: None,
+            cause: None,
+            runs_text: false,
+            sequence,
+            updates,
+            drops: false,
+            copies: false,
+        };
+        let (creates, copies) = (is(first, "create"), is(first, "copy"));
+        let mut body = Body::of(first);
+        let mut execution = Execution::of(first);
+        let mut definition = Definition::of(first);
+        let mut mentioned = Called::default();
+        let mut depth = 0_usize;
+        let (mut last_but_one, mut last) = (first, first);
+        while let Some(token) = lexer.next() {
+            if matches!(token, Token::Word(_) | Token::Identifier(_)) {
+                statement.named(last_but_one, last, token);
+            } else if token == Token::Symbol(b'(') {
+                depth += 1;
+                if matches!(definition, Definition::None) {
+                    statement.called(last);
+                } else {
+                    mentioned.add(last);
+                }
+            } else if token == Token::Symbol(b')') {
+                depth = depth.saturating_sub(1);
+            } else if token == Token::End && depth == 0 && !body.is_open() {
+                // Semicolons inside a statement: a rule's commands, in parentheses, and the body of a routine.
+                statement.end = lexer.at() - 1;
+                return Some(statement);
+            }
+            if depth == 0 && body.matters() {
+                body.see(last, token);
+            }
+            if depth == 0 && definition.matters() {
+                definition.see(token);
+                if matches!(definition, Definition::None) {
+                    // It was none.
+                    statement.calls(std::mem::take(&mut mentioned));
+                }
+            }
+            if depth == 0 && execution.sees(token) && is_drivers(token) {
+                // It may do anything.
+                statement.pin(PinCause::UnknownStatement);
+            }
+            if depth == 0 && creates && is(token, "drop") {
+                statement.drops |= is(last, "commit") && is(last_but_one, "on");
+            }
+            if depth == 0 && copies && (is(token, "stdin") || is(token, "stdout")) {
+                // The server takes either word for either direction.
+                statement.copies |= is(last, "from") || is(last, "to");
+            }
+            if statement.second.is_none() {
+                statement.second = Some(token);
+            }
+            (last_but_one, last) = (last, token);
+        }
+        statement.end = lexer.at();
+        Some(statement)
+    }
+
+    /// `name (`
+    pub(super) fn called(&mut self, name: Token<'a>) {
+        let mut called = Called::default();
+        called.add(name);
+        self.calls(called);
+    }
+
+    pub(super) fn calls(&mut self, called: Called) {
+        self.sequence |= called.sequence;
+        self.runs_text |= called.runs_text;
+        if let Some(cause) = called.cause {
+            self.pin(cause);
+        }
+    }
+
+    /// A statement that leaves two different things behind is not understood: what ends the one leaves the other, and what
+    /// cleans up after the one may not clean up after the other.
+    pub(super) fn pin(&mut self, cause: PinCause) {
+        self.cause = Some(both(self.cause, cause));
+    }
+
+    /// A word or identifier anywhere in the statement, and the two tokens before it.
+    pub(super) fn named(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>) {
+        let (name, quoted) = match token {
+            Token::Word(name) => (name.as_bytes(), false),
+            Token::Identifier(name) => (name.as_bytes(), true),
+            _ => return,
+        };
+        if quoted && last == Token::Symbol(b'&') && is(last_but_one, "u") {
+            // U&"…" spells any name by escapes.
+            self.pin(PinCause::UnknownStatement);
+        }
+        let Some(initial) = name.first().map(|byte| byte | 0x20) else { return };
+        let same = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let cause = match (initial, name.len()) {
+            // A column may be called so; an object is temporary only after these.
+            (b't', 4 | 9) if !quoted && (same("temp") || same("temporary")) => {
+                let made = ["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word));
+                made.then_some(PinCause::TemporaryObject)
+            }
+            (b'h', 4) if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
+                Some(PinCause::HoldableCursor)
+            }
+            (b'i' | b'u', 6) | (b'm', 5) if !quoted && (same("insert") || same("update") || same("merge")) => {
+                self.changes_rows(last, token);
+                None
+            }
+            // An update of that view is a `SET`.
+            (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
+            (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
+            _ => return,
+        };
+        if let Some(cause) = cause {
+            self.pin(cause);
+        }
+    }
+
+    /// `INSERT`, `UPDATE` or `MERGE` somewhere in the statement.
+    pub(super) fn changes_rows(&mut self, last: Token<'a>, token: Token<'a>) {
+        self.updates |= is(token, "update");
+        // `FOR UPDATE` and `FOR NO KEY UPDATE` lock.
+        if (is(self.first, "with") || is(self.first, "explain")) && !is(last, "for") && !is(last, "key") {
+            self.sequence |= Sequence::GENERATES;
+        }
+    }
+
+    pub(super) fn is_control(&self) -> bool {
+        control::is_control(self.first, self.second)
+    }
+
+    pub(super) fn text<'t>(&self, sql: &'t str) -> &'t str {
+        sql[self.start..self.end].trim_ascii_end()
+    }
+
+    /// What a statement that ends with its transaction makes of what is prepared: `SET LOCAL`, or a table that is dropped at
+    /// the commit. `None` where it lasts, or is another one.
+    pub(super) fn passes(&self, sql: &str) -> Option<Staleness> {
+        if self.drops && self.cause == Some(PinCause::TemporaryObject) && !self.runs_text {
+            return is_dropped_at_commit(self.text(sql)).then_some(Staleness::Names);
+        }
+        if !["set", "reset", "select"].iter().any(|word| is(self.first, word))
+            || is(self.first, "select") && self.cause.is_none()
+        {
+            return None;
+        }
+        match settings::change(self.text(sql)) {
+            Some(Change::Passing(replans)) => Some(replans),
+            _ => None,
+        }
+    }
+
+    pub(super) fn pins(&self) -> Option<PinCause> {
+        let cause = if self.runs_text { Some(PinCause::UnknownStatement) } else { self.cause };
+        let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
+        let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
+        let second = |word| self.second.is_some_and(|token| is(token, word));
+        if among(&["execute"]) && self.second.is_none_or(is_drivers) {
+            // It may do anything.
+            return Some(PinCause::UnknownStatement);
+        }
+        if is_plain(first) {
+            return cause;
+        }
+        if self.is_control() || among(&["commit", "rollback"]) && second("prepared") {
+            return cause;
+        }
+        if let Some(cause) = cause.filter(|cause| *cause == PinCause::UnknownStatement) {
+            return Some(cause);
+        }
+        Some(if among(&["listen"]) {
+            PinCause::Listen
+        } else if among(&["prepare"]) {
+            // What it does each time that it is executed is to be said here.
+            cause.map_or(PinCause::PreparedStatement, |_| PinCause::UnknownStatement)
+        } else if among(&["load"]) {
+            PinCause::Library
+        } else if among(&["call", "do"]) {
+            PinCause::Procedure
+        } else if among(&["set", "reset"]) {
+            PinCause::Setting
+        } else {
+            PinCause::UnknownStatement
+        })
+    }
+
+    pub(super) fn leaves(&self, sql: &str) -> Option<PinCause> {
+        if self.is_control() || self.passes(sql).is_some() || ends::pin_end(self.text(sql)).is_some() {
+            return None;
+        }
+        if settings::change(self.text(sql)).is_some() {
+            return Some(PinCause::Setting);
+        }
+        if is(self.first, "execute") {
+            return Some(PinCause::PreparedStatement);
+        }
+        let runs = self.runs_text || is(self.first, "call") || is(self.first, "do");
+        if runs { self.cause } else { self.pins() }
+    }
+}
+
+/// Whether a statement that was prepared may be one of the driver's, which anybody may have prepared.
+pub(super) fn is_drivers(name: Token<'_>) -> bool {
+    pub(super) const NAMES: &str = "sqlx_s_";
+    match name {
+        Token::Word(name) | Token::Identifier(name) => {
+            name.get(..NAMES.len()).is_none_or(|start| start.eq_ignore_ascii_case(NAMES)) && name.len() >= NAMES.len()
+        }
+        _ => true,
+    }
+}
+
+/// `CREATE [LOCAL | GLOBAL] TEMPORARY TABLE …`, with nothing in it of the session's temporary schema: its `ON COMMIT DROP` was
+/// seen.
+pub(super) fn is_dropped_at_commit(statement: &str) -> bool {
+    let mut tokens = Lexer::new(statement).skip(1);
+    let mut next = tokens.next();
+    if next.is_some_and(|token| is(token, "local") || is(token, "global")) {
+        next = tokens.next();
+    }
+    let temporary = next.is_some_and(|token| is(token, "temp") || is(token, "temporary"));
+    temporary && tokens.next().is_some_and(|token| is(token, "table"))
+}

@@ -1,0 +1,109 @@
+//! Between this error and the driver's: errors of ours travel inside it, and come out again.
+
+use std::io;
+
+use super::{Error, HalfDone, Outcome, Unreachable, detail};
+
+/// The outcome of an error that came from a healthy connection.
+pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
+    match error {
+        // Somebody in between has lost sight of the database: a connection exception, or an unknown completion.
+        sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
+            Outcome::Unknown
+        }
+        sqlx::Error::Database(error) if HalfDone::is_one(error.as_ref()) => Outcome::Unknown,
+        // PostgreSQL and MySQL take a failed statement back as a whole.
+        sqlx::Error::Database(_) => Outcome::RolledBack,
+        // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
+        // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
+        sqlx::Error::RowNotFound => Outcome::Completed,
+        error if has_too_many_values(error) => Outcome::NotExecuted,
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Configuration(_)
+        | sqlx::Error::InvalidArgument(_)
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::InvalidSavePointStatement
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed => Outcome::NotExecuted,
+        _ => Outcome::Unknown,
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// Takes an error of ours out of the `sqlx::Error` it travelled in; wraps any other.
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(io) => match io.downcast::<Self>() {
+                Ok(ours) => ours,
+                Err(io) => Self::Database(sqlx::Error::Io(io)),
+            },
+            sqlx::Error::Configuration(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(inner) => Self::Database(sqlx::Error::Configuration(inner)),
+            },
+            sqlx::Error::Tls(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
+            },
+            sqlx::Error::Database(ref inner)
+                if detail::is_read_only(inner.as_ref()) && !HalfDone::is_one(inner.as_ref()) =>
+            {
+                Self::ReadOnly { source: error }
+            }
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl From<Error> for sqlx::Error {
+    /// Puts an error of ours into the `sqlx::Error` that fits its kind; a driver's own error comes out as it was.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(source) | Error::ReadOnly { source } => source,
+            Error::Config(_) => Self::Configuration(Box::new(error)),
+            Error::Tls { .. } => Self::Tls(Box::new(error)),
+            error => Self::Io(io::Error::new(io_kind(&error), error)),
+        }
+    }
+}
+
+/// Whether the driver has refused a statement for the number of its values: it counts them before it writes anything
+/// (sqlx 0.9.0).
+pub(crate) fn has_too_many_values(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Protocol(text) if text.contains("too many arguments for query"))
+}
+
+/// What stands in the place of an answer that did not come in time.
+pub(crate) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
+}
+
+fn io_kind(error: &Error) -> io::ErrorKind {
+    match error {
+        Error::Dns { .. } => io::ErrorKind::NotFound,
+        Error::Unreachable { reason: Unreachable::Refused, .. } => io::ErrorKind::ConnectionRefused,
+        Error::Unreachable { .. }
+        | Error::NoWriter { .. }
+        | Error::PoolExhausted { .. }
+        | Error::DeadlineTooClose { .. }
+        | Error::DeadlineReached { .. } => io::ErrorKind::TimedOut,
+        Error::Authentication { .. } | Error::Credentials(_) => io::ErrorKind::PermissionDenied,
+        Error::ConnectionLost { .. } => io::ErrorKind::ConnectionAborted,
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// An error and its causes on one line; a cause that the text above already shows is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,66 @@
+//! What the database did, and what was going on.
+
+use std::fmt;
+
+/// What the database did with the statement or the transaction that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was never sent, or the server refused to begin with it.
+    NotExecuted,
+    /// It ran, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
+    RolledBack,
+    /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again. Also: a part of
+    /// it failed, and those before it stay done (several statements in one text on MySQL, or with a `COMMIT` among them, a
+    /// procedure with transactions of its own).
+    Unknown,
+    /// The statement happened; the error came afterwards (for example a row that was not there). Inside a transaction it
+    /// is still the transaction that decides.
+    Completed,
+}
+
+/// What was going on when an error occurred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting for a connection to become free.
+    Waiting,
+    /// Asking for credentials.
+    Credentials,
+    /// Looking up the host name and connecting the socket.
+    Dialling,
+    /// TLS and login, on a connected socket.
+    Handshake,
+    /// Running `init_query` on a new connection.
+    Setup,
+    /// Searching for the writer after it was lost.
+    Searching,
+    /// Beginning a transaction.
+    Begin,
+    /// Running a statement outside a transaction.
+    Statement,
+    /// Running a statement inside a transaction.
+    InTransaction,
+    /// Committing.
+    Commit,
+    /// Rolling back.
+    Rollback,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting for a connection",
+            Self::Credentials => "asking for credentials",
+            Self::Dialling => "dialling",
+            Self::Handshake => "logging in",
+            Self::Setup => "setting up a new connection",
+            Self::Searching => "searching for the writer",
+            Self::Begin => "beginning a transaction",
+            Self::Statement => "running a statement",
+            Self::InTransaction => "running a statement in a transaction",
+            Self::Commit => "committing",
+            Self::Rollback => "rolling back",
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! The seam: what the pool asks of whoever makes and judges connections.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use super::ledger::PHASES;
+use crate::error::{Error, Phase};
+use crate::occupancy::Occupancy;
+use crate::retry::Deadline;
+
+/// What a look at a socket shows, without a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// Nothing to read, or no way to look: as good as a moment ago.
+    Quiet,
+    /// Something to read that nobody asked for: a farewell, or something harmless.
+    Talking,
+    /// The peer has hung up.
+    Closed,
+}
+
+/// What is known of a connection's server without asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Good,
+    /// Something has happened since it was proven: it is asked before it is lent.
+    Doubtful,
+    /// It is not the one to talk to any more: closed where it lies, or when it comes home.
+    Obsolete,
+}
+
+/// The seam to the database: what the pool needs of a connection.
+pub(crate) trait Connect: Send + Sync + 'static {
+    /// A physical connection.
+    type Conn: Send + 'static;
+
+    /// One attempt at a new connection. Bounded by the implementation, at the latest by the attempt's deadline.
+    fn connect(&self, attempt: &Attempt) -> impl Future<Output = Result<Self::Conn, Error>> + Send;
+
+    /// A look without a round trip.
+    fn peek(&self, conn: &Self::Conn) -> Peek;
+
+    /// What is known of its server. Costs nothing: asked at every lease.
+    fn standing(&self, conn: &Self::Conn) -> Standing;
+
+    /// How long callers may wait in all while the way to the database is being searched for; `None` when it is not.
+    fn patience(&self) -> Option<Duration>;
+
+    /// What stands in the way of a caller who has waited so long in vain, if it is the way to the database.
+    fn obstacle(&self, waited: Duration) -> Option<Error>;
+
+    /// Brings a connection to rest whatever was going on, and so proves that it answers. Bounded by the caller; when the
+    /// future is dropped the connection may be restored again or closed.
+    fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Asks the server of a connection at rest how full it is; `None` where that means nothing, or is not told. Bounded by
+    /// the caller.
+    fn occupancy(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<Option<Occupancy>, Error>> + Send;
+
+    /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
+    /// the caller.
+    fn settled(&self) -> impl Future<Output = ()> + Send;
+
+    /// Says goodbye. Bounded by the caller.
+    fn close(&self, conn: Self::Conn) -> impl Future<Output = ()> + Send;
+}
+
+/// A connect attempt: its budget, and how far it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) deadline: Deadline,
+    pub(super) phase: Arc<[AtomicU8]>,
+    pub(super) slot: usize,
+}
+
+impl Attempt {
+    /// The same with another budget.
+    pub(crate) fn within(&self, deadline: Deadline) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
+    /// Says what is going on, for the error of somebody who waits in vain.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
+        self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase[self.slot].load(Ordering::Relaxed)) % PHASES.len()]
+    }
+}
