@@ -22,7 +22,9 @@ pub use self::detail::{
     Answer, ConnectionLimit, EndpointProblem, Holder, PoolNumbers, Purpose, TlsProblem, Unreachable,
 };
 use self::detail::{Answers, Seen, login_cure};
-pub(crate) use self::driver::{chain, has_too_many_values, outcome_of, timed_out};
+#[cfg(feature = "postgres")]
+pub(crate) use self::driver::has_too_many_values;
+pub(crate) use self::driver::{chain, outcome_of, timed_out};
 pub(crate) use self::half_done::HalfDone;
 pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "_aws")]
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialsProvider, Fixed};
 use crate::engine::Engine;
+#[cfg(feature = "_aws")]
 use crate::event::Events;
 use crate::redacted::Redacted;
 use crate::topology::{Endpoint, Place, is_rds_proxy};
