@@ -117,7 +117,7 @@ pub use error::{Error, Outcome};
 pub use event::{Event, Observer};
 pub use occupancy::Occupancy;
 pub use pin::{PinCause, PinReason};
-pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, init, init_with, install};
+pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, get_reader, init, init_with, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 

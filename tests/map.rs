@@ -108,3 +108,20 @@ fn no_files_of_a_folder_use_each_other_in_a_circle() {
     }
     assert!(uses.is_empty(), "in a circle: {:?}", uses.keys());
 }
+
+/// What the text about the architecture names is there: a file of a room, of both engines' folders, of the tests.
+#[test]
+fn what_the_map_names_is_there() {
+    let text = fs::read_to_string(Path::new(SRC).join("ARCHITECTURE.md")).expect("src/ARCHITECTURE.md");
+    let is_there = |name: &str| {
+        let is_outside = name.starts_with("tests/") || name.starts_with("benches/") || name.starts_with("src/");
+        let top = Path::new(if is_outside { env!("CARGO_MANIFEST_DIR") } else { SRC });
+        top.join(name).exists() || top.join(name).with_extension("rs").exists()
+    };
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named: Vec<_> = quoted.filter(|name| name.contains('/') && !name.contains(' ')).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let of_both = |name: &str| ["postgres", "mysql"].iter().all(|engine| is_there(&name.replace('*', engine)));
+    let missing: Vec<_> = named.iter().filter(|name| !of_both(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -90,7 +90,7 @@ const VALIDATE_TIMEOUT: Duration = Duration::from_millis(250);
 /// A transaction of a killed environment holds its locks until the server gives up on it.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// As often as AWS's own drivers look (`clusterTopologyRefreshRateMs`); what matters is learnt from the server in
-/// between, and a large fleet looks less often (`topology::economy`).
+/// between, and a large fleet looks less often (`topology::budget`).
 const WATCH_INTERVAL: Duration = Duration::from_secs(30);
 /// Aurora with a reader promises "under 60 seconds, often under 30", a Multi-AZ DB cluster under 35:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>.

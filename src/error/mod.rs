@@ -10,6 +10,7 @@ mod credentials;
 pub(crate) mod detail;
 mod driver;
 mod half_done;
+mod kind;
 mod outcome;
 
 use std::borrow::Cow;

@@ -13,9 +13,7 @@ impl From<Error> for Diagnostic {
     /// A handler that returns `lambda_runtime::Error`, or `anyhow`'s, does not come by here: its invoker is told the text of
     /// the error that it boxed.
     fn from(error: Error) -> Self {
-        let variant = format!("{error:?}");
-        let name = variant.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        let (error_type, outcome) = (format!("lambda_rds::Error::{name}"), error.outcome());
+        let (error_type, outcome) = (format!("lambda_rds::Error::{}", error.kind()), error.outcome());
         tracing::error!(error_type, ?outcome, "the invocation failed: {}", chain(&error));
         let error_message = format!("{}; {}; the function's log says more", kind(&error), fate(outcome));
         Self { error_type, error_message }

@@ -29,6 +29,17 @@ pub async fn get_connection<DB: Engine>() -> Result<Connection<DB>, Error> {
     process_wide()?.get_connection().await
 }
 
+/// A read-only session with one of the readers of the database that the environment names; see [`Proxy::get_reader`].
+///
+/// # Errors
+/// As [`Proxy::from_env`] and [`Proxy::get_reader`].
+///
+/// # Cancel safety
+/// As [`Proxy::get_connection`].
+pub async fn get_reader<DB: Engine>() -> Result<Connection<DB>, Error> {
+    process_wide()?.get_reader().await
+}
+
 /// Makes the process-wide proxy and opens its first connection: call it in `main` before the runtime starts, and
 /// credentials, DNS, TLS and login are paid for in the init phase.
 ///

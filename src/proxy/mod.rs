@@ -24,7 +24,7 @@ use crate::session::{Connection, Transaction};
 pub use builder::ProxyBuilder;
 #[cfg(feature = "lambda")]
 pub(crate) use global::installed;
-pub use global::{get_connection, init, init_with, install};
+pub use global::{get_connection, get_reader, init, init_with, install};
 
 /// Upkeep that takes longer is put off: it runs in billed time, after the response.
 const UPKEEP_BOUND: Duration = Duration::from_millis(500);

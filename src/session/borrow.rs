@@ -31,7 +31,7 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) begins: bool,
     /// What the statement under way takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
-    /// How soiled the connection was before the statement.
+    /// What the connection had to be cleaned of before the statement.
     pub(super) before: Cleanup,
     /// The statement itself may have reached the server; until then there are only exchanges that make the connection fit.
     pub(super) sent: bool,

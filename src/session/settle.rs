@@ -200,7 +200,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let wanted = self.session.state.settings().clone();
         let text = match self.replay_to(&wanted) {
             None => {
-                // Equal, and from here on seen at a glance.
+                // Equal by value: from here on they share memory, and the next comparison is one of pointers.
                 self.wire().applied = wanted;
                 return Ok(());
             }
