@@ -23,7 +23,7 @@ use crate::topology::{Address, Place, is_of_every_region};
 const MOST_CREDENTIALS: usize = 4;
 
 impl<DB: Engine> Connector<DB> {
-    pub(super) fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
+    fn request(&self, place: Place, deadline: Deadline) -> CredentialsRequest {
         let port = place.port.or(self.config.port).unwrap_or(DB::RULES.default_port);
         CredentialsRequest {
             user: self.config.user.clone(),
@@ -102,7 +102,7 @@ impl<DB: Engine> Connector<DB> {
 
     /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the
     /// same: what the application configured, or provides by itself, it means.
-    pub(super) async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
+    async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
         if self.config.secret.is_none() {
             return Ok(None);
         }
@@ -118,11 +118,7 @@ impl<DB: Engine> Connector<DB> {
         })
     }
 
-    pub(super) async fn ask(
-        &self,
-        request: &CredentialsRequest,
-        deadline: Deadline,
-    ) -> Result<Credentials, CredentialsError> {
+    async fn ask(&self, request: &CredentialsRequest, deadline: Deadline) -> Result<Credentials, CredentialsError> {
         let asked = caught("the credentials provider", async { self.provider.credentials(request).await });
         match timeout_at(deadline.instant(), asked).await {
             Ok(Ok(Ok(credentials))) => Ok(credentials),
@@ -141,7 +137,7 @@ impl<DB: Engine> Connector<DB> {
         }
     }
 
-    pub(super) fn login(&self, request: &CredentialsRequest, credentials: &Credentials) -> Result<Login, Error> {
+    fn login(&self, request: &CredentialsRequest, credentials: &Credentials) -> Result<Login, Error> {
         let host = request.host.clone().or_else(|| credentials.host.clone()).ok_or(ConfigError::NoHost)?;
         // A port that came with the secret's host belongs to that host, and one that was asked for to the other.
         let port = match &request.host {
@@ -183,7 +179,7 @@ impl<DB: Engine> Connector<DB> {
 
     /// The roots of the user's own authority, or else the region's RDS roots; and those to add. The file is read at each
     /// connect, so that it can be replaced.
-    pub(super) fn roots(&self, host: &str) -> Result<Vec<u8>, ConfigError> {
+    fn roots(&self, host: &str) -> Result<Vec<u8>, ConfigError> {
         if matches!(self.config.tls(), Tls::Require | Tls::Disable) {
             return Ok(Vec::new());
         }
@@ -255,7 +251,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// `None`: they are refused, now or before, with no login of that server in between.
-    pub(super) async fn try_once(
+    async fn try_once(
         &self,
         request: &CredentialsRequest,
         credentials: &Credentials,

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use futures_core::stream::BoxStream;
 
-use super::{Dialect, Dialled, Login, Target};
+use super::{Dialect, Dialled, Login, Target, question};
 
 /// So many dropped statements may have failed, one after the other, before somebody reads their answers.
 pub(super) const MOST_LATE: usize = 64;
@@ -51,7 +51,9 @@ pub(crate) trait Driver: Dialect {
     fn start<'c>(conn: &'c mut Self::Connection, query: impl sqlx::Execute<'c, Self> + 'c) -> Steps<'c, Self>;
 
     /// Runs a text without parameters and drops its rows.
-    fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn run(conn: &mut Self::Connection, sql: String) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        question::run::<Self>(conn, sql)
+    }
 
     /// Reads what is still on its way, and so proves that the connection answers. A statement's late error is returned
     /// in `Ok`: it belongs to whoever dropped the statement.

@@ -39,7 +39,7 @@ pub(super) fn built_in(config: &Config) -> Result<Arc<dyn CredentialsProvider>, 
     fixed(config)
 }
 
-pub(super) fn fixed(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
+fn fixed(config: &Config) -> Result<Arc<dyn CredentialsProvider>, ConfigError> {
     // The environment may ask for what this build was made without.
     if config.secret.is_some() {
         return Err(ConfigError::Value { option: "secret", problem: "needs the crate's feature secrets-manager" });
@@ -72,7 +72,7 @@ pub(super) fn endpoint(config: &Config) -> Result<Endpoint, ConfigError> {
 }
 
 /// The host that is configured, or else the first member.
-pub(super) fn given(config: &Config) -> Place {
+fn given(config: &Config) -> Place {
     match (&config.host, config.instances.first()) {
         (None, Some((_, host, port))) => Place { host: Some(host.clone()), port: config.port.or(Some(*port)) },
         (host, _) => Place { host: host.clone(), port: config.port },

@@ -30,7 +30,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// The connection that this session parted with, if it is still as it was left; otherwise it is waited for until
     /// whoever has it has brought it to rest, and is theirs.
-    pub(super) async fn reclaim(&mut self, purpose: Purpose) -> Option<Lease<Failover<DB>>> {
+    async fn reclaim(&mut self, purpose: Purpose) -> Option<Lease<Failover<DB>>> {
         const LOOK_AGAIN: Duration = Duration::from_millis(20);
         let deadline = Instant::now() + self.pool.borrow_timeout();
         while let Some(Parted { wire, at_rest }) = &mut self.parted {
@@ -52,7 +52,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// Has a connection that is fit for the next exchange. One that turns out not to be, before anything of the session was
     /// sent, is exchanged for another where nothing binds the session to it.
-    pub(super) async fn become_fit(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
+    async fn become_fit(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
         const MOST_LOSSES: u32 = 2;
         let mut losses = 0;
         loop {
@@ -69,7 +69,7 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    pub(super) async fn lease_and_settle(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
+    async fn lease_and_settle(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
         if self.lease.is_some() {
             self.look_at_socket(phase)?;
         } else {
@@ -103,7 +103,7 @@ impl<DB: Engine> Connection<DB> {
     /// A connection that the session has kept may be closed by now, which costs nothing to see: then nothing is sent, and
     /// what becomes of the work in hand is known. So it is where the session has come to another runtime meanwhile. What
     /// the server has said unasked is read first.
-    pub(super) fn look_at_socket(&mut self, phase: Phase) -> Result<(), Error> {
+    fn look_at_socket(&mut self, phase: Phase) -> Result<(), Error> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         if lease.is_foreign() {
             let message =
@@ -128,7 +128,7 @@ impl<DB: Engine> Connection<DB> {
     /// What was not worth a round trip at connect is asked when a second session has the connection: who the server is,
     /// and who its neighbours are. Nothing of the session has been sent by then, so that a look that fails costs the look,
     /// and at the worst the connection, and never a statement.
-    pub(super) async fn take_over(&self, lease: &mut Lease<Failover<DB>>) -> Result<(), Discard> {
+    async fn take_over(&self, lease: &mut Lease<Failover<DB>>) -> Result<(), Discard> {
         if self.is_beyond_cleaning(lease.conn()) {
             return Err(Discard::Unrecoverable);
         }
@@ -150,7 +150,7 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Whether a connection would have to be cleaned for this session, and no statement does that.
-    pub(super) fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
+    fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
         // Strict isolation takes no statement's word for it: `DISCARD ALL` leaves a seed, sessions with other servers and
         // whatever an interpreter or a library keeps.
         let strict = self.connector().is_strict() && wire.is_anothers(self.id);

@@ -8,6 +8,7 @@ use super::intent::Intent;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
 use crate::pin::PinCause;
+use crate::retry::Deadline;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange: step by step, as the account says. Mostly there is nothing to
@@ -42,7 +43,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
-    pub(super) fn has_other_settings(&mut self) -> bool {
+    fn has_other_settings(&mut self) -> bool {
         let state = &self.session.state;
         // Through a pooler they last as long as the transaction, and are needed only there.
         let elsewhere = if self.session.connector().pools_transactions() {
@@ -85,6 +86,15 @@ impl<DB: Engine> Borrow<'_, DB> {
         let settings = self.session.settings_applied();
         self.wire().become_set(settings);
         Ok(())
+    }
+
+    /// Sends a text of this crate's own; what the server refuses is an answer, and says nothing against the connection.
+    async fn send(&mut self, deadline: Deadline, text: String) -> Result<Option<sqlx::Error>, Error> {
+        let sent = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
+            result => result.map(|()| None),
+        });
+        sent.await
     }
 
     /// Asks the server whether a transaction is open.
@@ -160,11 +170,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 return Ok(());
             }
             let deadline = self.deadline()?;
-            let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, replan.to_owned()).await {
-                Err(error) if DB::diagnose(&error).is_of_statement() => Ok(true),
-                result => result.map(|()| false),
-            });
-            if refused.await? {
+            if self.send(deadline, replan.to_owned()).await?.is_some() {
                 return Ok(());
             }
         }
@@ -225,11 +231,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let cleanup = wire.cleanup;
         wire.cleanup = cleanup.max(DB::cleanup_after(PinCause::Setting));
         let deadline = self.deadline()?;
-        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
-            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
-            result => result.map(|()| None),
-        });
-        let refused = refused.await?;
+        let refused = self.send(deadline, text).await?;
         if refused.is_none() || DB::RULES.texts_are_atomic {
             self.wire().cleanup = cleanup;
         }
@@ -272,11 +274,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         // Nothing is sent where there are none.
         self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
         let Some(text) = self.replay_to(&Settings::default()) else { return Ok(()) };
-        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
-            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
-            result => result.map(|()| None),
-        });
-        match refused.await? {
+        let refused = self.send(deadline, text).await?;
+        match refused {
             None => {
                 self.wire().applied = Settings::default();
                 Ok(())
@@ -328,11 +327,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn forget_generated(&mut self, held: bool) -> Result<bool, Error> {
         let deadline = self.deadline()?;
         let text = DB::RULES.forget_generated.to_owned();
-        let refused = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
-            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
-            result => result.map(|()| None),
-        });
-        let refused = refused.await?;
+        let refused = self.send(deadline, text).await?;
         self.session.interrupted = false;
         if let Some(error) = &refused {
             self.session.note_failure(DB::diagnose(error), false, &summary(error));

@@ -5,7 +5,7 @@ use sqlx::{Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Sta
 
 use super::{connect, diagnose, number};
 use crate::engine::driver::{MOST_LATE, Steps};
-use crate::engine::question::{self, row, rows};
+use crate::engine::question::{row, rows};
 use crate::engine::{Dialect, Dialled, Driver, End, Found, Login, Target, without_panic};
 
 /// `ER_NO_SUCH_THREAD`
@@ -62,10 +62,6 @@ impl Driver for MySql {
 
     fn start<'c>(conn: &'c mut MySqlConnection, query: impl Execute<'c, Self> + 'c) -> Steps<'c, Self> {
         conn.fetch_many(query)
-    }
-
-    async fn run(conn: &mut MySqlConnection, sql: String) -> Result<(), Error> {
-        question::run::<Self>(conn, sql).await
     }
 
     async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {

@@ -5,7 +5,7 @@ use sqlx::{Connection, Error, Execute, Executor, Postgres, Row, SqlStr};
 
 use super::{cancel, connect, diagnose};
 use crate::engine::driver::{MOST_LATE, Steps};
-use crate::engine::question::{self, rows};
+use crate::engine::question::rows;
 use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
@@ -48,10 +48,6 @@ impl Driver for Postgres {
 
     fn start<'c>(conn: &'c mut PgConnection, query: impl Execute<'c, Self> + 'c) -> Steps<'c, Self> {
         conn.fetch_many(query)
-    }
-
-    async fn run(conn: &mut PgConnection, sql: String) -> Result<(), Error> {
-        question::run::<Self>(conn, sql).await
     }
 
     async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
