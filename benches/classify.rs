@@ -1,6 +1,6 @@
 //! What it costs to know what a statement does to its session: new, and known from before.
 //!
-//! `cargo bench --features _bench,mysql --bench classify`. Neither way allocates, by design: a class borrows from its text, and
+//! `cargo bench --features _internals,mysql --bench classify`. Neither way allocates, by design: a class borrows from its text, and
 //! the memory of known texts is used again.
 #![allow(missing_docs, clippy::print_stdout, reason = "a program for a person at a terminal")]
 
@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use lambda_rds::inspect::{Shape, text};
-use lambda_rds::{inspect, inspect_mysql};
+use lambda_rds::internals::postgres::{Shape, text};
+use lambda_rds::internals::{mysql, postgres};
 
 /// About 200 bytes each.
 const POSTGRES: Statements = &[
@@ -78,10 +78,10 @@ type Classify = fn(&str) -> bool;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2));
     let known: [(&str, Statements, Classify); 4] = [
-        ("postgres: new", POSTGRES, inspect::is_plain),
-        ("postgres: known", POSTGRES, inspect::is_plain_again),
-        ("mysql: new", MYSQL, inspect_mysql::is_plain),
-        ("mysql: known", MYSQL, inspect_mysql::is_plain_again),
+        ("postgres: new", POSTGRES, postgres::is_plain),
+        ("postgres: known", POSTGRES, postgres::is_plain_again),
+        ("mysql: new", MYSQL, mysql::is_plain),
+        ("mysql: known", MYSQL, mysql::is_plain_again),
     ];
     for (title, statements, classify) in known {
         let mut group = criterion.benchmark_group(title);
@@ -92,8 +92,8 @@ fn main() {
         group.finish();
     }
     criterion.final_summary();
-    hostile("postgres", inspect::SHAPES, inspect::weigh);
-    hostile("mysql", inspect_mysql::SHAPES, inspect_mysql::weigh);
+    hostile("postgres", postgres::SHAPES, postgres::weigh);
+    hostile("mysql", mysql::SHAPES, mysql::weigh);
 }
 
 /// What the slowest of the texts cost that are made to be slow. Nothing is sent meanwhile, and no timeout fires.

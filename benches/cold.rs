@@ -1,7 +1,7 @@
 //! A cold start: from the start of a process to its first row, with a secret in Secrets Manager, beside the handler that one
 //! writes by hand over the SDK and sqlx. A small secret's JSON, a verified certificate and one login in both.
 //!
-//! `cargo bench --features _bench,mysql --bench cold` starts both in turns, `--rounds N` times each.
+//! `cargo bench --features _internals,mysql --bench cold` starts both in turns, `--rounds N` times each.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 
 mod field;

@@ -9,4 +9,4 @@ need_compiler
 need_postgres
 need_mariadb
 command -v valgrind >/dev/null 2>&1 || install valgrind
-CARGO_PROFILE_BENCH_OPT_LEVEL=2 cargo bench --quiet --features _bench,mysql --bench instructions
+CARGO_PROFILE_BENCH_OPT_LEVEL=2 cargo bench --quiet --features _internals,mysql --bench instructions

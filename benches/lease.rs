@@ -1,7 +1,7 @@
 //! What a connection costs that is shared: a lease and its return, a warm query, a connect over TLS, beside the bare sqlx
 //! connection, sqlx's pool, deadpool and bb8, in one run on one server. `multiplex` has many tasks on few connections.
 //!
-//! `cargo bench --features _bench,mysql --bench lease` prints criterion's report for each, and at the end the ratios that the
+//! `cargo bench --features _internals,mysql --bench lease` prints criterion's report for each, and at the end the ratios that the
 //! README states. The ratios come from rounds that take turns, so that whatever else the machine does hits all alike.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 

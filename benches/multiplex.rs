@@ -2,7 +2,7 @@
 //! bb8, sqlx's pool, and 64 bare connections through a real PgBouncer in transaction mode with 4 connections to the
 //! server; and with a `SET` in every session, which no session may be pinned by. The same on MariaDB, without a pooler.
 //!
-//! `cargo bench --features _bench,mysql --bench multiplex` prints a table for each engine. All take turns, in an order that rotates, so that
+//! `cargo bench --features _internals,mysql --bench multiplex` prints a table for each engine. All take turns, in an order that rotates, so that
 //! whatever else the machine does hits all alike: only what stands in one table can be compared. `--rounds N` and
 //! `--tasks N` change what they say.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]

@@ -32,6 +32,7 @@ use crate::pin::PinReason;
 #[non_exhaustive]
 pub enum Event {
     /// A physical connection is open, logged in and set up.
+    #[non_exhaustive]
     Connected {
         /// `host:port` that was dialled.
         host: String,
@@ -39,6 +40,7 @@ pub enum Event {
         elapsed: Duration,
     },
     /// A connect attempt ended in an error. Whoever waited for it has the error itself.
+    #[non_exhaustive]
     ConnectFailed {
         /// The error's text.
         error: String,
@@ -46,6 +48,7 @@ pub enum Event {
         elapsed: Duration,
     },
     /// The server is full or still starting; the attempt goes on after a pause.
+    #[non_exhaustive]
     Refused {
         /// The error's text.
         error: String,
@@ -53,6 +56,7 @@ pub enum Event {
         pause: Duration,
     },
     /// A credentials provider went to its source.
+    #[non_exhaustive]
     CredentialsFetched {
         /// Which source and version, for example `secrets-manager AWSCURRENT`.
         source: String,
@@ -60,6 +64,7 @@ pub enum Event {
         elapsed: Duration,
     },
     /// The source of the credentials failed and the cached ones stay in use.
+    #[non_exhaustive]
     CredentialsKept {
         /// The error's text.
         error: String,
@@ -67,6 +72,7 @@ pub enum Event {
         age: Duration,
     },
     /// The database refused credentials; the provider is asked for others.
+    #[non_exhaustive]
     CredentialsRefused {
         /// The error's text.
         error: String,
@@ -74,6 +80,7 @@ pub enum Event {
         refused: u32,
     },
     /// An idle connection answered before it was lent.
+    #[non_exhaustive]
     Validated {
         /// How long it had been idle.
         idle: Duration,
@@ -81,17 +88,20 @@ pub enum Event {
         elapsed: Duration,
     },
     /// A connection came home in the middle of something and was brought back to rest.
+    #[non_exhaustive]
     Recovered {
         /// How long that took.
         elapsed: Duration,
     },
     /// A dropped statement could not be cancelled on the server, or was not found there; it is read to its end or its
     /// connection closed, and may run on.
+    #[non_exhaustive]
     CancelFailed {
         /// The error's text.
         error: String,
     },
     /// A connection was closed.
+    #[non_exhaustive]
     Discarded {
         /// Why.
         why: Discard,
@@ -99,26 +109,31 @@ pub enum Event {
         error: Option<String>,
     },
     /// The environment was frozen; idle connections are looked at before they are lent again.
+    #[non_exhaustive]
     Thawed {
         /// How long, as far as the clocks tell.
         frozen: Duration,
     },
     /// A session keeps its connection to itself from now on.
+    #[non_exhaustive]
     Pinned {
         /// The statement and the cause.
         reason: PinReason,
     },
     /// A pinned session has ended and its connection will be cleaned.
+    #[non_exhaustive]
     Unpinned {
         /// How long it was pinned.
         held: Duration,
     },
     /// The driver's sockets are out of reach on this system: no `TCP_NODELAY`, no keepalive, no look for free.
+    #[non_exhaustive]
     SocketsUnreachable {
         /// The system's answer.
         error: String,
     },
     /// Something speaks against the writer: every connection is asked for its server's role before it is lent again.
+    #[non_exhaustive]
     Suspected {
         /// `host:port` of the server in doubt.
         host: String,
@@ -126,6 +141,7 @@ pub enum Event {
         error: String,
     },
     /// A search for the writer has ended.
+    #[non_exhaustive]
     WriterFound {
         /// `host:port` of the server that proved to be the writer.
         host: String,
@@ -138,6 +154,7 @@ pub enum Event {
     },
     /// A server has named what nobody vouches for: an address outside of the target's domain, `instance_host_pattern` and
     /// `instances`, or functions that do not belong to RDS. It is neither dialled nor called. Each claim is told once.
+    #[non_exhaustive]
     ClaimIgnored {
         /// `host:port` of the server that said so.
         host: String,
@@ -145,6 +162,7 @@ pub enum Event {
         claim: String,
     },
     /// A server could not be asked for its neighbours: its role is known, and who the others are is as it was.
+    #[non_exhaustive]
     LookFailed {
         /// `host:port` of the server.
         host: String,
@@ -153,6 +171,7 @@ pub enum Event {
     },
     /// The RDS API cannot be asked who the members are, and is left alone for an hour. Everything else works without it:
     /// members and writer are learnt from the servers themselves.
+    #[non_exhaustive]
     WatchGivenUp {
         /// The cluster's identifier.
         cluster: String,
@@ -162,6 +181,7 @@ pub enum Event {
         error: String,
     },
     /// Upkeep could not finish within its bound.
+    #[non_exhaustive]
     UpkeepCutShort {
         /// The bound.
         bound: Duration,

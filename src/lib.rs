@@ -40,6 +40,7 @@
 //! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier, and its members |
 //! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
+//! | `migrate` | no | `Connection::migrate` for `sqlx::migrate!` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -61,10 +62,10 @@ pub mod architecture {}
 // The map. A room uses rooms of the floors below its own, and no others: `tests/map.rs` reads it here and keeps it true.
 
 // What a Lambda function meets.
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 #[doc(hidden)]
 #[allow(clippy::missing_errors_doc, reason = "no part of the interface")]
-pub mod inner;
+pub mod internals;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 #[cfg(feature = "metrics")]
@@ -121,14 +122,6 @@ pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, get_reader, init, i
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 
-/// For the crate's own tests and benches.
-#[cfg(all(feature = "mysql", feature = "_bench"))]
-#[doc(hidden)]
-pub use engine::mysql::inspect as inspect_mysql;
-/// For the crate's own tests and benches.
-#[cfg(all(feature = "postgres", feature = "_bench"))]
-#[doc(hidden)]
-pub use engine::postgres::inspect;
 #[cfg(feature = "mysql")]
 pub use proxy::MySqlProxy;
 #[cfg(feature = "postgres")]

@@ -353,7 +353,7 @@ async fn a_panic_in_a_closure_rolls_back_and_harms_nobody() -> Result<(), Error>
     let panicking = proxy.clone();
     let task = tokio::spawn(async move {
         panicking
-            .transaction::<_, ()>(|tx| {
+            .transaction::<_, (), Error>(|tx| {
                 Box::pin(async move {
                     insert(tx, "panics", 1).await?;
                     panic!("on purpose");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use lambda_rds::{Error, Outcome, inner};
+use lambda_rds::{Error, Outcome, internals};
 use sqlx::AssertSqlSafe;
 
 use super::language::ERRORS_ABORT;
@@ -35,7 +35,7 @@ async fn a_statement_that_would_outlive_its_invocation_is_cancelled_and_says_so(
     let server = ledger().await;
     let proxy = proxy_to(&server).max_connections(1).build()?;
     let mut conn = proxy.get_connection().await?;
-    let ended = inner::invocation(LEFT, sqlx::query(LOCKS_LONG).execute(&mut conn)).await;
+    let ended = internals::invocation(LEFT, sqlx::query(LOCKS_LONG).execute(&mut conn)).await;
     assert_eq!(reached(ended.unwrap_err()), Outcome::RolledBack);
     assert_eq!(running(&server).await, 0);
     // The session goes on, on the same connection.
@@ -49,7 +49,7 @@ async fn in_a_transaction_it_is_the_transaction_that_decides() -> Result<(), Err
     let server = ledger().await;
     let proxy = proxy_to(&server).max_connections(1).build()?;
     let mut conn = proxy.get_connection().await?;
-    let ended = inner::invocation(LEFT, async {
+    let ended = internals::invocation(LEFT, async {
         let mut tx = conn.begin().await?;
         sqlx::query("update ledger set n = 7").execute(&mut *tx).await?;
         let rows = sqlx::raw_sql(LOCKS_LONG).fetch_many(&mut *tx).try_for_each(async |_| Ok(())).await;
@@ -78,7 +78,7 @@ async fn what_has_ended_before_the_cancel_has_been_executed() -> Result<(), Erro
     let mut conn = proxy.get_connection().await?;
     let text = "update ledger set n = n + 1";
     sqlx::query(text).execute(&mut conn).await?;
-    let ended = inner::invocation(Duration::from_millis(400), async {
+    let ended = internals::invocation(Duration::from_millis(400), async {
         way.delay(Duration::from_millis(215));
         sqlx::query(text).execute(&mut conn).await
     });
@@ -99,7 +99,7 @@ async fn where_nobody_answers_the_handler_still_has_its_last_word() -> Result<()
     // A statement of the invocation before, so that nothing is to be prepared.
     sqlx::query("select 1").execute(&mut conn).await?;
     let left = Duration::from_millis(700);
-    let ended = inner::invocation(left, async {
+    let ended = internals::invocation(left, async {
         way.mute();
         sqlx::query("select 1").execute(&mut conn).await
     });
@@ -117,7 +117,7 @@ async fn a_statement_that_ends_in_time_is_left_alone() -> Result<(), Error> {
     let proxy = proxy_to(&server).max_connections(1).build()?;
     let mut conn = proxy.get_connection().await?;
     let short = AssertSqlSafe(sleep(0.3));
-    inner::invocation(LEFT, sqlx::query(short).execute(&mut conn)).await?;
+    internals::invocation(LEFT, sqlx::query(short).execute(&mut conn)).await?;
     assert_eq!(proxy.status().connections, 1);
     Ok(())
 }

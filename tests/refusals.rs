@@ -72,35 +72,28 @@ mod configuration {
         let form = format!("expected {FAMILY}://user[:password]@host[:port]/database");
         let other_url = format!("{FAMILY}://app:pw@db/shop");
         let prefer = format!("{FAMILY}://app@db/shop?sslmode=prefer");
-        let cases: [(Environment<'_>, &str, &str); 15] = [
-            (&[], "NothingConfigured", "set LAMBDA_RDS_URL (or DATABASE_URL), or LAMBDA_RDS_HOST with"),
-            (&[("LAMBDA_RDS_USER", "app")], "NoHost", "set LAMBDA_RDS_HOST"),
-            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_IAM", "true")], "NoUser", "set LAMBDA_RDS_USER"),
-            (&[("DATABASE_URL", "db.example/shop")], "Url {", &form),
+        let cases: [(Environment<'_>, &str); 15] = [
+            (&[], "set LAMBDA_RDS_URL (or DATABASE_URL), or LAMBDA_RDS_HOST with"),
+            (&[("LAMBDA_RDS_USER", "app")], "set LAMBDA_RDS_HOST"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_IAM", "true")], "set LAMBDA_RDS_USER"),
+            (&[("DATABASE_URL", "db.example/shop")], &form),
             (
                 &[("LAMBDA_RDS_URL", &prefer)],
-                "UrlParameter {",
                 "sslmode=prefer is not understood; expected verify-full, require or disable",
             ),
             (
                 &[("LAMBDA_RDS_CONNECT_TIMEOUT", "5")],
-                "Variable {",
                 "LAMBDA_RDS_CONNECT_TIMEOUT=5 is not understood; expected a number with a unit",
             ),
-            (&[("LAMBDA_RDS_SECERT", "x")], "UnknownVariable {", "did you mean LAMBDA_RDS_SECRET?"),
-            (
-                &[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CLUSTER", "shop")],
-                "Conflict {",
-                "host and cluster are both configured",
-            ),
+            (&[("LAMBDA_RDS_SECERT", "x")], "did you mean LAMBDA_RDS_SECRET?"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CLUSTER", "shop")], "host and cluster are both configured"),
             (
                 &[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_PASSWORD", "x"), ("LAMBDA_RDS_SECRET", "y")],
-                "Conflict {",
                 "password and secret are both configured",
             ),
-            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CA_PEM", "x")], "Value {", "ca_pem holds no PEM certificate"),
-            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_ADD_CA_PEM", "x")], "Value {", "add_ca_pem holds no PEM"),
-            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_TLS", "verify-ca")], "Value {", "use verify-full, with a name"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_CA_PEM", "x")], "ca_pem holds no PEM certificate"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_ADD_CA_PEM", "x")], "add_ca_pem holds no PEM"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_TLS", "verify-ca")], "use verify-full, with a name"),
             (
                 &[
                     ("LAMBDA_RDS_HOST", "db"),
@@ -108,20 +101,19 @@ mod configuration {
                     ("LAMBDA_RDS_IAM", "1"),
                     ("LAMBDA_RDS_TLS", "require"),
                 ],
-                "Conflict {",
                 "iam and Tls::Require are both configured",
             ),
             (
                 &[("LAMBDA_RDS_HOST", "other"), ("LAMBDA_RDS_URL", &other_url)],
-                "Conflict {",
                 "host and the password of a URL with another host are both configured",
             ),
-            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_MAX_LIFETIME", "99999999999h")], "Value {", "at most 365 days"),
+            (&[("LAMBDA_RDS_HOST", "db"), ("LAMBDA_RDS_MAX_LIFETIME", "99999999999h")], "at most 365 days"),
         ];
-        for (variables, variant, advice) in cases {
+        for (variables, advice) in cases {
             let said = child::run(ENVIRONMENT, variables).await;
-            assert!(said.contains(&format!("NotExecuted Config({variant}")), "no {variant} in: {said}");
-            assert!(said.contains(advice), "no \"{advice}\" in: {said}");
+            // Once as what `main` prints, and once as the text; each advice belongs to one variant.
+            assert!(said.contains("NotExecuted Config: "), "{said}");
+            assert_eq!(said.matches(advice).count(), 2, "\"{advice}\" in: {said}");
         }
     }
 

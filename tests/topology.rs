@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use lambda_rds::Event;
-use lambda_rds::inner::{Flavour, Map, await_promotion, sessions, survey};
+use lambda_rds::internals::{Flavour, Map, await_promotion, sessions, survey};
 use sqlx::{Connection, Database};
 
 use super::stage::*;

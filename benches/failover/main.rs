@@ -1,6 +1,6 @@
 //! How long a failover takes the application, beyond what it takes the database.
 //!
-//! `FAILOVERS=20 cargo bench --features _bench,mysql --bench failover` loses the writer that often in each of the cases below,
+//! `FAILOVERS=20 cargo bench --features _internals,mysql --bench failover` loses the writer that often in each of the cases below,
 //! with this crate and with those it is compared with. `FAILOVER_OUT=x.svg` also writes a timeline, and each run's figures
 //! to `x.csv`. `FAILOVER_PEERS` is how often the others take part, 5 times at the most by default; who has not recovered
 //! twice is not waited for again. `FAILOVER_CASE=silent` is only the cases with that in their names.

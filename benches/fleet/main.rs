@@ -6,15 +6,15 @@
 //! process and starting a new one are in it; a failed one counts with the time that it took to fail.
 //!
 //! ```text
-//! cargo bench --features _bench,mysql --bench fleet -- warm                       60 environments on 17 slots
-//! cargo bench --features _bench,mysql --bench fleet -- warm --environments 100
-//! cargo bench --features _bench,mysql --bench fleet -- newcomers                  10 new ones where 17 frozen ones have all slots
-//! cargo bench --features _bench,mysql --bench fleet -- burst                      40 at once on 17 slots, three times
-//! cargo bench --features _bench,mysql --bench fleet -- burst --environments 200 --slots 40 --rounds 1
-//! cargo bench --features _bench,mysql --bench fleet -- open                       200 on 40 slots, Poisson arrivals
-//! cargo bench --features _bench,mysql --bench fleet -- open --random --load 0.3
-//! cargo bench --features _bench,mysql --bench fleet -- room                       20 on 40 slots
-//! cargo bench --features _bench,mysql --bench fleet -- mixed                      10 frequent and 10 seldom ones on 10 slots
+//! cargo bench --features _internals,mysql --bench fleet -- warm                       60 environments on 17 slots
+//! cargo bench --features _internals,mysql --bench fleet -- warm --environments 100
+//! cargo bench --features _internals,mysql --bench fleet -- newcomers                  10 new ones where 17 frozen ones have all slots
+//! cargo bench --features _internals,mysql --bench fleet -- burst                      40 at once on 17 slots, three times
+//! cargo bench --features _internals,mysql --bench fleet -- burst --environments 200 --slots 40 --rounds 1
+//! cargo bench --features _internals,mysql --bench fleet -- open                       200 on 40 slots, Poisson arrivals
+//! cargo bench --features _internals,mysql --bench fleet -- open --random --load 0.3
+//! cargo bench --features _internals,mysql --bench fleet -- room                       20 on 40 slots
+//! cargo bench --features _internals,mysql --bench fleet -- mixed                      10 frequent and 10 seldom ones on 10 slots
 //! ```
 //!
 //! Several scenarios may be named at once. Every subject gets a new server and new processes, and one CSV row a phase.

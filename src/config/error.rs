@@ -1,8 +1,10 @@
 //! What is wrong with a configuration.
 
+use std::fmt;
+
 /// What is wrong with a configuration. Texts name the variable or option and the form expected; values are shown only
 /// where they cannot be secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Nothing says which database to connect to.
@@ -111,4 +113,11 @@ pub enum ConfigError {
     /// `install` was called when there was a process-wide proxy already.
     #[error("a process-wide proxy is there already; call install() once, before get_connection() and init()")]
     AlreadyInstalled,
+}
+
+/// The text: what `main` prints of an error that it returns.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -13,7 +13,7 @@ mod driver;
 #[cfg(test)]
 mod fuzz;
 mod guard;
-#[cfg(feature = "_bench")]
+#[cfg(feature = "_internals")]
 mod inspect;
 mod login;
 #[cfg(feature = "mysql")]
@@ -29,7 +29,7 @@ mod rules;
 mod sequence;
 mod series;
 mod settings;
-#[cfg(any(test, feature = "_bench"))]
+#[cfg(any(test, feature = "_internals"))]
 mod shapes;
 mod socket;
 mod survey;
@@ -50,7 +50,7 @@ pub(crate) use settings::Settings;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub(crate) use survey::{Sighting, Survey};
 
-#[cfg_attr(not(feature = "_inner"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
+#[cfg_attr(not(feature = "_internals"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
 pub use survey::Flavour;
 
 /// A database that a [`Proxy`](crate::Proxy) can serve: [`Postgres`](crate::Postgres) or [`MySql`](crate::MySql).

@@ -57,7 +57,7 @@ impl Sequence {
     }
 
     /// What it generates and reads itself.
-    #[cfg(any(test, feature = "_bench"))]
+    #[cfg(any(test, feature = "_internals"))]
     pub(crate) fn done(self) -> Self {
         self.without(self.left())
     }

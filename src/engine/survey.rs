@@ -12,7 +12,7 @@ macro_rules! most_sightings {
 pub(super) use most_sightings;
 
 /// What kind of deployment a server belongs to, as far as its way of telling about the others goes.
-#[cfg_attr(not(feature = "_inner"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
+#[cfg_attr(not(feature = "_internals"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "sealed in with the trait that speaks of it")]
 pub enum Flavour {

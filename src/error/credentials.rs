@@ -1,12 +1,14 @@
 //! Why there are no credentials.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Cause;
+use super::driver::chain;
 
 /// Why there are no credentials. No text of this crate's own holds one; the cause below it is the service's, or that of a
 /// provider of the application's own, and shown as it is.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The secret does not exist, is marked for deletion, or has no version at that stage.
@@ -104,6 +106,13 @@ pub enum CredentialsError {
     /// A provider of the application's own failed.
     #[error("the credentials provider failed")]
     Provider(#[source] Cause),
+}
+
+/// The text and its causes: what `main` prints of an error that it returns.
+impl fmt::Debug for CredentialsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(self))
+    }
 }
 
 impl CredentialsError {

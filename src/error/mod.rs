@@ -14,6 +14,7 @@ mod kind;
 mod outcome;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// as [`source()`](std::error::Error::source). No text of this crate's own holds a password, token or key. What the
 /// server says is passed on as it is, and may quote a value of the statement ("invalid input syntax for type integer: …"):
 /// texts are for the log, and no invoker is told them (`lambda_runtime::Diagnostic`).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is missing, malformed or contradictory. Nothing was sent anywhere.
@@ -56,6 +57,7 @@ pub enum Error {
     #[error(
         "{action} at the RDS API did not say where {subject} is, after {elapsed:.1?}: {problem}, or configure the host"
     )]
+    #[non_exhaustive]
     Endpoint {
         /// What was looked for.
         subject: String,
@@ -73,6 +75,7 @@ pub enum Error {
     #[error(
         "dialling {host}: the name has no address, after {elapsed:.1?}; check the spelling, and that the function's VPC resolves it"
     )]
+    #[non_exhaustive]
     Dns {
         /// The name.
         host: String,
@@ -84,6 +87,7 @@ pub enum Error {
 
     /// The host cannot be talked to.
     #[error("{phase} at {host}:{port} failed after {elapsed:.1?}: {reason}")]
+    #[non_exhaustive]
     Unreachable {
         /// The host that was dialled.
         host: String,
@@ -101,6 +105,7 @@ pub enum Error {
 
     /// TLS could not be set up; nothing was sent in plain text.
     #[error("TLS with {host} failed after {elapsed:.1?}: {problem}")]
+    #[non_exhaustive]
     Tls {
         /// The host that was dialled.
         host: String,
@@ -117,6 +122,7 @@ pub enum Error {
         "{host} refused the login of user \"{user}\" ({refused} credentials tried, {elapsed:.1?}); {}",
         login_cure(source)
     )]
+    #[non_exhaustive]
     Authentication {
         /// The host that was dialled.
         host: String,
@@ -135,6 +141,7 @@ pub enum Error {
     #[error(
         "{host} has no database \"{database}\" for this user (after {elapsed:.1?}); check the URL's path, LAMBDA_RDS_DATABASE or the secret's dbname, and what the user was granted"
     )]
+    #[non_exhaustive]
     UnknownDatabase {
         /// The host that was dialled.
         host: String,
@@ -166,6 +173,7 @@ pub enum Error {
     #[error(
         "{host} is not accepting connections yet (after {elapsed:.1?} of trying); it is starting, recovering or shutting down"
     )]
+    #[non_exhaustive]
     NotReady {
         /// The host that was dialled.
         host: String,
@@ -177,6 +185,7 @@ pub enum Error {
 
     /// The server refused the connection, or its set-up, for another reason.
     #[error("{phase} at {host} failed after {elapsed:.1?}: {source}")]
+    #[non_exhaustive]
     Connect {
         /// The host that was dialled.
         host: String,
@@ -193,6 +202,7 @@ pub enum Error {
         "no writer was found in {elapsed:.1?}: {}; look at the cluster's events, and raise failover_timeout if it was still failing over",
         Answers(answers)
     )]
+    #[non_exhaustive]
     NoWriter {
         /// Time spent searching.
         elapsed: Duration,
@@ -205,6 +215,7 @@ pub enum Error {
         "no reader could be had in {elapsed:.1?}: {}; add one to the cluster, or allow the writer to stand in (reader_fallback)",
         Answers(answers)
     )]
+    #[non_exhaustive]
     NoReader {
         /// Time spent.
         elapsed: Duration,
@@ -216,6 +227,7 @@ pub enum Error {
     #[error(
         "no connection after {waited:.1?} of {phase} ({numbers}); end transactions and pins sooner, never wait for a second session while holding one, or raise max_connections or borrow_timeout"
     )]
+    #[non_exhaustive]
     PoolExhausted {
         /// The time this caller waited.
         waited: Duration,
@@ -230,6 +242,7 @@ pub enum Error {
 
     /// Too little of the invocation is left to begin this.
     #[error("{remaining:.1?} before the invocation's deadline is too little for {phase}; nothing was begun")]
+    #[non_exhaustive]
     DeadlineTooClose {
         /// What was not begun.
         phase: Phase,
@@ -243,6 +256,7 @@ pub enum Error {
         "the invocation's deadline came {phase}, after {elapsed:.1?}: {}; raise the function's timeout, or make the statement shorter",
         cure(*outcome)
     )]
+    #[non_exhaustive]
     DeadlineReached {
         /// What was going on.
         phase: Phase,
@@ -257,6 +271,7 @@ pub enum Error {
 
     /// The server is read-only (SQLSTATE 25006; MySQL 1290, 1836 and 1874), or the application opened a read-only transaction.
     #[error("the server refused to write: it is read-only, or the transaction is; connect to the writer's endpoint")]
+    #[non_exhaustive]
     ReadOnly {
         /// The server's answer.
         source: sqlx::Error,
@@ -264,6 +279,7 @@ pub enum Error {
 
     /// The connection broke; see [`outcome`](Error::outcome) for what that means.
     #[error("the connection was lost {phase}, after {elapsed:.1?}: {}", cure(*outcome))]
+    #[non_exhaustive]
     ConnectionLost {
         /// What was going on.
         phase: Phase,
@@ -280,6 +296,7 @@ pub enum Error {
     #[error(
         "not executed: it asks for {state}, and other sessions have used the connection since; use `returning`, run both in one transaction, or pin() the session"
     )]
+    #[non_exhaustive]
     SessionStateLost {
         /// What it asks for.
         state: &'static str,
@@ -290,6 +307,7 @@ pub enum Error {
     #[error(
         "not sent: `{statement}` would commit the transaction it is in; run it before begin() or after that has ended (https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html)"
     )]
+    #[non_exhaustive]
     ImplicitCommit {
         /// Its beginning, without values.
         statement: String,
@@ -298,6 +316,7 @@ pub enum Error {
     /// The statement cannot be right where it was to run: what it leaves behind could not be kept or not be received, or it
     /// needs another way to be sent. It was not sent, or the server refused it for that reason.
     #[error("not executed: `{statement}` {why}; {cure}")]
+    #[non_exhaustive]
     Refused {
         /// Its beginning, without values.
         statement: String,
@@ -312,6 +331,7 @@ pub enum Error {
     /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
     /// ended before.
     #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
+    #[non_exhaustive]
     TransactionAborted {
         /// What had ended it.
         why: String,
@@ -327,6 +347,13 @@ pub enum Error {
     /// The database (or the driver, on a value or a row) answered with an error; the connection is fine.
     #[error(transparent)]
     Database(sqlx::Error),
+}
+
+/// The variant's name, the text and the causes: what `main` prints of an error that it returns.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind(), chain(self))
+    }
 }
 
 fn cure(outcome: Outcome) -> &'static str {
@@ -415,9 +442,13 @@ impl Error {
         }
     }
 
-    /// Whether it came from a transaction that had begun, and not from getting a connection for one.
-    pub(crate) fn is_about_work(&self) -> bool {
-        matches!(self, Self::ConnectionLost { .. } | Self::ReadOnly { .. } | Self::Database(_))
+    /// Whether work that failed by this, and of which nothing was kept, may succeed when it is done again.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::ConnectionLost { .. } | Self::Database(_) => self.is_retryable(),
+            Self::ReadOnly { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the server turned the connection away for now: worth another attempt within the same wait.

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
-use crate::error::{Error, Outcome, PoolNumbers, Purpose};
+use crate::error::{Error, PoolNumbers, Purpose};
 use crate::failover::Failover;
 #[cfg(feature = "lambda")]
 use crate::pool::Invocation;
@@ -108,29 +108,65 @@ impl<DB: Engine> Proxy<DB> {
     /// sent. Never after [`Outcome::Unknown`](crate::Outcome::Unknown), nor when `work` has sent transaction control as
     /// text or used the physical connection. At most three times.
     ///
+    /// The error may be the application's own: whether to run again is the session's to know, whatever `work` makes of
+    /// the error that it got. An error that is no failure of the database (an order that is refused) rolls back and is
+    /// returned at once.
+    ///
+    /// A commit without an answer is `Unknown`. An idempotency key that is written in the same transaction makes that
+    /// harmless: who tries again finds it.
+    ///
+    /// ```no_run
+    /// # use lambda_rds::{PgProxy, Error};
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum OrderError {
+    ///     #[error("out of stock")]
+    ///     OutOfStock,
+    ///     #[error(transparent)]
+    ///     Database(#[from] Error),
+    /// }
+    /// # impl From<sqlx::Error> for OrderError { fn from(error: sqlx::Error) -> Self { Self::Database(error.into()) } }
+    ///
+    /// async fn order(proxy: &PgProxy, key: &str, item: i64) -> Result<(), OrderError> {
+    ///     let key = key.to_owned();
+    ///     proxy
+    ///         .transaction(|tx| {
+    ///             let key = key.clone();
+    ///             Box::pin(async move {
+    ///                 let insert = "insert into orders (key, item) values ($1, $2) on conflict (key) do nothing";
+    ///                 let new = sqlx::query(insert).bind(&key).bind(item).execute(&mut **tx).await?.rows_affected();
+    ///                 if new == 0 {
+    ///                     return Ok(()); // It was done before.
+    ///                 }
+    ///                 let take = "update stock set left = left - 1 where item = $1 and left > 0";
+    ///                 match sqlx::query(take).bind(item).execute(&mut **tx).await?.rows_affected() {
+    ///                     0 => Err(OrderError::OutOfStock),
+    ///                     _ => Ok(()),
+    ///                 }
+    ///             })
+    ///         })
+    ///         .await
+    /// }
+    /// ```
+    ///
+    /// Why is `key` cloned? `work` may run again, and its future is boxed for a lifetime of the transaction's own, which
+    /// nothing that is borrowed from around it outlives.
+    ///
     /// # Errors
     /// What `work` returned at last, or why there was no transaction or no commit.
     ///
     /// # Cancel safety
     /// As [`Transaction::commit`].
-    pub async fn transaction<F, R>(&self, mut work: F) -> Result<R, Error>
+    pub async fn transaction<F, R, E>(&self, mut work: F) -> Result<R, E>
     where
-        F: for<'t> FnMut(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, Error>>,
+        F: for<'t> FnMut(&'t mut Transaction<'_, DB>) -> futures_core::future::BoxFuture<'t, Result<R, E>>,
+        E: From<Error>,
     {
         const MOST_RUNS: usize = 3;
-        let again =
-            |error: &Error| error.is_about_work() && (error.is_retryable() || matches!(error, Error::ReadOnly { .. }));
         let mut runs = 1;
         loop {
             let mut session = self.get_connection().await?;
             match session.transaction(&mut work).await {
-                Err(error)
-                    if (again(&error) || session.was_misled() && error.outcome() != Outcome::Unknown)
-                        && !session.may_have_committed()
-                        && runs < MOST_RUNS =>
-                {
-                    runs += 1;
-                }
+                Err(_) if session.may_succeed_again() && runs < MOST_RUNS => runs += 1,
                 result => return result,
             }
         }
@@ -181,7 +217,7 @@ impl<DB: Engine> Proxy<DB> {
     }
 
     /// A lease and its return, for the benches.
-    #[cfg(feature = "_bench")]
+    #[cfg(feature = "_internals")]
     #[doc(hidden)]
     pub async fn lease_and_return(&self) -> Result<(), Error> {
         self.0.pool.lease(Purpose::Statement).await.map(drop)

@@ -39,6 +39,13 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Notes a failure, and says what it means.
     pub(super) fn fail(&mut self, error: sqlx::Error) -> Error {
+        let misled = matches!(self.diagnose(&error), Diagnosis::StalePlan | Diagnosis::Misled);
+        let error = self.take_in(error);
+        self.session.may_succeed_again = error.may_pass() || misled && error.outcome() != Outcome::Unknown;
+        error
+    }
+
+    fn take_in(&mut self, error: sqlx::Error) -> Error {
         // What came before the part that failed may be committed.
         let state = &self.session.state;
         let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
@@ -103,7 +110,6 @@ impl<DB: Engine> Borrow<'_, DB> {
                     }
                     _ => {}
                 }
-                self.session.misled |= matches!(diagnosis, Diagnosis::StalePlan | Diagnosis::Misled);
                 self.give_up_change();
             }
         }
@@ -250,6 +256,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn rolled_back(&mut self, depth: usize) {
         self.session.state.rolled_back(depth);
+        self.session.may_succeed_again &= depth == 1;
         self.sentinel_set_anew();
         // The server took the settings back as well.
         let settings = self.session.settings_applied();

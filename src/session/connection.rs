@@ -43,8 +43,8 @@ pub struct Connection<DB: Engine> {
     pub(super) refused_connection: bool,
     /// How many texts were run that mean the same every time.
     pub(super) texts: u64,
-    /// A statement has failed by what was prepared or learnt under another definition or other settings.
-    pub(super) misled: bool,
+    /// The last failure may not come again when the same work is done from the start, and nothing of it was kept.
+    pub(super) may_succeed_again: bool,
 }
 
 /// A connection that a session has left in the middle of something.
@@ -73,7 +73,7 @@ impl<DB: Engine> Connection<DB> {
             generated: Generated::new(id, DB::RULES.refuses_ungenerated),
             refused_connection: false,
             texts: 0,
-            misled: false,
+            may_succeed_again: false,
         }
     }
 

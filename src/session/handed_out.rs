@@ -35,6 +35,40 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
+    /// Applies the migrations that are missing (`sqlx::migrate!`), as `Migrator::run` does, which a handler's future cannot
+    /// call: for a `&mut` of any connection the compiler does not see that it is `Send`
+    /// (<https://github.com/rust-lang/rust/issues/100013>). The session is pinned by it.
+    ///
+    /// ```no_run
+    /// # async fn example(migrator: &'static sqlx::migrate::Migrator) -> Result<(), lambda_rds::Error> {
+    /// let mut conn = lambda_rds::get_connection::<lambda_rds::Postgres>().await?;
+    /// conn.migrate(migrator).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// No connection could be had, or the migrator's: `sqlx::Error::Migrate` in [`Error::Database`]. Migrations before the
+    /// one that failed are applied.
+    ///
+    /// # Cancel safety
+    /// What a dropped future has applied is applied, and noted by the migrator; the migration under way is rolled back where
+    /// the database can do that with definitions, which MySQL cannot.
+    #[cfg(feature = "migrate")]
+    pub async fn migrate(&mut self, migrator: &sqlx::migrate::Migrator) -> Result<(), Error>
+    where
+        DB::Connection: sqlx::migrate::Migrate,
+    {
+        use sqlx::migrate::MigrateError;
+
+        let driver = self.pin().await?;
+        // What `run` itself calls once it has a connection, and all that it adds (sqlx 0.9.0).
+        match migrator.run_direct(None, driver, false).await {
+            Ok(()) => Ok(()),
+            Err(MigrateError::Execute(error)) => Err(error.into()),
+            Err(error) => Err(sqlx::Error::Migrate(Box::new(error)).into()),
+        }
+    }
+
     /// Begins a transaction of sqlx's own on the connection, which is handed out with it.
     pub(super) async fn begin_handed_out(&mut self) -> Result<sqlx::Transaction<'_, DB>, sqlx::Error> {
         if self.state.depth() > 0 {

@@ -29,7 +29,9 @@ impl<DB: Engine> Connection<DB> {
         }
         self.interrupted = false;
         self.state.lost();
-        Error::ConnectionLost { phase, elapsed, outcome, source }
+        let error = Error::ConnectionLost { phase, elapsed, outcome, source };
+        self.may_succeed_again = error.may_pass();
+        error
     }
 
     /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.

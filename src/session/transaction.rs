@@ -219,6 +219,8 @@ impl<DB: Engine> Connection<DB> {
             }
             Some((why, outcome)) => {
                 borrow.rolled_back(depth);
+                // The work has had the failure itself, and gone on.
+                borrow.session.may_succeed_again = false;
                 borrow.finish();
                 Err(Error::TransactionAborted { why, outcome })
             }
@@ -250,14 +252,15 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Whether something that was run on this session may have committed without being told to by a guard.
-    pub(crate) fn may_have_committed(&self) -> bool {
+    fn may_have_committed(&self) -> bool {
         self.state.may_have_committed()
     }
 
-    /// Whether a statement has failed by what was prepared or learnt under another definition or other settings: the same
-    /// work may well succeed when it is done again.
-    pub(crate) fn was_misled(&self) -> bool {
-        self.misled
+    /// Whether the same work, done again from the start, may succeed, and nothing of it was kept: the last failure was a
+    /// serialization failure, a deadlock, a lost connection, a server that has become read-only, or came of what was
+    /// prepared or learnt under another definition or other settings.
+    pub(crate) fn may_succeed_again(&self) -> bool {
+        self.may_succeed_again && !self.may_have_committed()
     }
 
     /// A transaction guard was dropped. Sends nothing: that is for the next use, or for the pool.

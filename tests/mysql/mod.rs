@@ -10,7 +10,7 @@ mod cancelled;
 mod concurrency;
 #[path = "../credentials.rs"]
 mod credentials;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 #[path = "../deadline.rs"]
 mod deadline;
 mod driver;
@@ -31,6 +31,9 @@ mod leaks;
 #[path = "../ledger.rs"]
 mod ledger;
 mod logins;
+#[cfg(feature = "migrate")]
+#[path = "../migrations.rs"]
+mod migrations;
 #[path = "../model.rs"]
 mod model;
 mod numbers;
@@ -51,12 +54,12 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 mod survey;
 mod texts;
 #[path = "../tls.rs"]
 mod tls;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 #[path = "../topology.rs"]
 mod topology;
 mod transactions;

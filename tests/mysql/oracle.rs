@@ -11,7 +11,7 @@ mod witness;
 
 use std::cell::RefCell;
 
-use lambda_rds::inspect_mysql as inspect;
+use lambda_rds::internals::mysql as inspect;
 use tokio::runtime::Runtime;
 
 use self::pieces::PIECES;

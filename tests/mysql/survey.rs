@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lambda_rds::inner::{Flavour, await_promotion, sessions, survey, survey_aurora};
+use lambda_rds::internals::{Flavour, await_promotion, sessions, survey, survey_aurora};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 
 use super::topology::{connect, look};

@@ -1,9 +1,11 @@
 //! An error aborts its transaction, also one that comes late or from behind the session's back, and committing what was
 //! aborted or ended is an error. On MySQL no error aborts one: what ends it there is in `mysql::transactions`.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use futures_util::TryStreamExt;
 use lambda_rds::{Error, Outcome};
-use sqlx::{Acquire, Executor};
+use sqlx::{Acquire, AssertSqlSafe, Executor};
 
 use super::attacks::doomed;
 use super::stage::*;
@@ -108,5 +110,59 @@ async fn a_temporary_table_goes_with_its_dropped_sqlx_transaction() -> Result<()
     drop(conn);
     let mut again = proxy.get_connection().await?;
     sqlx::query("select 1").execute(&mut again).await?;
+    Ok(())
+}
+
+/// An application's own error is no failure of the database, and one that holds a failure of the database hides nothing.
+#[tokio::test]
+async fn a_closure_with_an_error_of_its_own_is_run_again_for_the_databases_alone() -> Result<(), Error> {
+    #[derive(Debug)]
+    enum Refusal {
+        OutOfStock,
+        Database,
+    }
+    impl From<Error> for Refusal {
+        fn from(_: Error) -> Self {
+            Self::Database
+        }
+    }
+
+    let server = server().await;
+    let proxy = proxy_to(server).build()?;
+    let cases = [(0, true, 1), (1, true, 2), (0, false, 1), (2, false, 3), (9, false, 3)];
+    for (case, (conflicts, ends, runs_expected)) in cases.into_iter().enumerate() {
+        let name = format!("own_errors_{case}");
+        server.execute(&numbers(&name)).await;
+        let runs = AtomicU32::new(0);
+        let result: Result<(), Refusal> = proxy
+            .transaction(|tx| {
+                let (run_now, name) = (runs.fetch_add(1, Ordering::Relaxed), name.clone());
+                Box::pin(async move {
+                    let insert = AssertSqlSafe(format!("insert into {name} values (1)"));
+                    sqlx::query(insert).execute(&mut **tx).await.map_err(Error::from)?;
+                    if run_now < conflicts {
+                        sqlx::query(CONFLICT).execute(&mut **tx).await.map_err(Error::from)?;
+                    }
+                    if ends { Err(Refusal::OutOfStock) } else { Ok(()) }
+                })
+            })
+            .await;
+        let told = match result {
+            Ok(()) => "done",
+            Err(Refusal::OutOfStock) => "refused",
+            Err(Refusal::Database) => "failed",
+        };
+        let expected = if ends {
+            "refused"
+        } else if conflicts < 3 {
+            "done"
+        } else {
+            "failed"
+        };
+        assert_eq!((told, runs.into_inner()), (expected, runs_expected), "{conflicts} conflicts, refused: {ends}");
+        let count = AssertSqlSafe(format!("select count(*) from {name}"));
+        let kept: i64 = sqlx::query_scalar(count).fetch_one(&mut server.admin().await).await.expect("an answer");
+        assert_eq!(kept, i64::from(told == "done"), "{conflicts} conflicts, refused: {ends}");
+    }
     Ok(())
 }

@@ -107,7 +107,7 @@ async fn a_cancel_that_found_nobody_is_told() -> Result<(), Error> {
     drop_one(&proxy, "set application_name = 'mine'").await?;
     proxy.upkeep().await;
     let told =
-        || seen.count(|event| matches!(event, Event::CancelFailed { error } if error.contains("no such session")));
+        || seen.count(|event| matches!(event, Event::CancelFailed { error, .. } if error.contains("no such session")));
     let deadline = Instant::now() + WAIT_LIMIT;
     while told() == 0 {
         assert!(Instant::now() < deadline, "{:?}", seen.events());

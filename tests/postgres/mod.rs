@@ -11,7 +11,7 @@ mod cancelled;
 mod concurrency;
 #[path = "../credentials.rs"]
 mod credentials;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 #[path = "../deadline.rs"]
 mod deadline;
 mod driver;
@@ -33,6 +33,9 @@ mod leaks;
 #[path = "../ledger.rs"]
 mod ledger;
 mod managed;
+#[cfg(feature = "migrate")]
+#[path = "../migrations.rs"]
+mod migrations;
 #[path = "../model.rs"]
 mod model;
 mod numbers;
@@ -55,13 +58,13 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 mod survey;
 mod taken_back;
 mod texts;
 #[path = "../tls.rs"]
 mod tls;
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 #[path = "../topology.rs"]
 mod topology;
 #[path = "../trust.rs"]

@@ -14,7 +14,7 @@ mod witness;
 
 use std::cell::RefCell;
 
-use lambda_rds::inspect;
+use lambda_rds::internals::postgres as inspect;
 use tokio::runtime::Runtime;
 
 use crate::support::postgres::{Postgres as Server, PostgresOptions};

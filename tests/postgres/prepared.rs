@@ -140,7 +140,9 @@ async fn a_transaction_that_met_a_stale_plan_is_run_again() -> Result<(), Error>
     for n in 0..5 {
         let rows = proxy
             .transaction(|tx| {
-                Box::pin(async move { Ok(sqlx::query("select * from t").fetch_all(&mut **tx).await?.len()) })
+                Box::pin(
+                    async move { Ok::<_, Error>(sqlx::query("select * from t").fetch_all(&mut **tx).await?.len()) },
+                )
             })
             .await?;
         assert_eq!(rows, 1);

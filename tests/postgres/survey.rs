@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lambda_rds::inner::{Flavour, await_promotion, survey};
+use lambda_rds::internals::{Flavour, await_promotion, survey};
 
 use super::topology::{connect, look};
 use crate::support::cluster::{Cluster, Imitation};

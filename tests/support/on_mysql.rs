@@ -32,6 +32,8 @@ pub fn engine() -> &'static str {
 /// The server has the first word.
 pub const SERVER_GREETS: bool = true;
 
+/// Its database is the application's own from the start.
+pub const OWN_SCHEMA: &str = "select 1";
 pub const TABLE: &str = "create table app.ledger (n int)";
 /// Its name for the administrator.
 pub const LEDGER_TABLE: &str = "app.ledger";

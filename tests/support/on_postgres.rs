@@ -29,6 +29,8 @@ pub const OTHER_FAMILY: &str = "mysql";
 /// The client has the first word.
 pub const SERVER_GREETS: bool = false;
 
+/// Where the application may create tables.
+pub const OWN_SCHEMA: &str = "create schema app authorization app";
 pub const TABLE: &str = "create table ledger (n int); grant all on ledger to app";
 /// Its name for the administrator.
 pub const LEDGER_TABLE: &str = "ledger";

@@ -109,7 +109,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
 }
 
 /// How many statements there are, the empty ones left out.
-#[cfg(any(test, feature = "_bench"))]
+#[cfg(any(test, feature = "_internals"))]
 pub(super) fn statements(sql: &str) -> usize {
     let mut lexer = Lexer::new(sql);
     std::iter::from_fn(|| Statement::scan(&mut lexer)).count()

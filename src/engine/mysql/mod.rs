@@ -10,7 +10,7 @@ mod diagnose;
 mod dialect;
 mod driver;
 mod ends;
-#[cfg(feature = "_bench")]
+#[cfg(feature = "_internals")]
 pub mod inspect;
 mod lexer;
 mod liveness;
@@ -21,7 +21,7 @@ mod settings;
 mod statement;
 mod survey;
 
-#[cfg(feature = "_inner")]
+#[cfg(feature = "_internals")]
 pub(crate) use self::survey::{Aurora, survey_as};
 
 use sqlx::Error;

@@ -92,7 +92,7 @@ fn stays(cause: PinCause) -> bool {
 }
 
 /// The statements of a text, the empty ones left out.
-#[cfg(any(test, feature = "_bench"))]
+#[cfg(any(test, feature = "_internals"))]
 pub(super) fn statements(sql: &str) -> impl Iterator<Item = &str> {
     let mut lexer = Lexer::new(sql);
     std::iter::from_fn(move || Statement::scan(&mut lexer)).map(|statement| &sql[statement.start..statement.end])

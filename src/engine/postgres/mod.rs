@@ -11,7 +11,7 @@ mod dialect;
 mod driver;
 mod ends;
 mod functions;
-#[cfg(feature = "_bench")]
+#[cfg(feature = "_internals")]
 pub mod inspect;
 mod lexer;
 mod liveness;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lambda_rds::inspect;
+use lambda_rds::internals::postgres as inspect;
 
 use super::corpus;
 

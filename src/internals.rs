@@ -1,4 +1,5 @@
-//! A window into the topology and the invocation, for the tests that need real servers. No part of the crate's interface.
+//! A window into the classifiers, the topology and the invocation, for the crate's own tests and benches. No part of its
+//! interface.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,6 +12,10 @@ use crate::event::{Events, Observer};
 use crate::topology::{Address, Target, Topology};
 
 pub use crate::engine::Flavour;
+#[cfg(feature = "mysql")]
+pub use crate::engine::mysql::inspect as mysql;
+#[cfg(feature = "postgres")]
+pub use crate::engine::postgres::inspect as postgres;
 
 /// Work that an invocation waits for, which ends after so long.
 pub async fn invocation<T>(left: Duration, work: impl Future<Output = T>) -> T {
