@@ -79,6 +79,33 @@ async fn a_url_in_the_place_of_a_pattern_a_name_or_a_path_does_not_show() {
     assert!(said.is_empty(), "{said:#?}");
 }
 
+/// What is no URL, in places whose values are shown where they are wrong.
+#[tokio::test]
+async fn a_secret_in_the_place_of_a_path_or_a_word_does_not_show() {
+    let server = Server::start(ServerOptions::default()).await;
+    let joint = if server.url().contains('?') { '&' } else { '?' };
+    let mut cases = Vec::new();
+    for text in [
+        format!("host=db user=app password={PASSWORD}"),
+        format!(r#"{{"username":"app","password":"{PASSWORD}"}}"#),
+        format!("Server=db;Pwd={PASSWORD}"),
+        format!("app:{PASSWORD}@db/app"),
+        format!("-----BEGIN PRIVATE KEY-----\n{PASSWORD}\n-----END PRIVATE KEY-----"),
+    ] {
+        let encoded = crate::support::site::percent_encoded(&text);
+        for place in ["application_name", "sslrootcert", "sslmode", "port", "statement-cache-capacity"] {
+            cases.push((place, PgProxy::builder().url(format!("{}{joint}{place}={encoded}", server.url()))));
+        }
+    }
+    // A semicolon in the place of an ampersand, as other drivers' strings have it.
+    for tail in ["sslmode=require;password", "port=5432;password", "sslmode=require%26password", "sslmode=require,pwd"]
+    {
+        cases.push((tail, PgProxy::builder().url(format!("postgres://app@db.invalid/app?{tail}={PASSWORD}"))));
+    }
+    let said = shown(cases).await;
+    assert!(said.is_empty(), "{said:#?}");
+}
+
 /// The fields of a secret that are not its host.
 #[tokio::test]
 async fn a_secret_whose_database_or_user_is_a_url_does_not_show_its_password() {

@@ -95,7 +95,10 @@ impl Config {
             }
         }
         if self.ca_file.as_deref().is_some_and(|path| !is_path(path)) {
-            return Err(ConfigError::Value { option: "ca_file", problem: "must be the path of a file, and no URL" });
+            return Err(ConfigError::Value {
+                option: "ca_file",
+                problem: "must be the path of a file, of letters, digits, blanks and /._-~+, in it: certificates themselves are for ca_pem",
+            });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::names::{is_host, is_secret_id};
+use super::names::{is_host, is_secret_id, shown};
 use super::{Config, ConfigError, HostPattern, Instance, Isolation, PinningFilter, url};
 
 /// A variable: its name, the form of its value, and how it gets into the configuration.
@@ -130,10 +130,10 @@ impl Config {
         let Some((_, expected, setter)) = TABLE.iter().find(|(known, ..)| *known == name) else {
             return Err(ConfigError::UnknownVariable { name: name.to_owned(), hint: hint(name) });
         };
-        let shown = if SHOWN.contains(&name) { value.to_string_lossy().into_owned() } else { "<redacted>".to_owned() };
+        let value_shown = if SHOWN.contains(&name) { shown(&value.to_string_lossy()) } else { "<redacted>".to_owned() };
         let trimmed = |value| if UNTRIMMED.contains(&name) { value } else { str::trim(value) };
         let parsed = value.to_str().and_then(|value| setter(self, trimmed(value)));
-        parsed.ok_or_else(|| variable(name, shown, expected))
+        parsed.ok_or_else(|| variable(name, value_shown, expected))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::names::shown;
 use super::{Config, ConfigError, Tls};
 use crate::redacted::Redacted;
 
@@ -134,7 +135,7 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
     let wrong = |expected| ConfigError::UrlParameter {
         parameter: if KNOWN.contains(&name) { name.to_owned() } else { "<redacted>".to_owned() },
         // A misspelt name may be that of the password.
-        value: if SHOWN.contains(&name) { value.to_owned() } else { "<redacted>".to_owned() },
+        value: if SHOWN.contains(&name) { shown(value) } else { "<redacted>".to_owned() },
         expected,
     };
     match name {

@@ -4,7 +4,7 @@
 //! moment would be refused twenty times. So the first of them logs in and the others wait for what the database says: let
 //! in, they all follow at once; refused, none of them tries it again. For a connect nothing is remembered longer than that:
 //! when a refused secret is tried again is its provider's to say. A cancel asks no provider first; for it a refusal stands
-//! until that server has let somebody in.
+//! until that server has let somebody in with the same credentials.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::credentials::{Credentials, CredentialsRequest};
 
-/// As many refusals are remembered, for those who were told the same credentials before and have not come yet.
-const MOST_REFUSALS: usize = 8;
-
 /// As many servers are told apart; a cluster has sixteen at the most.
 const MOST_SERVERS: usize = 32;
+
+/// As many refusals are remembered: those of all versions of a secret at each server.
+const MOST_REFUSALS: usize = 4 * MOST_SERVERS;
 
 /// What is tried, and where: another server may know another password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +118,8 @@ impl Trials {
     pub(super) fn accept(&self, key: &Key, request: &CredentialsRequest) {
         let mut docket = self.lock();
         *docket.accepted.entry((request.host.clone(), request.port)).or_default() += 1;
-        // What it refused before may be right by now; what others refuse is theirs to say.
-        docket.refusals.retain(|(refused, _)| !refused.is_of(key));
+        // They are right by now. What else it has refused says the more for being refused while these are right.
+        docket.refusals.retain(|(refused, _)| refused != key);
         if !docket.proven.contains(key) {
             docket.proven.retain(|proven| !proven.is_of(key));
             if docket.proven.len() == MOST_SERVERS {
@@ -244,6 +244,19 @@ mod tests {
         trials.accept(&key("writer", "y"), &CredentialsRequest::to("writer"));
         assert_eq!(name(&turn(&trials, &key("reader", "x")).await), "proven");
         assert_eq!(name(&turn(&trials, &key("writer", "x")).await), "yours", "another has taken its place");
+    }
+
+    /// A cancel tries what its connection was made with, time and again, and then what the provider has by now.
+    #[tokio::test]
+    async fn a_refusal_stands_when_other_credentials_are_let_in() {
+        let trials = Trials::default();
+        let (old, new) = (key("db", "old"), key("db", "new"));
+        trials.refuse(&old);
+        trials.accept(&new, &CredentialsRequest::to("db"));
+        assert_eq!(name(&trials.turn(&old, 0).await), "refused");
+        trials.accept(&old, &CredentialsRequest::to("db"));
+        assert_eq!(name(&trials.turn(&old, 0).await), "proven");
+        assert_eq!(name(&trials.turn(&new, 0).await), "yours");
     }
 
     #[tokio::test]

@@ -4,19 +4,25 @@
 //! server is a real MySQL, every other test logs in with `caching_sha2_password`.
 
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
 use lambda_rds::error::{TlsProblem, Unreachable};
-use lambda_rds::{Error, Event, MySql, MySqlProxy, Outcome, Proxy, ProxyBuilder, Tls};
+use lambda_rds::{
+    Connection, Credentials, CredentialsProvider, Error, Event, MySql, MySqlProxy, Outcome, Proxy, ProxyBuilder, Tls,
+};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::support::aws::Aws;
 use crate::support::gate::{Asks, Gate, Refusal};
+use crate::support::http::lock;
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
 use crate::support::servers::Family;
 use crate::support::until::until;
@@ -391,4 +397,47 @@ async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
     let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
     let let_in = anew.get_connection().await.map(drop);
     assert!(let_in.is_ok(), "{}", chain(&let_in.unwrap_err()));
+}
+
+/// Hands out what is right by now.
+#[derive(Debug)]
+struct Now(Arc<Mutex<&'static str>>);
+
+impl CredentialsProvider for Now {
+    fn credentials<'a>(&'a self, _: &'a CredentialsRequest) -> CredentialsFuture<'a> {
+        let password = *lock(&self.0);
+        Box::pin(std::future::ready(Ok(Credentials::new("app", password))))
+    }
+}
+
+/// A cancel logs in as the connection is whose statement it ends: with a password that was changed since. How often?
+#[tokio::test]
+async fn a_password_that_was_changed_is_not_tried_for_every_dropped_statement() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let password = Arc::new(Mutex::new(APP_PASSWORD));
+    let proxy = MySqlProxy::builder()
+        .host(server.host())
+        .port(server.port())
+        .database("app")
+        .ca_pem(server.ca_pem())
+        .credentials(Now(Arc::clone(&password)))
+        .max_connections(1)
+        .build()
+        .unwrap();
+    let session = async |conn: &mut Connection<MySql>| {
+        sqlx::query_scalar::<_, i64>("select cast(connection_id() as signed)").fetch_one(conn).await.unwrap()
+    };
+    let mut conn = proxy.get_connection().await.unwrap();
+    let number = session(&mut conn).await;
+    server.set_password("app", "a new one").await;
+    *lock(&password) = "a new one";
+    let before = aborted_connects(&server).await;
+    const DROPPED: usize = 6;
+    for _ in 0..DROPPED {
+        let _ = timeout(Duration::from_millis(150), sqlx::raw_sql("select sleep(3)").execute(&mut conn)).await;
+        session(&mut conn).await;
+    }
+    let after = aborted_connects(&server).await - before;
+    assert_eq!(session(&mut conn).await, number, "it is one connection all the time");
+    assert!(after <= 1, "{after} refused logins for {DROPPED} dropped statements");
 }

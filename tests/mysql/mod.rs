@@ -54,6 +54,7 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
+mod spellings;
 #[cfg(feature = "_internals")]
 mod survey;
 mod texts;

@@ -119,7 +119,9 @@ fn shows_what_is_remembered(rest: &Lexer<'_>) -> bool {
     match (rest.next(), rest.next()) {
         (Some(like), Some(Token::String(pattern))) if is(like, "like") => {
             let pattern = pattern.to_ascii_lowercase();
-            ["last_insert_id", "identity"].iter().any(|name| matches_pattern(name.as_bytes(), pattern.as_bytes()))
+            let shows = |name: &str| matches_pattern(name.as_bytes(), pattern.as_bytes());
+            // The server compares without accents.
+            !pattern.is_ascii() || ["last_insert_id", "identity"].into_iter().any(shows)
         }
         _ => true,
     }
@@ -293,8 +295,13 @@ impl<'a> Statement<'a> {
         if !is(last, "@@") && !of_session {
             return;
         }
-        if let Some((_, sequence)) = REMEMBERED.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-            self.sequence |= *sequence;
+        // MySQL compares the names of variables without accents, and without blanks at their end: one that is made of anything
+        // but plain letters may be any of them.
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
+        for (known, sequence) in REMEMBERED {
+            if !is_plain || name.eq_ignore_ascii_case(known) {
+                self.sequence |= sequence;
+            }
         }
     }
 
