@@ -100,6 +100,7 @@ pub mod error;
 mod config;
 #[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
 mod lapse;
+mod status;
 
 // Leaves.
 #[cfg(feature = "_aws")]
@@ -110,6 +111,7 @@ mod panicked;
 mod pin;
 mod redacted;
 mod retry;
+mod usage;
 
 pub use config::{ConfigError, Isolation, PinningFilter, Tls, VARIABLES};
 pub use credentials::{Credentials, CredentialsError, CredentialsProvider};
@@ -118,9 +120,11 @@ pub use error::{Error, Outcome};
 pub use event::{Event, Observer};
 pub use occupancy::Occupancy;
 pub use pin::{PinCause, PinReason};
-pub use proxy::{Proxy, ProxyBuilder, Status, get_connection, get_reader, init, init_with, install};
+pub use proxy::{Proxy, ProxyBuilder, get_connection, get_reader, init, init_with, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
+pub use status::Status;
+pub use usage::{Distribution, Usage};
 
 #[cfg(feature = "mysql")]
 pub use proxy::MySqlProxy;

@@ -106,3 +106,31 @@ async fn closing_says_goodbye_and_refuses_from_then_on() -> Result<(), Error> {
     assert!(!server.log().contains(NO_GOODBYE), "{}", server.log());
     Ok(())
 }
+
+/// What an observer writes after each invocation is all in the last event before the freeze.
+#[tokio::test]
+async fn the_last_event_of_an_upkeep_tells_what_was_done() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let recorder = Recorder::default();
+    let proxy = proxy_to(&server).observer(recorder.observer()).max_connections(2).build()?;
+    {
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        let (mut tx, mut beside) = (one.begin().await?, other.begin().await?);
+        for _ in 0..3 {
+            sqlx::query("select 1").execute(&mut *tx).await?;
+        }
+        sqlx::query("select * from nowhere").execute(&mut *beside).await.unwrap_err();
+    }
+    proxy.upkeep().await;
+    let status = proxy.status();
+    assert_eq!((status.usage.response_latency.count(), status.usage.borrows_failed), (4, 0));
+    assert!(status.usage.borrow_latency.count() >= 2 && status.encrypted, "{status}");
+    let told = recorder.events().into_iter().rev().find_map(|event| match event {
+        Event::UpkeepDone { status, .. } => Some(status),
+        _ => None,
+    });
+    let told = told.expect("the upkeep is over");
+    assert_eq!((told.most_leased, told.usage), (2, status.usage.clone()));
+    assert_eq!(status.most_leased, 0, "since then");
+    Ok(())
+}

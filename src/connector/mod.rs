@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::config::{Config, Isolation, PinningFilter};
+use crate::config::{Config, Isolation, PinningFilter, Tls};
 use crate::credentials::CredentialsProvider;
 use crate::engine::{Engine, Socket};
 use crate::error::Error;
@@ -77,6 +77,10 @@ impl<DB: Engine> Connector<DB> {
             trials: Trials::default(),
             engine: PhantomData,
         }
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.config.tls() != Tls::Disable
     }
 
     pub(crate) fn via_proxy(&self) -> bool {

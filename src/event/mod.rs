@@ -8,7 +8,7 @@
 //! | validation of an idle connection | | [`Validated`](Event::Validated) | [`Discarded`](Event::Discarded) |
 //! | a statement or transaction that was dropped | | [`Recovered`](Event::Recovered) | [`Discarded`](Event::Discarded) |
 //! | cancel of a dropped statement | | [`Recovered`](Event::Recovered) | [`CancelFailed`](Event::CancelFailed) |
-//! | upkeep | | | [`UpkeepCutShort`](Event::UpkeepCutShort) |
+//! | upkeep | | [`UpkeepDone`](Event::UpkeepDone) | [`UpkeepCutShort`](Event::UpkeepCutShort) |
 //! | the driver's socket | | | [`SocketsUnreachable`](Event::SocketsUnreachable) |
 //! | writer | [`Suspected`](Event::Suspected) | [`WriterFound`](Event::WriterFound) | [`ConnectFailed`](Event::ConnectFailed) |
 //! | members, from the RDS API | | | [`WatchGivenUp`](Event::WatchGivenUp) |
@@ -18,6 +18,8 @@
 //!
 //! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter.
 
+mod traced;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,9 @@ use std::time::Duration;
 use crate::error::EndpointProblem;
 use crate::panicked::caught_at_once;
 use crate::pin::PinReason;
+use crate::status::Status;
+
+pub(crate) use self::traced::TracingObserver;
 
 /// Something that happened inside a proxy.
 #[derive(Debug, Clone)]
@@ -186,6 +191,13 @@ pub enum Event {
         /// The bound.
         bound: Duration,
     },
+    /// Upkeep is over: with the [`lambda`](crate::lambda) layer the last event of each invocation, before the freeze. The
+    /// moment to write what an observer has gathered.
+    #[non_exhaustive]
+    UpkeepDone {
+        /// The proxy at this moment.
+        status: Box<Status>,
+    },
 }
 
 /// Why a connection was closed.
@@ -226,38 +238,6 @@ pub trait Observer: Send + Sync + 'static {
 impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
     fn observe(&self, event: &Event) {
         self(event);
-    }
-}
-
-/// The observer that is always there: events as `tracing` events of the target `lambda_rds`.
-///
-/// Levels: what needs a person is `warn`, what explains a slow invocation is `info`, the rest is `debug`.
-#[derive(Debug)]
-pub(crate) struct TracingObserver;
-
-impl Observer for TracingObserver {
-    fn observe(&self, event: &Event) {
-        match event {
-            Event::ConnectFailed { .. }
-            | Event::CredentialsKept { .. }
-            | Event::CredentialsRefused { .. }
-            | Event::CancelFailed { .. }
-            | Event::ClaimIgnored { .. }
-            | Event::LookFailed { .. }
-            | Event::UpkeepCutShort { .. } => tracing::warn!(target: "lambda_rds", ?event),
-            Event::Connected { .. }
-            | Event::Suspected { .. }
-            | Event::WriterFound { .. }
-            | Event::Refused { .. }
-            | Event::CredentialsFetched { .. }
-            | Event::Discarded { .. }
-            | Event::Pinned { .. }
-            | Event::SocketsUnreachable { .. }
-            | Event::WatchGivenUp { .. } => tracing::info!(target: "lambda_rds", ?event),
-            Event::Validated { .. } | Event::Recovered { .. } | Event::Thawed { .. } | Event::Unpinned { .. } => {
-                tracing::debug!(target: "lambda_rds", ?event);
-            }
-        }
     }
 }
 

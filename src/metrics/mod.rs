@@ -1,142 +1,224 @@
 //! CloudWatch metrics by the Embedded Metric Format: a line of JSON on stdout, no call, no agent.
 //!
-//! The names are RDS Proxy's, so that dashboards carry over
-//! (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html>); the format is
-//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! The names are RDS Proxy's (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.monitoring.html>), where there
+//! is such a thing here, and means what RDS Proxy means by it. RDS Proxy has no query metrics for PostgreSQL's extended
+//! protocol, which is nearly all that sqlx speaks; here every statement passes through. What RDS Proxy does not have begins
+//! with `LambdaRds`.
+//!
+//! | metric | unit | of the time since the last line |
+//! |---|---|---|
+//! | `DatabaseConnections`, `DatabaseConnectionsWithTLS`, `MaxDatabaseConnectionsAllowed` | Count | at this moment |
+//! | `DatabaseConnectionsCurrentlyBorrowed`, `DatabaseConnectionsCurrentlySessionPinned` | Count | the most at a time |
+//! | `DatabaseConnectionRequests`, `DatabaseConnectionRequestsWithTLS` | Count | connects, whether they succeeded or not |
+//! | `DatabaseConnectionsSetupSucceeded`, `DatabaseConnectionsSetupFailed` | Count | of those |
+//! | `DatabaseConnectionsBorrowRequests`, `DatabaseConnectionsBorrowRequestsAborted` | Count | waits for a connection, and those that ended without one |
+//! | `DatabaseConnectionsBorrowLatency` | Microseconds | how long they took, where they ended with one |
+//! | `AvailabilityPercentage` | Percent | the share of waits that ended with a connection |
+//! | `QueryRequests`, `QueryRequestsTLS`, `QueryRequestsNoTLS` | Count | statements; a text of several is one |
+//! | `QueryDatabaseResponseLatency` | Microseconds | from the moment when a statement had its connection to the end of its answer |
+//! | `LambdaRdsSetupLatency` | Microseconds | a connect, from the credentials to the end of the set-up |
+//! | `LambdaRdsReplays`, `LambdaRdsReruns` | Count | settings put on another connection; statements run again by themselves |
+//! | `LambdaRdsPins` | Count | sessions that were pinned; the field `Pins` beside it has their causes |
+//! | `LambdaRdsFailovers`, `LambdaRdsSuspicions` | Count | another writer was found; something spoke against the writer |
+//! | `LambdaRdsRefused`, `LambdaRdsGivenBack` | Count | refusals of a full server that were waited out; connections given back for others |
+//! | `LambdaRdsThaws`, `LambdaRdsRecovered`, `LambdaRdsCredentialsFetched` | Count | what the names say |
+//!
+//! Latencies are distributions, so that CloudWatch can tell percentiles. Counts of none, and distributions without a value,
+//! are left out. RDS Proxy's metrics of its clients (`ClientConnections…`) have no meaning here: there is no connection
+//! between the application and this crate. Nor is there a `…CurrentlyInTransaction`: at the end of an invocation there is none.
+//!
+//! Dimensions are `ProxyName`; `ProxyName, FunctionName`; `ProxyName, Target, TargetRole`. CloudWatch asks a price for each
+//! metric in each of them; [`Emf::by_proxy_only`] has the first alone.
 
+mod line;
+
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value, json};
+use crate::event::{Discard, Event, Observer};
+use crate::status::Status;
+use crate::usage::{Histogram, Usage};
 
-use crate::event::{Event, Observer};
-use crate::proxy::Status;
+use self::line::{Line, Role};
 
-/// Counts events until they are written. Clones share the counts: one goes to `observer(..)`, one is kept to
-/// [`flush`](Self::flush).
+/// An observer that writes a line of metrics after each invocation. Clones share the counts.
 ///
 /// ```
 /// use lambda_rds::{Postgres, Proxy, metrics::Emf};
 ///
-/// let metrics = Emf::new("Shop");
-/// let proxy = Proxy::<Postgres>::builder().url("postgres://app:pw@db/shop").observer(metrics.clone()).build()?;
-/// // At the end of an invocation:
-/// metrics.flush(&proxy.status()).ok();
+/// let proxy = Proxy::<Postgres>::builder().url("postgres://app:pw@db/shop").observer(Emf::new("Shop")).build()?;
 /// # Ok::<_, lambda_rds::ConfigError>(())
 /// ```
+///
+/// It writes when the proxy's upkeep is done, which the [`lambda`](crate::lambda) layer sees to after each response. A
+/// function without the layer calls [`Proxy::upkeep`](crate::Proxy::upkeep), or [`flush`](Self::flush) with a clone of its own.
 #[derive(Debug, Clone)]
-pub struct Emf(Arc<Counts>);
+pub struct Emf(Arc<Inner>);
 
 #[derive(Debug)]
-struct Counts {
+struct Inner {
     namespace: String,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    setup: std::sync::Mutex<Duration>,
+    proxy_name: String,
+    function_name: Option<String>,
+    by_proxy_only: bool,
+    counts: Mutex<Counts>,
+}
+
+/// What events tell, since the last line.
+#[derive(Debug, Default)]
+struct Counts {
+    succeeded: u64,
+    failed: u64,
+    setup: Histogram,
+    pins: BTreeMap<&'static str, u64>,
+    pinned: usize,
+    most_pinned: usize,
+    failovers: u64,
+    suspicions: u64,
+    refused: u64,
+    given_back: u64,
+    thaws: u64,
+    recovered: u64,
+    fetched: u64,
+    /// As read when the last line was written: on connections to the writer, and to readers.
+    written: (Usage, Usage),
 }
 
 impl Emf {
-    /// Metrics in this CloudWatch namespace.
+    /// Metrics in this CloudWatch namespace. The proxy is called after the function (`AWS_LAMBDA_FUNCTION_NAME`); elsewhere
+    /// `lambda-rds`.
     pub fn new(namespace: impl Into<String>) -> Self {
-        Self(Arc::new(Counts {
+        let function_name = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok().filter(|name| !name.is_empty());
+        Self(Arc::new(Inner {
             namespace: namespace.into(),
-            succeeded: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            setup: std::sync::Mutex::default(),
+            proxy_name: function_name.clone().unwrap_or_else(|| "lambda-rds".to_owned()),
+            function_name,
+            by_proxy_only: false,
+            counts: Mutex::default(),
         }))
     }
 
-    /// Writes one line to stdout, where Lambda's log takes it from, and begins to count anew.
+    /// Another name for the proxy, the dimension `ProxyName`: several functions may share one. Counting begins anew.
+    #[must_use]
+    pub fn named(self, proxy_name: impl Into<String>) -> Self {
+        self.with(|inner| inner.proxy_name = proxy_name.into())
+    }
+
+    /// With the dimension `ProxyName` alone, at a third of the price. Counting begins anew.
+    #[must_use]
+    pub fn by_proxy_only(self) -> Self {
+        self.with(|inner| inner.by_proxy_only = true)
+    }
+
+    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Inner {
+            namespace: self.0.namespace.clone(),
+            proxy_name: self.0.proxy_name.clone(),
+            function_name: self.0.function_name.clone(),
+            by_proxy_only: self.0.by_proxy_only,
+            counts: Mutex::default(),
+        };
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// Writes what has come since the last time to stdout, where Lambda's log takes it from: a line, and a second one where
+    /// readers were used.
     ///
     /// # Errors
     /// The write's.
     pub fn flush(&self, status: &Status) -> std::io::Result<()> {
-        writeln!(std::io::stdout().lock(), "{}", self.line(status))
+        let mut stdout = std::io::stdout().lock();
+        self.lines(status).into_iter().try_for_each(|line| writeln!(stdout, "{line}"))
     }
 
-    fn line(&self, status: &Status) -> Value {
-        let succeeded = self.0.succeeded.swap(0, Ordering::Relaxed);
-        let failed = self.0.failed.swap(0, Ordering::Relaxed);
-        let setup = std::mem::take(&mut *self.0.setup.lock().unwrap_or_else(PoisonError::into_inner));
-        let values = [
-            ("DatabaseConnections", "Count", json!(status.connections)),
-            ("DatabaseConnectionsCurrentlyBorrowed", "Count", json!(status.leased)),
-            ("DatabaseConnectionsCurrentlySessionPinned", "Count", json!(status.pinned)),
-            ("MaxDatabaseConnectionsAllowed", "Count", json!(status.max_connections)),
-            ("DatabaseConnectionRequests", "Count", json!(succeeded.saturating_add(failed))),
-            ("DatabaseConnectionsSetupSucceeded", "Count", json!(succeeded)),
-            ("DatabaseConnectionsSetupFailed", "Count", json!(failed)),
-            (
-                "DatabaseConnectionsSetupLatency",
-                "Microseconds",
-                json!(u64::try_from(setup.as_micros()).unwrap_or(u64::MAX)),
-            ),
-        ];
-        let metrics: Vec<_> = values.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut line = Map::new();
-        line.insert(
-            "_aws".to_owned(),
-            json!({
-                "Timestamp": now.as_millis(),
-                "CloudWatchMetrics": [{"Namespace": self.0.namespace, "Dimensions": [[]], "Metrics": metrics}],
-            }),
-        );
-        line.extend(values.into_iter().map(|(name, _, value)| (name.to_owned(), value)));
-        Value::Object(line)
+    fn lines(&self, status: &Status) -> Vec<serde_json::Value> {
+        let mut counts = self.counts();
+        let pinned = counts.pinned;
+        let written = (status.usage.clone(), status.reader_usage.clone());
+        let counts =
+            std::mem::replace(&mut *counts, Counts { pinned, most_pinned: pinned, written, ..Counts::default() });
+        let mut lines = vec![self.writers_line(status, &counts)];
+        let readers = status.reader_usage.since(&counts.written.1);
+        if status.reader_connections > 0 || readers.response_latency.count() > 0 {
+            lines.push(self.readers_line(status, &readers));
+        }
+        lines
+    }
+
+    fn writers_line(&self, status: &Status, counts: &Counts) -> serde_json::Value {
+        let mut line = Line::new(&self.0, Role::Writer, status);
+        line.gauge("DatabaseConnectionsCurrentlyBorrowed", status.most_leased.max(status.leased));
+        line.gauge("DatabaseConnectionsCurrentlySessionPinned", counts.most_pinned.max(status.pinned));
+        let requests = counts.succeeded.saturating_add(counts.failed);
+        line.count("DatabaseConnectionRequests", requests);
+        line.count("DatabaseConnectionRequestsWithTLS", if status.encrypted { requests } else { 0 });
+        line.count("DatabaseConnectionsSetupSucceeded", counts.succeeded);
+        line.count("DatabaseConnectionsSetupFailed", counts.failed);
+        line.distribution("LambdaRdsSetupLatency", &counts.setup.read());
+        line.usage(&status.usage.since(&counts.written.0), status.encrypted);
+        for (name, count) in [
+            ("LambdaRdsPins", counts.pins.values().sum()),
+            ("LambdaRdsFailovers", counts.failovers),
+            ("LambdaRdsSuspicions", counts.suspicions),
+            ("LambdaRdsRefused", counts.refused),
+            ("LambdaRdsGivenBack", counts.given_back),
+            ("LambdaRdsThaws", counts.thaws),
+            ("LambdaRdsRecovered", counts.recovered),
+            ("LambdaRdsCredentialsFetched", counts.fetched),
+        ] {
+            line.count(name, count);
+        }
+        if !counts.pins.is_empty() {
+            line.field("Pins", serde_json::json!(counts.pins));
+        }
+        line.finish()
+    }
+
+    fn readers_line(&self, status: &Status, usage: &Usage) -> serde_json::Value {
+        let mut line = Line::new(&self.0, Role::Reader, status);
+        line.usage(usage, status.encrypted);
+        line.finish()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observer for Emf {
     fn observe(&self, event: &Event) {
+        if let Event::UpkeepDone { status } = event {
+            if let Err(error) = self.flush(status) {
+                tracing::warn!(target: "lambda_rds", %error, "the metrics could not be written");
+            }
+            return;
+        }
+        let mut counts = self.counts();
         match event {
             Event::Connected { elapsed, .. } => {
-                self.0.succeeded.fetch_add(1, Ordering::Relaxed);
-                let mut setup = self.0.setup.lock().unwrap_or_else(PoisonError::into_inner);
-                *setup = setup.saturating_add(*elapsed);
+                counts.succeeded += 1;
+                counts.setup.record(*elapsed);
             }
-            Event::ConnectFailed { .. } => {
-                self.0.failed.fetch_add(1, Ordering::Relaxed);
+            Event::ConnectFailed { .. } => counts.failed += 1,
+            Event::Refused { .. } => counts.refused += 1,
+            Event::CredentialsFetched { .. } => counts.fetched += 1,
+            Event::Recovered { .. } => counts.recovered += 1,
+            Event::Discarded { why: Discard::GivenBack, .. } => counts.given_back += 1,
+            Event::Thawed { .. } => counts.thaws += 1,
+            Event::Suspected { .. } => counts.suspicions += 1,
+            Event::WriterFound { moved, .. } => counts.failovers += u64::from(*moved),
+            Event::Pinned { reason } => {
+                *counts.pins.entry(reason.cause().name()).or_default() += 1;
+                counts.pinned += 1;
+                counts.most_pinned = counts.most_pinned.max(counts.pinned);
             }
+            Event::Unpinned { .. } => counts.pinned = counts.pinned.saturating_sub(1),
             _ => {}
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_declared_metric_has_its_value_and_counting_begins_anew() {
-        let emf = Emf::new("Shop");
-        emf.observe(&Event::Connected { host: "db:5432".into(), elapsed: Duration::from_millis(3) });
-        emf.observe(&Event::ConnectFailed { error: "x".into(), elapsed: Duration::ZERO });
-        let status = Status {
-            connections: 2,
-            max_connections: 4,
-            idle: 1,
-            leased: 1,
-            pinned: 0,
-            waiting: 0,
-            reader_connections: 0,
-            epoch: 0,
-            writer: None,
-        };
-        let line = emf.line(&status);
-        let directive = &line["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(directive["Namespace"], "Shop");
-        for metric in directive["Metrics"].as_array().unwrap() {
-            assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
-        }
-        assert_eq!(line["DatabaseConnectionRequests"], 2);
-        assert_eq!(line["DatabaseConnectionsSetupLatency"], 3000);
-        assert_eq!(emf.line(&status)["DatabaseConnectionRequests"], 0);
-        for _ in 0..2 {
-            emf.observe(&Event::Connected { host: "a\n\"b".into(), elapsed: Duration::MAX });
-        }
-        assert_eq!(emf.line(&status)["DatabaseConnectionsSetupLatency"], u64::MAX, "as long as a number can be");
-    }
-}
+mod tests;

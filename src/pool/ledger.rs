@@ -67,6 +67,9 @@ pub(super) struct Ledger<T, W> {
     waiters: VecDeque<(u64, W)>,
     next_waiter: u64,
     closed: bool,
+    lent: usize,
+    /// The most that were lent at a time since it was last asked.
+    most_lent: usize,
 }
 
 impl<T, W> Ledger<T, W> {
@@ -77,14 +80,33 @@ impl<T, W> Ledger<T, W> {
             waiters: VecDeque::new(),
             next_waiter: 0,
             closed: false,
+            lent: 0,
+            most_lent: 0,
         }
+    }
+
+    fn put(&mut self, slot: usize, state: Slot) {
+        let was_lent = matches!(self.slots[slot], Slot::Leased { .. });
+        let is_lent = matches!(state, Slot::Leased { .. });
+        self.slots[slot] = state;
+        self.lent = self.lent + usize::from(is_lent) - usize::from(was_lent);
+        self.most_lent = self.most_lent.max(self.lent);
+    }
+
+    pub(super) fn peak(&self) -> usize {
+        self.most_lent
+    }
+
+    /// The most that were lent at a time since this was asked last.
+    pub(super) fn take_peak(&mut self) -> usize {
+        std::mem::replace(&mut self.most_lent, self.lent)
     }
 
     /// A dirty connection, if there is one: what it holds, locks above all, may stand in everybody's way. Else the clean one
     /// that was used last.
     pub(super) fn take(&mut self, now: Moment) -> Option<Box<Physical<T>>> {
         let physical = self.idle.pop()?;
-        self.slots[physical.slot] = Slot::Leased { since: now };
+        self.put(physical.slot, Slot::Leased { since: now });
         Some(physical)
     }
 
@@ -110,7 +132,7 @@ impl<T, W> Ledger<T, W> {
     ) -> Option<Box<Physical<T>>> {
         let position = self.idle.iter().rposition(|physical| chosen(physical))?;
         let physical = self.idle.remove(position);
-        self.slots[physical.slot] = Slot::Leased { since: now };
+        self.put(physical.slot, Slot::Leased { since: now });
         Some(physical)
     }
 
@@ -118,7 +140,7 @@ impl<T, W> Ledger<T, W> {
     pub(super) fn take_where(&mut self, now: Moment, chosen: impl Fn(&Physical<T>) -> bool) -> Vec<Box<Physical<T>>> {
         let taken: Vec<_> = self.idle.extract_if(.., |physical| chosen(physical)).collect();
         for physical in &taken {
-            self.slots[physical.slot] = Slot::Leased { since: now };
+            self.put(physical.slot, Slot::Leased { since: now });
         }
         taken
     }
@@ -148,7 +170,7 @@ impl<T, W> Ledger<T, W> {
             return None;
         }
         let slot = self.slots.iter().position(|slot| *slot == Slot::Vacant)?;
-        self.slots[slot] = Slot::Dialling;
+        self.put(slot, Slot::Dialling);
         Some(slot)
     }
 
@@ -156,14 +178,14 @@ impl<T, W> Ledger<T, W> {
     /// The clock is read only for a waiter that takes it over.
     pub(super) fn home(&mut self, physical: Box<Physical<T>>, now: impl FnOnce() -> Moment) -> Home<T, W> {
         if self.closed {
-            self.slots[physical.slot] = Slot::Vacant;
+            self.put(physical.slot, Slot::Vacant);
             return Home::Closed { last: physical };
         }
         if let Some((_, waiter)) = self.waiters.pop_front() {
-            self.slots[physical.slot] = Slot::Leased { since: now() };
+            self.put(physical.slot, Slot::Leased { since: now() });
             return Home::Handed(waiter, physical);
         }
-        self.slots[physical.slot] = Slot::Idle;
+        self.put(physical.slot, Slot::Idle);
         let place = if physical.past.dirty { self.idle.len() } else { self.idle.len() - self.dirty() };
         self.idle.insert(place, physical);
         Home::Kept
@@ -171,7 +193,7 @@ impl<T, W> Ledger<T, W> {
 
     /// A slot's connection is gone, or never came.
     pub(super) fn vacate(&mut self, slot: usize) {
-        self.slots[slot] = Slot::Vacant;
+        self.put(slot, Slot::Vacant);
     }
 
     /// The caller that has waited longest, taken out of the queue to be told of a failure.
@@ -184,7 +206,7 @@ impl<T, W> Ledger<T, W> {
         self.closed = true;
         let idle = std::mem::take(&mut self.idle);
         for physical in &idle {
-            self.slots[physical.slot] = Slot::Vacant;
+            self.put(physical.slot, Slot::Vacant);
         }
         (idle, self.waiters.drain(..).map(|(_, waiter)| waiter).collect())
     }

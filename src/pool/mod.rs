@@ -41,6 +41,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
 use crate::retry::Deadline;
+use crate::usage::Meter;
 
 use self::dial::Approval;
 use self::lease::Fate;
@@ -95,6 +96,7 @@ struct Inner<C: Connect> {
     relapse: Relapse,
     tenancy: Mutex<Tenancy>,
     work: Work,
+    meter: Meter,
 }
 
 type Sender<C> = oneshot::Sender<Result<Box<Physical<<C as Connect>::Conn>>, Error>>;
@@ -125,6 +127,7 @@ impl<C: Connect> Pool<C> {
             relapse: Relapse::default(),
             tenancy: Mutex::new(Tenancy::new(fastrand::Rng::new())),
             work: Work::default(),
+            meter: Meter::default(),
             connector,
             settings,
             clock,
@@ -148,18 +151,32 @@ impl<C: Connect> Pool<C> {
         &self.0.clock
     }
 
+    /// Where its sessions count.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// The most that were on loan at a time since [`take_peak`](Self::take_peak).
+    pub(crate) fn peak(&self) -> usize {
+        self.lock().peak()
+    }
+
+    /// The most that were on loan at a time since this was asked last.
+    pub(crate) fn take_peak(&self) -> usize {
+        self.lock().take_peak()
+    }
+
     /// Lends a connection that is known to work: at once when one is at rest and fresh, else after a check or a dial.
     ///
     /// # Cancel safety
     /// A dropped future leaves the queue. A connection it had been handed goes to the next; a dial goes on for the pool.
     pub(crate) async fn lease(&self, purpose: Purpose) -> Result<Lease<C>, Error> {
         if let Some(lease) = self.lease_fresh(purpose) {
+            self.0.meter.borrows.record_none();
             return Ok(lease);
         }
-        let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout)
-            .map_err(|close| Error::too_close(Phase::Waiting, close))?;
         // Boxed: the long road must not make every statement's future as large as itself.
-        let lease = Box::pin(self.lease_fit(deadline, false)).await?;
+        let lease = Box::pin(self.lease_in_time()).await.inspect_err(|_| Meter::count(&self.0.meter.borrows_failed))?;
         lease.note(purpose);
         Ok(lease)
     }
@@ -316,6 +333,14 @@ impl<C: Connect> Pool<C> {
         let lease = self.lend(physical, now);
         lease.note(purpose);
         Some(lease)
+    }
+
+    async fn lease_in_time(&self) -> Result<Lease<C>, Error> {
+        let deadline = Deadline::for_invocation(self.0.settings.borrow_timeout)
+            .map_err(|close| Error::too_close(Phase::Waiting, close))?;
+        let lease = self.lease_fit(deadline, false).await?;
+        self.0.meter.borrows.record(deadline.spent());
+        Ok(lease)
     }
 
     /// The long road: one at rest, one that comes home or one that is dialled, and fit to be lent.

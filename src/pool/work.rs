@@ -15,6 +15,7 @@ use super::tenancy::{Kind, Tenancy, Verdict};
 use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
+use crate::occupancy::Occupancy;
 use crate::retry::Deadline;
 
 /// With less than this left of the upkeep's time the server is not asked: that it would not answer in it says nothing.
@@ -151,6 +152,11 @@ impl<C: Connect> Pool<C> {
 
     fn is_invoked(&self) -> bool {
         self.0.work.invocations.load(Ordering::Acquire) > 0
+    }
+
+    /// What the server said when it was last asked how full it is.
+    pub(crate) fn occupancy(&self) -> Option<Occupancy> {
+        self.tenancy().seen(self.0.clock.now()).map(|(occupancy, _)| occupancy)
     }
 
     pub(super) fn tenancy(&self) -> MutexGuard<'_, Tenancy> {

@@ -14,12 +14,14 @@ use tokio::time::timeout_at;
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::error::{Error, PoolNumbers, Purpose};
+use crate::event::Event;
 use crate::failover::Failover;
 #[cfg(feature = "lambda")]
 use crate::pool::Invocation;
 use crate::pool::{Lease, Pool};
 use crate::retry::Deadline;
 use crate::session::{Connection, Transaction};
+use crate::status::Status;
 
 pub use builder::ProxyBuilder;
 #[cfg(feature = "lambda")]
@@ -174,8 +176,13 @@ impl<DB: Engine> Proxy<DB> {
 
     /// The pool, the pins and the target at this instant.
     pub fn status(&self) -> Status {
+        self.status_with(self.0.pool.peak())
+    }
+
+    fn status_with(&self, most_leased: usize) -> Status {
         let PoolNumbers { limit, idle, holders, waiting, .. } = self.0.pool.numbers();
-        let leased = holders.len();
+        let readers = self.0.readers.numbers();
+        let (leased, failover) = (holders.len(), self.0.pool.connector());
         Status {
             connections: idle + leased,
             max_connections: limit,
@@ -183,9 +190,14 @@ impl<DB: Engine> Proxy<DB> {
             leased,
             pinned: holders.iter().filter(|holder| holder.purpose == Purpose::Pin).count(),
             waiting,
-            reader_connections: self.0.readers.numbers().idle + self.0.readers.numbers().holders.len(),
-            epoch: self.0.pool.connector().epoch(),
-            writer: self.0.pool.connector().writer(),
+            reader_connections: readers.idle + readers.holders.len(),
+            epoch: failover.epoch(),
+            writer: failover.writer(),
+            most_leased,
+            occupancy: self.0.pool.occupancy(),
+            encrypted: failover.connector().is_encrypted(),
+            usage: self.0.pool.meter().read(),
+            reader_usage: self.0.readers.meter().read(),
         }
     }
 
@@ -214,6 +226,8 @@ impl<DB: Engine> Proxy<DB> {
         }
         drop(lease);
         tokio::join!(self.0.pool.rest(deadline), self.0.readers.rest(deadline));
+        let status = Box::new(self.status_with(self.0.pool.take_peak()));
+        self.0.pool.events().emit(&Event::UpkeepDone { status });
     }
 
     /// A lease and its return, for the benches.
@@ -256,28 +270,4 @@ impl<DB: Engine> fmt::Debug for Proxy<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy").field("engine", &DB::RULES.family).field("status", &self.status()).finish()
     }
-}
-
-/// A proxy's numbers at one instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Status {
-    /// Open physical connections.
-    pub connections: usize,
-    /// The most there may be.
-    pub max_connections: usize,
-    /// Of those open, the ones at rest.
-    pub idle: usize,
-    /// Of those open, the ones on loan to a session.
-    pub leased: usize,
-    /// Of those on loan, the ones that a session is pinned to.
-    pub pinned: usize,
-    /// Callers that wait for a connection.
-    pub waiting: usize,
-    /// Open physical connections to readers; the numbers above are of those to the writer.
-    pub reader_connections: usize,
-    /// How often the writer has changed, as far as this proxy has noticed.
-    pub epoch: u64,
-    /// `host:port` of the proven writer, or else of the last login.
-    pub writer: Option<String>,
 }

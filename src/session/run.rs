@@ -15,6 +15,7 @@ use crate::engine::{Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
 use crate::retry::time_to_cancel;
+use crate::usage::Meter;
 
 /// At most so many attempts. A second failover during a retry is rare; after that the error is returned.
 pub(super) const MOST_RUNS: usize = 3;
@@ -49,6 +50,8 @@ impl<DB: Engine> Connection<DB> {
             {
                 result = borrow.exchange(spare.clone(), sink).await;
             }
+            let meter = borrow.session.pool.meter();
+            meter.answers.record(borrow.started.elapsed());
             let Err(error) = result else {
                 borrow.finish();
                 return Ok(());
@@ -57,6 +60,7 @@ impl<DB: Engine> Connection<DB> {
                 (Verdict::Again, _) if run < MOST_RUNS => {
                     run += 1;
                     query = spare;
+                    Meter::count(&self.pool.meter().reruns);
                 }
                 (_, error) => return Err(error.into()),
             }

@@ -9,6 +9,7 @@ use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
 use crate::pin::PinCause;
 use crate::retry::Deadline;
+use crate::usage::Meter;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange: step by step, as the account says. Mostly there is nothing to
@@ -238,6 +239,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         if let Some(error) = refused {
             return Err(self.refuse_replay(error));
         }
+        Meter::count(&self.session.pool.meter().replays);
         self.wire().become_set(wanted);
         match self.is_stale() {
             true if replans.is_some() => self.prepare_anew().await,
