@@ -39,6 +39,7 @@
 //! | `iam` | yes | IAM database authentication |
 //! | `rds-api` | yes | a cluster's or instance's endpoint by its identifier, and its members |
 //! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
+//! | `http` | no | `lambda::run_http` for services of HTTP requests, such as axum's router |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
 //! | `migrate` | no | `Connection::migrate` for `sqlx::migrate!` |
 
@@ -58,6 +59,7 @@
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
+pub mod guide;
 
 // The map. A room uses rooms of the floors below its own, and no others: `tests/map.rs` reads it here and keeps it true.
 
@@ -120,7 +122,7 @@ pub use error::{Error, Outcome};
 pub use event::{Event, Observer};
 pub use occupancy::Occupancy;
 pub use pin::{PinCause, PinReason};
-pub use proxy::{Proxy, ProxyBuilder, get_connection, get_reader, init, init_with, install};
+pub use proxy::{Proxy, ProxyBuilder, Report, get_connection, get_reader, init, init_with, install};
 pub use redacted::Redacted;
 pub use session::{Connection, Transaction};
 pub use status::Status;

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicate_mod, reason = "what both engines share is compiled for each of them")]
 
 mod claims;
+mod examples;
 mod floods;
 mod map;
 mod names;

@@ -134,3 +134,17 @@ async fn the_last_event_of_an_upkeep_tells_what_was_done() -> Result<(), Error> 
     assert_eq!(status.most_leased, 0, "since then");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_report_tells_the_error_the_numbers_and_what_came_before() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    let proxy = proxy_to(&server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let error: Error = sqlx::query("select * from nowhere").execute(&mut conn).await.unwrap_err().into();
+    let report = proxy.report(&error).to_string();
+    for part in [NO_TABLE, "Database: ", "nowhere", "RolledBack", "connections  1 of 2", "Connected {", FAMILY] {
+        assert!(report.contains(part), "no {part} in {report}");
+    }
+    assert!(!report.contains(APP_PASSWORD), "{report}");
+    Ok(())
+}

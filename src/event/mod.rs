@@ -18,6 +18,7 @@
 //!
 //! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter.
 
+mod recent;
 mod traced;
 
 use std::fmt::Debug;
@@ -30,6 +31,7 @@ use crate::panicked::caught_at_once;
 use crate::pin::PinReason;
 use crate::status::Status;
 
+pub(crate) use self::recent::Recent;
 pub(crate) use self::traced::TracingObserver;
 
 /// Something that happened inside a proxy.

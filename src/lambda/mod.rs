@@ -15,9 +15,13 @@
 
 mod attendant;
 mod diagnostic;
+#[cfg(feature = "http")]
+mod http;
 mod layer;
 mod run;
 
+#[cfg(feature = "http")]
+pub use http::run_http;
 pub use layer::{RdsLayer, RdsService, Serving};
 pub use run::{run, run_concurrent};
 

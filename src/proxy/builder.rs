@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
 use crate::connector::Connector;
 use crate::credentials::CredentialsProvider;
 use crate::engine::Engine;
-use crate::event::{Events, Observer, TracingObserver};
+use crate::event::{Events, Observer, Recent, TracingObserver};
 use crate::failover::{Failover, Readers, Spans};
 use crate::pool::{Policy, Pool, Settings};
 use crate::topology::{Target, Topology};
@@ -367,7 +367,10 @@ impl<DB: Engine> ProxyBuilder<DB> {
             return Err(ConfigError::Value { option: "init_query", problem });
         }
 
-        let events = Events::new(self.observers);
+        let recent = Recent::new(clock.clone());
+        let mut observers = self.observers;
+        observers.push(Box::new(recent.clone()));
+        let events = Events::new(observers);
         let provider = match self.provider {
             Some(provider) => provider,
             #[cfg(feature = "_aws")]
@@ -408,7 +411,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
         let to_readers = failover.to_readers(readers);
         let readers = Pool::new(to_readers, settings.clone(), clock.clone(), events.clone());
-        Ok(Proxy::new(Pool::new(failover, settings, clock, events), readers))
+        Ok(Proxy::new(Pool::new(failover, settings, clock, events), readers, recent))
     }
 }
 

@@ -4,6 +4,7 @@ mod assemble;
 mod builder;
 mod environment;
 mod global;
+mod report;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::timeout_at;
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::error::{Error, PoolNumbers, Purpose};
-use crate::event::Event;
+use crate::event::{Event, Recent};
 use crate::failover::Failover;
 #[cfg(feature = "lambda")]
 use crate::pool::Invocation;
@@ -27,6 +28,7 @@ pub use builder::ProxyBuilder;
 #[cfg(feature = "lambda")]
 pub(crate) use global::installed;
 pub use global::{get_connection, get_reader, init, init_with, install};
+pub use report::Report;
 
 /// Upkeep that takes longer is put off: it runs in billed time, after the response.
 const UPKEEP_BOUND: Duration = Duration::from_millis(500);
@@ -47,6 +49,7 @@ struct Inner<DB: Engine> {
     pool: Pool<Failover<DB>>,
     /// Connections to readers; as many at the most.
     readers: Pool<Failover<DB>>,
+    recent: Recent,
 }
 
 /// A [`Proxy`] for MySQL and MariaDB.
@@ -71,8 +74,8 @@ impl<DB: Engine> Proxy<DB> {
         ProxyBuilder::from_env()?.build()
     }
 
-    fn new(pool: Pool<Failover<DB>>, readers: Pool<Failover<DB>>) -> Self {
-        Self(Arc::new(Inner { pool, readers }))
+    fn new(pool: Pool<Failover<DB>>, readers: Pool<Failover<DB>>, recent: Recent) -> Self {
+        Self(Arc::new(Inner { pool, readers, recent }))
     }
 
     /// A session with the database, once the database is known to answer: connects, or validates an idle connection

@@ -141,7 +141,7 @@ async fn variables_that_the_driver_obeys_unseen_are_refused_by_name() {
         ("PGSSLKEY", ""),
     ] {
         let said = child::run(refusals::ENVIRONMENT, &[("LAMBDA_RDS_URL", url.as_str()), (name, value)]).await;
-        assert!(said.contains(&format!("NotExecuted Config(DriverVariable {{ name: \"{name}\"")), "{said}");
+        assert!(said.contains("NotExecuted Config: "), "{said}");
         assert!(said.contains(&format!("{name} is set")) && said.contains("remove it"), "{said}");
     }
 }
