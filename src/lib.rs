@@ -111,6 +111,7 @@ mod clock;
 mod occupancy;
 mod panicked;
 mod pin;
+mod random;
 mod redacted;
 mod retry;
 mod usage;

@@ -139,3 +139,27 @@ async fn a_handler_error_tells_the_invoker_its_kind_and_the_log_the_causes() {
     assert_eq!(error.message, "the database cannot be reached; nothing was executed; the function's log says more");
     assert!(environment.stdout().contains("nothing listens on that port"), "{}", environment.stdout());
 }
+
+/// A snapshot is shared by all environments that are made of it.
+#[tokio::test]
+async fn no_connection_and_no_password_is_part_of_a_snapshot() {
+    let stage = Stage::set().await;
+    let mut function = stage.function();
+    function.snap_start = true;
+    let environment = Environment::start(function).await;
+    environment.snapshot().await;
+    assert_eq!(stage.logins(), 1, "the init phase has shown that the database is there");
+    stage.server.wait_until_sessions("app", 0).await;
+    // What is true of the database may be another by the time of the restore.
+    stage.server.set_password("app", "another one").await;
+    let place = json!({
+        "engine": FAMILY, "host": stage.server.host(), "port": stage.server.port(), "dbname": "app",
+        "username": "app", "password": "another one",
+    });
+    stage.aws.secret("orders").put(place);
+    let read = stage.aws.secrets_read().len();
+    environment.restore();
+    let invocation = environment.invoke(json!({"item": "tea"})).await;
+    assert_eq!(invocation.result.expect("an answer")["item"], "tea");
+    assert_eq!((stage.logins(), stage.aws.secrets_read().len()), (2, read + 1), "with what the secret says now");
+}

@@ -125,3 +125,24 @@ fn what_the_map_names_is_there() {
     let missing: Vec<_> = named.iter().filter(|name| !of_both(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// The tests that `tests/PROMISES.md` names, as this binary lists them; a name that ends with `::` is a room of tests.
+#[test]
+fn every_promise_names_tests_that_are_there() {
+    let promises =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/PROMISES.md")).expect("the page");
+    let listed = std::process::Command::new(std::env::current_exe().expect("this test")).arg("--list").output();
+    let listed = String::from_utf8(listed.expect("a list").stdout).expect("text");
+    let tests: BTreeSet<_> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let named = promises.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+    let named: Vec<_> = named.filter(|name| !["mysql::", "postgres::"].contains(name)).collect();
+    assert!(named.len() > 50, "{named:?}");
+    let is_there = |name: &str| match name.strip_suffix("::") {
+        Some(_) => tests.iter().any(|test| test.starts_with(name)),
+        None => tests.contains(name),
+    };
+    // Without MySQL its tests are not built.
+    let expected = named.into_iter().filter(|name| cfg!(feature = "mysql") || !name.starts_with("mysql::"));
+    let missing: Vec<_> = expected.filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}

@@ -15,6 +15,7 @@ use crate::error::{Error, Phase, Unreachable, chain};
 use crate::event::Event;
 use crate::panicked::{caught, caught_at_once};
 use crate::pool::Attempt;
+use crate::random;
 use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Place, is_of_every_region};
@@ -164,7 +165,7 @@ impl<DB: Engine> Connector<DB> {
             roots: self.roots(&host)?,
             // Told apart on the server, so that one can be cancelled and not another.
             read_only: false,
-            application_name: format!("{} #{:08x}", self.application_name, fastrand::u32(..)),
+            application_name: format!("{} #{:08x}", self.application_name, random::unique()),
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
             log_statements: self.config.log_statements,

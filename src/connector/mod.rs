@@ -23,6 +23,8 @@ use crate::credentials::CredentialsProvider;
 use crate::engine::{Engine, Socket};
 use crate::error::Error;
 use crate::event::Events;
+#[cfg(feature = "lambda")]
+use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
 use crate::retry::Deadline;
 use crate::topology::{Address, Endpoint, Place};
@@ -76,6 +78,14 @@ impl<DB: Engine> Connector<DB> {
             cancels: watch::Sender::default(),
             trials: Trials::default(),
             engine: PhantomData,
+        }
+    }
+
+    /// A snapshot is about to be taken.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn forget_credentials(&self) {
+        if let Err(panicked) = caught_at_once("the credentials provider", || self.provider.forget()) {
+            tracing::warn!(target: "lambda_rds", %panicked, "credentials may be part of the snapshot");
         }
     }
 

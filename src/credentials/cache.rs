@@ -30,6 +30,10 @@ impl<T: Clone> Cache<T> {
         self.get().filter(|(_, age)| *age < limit).map(|(value, _)| value)
     }
 
+    pub(super) fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn put(&self, value: T) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((value, self.clock.now()));
     }

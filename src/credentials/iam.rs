@@ -122,6 +122,10 @@ impl CredentialsProvider for Iam {
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a> {
         Box::pin(self.answer(request))
     }
+
+    fn forget(&self) {
+        self.tokens.clear();
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,10 @@ pub trait CredentialsProvider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// The future is dropped when the connect runs out of time; the provider must stay usable.
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a>;
+
+    /// Forgets what was fetched. Called before Lambda SnapStart takes a snapshot, which every environment that is made of it
+    /// would share. By default nothing, for a provider that keeps nothing.
+    fn forget(&self) {}
 }
 
 #[cfg(test)]

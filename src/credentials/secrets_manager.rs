@@ -256,6 +256,10 @@ impl CredentialsProvider for SecretsManager {
     fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a> {
         Box::pin(self.answer(request))
     }
+
+    fn forget(&self) {
+        self.cache.clear();
+    }
 }
 
 #[cfg(test)]

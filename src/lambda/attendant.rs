@@ -17,6 +17,12 @@ pub(super) trait Attendant: Send + Sync {
     /// The response is on its way.
     fn upkeep(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+    /// A snapshot is about to be taken.
+    fn before_snapshot(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// The environment was made of a snapshot.
+    fn restored(&self);
+
     /// The environment ends.
     fn close(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -34,6 +40,14 @@ impl<DB: Engine> Attendant for Proxy<DB> {
 
     fn upkeep(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move { Self::upkeep(&self).await })
+    }
+
+    fn before_snapshot(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { Self::before_snapshot(&self).await })
+    }
+
+    fn restored(&self) {
+        Self::restored(self);
     }
 
     fn close(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -19,6 +19,7 @@ mod diagnostic;
 mod http;
 mod layer;
 mod run;
+mod snapstart;
 
 #[cfg(feature = "http")]
 pub use http::run_http;

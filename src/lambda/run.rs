@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::attendant::Proxies;
 use super::layer::RdsLayer;
+use super::snapstart;
 use crate::panicked::caught;
 
 /// Runs a function: [`lambda_runtime::run`] with the process-wide proxies attended to. Around each invocation: a look at
 /// what a freeze has left, the deadline; after the response: what was left open is rolled back, what others need more is
-/// given back, what is old is closed. At the end of the environment a goodbye for each connection.
+/// given back, what is old is closed. At the end of the environment a goodbye for each connection. With SnapStart connections
+/// are closed and credentials forgotten before the snapshot.
 ///
 /// ```no_run
 /// use lambda_rds::{Error, Postgres, get_connection, lambda};
@@ -58,7 +60,8 @@ where
     E: Into<Error> + Send + Debug,
 {
     goodbye_at_shutdown().await;
-    Runtime::new(handler).layer(TracingLayer::new()).layer(RdsLayer::process_wide()).run().await
+    let runtime = Runtime::new(handler).layer(TracingLayer::new()).layer(RdsLayer::process_wide());
+    runtime.register_snapstart_resource(snapstart::process_wide()).run().await
 }
 
 /// As [`run`], for Lambda Managed Instances too: as many invocations at a time as `AWS_LAMBDA_MAX_CONCURRENCY` says.
@@ -85,7 +88,8 @@ where
     E: Into<Error> + Send + Debug + 'static,
 {
     goodbye_at_shutdown().await;
-    Runtime::new(handler).layer(TracingLayer::new()).layer(RdsLayer::process_wide()).run_concurrent().await
+    let runtime = Runtime::new(handler).layer(TracingLayer::new()).layer(RdsLayer::process_wide());
+    runtime.register_snapstart_resource(snapstart::process_wide()).run_concurrent().await
 }
 
 /// Lambda sends `SIGTERM` to a function only when an extension is registered. Emulators without an Extensions API are no

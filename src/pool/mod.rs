@@ -292,6 +292,28 @@ impl<C: Connect> Pool<C> {
         let _ = timeout(CLOSE_BOUND, join_all(goodbyes)).await;
     }
 
+    /// Closes everything at rest with a goodbye, and goes on: a snapshot is about to be taken, and a socket is no part of it.
+    /// Sessions that hold a connection keep it, and find it dead.
+    ///
+    /// # Cancel safety
+    /// A dropped future closes the remaining sockets without a goodbye.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn part_with_all(&self) {
+        self.abort_dials();
+        self.0.recoveries.abort();
+        let now = self.0.clock.now();
+        let idle = self.lock().take_where(now, |_| true);
+        let goodbyes = idle.into_iter().map(|physical| self.lend(physical, now).close(Discard::Closed));
+        join_all(goodbyes).await;
+    }
+
+    /// This environment is one of many that were made of the same snapshot: what it has seen of the server is old, and what it
+    /// draws is its own from here on.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn restored(&self) {
+        *self.tenancy() = Tenancy::new(fastrand::Rng::new());
+    }
+
     pub(crate) fn numbers(&self) -> PoolNumbers {
         let now = self.0.clock.now();
         let ledger = self.lock();

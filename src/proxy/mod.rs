@@ -247,6 +247,20 @@ impl<DB: Engine> Proxy<DB> {
         self.0.readers.thawed();
     }
 
+    /// A snapshot is about to be taken: no connection and no fetched credentials are part of it.
+    #[cfg(feature = "lambda")]
+    pub(crate) async fn before_snapshot(&self) {
+        tokio::join!(self.0.pool.part_with_all(), self.0.readers.part_with_all());
+        self.0.pool.connector().connector().forget_credentials();
+    }
+
+    /// The environment was made of a snapshot.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn restored(&self) {
+        self.0.pool.restored();
+        self.0.readers.restored();
+    }
+
     /// An invocation begins; it ends when what is returned is dropped.
     #[cfg(feature = "lambda")]
     pub(crate) fn invoked(&self) -> (Invocation<Failover<DB>>, Invocation<Failover<DB>>) {

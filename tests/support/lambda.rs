@@ -45,6 +45,8 @@ pub struct FunctionSpec {
     pub timeout: Duration,
     /// Invocations at a time on Lambda Managed Instances; `None` is the classic Lambda.
     pub concurrency: Option<usize>,
+    /// With SnapStart: after its init phase it is stopped until [`Environment::restore`].
+    pub snap_start: bool,
 }
 
 impl FunctionSpec {
@@ -57,6 +59,7 @@ impl FunctionSpec {
             memory_mb: 512,
             timeout: Duration::from_secs(3),
             concurrency: None,
+            snap_start: false,
         }
     }
 
@@ -69,6 +72,7 @@ impl FunctionSpec {
     fn variables(&self, runtime_api: &str) -> Vec<(String, String)> {
         let initialization = match self.concurrency {
             Some(_) => "lambda-managed-instances",
+            None if self.snap_start => "snap-start",
             None => "on-demand",
         };
         let mut variables = [
@@ -180,6 +184,18 @@ impl Environment {
     /// What the function has reported to `/init/error`, if it has.
     pub fn init_error(&self) -> Option<FunctionError> {
         self.api.init_error()
+    }
+
+    /// Waits until the function has ended its init phase, and stops it there, as a snapshot does.
+    pub async fn snapshot(&self) {
+        self.api.ready_for_snapshot().await;
+        self.process.stop().await;
+    }
+
+    /// Lets the function go on from its snapshot.
+    pub fn restore(&self) {
+        self.api.restored();
+        self.process.signal_group(Signal::CONT);
     }
 
     /// Waits until the function asks for its next event, which means that its work after the response is done, and

@@ -68,6 +68,15 @@ impl RuntimeApi {
         .await
     }
 
+    /// Waits until the function's snapshot can be taken.
+    pub(super) async fn ready_for_snapshot(&self) {
+        self.until(|state| state.is_ready_for_snapshot.then_some(())).await;
+    }
+
+    pub(super) fn restored(&self) {
+        self.change(|state| state.is_restored = true);
+    }
+
     pub(super) fn init_error(&self) -> Option<FunctionError> {
         lock(&self.state).init_error.clone()
     }
@@ -146,11 +155,19 @@ impl RuntimeApi {
             }
             (&Method::POST, ["2018-06-01", "runtime", "invocation", id, "error"]) => self.error(id, request).await,
             (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => self.initialization_failed(request).await,
+            (&Method::GET, ["2018-06-01", "runtime", "restore", "next"]) => self.restore().await,
             (&Method::POST, ["2020-01-01", "extension", "register"]) => self.register(&request),
             // An extension without subscriptions hears nothing until the environment ends.
             (&Method::GET, ["2020-01-01", "extension", "event", "next"]) => future::pending().await,
             _ => refused(StatusCode::NOT_FOUND, "UnknownPath", &path),
         }
+    }
+
+    /// Answered when the environment was restored.
+    async fn restore(&self) -> Reply {
+        self.change(|state| state.is_ready_for_snapshot = true);
+        self.until(|state| state.is_restored.then_some(())).await;
+        Response::new(hyper::body::Bytes::new().into())
     }
 
     async fn next(&self) -> Reply {

@@ -20,6 +20,9 @@ pub(super) struct State {
     pub(super) asking: usize,
     /// Nothing is handed out: the function is frozen.
     pub(super) closed: bool,
+    /// The function has ended its init phase, and waits for a restore (SnapStart).
+    pub(super) is_ready_for_snapshot: bool,
+    pub(super) is_restored: bool,
     pub(super) first_next: Option<Instant>,
     pub(super) init_error: Option<FunctionError>,
     pub(super) extensions: Vec<String>,
