@@ -41,6 +41,7 @@
 //! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
 //! | `http` | no | `lambda::run_http` for services of HTTP requests, such as axum's router |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
+//! | `testing` | no | faults and a recorder, for the tests of applications |
 //! | `migrate` | no | `Connection::migrate` for `sqlx::migrate!` |
 
 #![forbid(unsafe_code)]
@@ -72,6 +73,8 @@ pub mod internals;
 pub mod lambda;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 // The handle that stays alive across invocations, and the only place where all parts are put together.
 mod proxy;
@@ -108,6 +111,8 @@ mod status;
 #[cfg(feature = "_aws")]
 mod aws;
 mod clock;
+#[cfg(feature = "testing")]
+mod faults;
 mod occupancy;
 mod panicked;
 mod pin;

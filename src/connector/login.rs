@@ -40,6 +40,8 @@ impl<DB: Engine> Connector<DB> {
     /// Logs in with the first credentials that the database does not refuse.
     pub(super) async fn log_in(&self, place: Place, access: Access, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let mut request = self.request(place, attempt.deadline);
+        #[cfg(feature = "testing")]
+        self.refuse_if_asked(&request)?;
         let mut refusal = None;
         loop {
             attempt.enter(Phase::Credentials);
@@ -99,6 +101,21 @@ impl<DB: Engine> Connector<DB> {
             self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
             refusal = Some(error);
         }
+    }
+
+    #[cfg(feature = "testing")]
+    fn refuse_if_asked(&self, request: &CredentialsRequest) -> Result<(), Error> {
+        use crate::faults::Fault;
+        let struck = self.faults.strike(|fault| (fault == Fault::ConnectRefused).then_some(()));
+        let refused = |()| Error::Unreachable {
+            host: request.host.clone().unwrap_or_default(),
+            port: request.port,
+            reason: Unreachable::Refused,
+            phase: Phase::Dialling,
+            elapsed: request.deadline.spent(),
+            source: Some(io::ErrorKind::ConnectionRefused.into()),
+        };
+        struck.map_or(Ok(()), |struck| Err(refused(struck)))
     }
 
     /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the

@@ -23,6 +23,8 @@ use crate::credentials::CredentialsProvider;
 use crate::engine::{Engine, Socket};
 use crate::error::Error;
 use crate::event::Events;
+#[cfg(feature = "testing")]
+use crate::faults::Faults;
 #[cfg(feature = "lambda")]
 use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
@@ -51,6 +53,8 @@ pub(crate) struct Connector<DB: Engine> {
     /// How many cancels are under way.
     cancels: watch::Sender<usize>,
     trials: Trials,
+    #[cfg(feature = "testing")]
+    faults: Faults,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -77,8 +81,21 @@ impl<DB: Engine> Connector<DB> {
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
             trials: Trials::default(),
+            #[cfg(feature = "testing")]
+            faults: Faults::default(),
             engine: PhantomData,
         }
+    }
+
+    /// With faults that a test asks for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// A snapshot is about to be taken.

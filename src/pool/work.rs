@@ -52,6 +52,7 @@ impl<C: Connect> Pool<C> {
     }
 
     /// An invocation begins. It has ended when what is returned is dropped.
+    #[cfg(any(test, feature = "lambda"))]
     pub(crate) fn invoked(&self) -> Invocation<C> {
         if self.0.work.invocations.fetch_add(1, Ordering::AcqRel) == 0 {
             self.began(Kind::Invocation);
@@ -166,8 +167,10 @@ impl<C: Connect> Pool<C> {
 }
 
 /// An invocation under way.
+#[cfg(any(test, feature = "lambda"))]
 pub(crate) struct Invocation<C: Connect>(Pool<C>);
 
+#[cfg(any(test, feature = "lambda"))]
 impl<C: Connect> Drop for Invocation<C> {
     fn drop(&mut self) {
         self.0.0.work.invocations.fetch_sub(1, Ordering::AcqRel);

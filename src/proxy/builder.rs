@@ -40,6 +40,8 @@ pub struct ProxyBuilder<DB: Engine> {
     observers: Vec<Box<dyn Observer>>,
     #[cfg(feature = "_aws")]
     aws: crate::aws::Aws,
+    #[cfg(feature = "testing")]
+    faults: crate::faults::Faults,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -59,6 +61,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
             observers: vec![Box::new(TracingObserver)],
             #[cfg(feature = "_aws")]
             aws: crate::aws::Aws::default(),
+            #[cfg(feature = "testing")]
+            faults: crate::faults::Faults::default(),
             engine: PhantomData,
         }
     }
@@ -336,6 +340,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
+    /// Faults that are to come, for the tests of an application; see [`testing`](crate::testing).
+    #[cfg(feature = "testing")]
+    pub fn faults(mut self, faults: &crate::faults::Faults) -> Self {
+        self.faults = faults.clone();
+        self
+    }
+
     /// Validates, and makes the proxy. Does no I/O: nothing is connected to, asked for or read.
     ///
     /// # Errors
@@ -407,6 +418,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
         let readers = Readers::new(config.reader_fallback);
         let region = environment.region;
         let connector = Connector::new(config, provider, endpoint, region, name, clock.clone(), events.clone());
+        #[cfg(feature = "testing")]
+        let connector = connector.with_faults(self.faults);
         let (connector, topology) = (Arc::new(connector), Arc::new(topology));
         let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
         let to_readers = failover.to_readers(readers);

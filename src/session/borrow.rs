@@ -10,6 +10,8 @@ use crate::connector::Wire;
 use crate::engine::{Cleanup, Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
+#[cfg(feature = "testing")]
+use crate::faults::{Fault, lost};
 use crate::pin::{PinCause, PinReason, shorten};
 use crate::retry::Deadline;
 
@@ -274,9 +276,35 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     pub(super) async fn run(&mut self, sql: String) -> Result<(), Error> {
+        #[cfg(feature = "testing")]
+        let (sql, is_lost) = self.spoilt(sql);
         let (failover, wire) = self.apart();
         let result = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql)).await;
+        #[cfg(feature = "testing")]
+        let result = if is_lost { Err(lost()) } else { result };
         result.map_err(|error| self.fail(error))
+    }
+
+    /// The text of a commit whose answer a test wants to be lost, and whether it is.
+    #[cfg(feature = "testing")]
+    fn spoilt(&self, sql: String) -> (String, bool) {
+        let of_commit = |fault| match fault {
+            Fault::CommitUnknown { executed } if self.phase == Phase::Commit => Some(executed),
+            _ => None,
+        };
+        match self.session.connector().faults().strike(of_commit) {
+            None => (sql, false),
+            Some(true) => (sql, true),
+            Some(false) => ("ROLLBACK".to_owned(), true),
+        }
+    }
+
+    /// A statement that gets no answer, where a test wants that.
+    #[cfg(feature = "testing")]
+    pub(super) fn lose_if_asked(&mut self) -> Result<(), sqlx::Error> {
+        let struck = self.session.connector().faults().strike(|fault| (fault == Fault::ConnectionLost).then_some(()));
+        self.sent |= struck.is_some();
+        struck.map_or(Ok(()), |()| Err(lost()))
     }
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.

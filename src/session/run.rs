@@ -165,6 +165,8 @@ impl<DB: Engine> Connection<DB> {
 impl<DB: Engine> Borrow<'_, DB> {
     /// Sends a query and reads its answer.
     async fn exchange<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        #[cfg(feature = "testing")]
+        self.lose_if_asked()?;
         if DB::RULES.prepares_ahead
             && let Some(arguments) = &query.arguments
         {

@@ -14,6 +14,9 @@ mod credentials;
 #[cfg(feature = "_internals")]
 #[path = "../deadline.rs"]
 mod deadline;
+#[cfg(feature = "testing")]
+#[path = "../doubles.rs"]
+mod doubles;
 mod driver;
 #[path = "../dropped.rs"]
 mod dropped;

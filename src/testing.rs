@@ -1,0 +1,55 @@
+//! For the tests of applications: error paths without a database that is cut, and what a proxy did.
+//!
+//! ```no_run
+//! use lambda_rds::testing::{Fault, Faults, Recorder};
+//! use lambda_rds::{Event, Outcome, PgProxy};
+//!
+//! # async fn example() -> Result<(), lambda_rds::Error> {
+//! let (faults, recorder) = (Faults::new(), Recorder::new());
+//! let proxy = PgProxy::builder().url("postgres://localhost/test").faults(&faults).observer(recorder.clone()).build()?;
+//! let mut conn = proxy.get_connection().await?;
+//!
+//! faults.next(Fault::CommitUnknown { executed: true });
+//! let tx = conn.begin().await?;
+//! let error = tx.commit().await.unwrap_err();
+//! assert_eq!(error.outcome(), Outcome::Unknown);
+//! assert_eq!(recorder.count(|event| matches!(event, Event::Connected { .. })), 1);
+//! # Ok(()) }
+//! ```
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::{Event, Observer};
+
+pub use crate::faults::{Fault, Faults};
+
+/// An observer that remembers. Clones share what they remember: one goes to `observer(..)`, one is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<Event>>>);
+
+impl Recorder {
+    /// One that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All that has happened, in order.
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().clone()
+    }
+
+    /// How many events are such.
+    pub fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
+        self.lock().iter().filter(|event| is(event)).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Recorder {
+    fn observe(&self, event: &Event) {
+        self.lock().push(event.clone());
+    }
+}
