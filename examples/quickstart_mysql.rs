@@ -1,7 +1,7 @@
 //! A function that writes an order, reads it back, and answers with it.
 //!
-//! As `quickstart.rs`, on MySQL or MariaDB. Run it on a local stage with `sh examples/demo.sh --engine mysql`, or under `cargo lambda watch` as the README shows. It needs one
-//! variable that says where the database is (see the README's table) and a table:
+//! As `quickstart.rs`, on MySQL or MariaDB. Run it on a local stage with `sh examples/demo.sh --engine mysql`, or under `cargo lambda watch` as `src/guide/local.md` shows. It needs one
+//! variable that says where the database is (see `src/guide/configuration.md`) and a table:
 //! `create table orders (id bigint unsigned auto_increment primary key, item text not null)`.
 
 use lambda_rds::{MySql, get_connection, lambda};
