@@ -19,7 +19,7 @@ pub use crate::engine::postgres::inspect as postgres;
 
 /// Work that an invocation waits for, which ends after so long.
 pub async fn invocation<T>(left: Duration, work: impl Future<Output = T>) -> T {
-    crate::retry::INVOCATION.scope(tokio::time::Instant::now() + left, work).await
+    crate::deadline::INVOCATION.scope(tokio::time::Instant::now() + left, work).await
 }
 
 /// What a survey said, in one line: `writer`, or `reader`, the flavour, the own name, the members, the writer's with a
@@ -89,7 +89,7 @@ impl Map {
     /// One look at the RDS API when it may be asked; what came of it.
     #[cfg(feature = "rds-api")]
     pub async fn watch(&self, bound: Duration) -> String {
-        format!("{:?}", self.0.watch(false, crate::retry::Deadline::after(bound)).await)
+        format!("{:?}", self.0.watch(false, crate::deadline::Deadline::after(bound)).await)
     }
 
     /// The identifier of the writer, and whether it is proven.

@@ -110,7 +110,9 @@ mod status;
 // Leaves.
 #[cfg(feature = "_aws")]
 mod aws;
+mod backoff;
 mod clock;
+mod deadline;
 #[cfg(feature = "testing")]
 mod faults;
 mod occupancy;
@@ -118,7 +120,6 @@ mod panicked;
 mod pin;
 mod random;
 mod redacted;
-mod retry;
 mod usage;
 
 pub use config::{ConfigError, Isolation, PinningFilter, Tls, VARIABLES};

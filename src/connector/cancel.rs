@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout_at};
 
 use super::{Connector, Wire};
 use crate::credentials::Credentials;
+use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Engine, Target, Way};
 use crate::error::chain;
 use crate::event::Event;
-use crate::retry::Deadline;
 use crate::topology::Address;
 
 /// Between two questions whether the session is idle, at first; one that is at work for longer is asked less often.

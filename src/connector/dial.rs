@@ -9,12 +9,12 @@ use tokio::time::{timeout, timeout_at};
 
 use super::{Connector, Memory, Wire};
 use crate::credentials::Credentials;
+use crate::deadline::Deadline;
 use crate::engine::{Diagnosis, Engine, Login, Reached, Tap};
 use crate::error::{Error, Phase, TlsProblem, Unreachable};
 use crate::event::Event;
 use crate::panicked::Panicked;
 use crate::pool::Attempt;
-use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::Address;
 

@@ -10,13 +10,13 @@ use super::trial::{Key, Turn};
 use super::{Access, Connector, Peer, Wire};
 use crate::config::{ConfigError, Pem, Tls, is_host, is_name};
 use crate::credentials::{Credentials, CredentialsError, CredentialsRequest};
+use crate::deadline::Deadline;
 use crate::engine::{Diagnosis, Engine, Login, Orphans};
 use crate::error::{Error, Phase, Unreachable, chain};
 use crate::event::Event;
 use crate::panicked::{caught, caught_at_once};
 use crate::pool::Attempt;
 use crate::random;
-use crate::retry::Deadline;
 use crate::tls;
 use crate::topology::{Address, Place, is_of_every_region};
 

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{Config, Isolation, PinningFilter, Tls};
 use crate::credentials::CredentialsProvider;
+use crate::deadline::Deadline;
 use crate::engine::{Engine, Socket};
 use crate::error::Error;
 use crate::event::Events;
@@ -28,7 +29,6 @@ use crate::faults::Faults;
 #[cfg(feature = "lambda")]
 use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
-use crate::retry::Deadline;
 use crate::topology::{Address, Endpoint, Place};
 
 use self::trial::Trials;

@@ -16,8 +16,8 @@ use super::cache::Cache;
 use super::{Cause, Credentials, CredentialsError, CredentialsFuture, CredentialsProvider, CredentialsRequest};
 use crate::aws::Aws;
 use crate::clock::Clock;
+use crate::deadline::Deadline;
 use crate::event::{Event, Events};
-use crate::retry::Deadline;
 
 /// What AWS allows at most.
 const VALID: Duration = Duration::from_secs(900);

@@ -24,8 +24,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::deadline::Deadline;
 use crate::redacted::Redacted;
-use crate::retry::Deadline;
 
 pub use crate::error::{Cause, CredentialsError};
 

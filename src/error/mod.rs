@@ -30,8 +30,8 @@ pub(crate) use self::driver::{chain, outcome_of, timed_out};
 pub(crate) use self::half_done::HalfDone;
 pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;
+use crate::deadline::TooClose;
 use crate::occupancy::Occupancy;
-use crate::retry::TooClose;
 
 /// An error from below: of a service, or of a provider of the application's own.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -13,9 +13,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout_at};
 
+use crate::backoff::Backoff;
 use crate::credentials::CredentialsError;
+use crate::deadline::Deadline;
 use crate::error::{Answer, Error, Unreachable, chain};
-use crate::retry::{Backoff, Deadline};
 use crate::topology::{Address, Candidates};
 
 /// Dials under way at the same time. A reader that waits for its promotion is none.

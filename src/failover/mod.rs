@@ -155,7 +155,7 @@ impl<DB: Engine> Failover<DB> {
         self.attend_until(None, host, work).await
     }
 
-    /// As [`attend`](Self::attend), but for statements of the application: [`TimeToCancel`](crate::retry::TimeToCancel)
+    /// As [`attend`](Self::attend), but for statements of the application: [`TimeToCancel`](crate::deadline::TimeToCancel)
     /// when the alarm rings.
     ///
     /// # Cancel safety

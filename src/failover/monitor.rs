@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::connector::Peer;
-use crate::retry::TimeToCancel;
+use crate::deadline::TimeToCancel;
 
 /// Nobody asks before: almost every statement is answered by then.
 const FIRST: Duration = Duration::from_millis(250);

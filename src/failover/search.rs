@@ -7,12 +7,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::hunt::{self, Scout, Told};
 use super::{FIRST_BOUND, Failover, LOOK_BOUND, changed_role};
+use crate::backoff::Backoff;
 use crate::connector::{Access, Wire};
+use crate::deadline::Deadline;
 use crate::engine::{Engine, Flavour, Survey};
 use crate::error::{Answer, Error, Phase, chain, timed_out};
 use crate::event::Event;
 use crate::pool::Attempt;
-use crate::retry::{Backoff, Deadline};
 use crate::topology::{Address, Candidates, Place};
 
 /// A login at the known writer takes 5-50 ms. After this the others are asked as well, where there are others; the writer

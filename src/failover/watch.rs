@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use super::Failover;
 use crate::connector::Wire;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
-use crate::retry::Deadline;
 #[cfg(feature = "rds-api")]
 use crate::topology::{Address, Change};
 

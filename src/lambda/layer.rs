@@ -14,9 +14,9 @@ use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 use super::attendant::{Attendant, Invoked, Proxies};
+use crate::deadline::INVOCATION;
 use crate::engine::Engine;
 use crate::proxy::Proxy;
-use crate::retry::INVOCATION;
 
 /// Kept free at the end of an invocation for the handler to answer with an error of its own.
 const MARGIN: Duration = Duration::from_millis(50);

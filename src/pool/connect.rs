@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::ledger::PHASES;
+use crate::deadline::Deadline;
 use crate::error::{Error, Phase};
 use crate::occupancy::Occupancy;
-use crate::retry::Deadline;
 
 /// What a look at a socket shows, without a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

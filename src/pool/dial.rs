@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep};
 use super::ledger::Physical;
 use super::policy::Past;
 use super::{Attempt, Connect, Pool, runtime};
+use crate::backoff::Backoff;
+use crate::deadline::Deadline;
 use crate::error::{Error, Phase, chain};
 use crate::event::Event;
 use crate::panicked::{Panicked, caught};
-use crate::retry::{Backoff, Deadline};
 
 /// Pauses between attempts on a full or starting server.
 pub(super) const REFUSED_BASE: Duration = Duration::from_millis(20);

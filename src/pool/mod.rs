@@ -38,9 +38,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::{Clock, Moment};
+use crate::deadline::Deadline;
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
-use crate::retry::Deadline;
 use crate::usage::Meter;
 
 use self::dial::Approval;

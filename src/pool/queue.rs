@@ -5,8 +5,8 @@ use tokio::time::timeout_at;
 
 use super::ledger::Physical;
 use super::{Connect, Lease, Pool, Receiver};
+use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::retry::Deadline;
 
 type Handed<C> = Result<Box<Physical<<C as Connect>::Conn>>, Error>;
 

@@ -7,8 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::clock::Moment;
-use crate::retry::Backoff;
 
 /// Jittered, for a fleet panics together. Long enough that a login each (an observer, a driver that meets the login's last
 /// packet) is no load, short enough that whoever waits hears of the cause and not of a timeout.

@@ -13,10 +13,10 @@ use tokio::time::timeout_at;
 use super::ledger::Physical;
 use super::tenancy::{Kind, Tenancy, Verdict};
 use super::{Connect, Lease, Peek, Pool, Standing};
+use crate::deadline::Deadline;
 use crate::error::{Error, Purpose};
 use crate::event::Discard;
 use crate::occupancy::Occupancy;
-use crate::retry::Deadline;
 
 /// With less than this left of the upkeep's time the server is not asked: that it would not answer in it says nothing.
 const TOO_LITTLE: Duration = Duration::from_millis(50);

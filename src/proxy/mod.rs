@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use crate::config::{Config, ConfigError};
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{Error, PoolNumbers, Purpose};
 use crate::event::{Event, Recent};
@@ -20,7 +21,6 @@ use crate::failover::Failover;
 #[cfg(feature = "lambda")]
 use crate::pool::Invocation;
 use crate::pool::{Lease, Pool};
-use crate::retry::Deadline;
 use crate::session::{Connection, Transaction};
 use crate::status::Status;
 

@@ -7,13 +7,13 @@ use super::core::generated::Exchange;
 use super::core::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::intent::Intent;
 use crate::connector::Wire;
+use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
 use crate::faults::{Fault, lost};
 use crate::pin::{PinCause, PinReason, shorten};
-use crate::retry::Deadline;
 
 /// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
 /// is not at rest: a free session gives it back as it is, one in a transaction settles it at its next use.

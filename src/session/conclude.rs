@@ -5,11 +5,11 @@ use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
 use super::core::Turn;
+use crate::deadline::TimeToCancel;
 use crate::engine::{Cleanup, Diagnosis, Engine, Staleness};
 use crate::error::{Error, HalfDone, Outcome, Phase, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pin::{PinCause, PinReason};
-use crate::retry::TimeToCancel;
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be

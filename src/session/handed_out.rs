@@ -4,10 +4,10 @@ use tokio::time::timeout_at;
 
 use super::connection::Connection;
 use super::intent::Intent;
+use crate::deadline::Deadline;
 use crate::engine::{Engine, Staleness};
 use crate::error::{Error, Phase, timed_out};
 use crate::pin::{PinCause, PinReason};
-use crate::retry::Deadline;
 
 impl<DB: Engine> Connection<DB> {
     /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants

@@ -11,10 +11,10 @@ use super::connection::Connection;
 use super::intent::Intent;
 use super::query::Query;
 use crate::connector::Wire;
+use crate::deadline::time_to_cancel;
 use crate::engine::{Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
-use crate::retry::time_to_cancel;
 use crate::usage::Meter;
 
 /// At most so many attempts. A second failover during a retry is rare; after that the error is returned.

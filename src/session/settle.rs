@@ -5,10 +5,10 @@ use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
 use super::core::{self, Facts, Step, Taken};
 use super::intent::Intent;
+use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
 use crate::pin::PinCause;
-use crate::retry::Deadline;
 use crate::usage::Meter;
 
 impl<DB: Engine> Borrow<'_, DB> {

@@ -22,8 +22,8 @@ mod view;
 #[cfg(feature = "rds-api")]
 mod watch;
 
+use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::retry::Deadline;
 
 pub(crate) use member::Address;
 pub(crate) use names::{is_of_every_region, is_rds_proxy};

@@ -16,9 +16,9 @@ use tokio::time::timeout_at;
 use super::Place;
 use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
+use crate::deadline::Deadline;
 use crate::error::{Cause, EndpointProblem, Error, chain};
 use crate::lapse::{Kind, Lapse, Remembered};
-use crate::retry::Deadline;
 
 /// What is looked up.
 #[derive(Debug, Clone)]

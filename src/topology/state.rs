@@ -231,8 +231,8 @@ impl Topology {
 mod watching {
     use super::Topology;
     use crate::aws::Aws;
+    use crate::deadline::Deadline;
     use crate::event::Event;
-    use crate::retry::Deadline;
     use crate::topology::budget::Advice;
     use crate::topology::names;
     use crate::topology::snapshot::Change;

@@ -16,9 +16,9 @@ use super::member::Address;
 use super::rds_api::problem_of;
 use super::view::{Listed, View};
 use crate::aws::Aws;
+use crate::deadline::Deadline;
 use crate::engine::Flavour;
 use crate::error::EndpointProblem;
-use crate::retry::Deadline;
 
 /// Why a look came to nothing.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Checks of what is doubtful or dirty, and the replacement that is sought beside them.
 
 use super::*;
-use crate::retry::INVOCATION;
+use crate::deadline::INVOCATION;
 
 #[tokio::test(start_paused = true)]
 async fn a_dirty_connection_is_restored_before_it_is_lent_again() {

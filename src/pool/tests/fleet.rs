@@ -7,11 +7,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::clock::Moment;
 use crate::occupancy::Occupancy;
 use crate::pool::dial::{REFUSED_BASE, REFUSED_CAP};
 use crate::pool::tenancy::{Kind, Tenancy, Verdict};
-use crate::retry::Backoff;
 
 const LOGIN: Duration = Duration::from_millis(20);
 const REFUSAL: Duration = Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! Those who wait: in order, within their budget, and told why in vain.
 
 use super::*;
-use crate::retry::INVOCATION;
+use crate::deadline::INVOCATION;
 
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_the_order_they_came_and_nobody_overtakes() {

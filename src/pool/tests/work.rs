@@ -1,7 +1,7 @@
 //! What becomes of connections at rest when the work is done.
 
 use super::*;
-use crate::retry::Deadline;
+use crate::deadline::Deadline;
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_millis(500))
