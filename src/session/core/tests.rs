@@ -2,7 +2,9 @@
 
 use super::settings::{MOST_BYTES, MOST_KEPT, MOST_SETTINGS};
 use super::*;
-use crate::engine::{Control, Label, PinEnd};
+#[cfg(feature = "postgres")]
+use crate::engine::PinEnd;
+use crate::engine::{Control, Label};
 
 fn in_transaction(depth: usize) -> State {
     let mut state = State::default();
@@ -192,6 +194,7 @@ fn a_text_that_takes_a_guards_transaction_is_never_followed() {
     assert_eq!(in_transaction(1).commit_plan(1), CommitPlan::Commit);
 }
 
+#[cfg(feature = "postgres")]
 #[test]
 fn pins_end_by_cause_outside_transactions_and_never_in_doubt() {
     let pinned = |causes: &[PinCause]| {
