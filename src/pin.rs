@@ -55,27 +55,6 @@ pub enum PinCause {
 }
 
 impl PinCause {
-    /// The variant's name, for a log or a metric.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::HandedOut => "HandedOut",
-            Self::UnknownStatement => "UnknownStatement",
-            Self::RawTransaction => "RawTransaction",
-            Self::SeveralStatements => "SeveralStatements",
-            Self::TemporaryObject => "TemporaryObject",
-            Self::AdvisoryLock => "AdvisoryLock",
-            Self::Listen => "Listen",
-            Self::PreparedStatement => "PreparedStatement",
-            Self::HoldableCursor => "HoldableCursor",
-            Self::Library => "Library",
-            Self::Procedure => "Procedure",
-            Self::UserVariable => "UserVariable",
-            Self::TableLock => "TableLock",
-            Self::Handler => "Handler",
-            Self::Setting => "Setting",
-        }
-    }
-
     /// Whether a statement can take away all that it stands for.
     pub(crate) fn can_end(self) -> bool {
         matches!(

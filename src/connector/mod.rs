@@ -101,6 +101,7 @@ impl<DB: Engine> Connector<DB> {
     /// A snapshot is about to be taken.
     #[cfg(feature = "lambda")]
     pub(crate) fn forget_credentials(&self) {
+        self.trials.forget();
         if let Err(panicked) = caught_at_once("the credentials provider", || self.provider.forget()) {
             tracing::warn!(target: "lambda_rds", %panicked, "credentials may be part of the snapshot");
         }

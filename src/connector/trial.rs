@@ -129,6 +129,14 @@ impl Trials {
         }
     }
 
+    /// Forgets all credentials: what has been proven, and what was refused. Those under trial are their logins' own.
+    #[cfg(feature = "lambda")]
+    pub(super) fn forget(&self) {
+        let mut docket = self.lock();
+        docket.proven.clear();
+        docket.refusals.clear();
+    }
+
     /// The database has refused these: they are proven no longer.
     pub(super) fn refuse(&self, key: &Key) {
         let mut docket = self.lock();
@@ -257,6 +265,20 @@ mod tests {
         trials.accept(&old, &CredentialsRequest::to("db"));
         assert_eq!(name(&trials.turn(&old, 0).await), "proven");
         assert_eq!(name(&trials.turn(&new, 0).await), "yours");
+    }
+
+    #[cfg(feature = "lambda")]
+    #[tokio::test]
+    async fn nothing_is_remembered_after_it_was_to_be_forgotten() {
+        let (trials, good, bad) = (Trials::default(), key("db", "good"), key("db", "bad"));
+        trials.accept(&good, &CredentialsRequest::to("db"));
+        trials.refuse(&bad);
+        trials.forget();
+        for key in [good, bad] {
+            assert_eq!(name(&trials.turn(&key, 0).await), "yours");
+        }
+        let docket = trials.lock();
+        assert!(docket.proven.is_empty() && docket.refusals.is_empty() && docket.under_way.is_empty());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use super::CredentialsError;
 use crate::clock::Moment;
 use crate::error::chain;
 use crate::lapse::{Kind, Lapse, Remembered};
+use crate::random;
 
 /// A failure that took less time than this would be repeated as fast as a handler tries again.
 const SOON: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ impl Memory {
     pub(super) fn failed(&mut self, error: &CredentialsError, now: Moment) {
         let Some(told) = Told::of(error) else { return };
         let kind = match told {
-            Told::Throttled { .. } | Told::Unreachable { .. } => Kind::Crowded(fastrand::f64()),
+            Told::Throttled { .. } | Told::Unreachable { .. } => Kind::Crowded(random::generator().f64()),
             _ => Kind::Lasting,
         };
         let cause = error.source().map(chain).unwrap_or_default();

@@ -259,6 +259,7 @@ impl CredentialsProvider for SecretsManager {
 
     fn forget(&self) {
         self.cache.clear();
+        *self.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = Verdicts::default();
     }
 }
 

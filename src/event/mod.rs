@@ -224,6 +224,8 @@ pub enum Discard {
     GivenBack,
     /// It was opened on another tokio runtime than that of who asked for it, which alone can use it.
     Foreign,
+    /// A snapshot was about to be taken (SnapStart), of which no connection is part.
+    Snapshot,
     /// The pool was closed.
     Closed,
 }

@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::credentials::CredentialsError;
 use crate::deadline::Deadline;
 use crate::error::{Answer, Error, Unreachable, chain};
+use crate::random;
 use crate::topology::{Address, Candidates};
 
 /// Dials under way at the same time. A reader that waits for its promotion is none.
@@ -149,7 +150,7 @@ impl<'s, S: Scout> Hunt<'s, S> {
                 continue;
             }
             let n = self.quarries.len();
-            let pauses = Backoff::new(PAUSE_BASE, PAUSE_CAP, fastrand::Rng::new());
+            let pauses = Backoff::new(PAUSE_BASE, PAUSE_CAP, random::generator());
             self.quarries.push(Quarry {
                 at: at.clone(),
                 by_name,

@@ -14,6 +14,7 @@ use crate::connector::{Access, Wire};
 use crate::engine::Engine;
 use crate::error::{Answer, Error, chain};
 use crate::pool::Attempt;
+use crate::random;
 use crate::topology::{Address, Place};
 
 /// Whoever failed is asked after the others for this long.
@@ -44,7 +45,7 @@ impl Readers {
     fn ranked(&self, mut readers: Vec<Address>) -> Vec<Address> {
         let shares = self.shares();
         // Among equals it is chance, so that the environments of a fleet do not all begin with the same one.
-        fastrand::shuffle(&mut readers);
+        random::generator().shuffle(&mut readers);
         readers.sort_by_key(|at| {
             let share = shares.get(at);
             let failed = share.and_then(|share| share.failed).is_some_and(|failed| failed.elapsed() < SHUNNED);

@@ -14,6 +14,7 @@ use crate::engine::{Engine, Flavour, Survey};
 use crate::error::{Answer, Error, Phase, chain, timed_out};
 use crate::event::Event;
 use crate::pool::Attempt;
+use crate::random;
 use crate::topology::{Address, Candidates, Place};
 
 /// A login at the known writer takes 5-50 ms. After this the others are asked as well, where there are others; the writer
@@ -123,7 +124,7 @@ impl<DB: Engine> Failover<DB> {
     async fn persist(&self, mut error: Error, attempt: &Attempt) -> Result<Wire<DB>, Error> {
         let attempt = attempt.within(attempt.deadline.within(self.spans.restart));
         let _persisting = Searching::new(&self.persisting);
-        let mut pauses = Backoff::new(RESTART_BASE, RESTART_CAP, fastrand::Rng::new());
+        let mut pauses = Backoff::new(RESTART_BASE, RESTART_CAP, random::generator());
         while self.is_worth_a_search(&error) {
             let host = self.connector.last_login().unwrap_or_default();
             *self.heard() = vec![Answer { host, answer: chain(&error) }];

@@ -9,10 +9,9 @@ use lambda_runtime::{BoxFuture, Error, SnapStartResource};
 use super::attendant::{Attendant, Proxies};
 use crate::engine::Engine;
 use crate::proxy::Proxy;
-use crate::random;
 
-/// Connections are closed and credentials forgotten before the snapshot; after it random numbers are drawn anew. The first
-/// invocation connects, with credentials of its own. [`run`](super::run) has it built in; with a runtime of one's own,
+/// Connections are closed and credentials forgotten before the snapshot. What is drawn at random is seeded by the system whenever it
+/// is needed, so that environments of one snapshot do not knock at the same moments. The first invocation connects, with credentials of its own. [`run`](super::run) has it built in; with a runtime of one's own,
 /// `Runtime::new(handler).layer(..).register_snapstart_resource(Arc::new(proxy))`.
 impl<DB: Engine> SnapStartResource for Proxy<DB> {
     fn before_snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -23,7 +22,6 @@ impl<DB: Engine> SnapStartResource for Proxy<DB> {
     }
 
     fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
-        random::reseed();
         Self::restored(self);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -39,7 +37,6 @@ impl SnapStartResource for Proxies {
     }
 
     fn after_restore(&self) -> BoxFuture<'_, Result<(), Error>> {
-        random::reseed();
         self.now().iter().for_each(|proxy| proxy.restored());
         Box::pin(std::future::ready(Ok(())))
     }

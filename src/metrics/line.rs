@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use super::Inner;
+use super::Place;
 use crate::status::Status;
 use crate::usage::{Distribution, Usage};
 
@@ -26,15 +26,15 @@ pub(super) struct Line {
 
 impl Line {
     /// With the gauges that every line has.
-    pub(super) fn new(emf: &Inner, role: Role, status: &Status) -> Self {
+    pub(super) fn new(place: &Place, role: Role, status: &Status) -> Self {
         let mut line = Self {
-            namespace: json!(emf.namespace),
+            namespace: json!(place.namespace),
             dimensions: vec![vec!["ProxyName"]],
             metrics: Vec::new(),
             fields: Map::new(),
         };
-        line.field("ProxyName", json!(emf.proxy_name));
-        if let Some(function) = &emf.function_name {
+        line.field("ProxyName", json!(place.proxy_name));
+        if let Some(function) = &place.function_name {
             line.field("FunctionName", json!(function));
         }
         let target = status.writer.as_ref().filter(|_| role == Role::Writer);
@@ -42,8 +42,8 @@ impl Line {
             line.field("Target", json!(target));
         }
         line.field("TargetRole", json!(if role == Role::Writer { "READ_WRITE" } else { "READ_ONLY" }));
-        if !emf.by_proxy_only {
-            if emf.function_name.is_some() {
+        if !place.by_proxy_only {
+            if place.function_name.is_some() {
                 line.dimensions.push(vec!["ProxyName", "FunctionName"]);
             }
             let of_target = if target.is_some() {

@@ -54,15 +54,18 @@ use self::line::{Line, Role};
 /// It writes when the proxy's upkeep is done, which the [`lambda`](crate::lambda) layer sees to after each response. A
 /// function without the layer calls [`Proxy::upkeep`](crate::Proxy::upkeep), or [`flush`](Self::flush) with a clone of its own.
 #[derive(Debug, Clone)]
-pub struct Emf(Arc<Inner>);
+pub struct Emf {
+    place: Place,
+    counts: Arc<Mutex<Counts>>,
+}
 
-#[derive(Debug)]
-struct Inner {
+/// Where the metrics of a line belong.
+#[derive(Debug, Clone)]
+struct Place {
     namespace: String,
     proxy_name: String,
     function_name: Option<String>,
     by_proxy_only: bool,
-    counts: Mutex<Counts>,
 }
 
 /// What events tell, since the last line.
@@ -71,7 +74,7 @@ struct Counts {
     succeeded: u64,
     failed: u64,
     setup: Histogram,
-    pins: BTreeMap<&'static str, u64>,
+    pins: BTreeMap<String, u64>,
     pinned: usize,
     most_pinned: usize,
     failovers: u64,
@@ -90,37 +93,27 @@ impl Emf {
     /// `lambda-rds`.
     pub fn new(namespace: impl Into<String>) -> Self {
         let function_name = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok().filter(|name| !name.is_empty());
-        Self(Arc::new(Inner {
+        let place = Place {
             namespace: namespace.into(),
             proxy_name: function_name.clone().unwrap_or_else(|| "lambda-rds".to_owned()),
             function_name,
             by_proxy_only: false,
-            counts: Mutex::default(),
-        }))
-    }
-
-    /// Another name for the proxy, the dimension `ProxyName`: several functions may share one. Counting begins anew.
-    #[must_use]
-    pub fn named(self, proxy_name: impl Into<String>) -> Self {
-        self.with(|inner| inner.proxy_name = proxy_name.into())
-    }
-
-    /// With the dimension `ProxyName` alone, at a third of the price. Counting begins anew.
-    #[must_use]
-    pub fn by_proxy_only(self) -> Self {
-        self.with(|inner| inner.by_proxy_only = true)
-    }
-
-    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Inner {
-            namespace: self.0.namespace.clone(),
-            proxy_name: self.0.proxy_name.clone(),
-            function_name: self.0.function_name.clone(),
-            by_proxy_only: self.0.by_proxy_only,
-            counts: Mutex::default(),
         };
-        change(&mut inner);
-        Self(Arc::new(inner))
+        Self { place, counts: Arc::default() }
+    }
+
+    /// Another name for the proxy, the dimension `ProxyName`: several functions may share one.
+    #[must_use]
+    pub fn named(mut self, proxy_name: impl Into<String>) -> Self {
+        self.place.proxy_name = proxy_name.into();
+        self
+    }
+
+    /// With the dimension `ProxyName` alone, at a third of the price.
+    #[must_use]
+    pub fn by_proxy_only(mut self) -> Self {
+        self.place.by_proxy_only = true;
+        self
     }
 
     /// Writes what has come since the last time to stdout, where Lambda's log takes it from: a line, and a second one where
@@ -148,7 +141,7 @@ impl Emf {
     }
 
     fn writers_line(&self, status: &Status, counts: &Counts) -> serde_json::Value {
-        let mut line = Line::new(&self.0, Role::Writer, status);
+        let mut line = Line::new(&self.place, Role::Writer, status);
         line.gauge("DatabaseConnectionsCurrentlyBorrowed", status.most_leased.max(status.leased));
         line.gauge("DatabaseConnectionsCurrentlySessionPinned", counts.most_pinned.max(status.pinned));
         let requests = counts.succeeded.saturating_add(counts.failed);
@@ -177,13 +170,13 @@ impl Emf {
     }
 
     fn readers_line(&self, status: &Status, usage: &Usage) -> serde_json::Value {
-        let mut line = Line::new(&self.0, Role::Reader, status);
+        let mut line = Line::new(&self.place, Role::Reader, status);
         line.usage(usage, status.encrypted);
         line.finish()
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,7 +203,7 @@ impl Observer for Emf {
             Event::Suspected { .. } => counts.suspicions += 1,
             Event::WriterFound { moved, .. } => counts.failovers += u64::from(*moved),
             Event::Pinned { reason } => {
-                *counts.pins.entry(reason.cause().name()).or_default() += 1;
+                *counts.pins.entry(format!("{:?}", reason.cause())).or_default() += 1;
                 counts.pinned += 1;
                 counts.most_pinned = counts.most_pinned.max(counts.pinned);
             }

@@ -15,6 +15,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Phase, chain};
 use crate::event::Event;
 use crate::panicked::{Panicked, caught};
+use crate::random;
 
 /// Pauses between attempts on a full or starting server.
 pub(super) const REFUSED_BASE: Duration = Duration::from_millis(20);
@@ -54,7 +55,7 @@ impl<C: Connect> Approval<C> {
             Ok(Some((conn, was_refused))) => {
                 self.slot = None;
                 let opened = inner.clock.now();
-                let lifetime = inner.settings.policy.lifetime(&mut fastrand::Rng::new());
+                let lifetime = inner.settings.policy.lifetime(&mut random::generator());
                 let past = Past { opened, lifetime, used: opened, dirty: false };
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.pool.tenancy().connected(opened.since(began), was_refused);
@@ -79,7 +80,7 @@ impl<C: Connect> Approval<C> {
     async fn dial_until_accepted(&self, attempt: &Attempt) -> Result<Option<(C::Conn, bool)>, Error> {
         let inner = &self.pool.0;
         let began = Instant::now();
-        let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, fastrand::Rng::new());
+        let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, random::generator());
         let mut was_refused = false;
         loop {
             let before = attempt.deadline.remaining();

@@ -67,6 +67,7 @@ pub(super) struct Ledger<T, W> {
     waiters: VecDeque<(u64, W)>,
     next_waiter: u64,
     closed: bool,
+    /// How many slots are `Leased`: counted as they change, for a peak cannot be counted afterwards.
     lent: usize,
     /// The most that were lent at a time since it was last asked.
     most_lent: usize,
@@ -85,6 +86,7 @@ impl<T, W> Ledger<T, W> {
         }
     }
 
+    /// The one writer of a slot.
     fn put(&mut self, slot: usize, state: Slot) {
         let was_lent = matches!(self.slots[slot], Slot::Leased { .. });
         let is_lent = matches!(state, Slot::Leased { .. });

@@ -41,6 +41,7 @@ use crate::clock::{Clock, Moment};
 use crate::deadline::Deadline;
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
+use crate::random;
 use crate::usage::Meter;
 
 use self::dial::Approval;
@@ -125,7 +126,7 @@ impl<C: Connect> Pool<C> {
             vacancy: Notify::new(),
             refusal: Mutex::default(),
             relapse: Relapse::default(),
-            tenancy: Mutex::new(Tenancy::new(fastrand::Rng::new())),
+            tenancy: Mutex::new(Tenancy::new(random::generator())),
             work: Work::default(),
             meter: Meter::default(),
             connector,
@@ -303,7 +304,7 @@ impl<C: Connect> Pool<C> {
         self.0.recoveries.abort();
         let now = self.0.clock.now();
         let idle = self.lock().take_where(now, |_| true);
-        let goodbyes = idle.into_iter().map(|physical| self.lend(physical, now).close(Discard::Closed));
+        let goodbyes = idle.into_iter().map(|physical| self.lend(physical, now).close(Discard::Snapshot));
         join_all(goodbyes).await;
     }
 
@@ -311,7 +312,7 @@ impl<C: Connect> Pool<C> {
     /// draws is its own from here on.
     #[cfg(feature = "lambda")]
     pub(crate) fn restored(&self) {
-        *self.tenancy() = Tenancy::new(fastrand::Rng::new());
+        *self.tenancy() = Tenancy::new(random::generator());
     }
 
     pub(crate) fn numbers(&self) -> PoolNumbers {

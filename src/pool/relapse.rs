@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::clock::Moment;
+use crate::random;
 
 /// Jittered, for a fleet panics together. Long enough that a login each (an observer, a driver that meets the login's last
 /// packet) is no load, short enough that whoever waits hears of the cause and not of a timeout.
@@ -32,7 +33,7 @@ impl Relapse {
         let mut row = self.lock();
         let mut pauses = match row.take() {
             Some(row) => row.pauses,
-            None => Backoff::new(BASE, CAP, fastrand::Rng::new()),
+            None => Backoff::new(BASE, CAP, random::generator()),
         };
         let pause = pauses.next().unwrap_or(CAP);
         *row = Some(Row { pauses, last: now, pause });

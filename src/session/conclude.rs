@@ -39,17 +39,18 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Notes a failure, and says what it means.
     pub(super) fn fail(&mut self, error: sqlx::Error) -> Error {
-        let misled = matches!(self.diagnose(&error), Diagnosis::StalePlan | Diagnosis::Misled);
-        let error = self.take_in(error);
+        let diagnosis = self.diagnose(&error);
+        let misled = matches!(diagnosis, Diagnosis::StalePlan | Diagnosis::Misled);
+        let error = self.account_for(error, diagnosis);
         self.session.may_succeed_again = error.may_pass() || misled && error.outcome() != Outcome::Unknown;
         error
     }
 
-    fn take_in(&mut self, error: sqlx::Error) -> Error {
+    /// What a failure changes in the session's account, and what it is called.
+    fn account_for(&mut self, error: sqlx::Error, diagnosis: Diagnosis) -> Error {
         // What came before the part that failed may be committed.
         let state = &self.session.state;
         let half = self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful());
-        let diagnosis = self.diagnose(&error);
         let ungenerated = DB::is_ungenerated(&error);
         match diagnosis {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::error::{Cause, EndpointProblem, Error, chain};
 use crate::lapse::{Kind, Lapse, Remembered};
+use crate::random;
 
 /// What is looked up.
 #[derive(Debug, Clone)]
@@ -79,7 +80,7 @@ impl Lookup {
             | EndpointProblem::Denied
             | EndpointProblem::Failed
             | EndpointProblem::NoEndpointYet => Kind::Lasting,
-            EndpointProblem::Throttled => Kind::Crowded(fastrand::f64()),
+            EndpointProblem::Throttled => Kind::Crowded(random::generator().f64()),
             // Silence has taken its time already.
             EndpointProblem::NoAnswer => return,
         };

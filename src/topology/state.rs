@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HostPattern, Instance};
 use crate::engine::{Flavour, Survey};
 use crate::event::{Event, Events};
+use crate::random;
 
 /// What the configuration says of the target.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +67,7 @@ struct State {
 
 impl Topology {
     pub(crate) fn new(target: Target, clock: Clock, events: Events) -> Self {
-        let budget = ApiBudget::new(target.watch_interval, clock.now(), fastrand::Rng::new());
+        let budget = ApiBudget::new(target.watch_interval, clock.now(), random::generator());
         let has_members = !target.instances.is_empty();
         let rules = Rules { port: target.port, pattern: target.pattern.clone(), target: None };
         let snapshot = Snapshot::given(target.instances);
