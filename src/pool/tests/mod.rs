@@ -13,9 +13,10 @@ mod standing;
 mod upkeep;
 mod work;
 
+use std::future::Future;
 use std::future::poll_fn;
 use std::ops::{Deref, RangeInclusive};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use tokio::task::JoinHandle;
