@@ -25,11 +25,12 @@ async fn left(server: &MariaDb, texts: &[&str]) -> Vec<String> {
         let proxy = mysql_proxy_to(server).max_connections(1).build().unwrap();
         ask(&mut proxy.get_connection().await.unwrap(), LOOK).await.unwrap()
     };
-    let mut wrong = Vec::new();
+    let (mut wrong, mut accepted) = (Vec::new(), 0);
     for text in texts {
         let proxy = mysql_proxy_to(server).max_connections(1).build().unwrap();
         let mut one = proxy.get_connection().await.unwrap();
-        let _ = run(&mut one, text).await;
+        // What a server does not understand leaves nothing: each of them knows some of these spellings.
+        accepted += usize::from(run(&mut one, text).await.is_ok());
         drop(one);
         let mut next = proxy.get_connection().await.unwrap();
         let seen = ask(&mut next, LOOK).await.unwrap_or_else(|error| error.to_string());
@@ -37,6 +38,7 @@ async fn left(server: &MariaDb, texts: &[&str]) -> Vec<String> {
             wrong.push(format!("{text}: {seen}"));
         }
     }
+    assert!(accepted >= 2, "{accepted} of {texts:?}");
     wrong
 }
 
