@@ -1,34 +1,49 @@
 //! Loopback ports: free ones, and ones that disappoint a client in a particular way.
 
 use std::{
+    fs::{File, OpenOptions},
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::OnceLock,
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
 /// Ports below those the kernel hands to outgoing connections (from 32768 on Linux). A port from that range, which is
 /// what binding port 0 gives, may be taken by any client while its server is down for a test.
-const FIRST: u32 = 15_000;
-const COUNT: u32 = 15_000;
+const FIRST: u16 = 15_000;
+const BLOCKS: u16 = 15;
+const BLOCK: u16 = 1_000;
 
 /// How long a connect on loopback may take before we call it unanswered.
 const UNANSWERED: Duration = Duration::from_millis(150);
 
+/// The ports of this process: a block of them that no other process has which runs tests at the same time. A port whose
+/// server is down for a test is not taken by somebody else's.
+fn block() -> u16 {
+    static BLOCK_OF_THIS: OnceLock<(u16, Option<File>)> = OnceLock::new();
+    let take = |n: u16| {
+        let path = std::env::temp_dir().join(format!("lambda-rds-ports-{n}"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
+        lock.try_lock().ok()?;
+        Some((n, Some(lock)))
+    };
+    let by_chance = || (u16::try_from(process::id() % u32::from(BLOCKS)).expect("few"), None);
+    BLOCK_OF_THIS.get_or_init(|| (0..BLOCKS).find_map(take).unwrap_or_else(by_chance)).0
+}
+
 /// A loopback port nobody listens on, and which this function will not soon give out again.
 pub fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    // Test binaries that run at the same time start at different places.
-    let start = process::id().wrapping_mul(97);
-    for _ in 0..COUNT {
-        let step = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(FIRST + step % COUNT).expect("FIRST + COUNT is a port");
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..BLOCK {
+        let step = TAKEN.fetch_add(1, Ordering::Relaxed) % BLOCK;
+        let port = FIRST + block() * BLOCK + step;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
-    panic!("no free port on 127.0.0.1 between {FIRST} and {}", FIRST + COUNT);
+    panic!("no free port on 127.0.0.1 in block {} from {FIRST}", block());
 }
 
 /// A port where a connect is refused at once.
