@@ -83,7 +83,7 @@ impl<DB: Engine> Connector<DB> {
             let error = self.explain(failure, &login, request.refused.len(), attempt).await;
             match &error {
                 Error::Authentication { .. } => {}
-                // It has refused a login that asked for the idle timeout, and is not asked for that again.
+                // It has refused a login that asked for what only newer servers know, and is not asked for that again.
                 Error::Connect { source, .. }
                     if DB::diagnose_login(source) == Diagnosis::UnknownSetting
                         && self.without_idle_timeout().insert(Address::new(login.host, login.port)) =>

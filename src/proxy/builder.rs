@@ -290,8 +290,11 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// The server ends a transaction in which nothing happened for this long: what a killed environment left open holds
-    /// its locks until then. Default: 60 s. MySQL has nothing of the kind, other than PostgreSQL and MariaDB (10.3 and later):
-    /// there it has no effect, and such a transaction lasts until `idle_timeout` has passed.
+    /// its locks until then. As often it looks whether somebody still waits for the statement that runs
+    /// (`client_connection_check_interval`, PostgreSQL 14 and later). Default: 60 s.
+    ///
+    /// MySQL has nothing of the kind, and MariaDB (10.3 and later) the first alone: on MySQL such a transaction lasts until
+    /// `idle_timeout` has passed, and on both a statement runs to its end.
     pub fn idle_in_transaction_timeout(mut self, span: Duration) -> Self {
         self.config.idle_in_transaction_timeout = Some(span);
         self

@@ -41,6 +41,8 @@ mod migrations;
 mod model;
 mod numbers;
 mod oracle;
+#[path = "../orphans.rs"]
+mod orphans;
 #[path = "../panics.rs"]
 mod panics;
 mod plans;

@@ -107,6 +107,8 @@ pub const MARK: &str = "cast(@@group_concat_max_len - 1000 as char)";
 pub const WAIT: &str = "cast(@@innodb_lock_wait_timeout as char)";
 /// Has locked a row of the ledger, and goes on.
 pub const LOCKS_LONG: &str = "update ledger set n = sleep(20)";
+/// Goes on when nobody waits for it: neither MySQL nor MariaDB looks.
+pub const OUTLIVES: &str = "update ledger set n = sleep(20)";
 /// What an `init_query` sets and what a session does, the last of which makes it read-only, and what the server shows of it.
 pub const INIT_QUERY: &str = "set lock_wait_timeout = 55";
 pub const SET_UP: &[&str] = &[

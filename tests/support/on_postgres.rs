@@ -103,6 +103,8 @@ pub const MARK: &str = "current_setting('app.mark')";
 pub const WAIT: &str = "current_setting('lock_timeout')";
 /// Has locked all rows of the ledger, and goes on.
 pub const LOCKS_LONG: &str = "with l as (update ledger set n = 1 returning n) select pg_sleep(20) from l";
+/// Outlives any test, unless the server hears that nobody waits for it.
+pub const OUTLIVES: &str = "with l as (update ledger set n = 1 returning n) select pg_sleep(600) from l";
 /// What an `init_query` sets and what a session does, the last of which makes it read-only, and what the server shows of it.
 pub const INIT_QUERY: &str = "set geqo_seed = 0.5";
 pub const SET_UP: &[&str] = &[

@@ -58,8 +58,12 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
             options =
                 options.options([("idle_in_transaction_session_timeout", milliseconds(orphans.idle_in_transaction))]);
             if !orphans.idle_unknown {
-                // PostgreSQL 14 and later: https://www.postgresql.org/docs/14/release-14.html
-                options = options.options([("idle_session_timeout", milliseconds(orphans.idle))]);
+                // PostgreSQL 14 and later, both: https://www.postgresql.org/docs/14/release-14.html. The second ends a
+                // statement for which nobody waits any more; it is looked for while one runs, and costs nothing else.
+                options = options.options([
+                    ("idle_session_timeout", milliseconds(orphans.idle)),
+                    ("client_connection_check_interval", milliseconds(orphans.idle_in_transaction)),
+                ]);
             }
             options
         }

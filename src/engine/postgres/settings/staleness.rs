@@ -4,9 +4,10 @@ use super::{AUTHORIZATION, ROLE};
 use crate::engine::{Settings, Staleness};
 
 /// Settings by which no statement is read: how long it may take, who is told of it, what it may use. Any other one may be.
-pub(super) const OF_EXECUTION: [&str; 24] = [
+pub(super) const OF_EXECUTION: [&str; 25] = [
     "application_name",
     "backend_flush_after",
+    "client_connection_check_interval",
     "client_min_messages",
     "commit_delay",
     "commit_siblings",
