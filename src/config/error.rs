@@ -110,6 +110,17 @@ pub enum ConfigError {
         source: std::io::Error,
     },
 
+    /// The first login has shown that a pooler stands in between, and nothing had said so.
+    #[error(
+        "a pooler stands before the database at {host}, and was not announced ({source}); call via_proxy() or set LAMBDA_RDS_VIA_PROXY=true; where it lends its connections for a whole session, call direct() or set it to false, and let it ignore the startup parameters `extra_float_digits` and `options`"
+    )]
+    Pooler {
+        /// The host that was dialled.
+        host: String,
+        /// What shows it.
+        source: sqlx::Error,
+    },
+
     /// `install` was called when there was a process-wide proxy already.
     #[error("a process-wide proxy is there already; call install() once, before get_connection() and init()")]
     AlreadyInstalled,

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) add_ca_pem: Pem,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: Option<bool>,
+    /// Nothing has said whether the target is a pooler.
+    pub(crate) may_be_pooler: bool,
     pub(crate) reader_fallback: bool,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) session_pinning: Option<PinningFilter>,

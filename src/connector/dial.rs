@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{timeout, timeout_at};
 
 use super::{Connector, Memory, Wire};
+use crate::config::ConfigError;
 use crate::credentials::Credentials;
 use crate::deadline::Deadline;
 use crate::engine::{Diagnosis, Engine, Login, Reached, Tap};
@@ -100,6 +101,7 @@ impl<DB: Engine> Connector<DB> {
                 let database = login.database.clone().unwrap_or_else(|| login.user.clone());
                 Error::UnknownDatabase { host, database, elapsed, source }
             }
+            Diagnosis::Pooler => ConfigError::Pooler { host, source }.into(),
             _ => match source {
                 sqlx::Error::Io(source) if !Panicked::is_behind(&source) => {
                     explain_io(source, failure.reached, host, port, elapsed).await

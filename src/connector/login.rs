@@ -72,6 +72,9 @@ impl<DB: Engine> Connector<DB> {
             let failure = match self.dial(&login, &credentials, attempt).await {
                 Ok(wire) => {
                     self.trials.accept(&key, &request);
+                    if login.may_be_pooler {
+                        self.is_no_pooler(Address::new(login.host.clone(), login.port));
+                    }
                     drop(turn);
                     let host = format!("{}:{}", login.host, login.port);
                     *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
@@ -186,6 +189,7 @@ impl<DB: Engine> Connector<DB> {
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
             log_statements: self.config.log_statements,
+            may_be_pooler: self.config.may_be_pooler && self.looks_for_pooler(&host, port),
             orphans: (!self.config.via_proxy()).then(|| Orphans {
                 idle: self.config.idle_timeout(),
                 idle_in_transaction: self.config.idle_in_transaction_timeout(),

@@ -29,7 +29,7 @@ use crate::faults::Faults;
 #[cfg(feature = "lambda")]
 use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
-use crate::topology::{Address, Endpoint, Place};
+use crate::topology::{Address, Endpoint, Place, is_of_rds};
 
 use self::trial::Trials;
 
@@ -48,6 +48,8 @@ pub(crate) struct Connector<DB: Engine> {
     events: Events,
     /// Servers that are too old for the idle timeout. Each speaks for itself.
     without_idle_timeout: Mutex<HashSet<Address>>,
+    /// Where it was seen that a login leads to a session of its own.
+    no_poolers: Mutex<HashSet<Address>>,
     sockets_unreachable: AtomicBool,
     last_login: Mutex<Option<String>>,
     /// How many cancels are under way.
@@ -77,6 +79,7 @@ impl<DB: Engine> Connector<DB> {
             clock,
             events,
             without_idle_timeout: Mutex::default(),
+            no_poolers: Mutex::default(),
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
@@ -122,6 +125,16 @@ impl<DB: Engine> Connector<DB> {
 
     fn without_idle_timeout(&self) -> MutexGuard<'_, HashSet<Address>> {
         self.without_idle_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has to be seen that no pooler is there. Behind a name of RDS there is what the name says.
+    fn looks_for_pooler(&self, host: &str, port: u16) -> bool {
+        let seen = self.no_poolers.lock().unwrap_or_else(PoisonError::into_inner);
+        DB::RULES.poolers_lose_state && !is_of_rds(host) && !seen.contains(&Address::new(host.to_owned(), port))
+    }
+
+    fn is_no_pooler(&self, at: Address) {
+        self.no_poolers.lock().unwrap_or_else(PoisonError::into_inner).insert(at);
     }
 
     /// `host:port` of the last login.

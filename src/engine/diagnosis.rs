@@ -17,6 +17,8 @@ pub(crate) enum Diagnosis {
     TlsDemanded,
     /// A setting sent at login is not known to this server.
     UnknownSetting,
+    /// A pooler stands in between that nobody has announced.
+    Pooler,
     /// The server, or the transaction, is read-only.
     ReadOnly,
     /// The statement failed; the connection is fine.

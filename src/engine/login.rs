@@ -24,6 +24,8 @@ pub(crate) struct Login {
     pub(crate) log_statements: bool,
     /// The password is a token that the server reads as it is: it may be sent so, over TLS only.
     pub(crate) is_token: bool,
+    /// Whether nobody has said, and no name says, that the server itself is there and no pooler: then it is looked.
+    pub(crate) may_be_pooler: bool,
     /// What the server is told to give up on; `None` where a pooler in between would not understand.
     pub(crate) orphans: Option<Orphans>,
 }

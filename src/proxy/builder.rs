@@ -192,6 +192,10 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// (`<name>.proxy-<hash>.<region>.rds.amazonaws.com`, and its further endpoints), no for all others;
     /// [`direct`](Self::direct) says otherwise.
     ///
+    /// Where nothing says it and the host's name is not one of RDS, the first login on PostgreSQL shows it, at one round trip: a
+    /// pooler refuses settings of a login, or ignores them. That one was not announced is an error then
+    /// ([`ConfigError::Pooler`]), before anything else is sent.
+    ///
     /// Nothing is set at login that a pooler would refuse or pin on, and nothing is left on the server's connection: a
     /// prepared statement outside a transaction is sent in one of its own (two round trips more than without a pooler,
     /// none for `raw_sql`), and settings are made inside each transaction and taken back before its commit. A statement
@@ -366,6 +370,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
         let mut config = config.resolve(DB::RULES.url_schemes, self.provider.is_some())?;
+        config.may_be_pooler = config.via_proxy.is_none();
         config.via_proxy = Some(is_pooler(&config));
         let clock = Clock::system();
         for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {

@@ -61,7 +61,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             | Diagnosis::Authentication
             | Diagnosis::UnknownDatabase
             | Diagnosis::TlsDemanded
-            | Diagnosis::UnknownSetting => return self.lose(error),
+            | Diagnosis::UnknownSetting
+            | Diagnosis::Pooler => return self.lose(error),
             // The driver may have begun, and stopped before the statement: how far it came a question shows.
             Diagnosis::NotSent => {
                 if self.change.take().is_some() {

@@ -26,7 +26,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 
 pub(crate) use member::Address;
-pub(crate) use names::{is_of_every_region, is_rds_proxy};
+pub(crate) use names::{is_of_every_region, is_of_rds, is_rds_proxy};
 #[cfg(test)]
 pub(crate) use order::Candidate;
 pub(crate) use order::Candidates;

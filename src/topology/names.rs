@@ -80,6 +80,11 @@ pub(crate) fn kind(host: &str) -> Kind {
     }
 }
 
+/// Whether RDS has given the name.
+pub(crate) fn is_of_rds(host: &str) -> bool {
+    kind(host) != Kind::Other
+}
+
 /// Whether it is an endpoint of RDS Proxy.
 pub(crate) fn is_rds_proxy(host: &str) -> bool {
     kind(host) == Kind::Proxy

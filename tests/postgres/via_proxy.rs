@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
+use lambda_rds::error::ConfigError;
 use lambda_rds::{Connection, Error, PgProxy, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, SqlSafeStr, Statement};
 
@@ -346,5 +347,26 @@ async fn via_a_proxy_nothing_named_is_left_on_the_server() -> Result<(), Error> 
     assert_eq!(statement.query_scalar::<i64>().bind(1_i64).fetch_one(&mut conn).await?, 42);
     let named: i64 = sqlx::query_scalar("select count(*) from pg_prepared_statements").fetch_one(&mut conn).await?;
     assert_eq!(named, 0);
+    Ok(())
+}
+
+/// Whether it refuses the login's settings or ignores them, it is no server, and what a session sets would be somebody else's.
+#[tokio::test]
+async fn a_pooler_that_nobody_has_announced_is_told_before_anything_is_sent_through_it() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    for ignores in ["", "extra_float_digits, options"] {
+        let bouncer = PgBouncer::start(&server, PgBouncerOptions { ignores, ..PgBouncerOptions::default() }).await;
+        let unannounced = || PgProxy::builder().url(bouncer.url()).ca_pem(bouncer.ca_pem());
+        let error = unannounced().build()?.get_connection().await.unwrap_err();
+        assert!(matches!(error, Error::Config(ConfigError::Pooler { .. })), "{error:?}");
+        assert!(error.to_string().contains("LAMBDA_RDS_VIA_PROXY=true"), "{error}");
+        for proxy in [unannounced().via_proxy().build()?, proxy_to(&server).build()?] {
+            run(&mut proxy.get_connection().await?, "select 1").await.expect("announced, or none");
+        }
+        if !ignores.is_empty() {
+            let mut conn = unannounced().direct().build()?.get_connection().await.expect("as it says");
+            run(&mut conn, "select 1").await.expect("as it says");
+        }
+    }
     Ok(())
 }

@@ -42,11 +42,13 @@ pub struct PgBouncerOptions {
     pub pool_size: u16,
     /// `max_prepared_statements`, for a version that knows it ([`knows_statements`]). Default: 0, off.
     pub max_prepared_statements: u16,
+    /// Settings of a login that it ignores, instead of refusing the login. Default: none.
+    pub ignores: &'static str,
 }
 
 impl Default for PgBouncerOptions {
     fn default() -> Self {
-        Self { pool_size: 2, max_prepared_statements: 0 }
+        Self { pool_size: 2, max_prepared_statements: 0, ignores: "" }
     }
 }
 
@@ -181,7 +183,7 @@ impl fmt::Display for PgBouncer {
 
 fn configuration(directory: &Path, server: &Postgres, port: u16, options: PgBouncerOptions) -> String {
     let (directory, server_port) = (directory.display(), server.port());
-    let PgBouncerOptions { pool_size, max_prepared_statements } = options;
+    let PgBouncerOptions { pool_size, max_prepared_statements, ignores } = options;
     let statements = match max_prepared_statements {
         // Older versions do not start with a setting they do not know.
         0 if !knows_statements() => String::new(),
@@ -199,6 +201,7 @@ fn configuration(directory: &Path, server: &Postgres, port: u16, options: PgBoun
          unix_socket_dir =\n\
          auth_type = scram-sha-256\n\
          auth_file = {directory}/users.txt\n\
+         ignore_startup_parameters = {ignores}\n\
          client_tls_sslmode = require\n\
          client_tls_cert_file = {directory}/client.crt\n\
          client_tls_key_file = {directory}/client.key\n\

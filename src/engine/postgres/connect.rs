@@ -1,10 +1,11 @@
 //! How to log in.
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Error, Postgres, Row};
 
 use crate::config::Tls;
-use crate::engine::Login;
+use crate::engine::question::row;
+use crate::engine::{Login, without_panic};
 
 /// `PgConnectOptions` takes them in when it is made, and has no way to put them out again: what `options` sets is appended
 /// to `PGOPTIONS`, and a client certificate would be shown to whatever host is dialled.
@@ -71,3 +72,13 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
         None => options.extra_float_digits(None),
     }
 }
+
+/// Whether the server's session is the one that has logged in: it has a setting from the login itself. A pooler that does not
+/// refuse those ignores them, or sets them later, which the server calls by another name.
+pub(super) async fn is_of_this_login(conn: &mut PgConnection) -> Result<bool, Error> {
+    let source: Option<String> = without_panic(row::<Postgres>(conn, SOURCE.to_owned())).await?.try_get(0)?;
+    Ok(source.as_deref() == Some("client"))
+}
+
+const SOURCE: &str = "select (select g.source from pg_catalog.pg_settings g \
+                       where g.name operator(pg_catalog.=) 'idle_in_transaction_session_timeout')";

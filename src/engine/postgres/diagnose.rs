@@ -24,6 +24,27 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
+/// As [`diagnose`], of a login. A server takes the options of a login, or does not know one of them. Poolers refuse them as a
+/// whole: PgBouncer as a protocol violation, RDS Proxy as a feature that it does not have
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.howitworks.html>).
+pub(super) fn of_login(error: &Error) -> Diagnosis {
+    match error {
+        Error::Configuration(problem) if problem.is::<Pooled>() => Diagnosis::Pooler,
+        Error::Database(refusal)
+            if refusal.code().as_deref() == Some("0A000")
+                || refusal.code().as_deref() == Some("08P01") && refusal.message().contains("startup parameter") =>
+        {
+            Diagnosis::Pooler
+        }
+        error => diagnose(error),
+    }
+}
+
+/// The session of the server is not the one that has logged in.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's session does not have the settings of this login")]
+pub(super) struct Pooled;
+
 /// 26000: the statement was deallocated behind the driver's back. 0A000 means many things; from this routine of the
 /// server it means that a definition has changed under a prepared statement. Both come before anything is executed.
 fn is_stale(error: &PgDatabaseError) -> bool {

@@ -46,6 +46,10 @@ impl Dialect for Postgres {
         diagnose::diagnose(error)
     }
 
+    fn diagnose_login(error: &Error) -> Diagnosis {
+        diagnose::of_login(error)
+    }
+
     fn wants_no_transaction(error: &Error) -> bool {
         // active_sql_transaction (VACUUM, CREATE DATABASE), invalid_transaction_termination (a procedure that commits)
         matches!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("25001" | "2D000"))

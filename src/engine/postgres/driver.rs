@@ -3,7 +3,8 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Error, Execute, Executor, Postgres, Row, SqlStr};
 
-use super::{cancel, connect, diagnose};
+use super::diagnose::{self, Pooled};
+use super::{cancel, connect};
 use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::rows;
 use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
@@ -36,7 +37,10 @@ fn quotes(error: &Error, asked: i64) -> bool {
 
 impl Driver for Postgres {
     async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
-        let driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
+        let mut driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
+        if login.may_be_pooler && login.orphans.is_some() && !connect::is_of_this_login(&mut driver).await? {
+            return Err(Error::Configuration(Box::new(Pooled)));
+        }
         // `RESET` goes to what this login had, whoever has set it.
         Ok(Dialled { driver, name: connect::name(login), has_own_values: false })
     }
