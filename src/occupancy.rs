@@ -23,6 +23,14 @@ impl Occupancy {
         Some(Self { sessions: number(sessions), limit: number(limit), ours: ours.map(number) })
     }
 
+    /// Whether the environments of this crate that are there could not all have as many connections as each may. Of how many
+    /// environments the sessions are is not seen: the fewest are counted that can be.
+    pub(crate) fn is_outgrown_by(self, most_of_each: usize) -> bool {
+        let (ours, most) = (u64::from(self.ours.unwrap_or_default().max(1)), most_of_each.max(1) as u64);
+        let others = u64::from(self.sessions).saturating_sub(ours);
+        others + ours.div_ceil(most).saturating_mul(most) > u64::from(self.limit)
+    }
+
     /// The share of the slots that is taken; a limit of none is full.
     pub(crate) fn share(self) -> f64 {
         if self.limit == 0 { 1.0 } else { f64::from(self.sessions) / f64::from(self.limit) }
@@ -50,6 +58,25 @@ mod tests {
         assert_eq!(Occupancy::nearest([(50, 97), (4, 5)], None), of(4, 5));
         assert_eq!(Occupancy::nearest([(20, 17), (4, 5)], None), of(20, 17));
         assert_eq!(Occupancy::nearest([], None), None);
+    }
+
+    #[test]
+    fn a_server_is_outgrown_where_those_that_are_there_could_not_have_what_each_may() {
+        for (sessions, ours, limit, most, outgrown) in [
+            (1, Some(1), 17, 17, false),
+            (1, Some(1), 17, 18, true),
+            (10, Some(1), 17, 8, false),
+            (10, Some(1), 17, 9, true),
+            (10, Some(10), 17, 10, false),
+            (11, Some(11), 17, 10, true),
+            (17, Some(17), 17, 1, false),
+            (3, None, 17, 16, true),
+            (0, None, 0, 1, true),
+        ] {
+            let occupancy = Occupancy { sessions, limit, ours };
+            assert_eq!(occupancy.is_outgrown_by(most), outgrown, "{occupancy}, {most} each");
+        }
+        assert!(Occupancy { sessions: u32::MAX, limit: 0, ours: Some(u32::MAX) }.is_outgrown_by(usize::MAX));
     }
 
     #[test]

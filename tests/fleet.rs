@@ -51,6 +51,24 @@ async fn a_slot_is_kept_while_there_is_room_and_given_back_when_there_is_none() 
 }
 
 #[tokio::test]
+async fn a_server_that_is_too_small_is_said_once_and_early() -> Result<(), Error> {
+    let server = small().await;
+    for (max_connections, said) in [(usize::from(SLOTS), 0), (usize::from(SLOTS) + 1, 1)] {
+        let recorder = Recorder::default();
+        let proxy = proxy_to(&server).max_connections(max_connections).observer(recorder.observer()).build()?;
+        for _ in 0..2 {
+            sqlx::query("select 1").execute(&mut proxy.get_connection().await?).await?;
+            proxy.upkeep().await;
+        }
+        let outgrown = recorder.count(|event| matches!(event, Event::Outgrown { .. }));
+        assert_eq!(outgrown, said, "{max_connections} connections, {SLOTS} slots");
+        proxy.close().await;
+        server.wait_until_sessions("app", 0).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_environment_that_was_turned_away_gives_back_without_upkeep() -> Result<(), Error> {
     let server = small().await;
     let recorder = Recorder::default();

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | connect | | [`Connected`](Event::Connected) | [`ConnectFailed`](Event::ConnectFailed) |
 //! | connect, refused because the server is full | [`Refused`](Event::Refused) | [`Connected`](Event::Connected) | [`ConnectFailed`](Event::ConnectFailed) |
+//! | a server that is too small | | | [`Outgrown`](Event::Outgrown) |
 //! | credentials | | [`CredentialsFetched`](Event::CredentialsFetched) | [`CredentialsKept`](Event::CredentialsKept), [`CredentialsRefused`](Event::CredentialsRefused) |
 //! | validation of an idle connection | | [`Validated`](Event::Validated) | [`Discarded`](Event::Discarded) |
 //! | a statement or transaction that was dropped | | [`Recovered`](Event::Recovered) | [`Discarded`](Event::Discarded) |
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::EndpointProblem;
+use crate::occupancy::Occupancy;
 use crate::panicked::caught_at_once;
 use crate::pin::PinReason;
 use crate::status::Status;
@@ -61,6 +63,15 @@ pub enum Event {
         error: String,
         /// The pause before the next attempt.
         pause: Duration,
+    },
+    /// The server admits fewer sessions than the environments that are there may open together, as far as it can be seen
+    /// after the first work is done. Told once: some will wait when there is much to do. See [`crate::guide::connections`].
+    #[non_exhaustive]
+    Outgrown {
+        /// How many connections each environment may have.
+        max_connections: usize,
+        /// What the server said.
+        seen: Occupancy,
     },
     /// A credentials provider went to its source.
     #[non_exhaustive]

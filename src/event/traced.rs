@@ -41,6 +41,10 @@ impl Observer for TracingObserver {
             Event::LookFailed { host, error } => {
                 log!(warn, "a server could not be asked for its neighbours", host = %host, error = %error);
             }
+            Event::Outgrown { max_connections, seen } => {
+                log!(warn, "the server admits fewer sessions than the environments may open together",
+                    max_connections = *max_connections, seen = %seen);
+            }
             Event::UpkeepCutShort { bound } => log!(warn, "the upkeep did not end in time", bound_ms = ms(bound)),
             Event::Connected { host, elapsed } => {
                 log!(info, "a connection is open", host = %host, elapsed_ms = ms(elapsed));

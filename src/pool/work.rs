@@ -15,7 +15,7 @@ use super::tenancy::{Kind, Tenancy, Verdict};
 use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::deadline::Deadline;
 use crate::error::{Error, Purpose};
-use crate::event::Discard;
+use crate::event::{Discard, Event};
 use crate::occupancy::Occupancy;
 
 /// With less than this left of the upkeep's time the server is not asked: that it would not answer in it says nothing.
@@ -28,6 +28,8 @@ pub(super) struct Work {
     sessions: AtomicUsize,
     /// The server was crowded when it was last heard of. As long as it was not, the ends of sessions mean nothing.
     is_pressed: AtomicBool,
+    /// That the server is too small has been said.
+    is_outgrown: AtomicBool,
 }
 
 impl<C: Connect> Pool<C> {
@@ -107,12 +109,23 @@ impl<C: Connect> Pool<C> {
             Ok(Ok(occupancy)) => {
                 lease.end();
                 self.tenancy().told(occupancy, now);
+                self.warn_if_outgrown(occupancy);
             }
             // Frozen in the middle of something it would be of no use to anybody, and keep its slot.
             _ => {
                 lease.broke();
                 self.tenancy().unanswered(now);
             }
+        }
+    }
+
+    /// Says once that the server is too small, as far as it can be seen.
+    fn warn_if_outgrown(&self, seen: Option<Occupancy>) {
+        let max_connections = self.0.settings.limit;
+        if let Some(seen) = seen.filter(|seen| seen.is_outgrown_by(max_connections))
+            && !self.0.work.is_outgrown.swap(true, Ordering::Relaxed)
+        {
+            self.0.events.emit(&Event::Outgrown { max_connections, seen });
         }
     }
 
