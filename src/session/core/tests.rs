@@ -1,5 +1,7 @@
 //! The account, step by step.
 
+mod dedicated;
+
 use super::settings::{MOST_BYTES, MOST_KEPT, MOST_SETTINGS};
 use super::*;
 #[cfg(feature = "postgres")]
