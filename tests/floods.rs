@@ -164,6 +164,9 @@ fn usual(text: &str) -> Say {
             ("reserved", INT8, "0"),
         ]);
     }
+    if has("g.source") {
+        return Say::Value(TEXT, "client".to_owned());
+    }
     if has("pg_cancel_backend") {
         return Say::Value(BOOL, "t".to_owned());
     }
@@ -282,6 +285,7 @@ fn floods(when: &'static str, span: Duration) -> (Duration, bool) {
 fn rows_without_end_in_answer_to_the_crates_own_texts_leave_others_their_turn() {
     let span = Duration::from_millis(500);
     for when in [
+        "g.source",
         "pg_cancel_backend",
         "pg_stat_get_backend_idset",
         "false_multi_az",

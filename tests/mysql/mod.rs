@@ -31,7 +31,7 @@ mod function;
 mod generated;
 mod language;
 mod leaks;
-#[path = "../ledger.rs"]
+#[path = "../ledger/mod.rs"]
 mod ledger;
 mod logins;
 #[cfg(feature = "migrate")]

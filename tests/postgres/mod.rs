@@ -33,7 +33,7 @@ mod genuine;
 mod in_step;
 mod language;
 mod leaks;
-#[path = "../ledger.rs"]
+#[path = "../ledger/mod.rs"]
 mod ledger;
 mod managed;
 #[cfg(feature = "migrate")]

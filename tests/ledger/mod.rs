@@ -6,13 +6,17 @@
 //! The new writer is a synchronous standby, so that the server itself loses nothing that it has acknowledged: at AWS the
 //! storage sees to that.
 
+mod soak;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lambda_rds::{Connection, Error, Outcome};
+use lambda_rds::{Connection, Error, Outcome, internals};
+use sqlx::AssertSqlSafe;
+use tokio::task::JoinHandle;
 
 use super::stage::*;
 use crate::support::http::lock;
@@ -104,13 +108,17 @@ async fn write(proxy: &DbProxy, kind: Kind, id: i64) -> Result<(), Error> {
     }
 }
 
-/// One who writes until the book is closed.
-async fn keep_writing(proxy: DbProxy, book: Arc<Book>, kind: Kind) {
+/// One who writes until the book is closed, with a pause after each write.
+/// In an invocation of so much time where there is one.
+async fn keep_writing(proxy: DbProxy, book: Arc<Book>, kind: Kind, pause: Duration, invocation: Option<Duration>) {
     while !book.closed.load(Ordering::Relaxed) {
         let id = book.next.fetch_add(1, Ordering::Relaxed);
-        let result = write(&proxy, kind, id).await;
+        let result = match invocation {
+            Some(time) => internals::invocation(time, write(&proxy, kind, id)).await,
+            None => write(&proxy, kind, id).await,
+        };
         book.enter(id, kind, result);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -123,10 +131,7 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
     synchronize(&cluster, 0, 1).await;
     let proxy = proxy_to(cluster.node(0)).instances(cluster.instances()).max_connections(6).build()?;
     let book = Arc::new(Book::default());
-    let writers: Vec<_> = (0..WRITERS)
-        .flat_map(|_| Kind::ALL)
-        .map(|kind| tokio::spawn(keep_writing(proxy.clone(), Arc::clone(&book), kind)))
-        .collect();
+    let writers = writers(&proxy, &book, PAUSE, None);
     let mut spans = Vec::new();
     for turn in 0..failovers {
         let (from, to) = (turn % 2, (turn + 1) % 2);
@@ -138,11 +143,28 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
         synchronize(&cluster, to, from).await;
     }
     tokio::time::sleep(REST).await;
+    close(&book, writers).await;
+    let sums = settle(&proxy, &book, 0).await?;
+    println!("{} failovers, found after {spans:?}", spans.len());
+    sums.print();
+    for entry in lock(&book.entries).values().filter(|entry| entry.told == Err(Outcome::NotExecuted)).take(5) {
+        println!("not executed: {}", entry.text);
+    }
+    println!("longest time without an acknowledged write: {:?}", lock(&book.gap).0);
+    assert!(sums.every_kind_succeeded(spans.len()));
+    Ok(())
+}
+
+fn writers(proxy: &DbProxy, book: &Arc<Book>, pause: Duration, invocation: Option<Duration>) -> Vec<JoinHandle<()>> {
+    let kinds = (0..WRITERS).flat_map(|_| Kind::ALL);
+    kinds.map(|kind| tokio::spawn(keep_writing(proxy.clone(), Arc::clone(book), kind, pause, invocation))).collect()
+}
+
+async fn close(book: &Book, writers: Vec<JoinHandle<()>>) {
     book.closed.store(true, Ordering::Relaxed);
     for writer in join_all(writers).await {
         writer.unwrap();
     }
-    settle(&proxy, &book, &spans).await
 }
 
 /// When a read by way of the proxy first comes from the new writer.
@@ -159,14 +181,39 @@ async fn promoted_and_found(proxy: &DbProxy, port: u16) -> Instant {
     Instant::now()
 }
 
-/// Compares the book with the table.
-async fn settle(proxy: &DbProxy, book: &Book, spans: &[Duration]) -> Result<(), Error> {
+/// What was told, how often, and how often the rows are there.
+#[derive(Debug, Default)]
+struct Sums(BTreeMap<(Kind, String), (usize, usize)>);
+
+impl Sums {
+    fn print(&self) {
+        for ((kind, told), (count, there)) in &self.0 {
+            println!("{kind:?} {told}: {count}, {there} of them there");
+        }
+    }
+
+    fn add(&mut self, others: Self) {
+        for (told, (count, there)) in others.0 {
+            let sum = self.0.entry(told).or_default();
+            *sum = (sum.0 + count, sum.1 + there);
+        }
+    }
+
+    /// Whether more than so many of each kind were acknowledged.
+    fn every_kind_succeeded(&self, more_than: usize) -> bool {
+        let acknowledged = |kind: &Kind| self.0.get(&(*kind, "Ok(())".to_owned())).is_some_and(|sum| sum.0 > more_than);
+        Kind::ALL.iter().all(acknowledged)
+    }
+}
+
+/// Compares the book with the table, from this number on.
+async fn settle(proxy: &DbProxy, book: &Book, first: i64) -> Result<Sums, Error> {
     let mut conn = proxy.get_connection().await?;
-    let rows: Vec<(i64, i64)> =
-        sqlx::query_as("select id, count(*) from ledger group by id").fetch_all(&mut conn).await?;
+    let text = format!("select id, count(*) from ledger where id >= {first} group by id");
+    let rows: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(text)).fetch_all(&mut conn).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().collect();
     let entries = lock(&book.entries);
-    let mut sums: BTreeMap<(Kind, String), (usize, usize)> = BTreeMap::new();
+    let mut sums = Sums::default();
     let mut wrong = Vec::new();
     for (id, entry) in entries.iter() {
         let there = rows.get(id).map_or(0, |count| usize::try_from(*count).unwrap_or(usize::MAX));
@@ -179,21 +226,10 @@ async fn settle(proxy: &DbProxy, book: &Book, spans: &[Duration]) -> Result<(), 
         if !right {
             wrong.push(format!("{id}: {there} rows, {entry:?}"));
         }
-        let sum = sums.entry((entry.kind, format!("{:?}", entry.told))).or_default();
+        let sum = sums.0.entry((entry.kind, format!("{:?}", entry.told))).or_default();
         *sum = (sum.0 + 1, sum.1 + usize::from(once));
     }
     let unheard: Vec<_> = rows.keys().filter(|id| !entries.contains_key(id)).collect();
-    println!("{} failovers, found after {spans:?}", spans.len());
-    for ((kind, told), (count, there)) in &sums {
-        println!("{kind:?} {told}: {count}, {there} of them there");
-    }
-    for entry in entries.values().filter(|entry| matches!(entry.told, Err(Outcome::NotExecuted))).take(5) {
-        println!("not executed: {}", entry.text);
-    }
-    println!("longest time without an acknowledged write: {:?}", lock(&book.gap).0);
     assert!(wrong.is_empty() && unheard.is_empty(), "{wrong:#?} {unheard:?}");
-    assert!(
-        Kind::ALL.iter().all(|kind| sums.get(&(*kind, "Ok(())".to_owned())).is_some_and(|sum| sum.0 > spans.len()))
-    );
-    Ok(())
+    Ok(sums)
 }
