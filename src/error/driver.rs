@@ -93,7 +93,8 @@ fn io_kind(error: &Error) -> io::ErrorKind {
     }
 }
 
-/// An error and its causes on one line; a cause that the text above already shows is left out.
+/// An error and its causes on one line; a cause that the text above already shows is left out. A server's words, and what a
+/// user has typed in them, may hold line breaks: written as they are, they would be lines of the log of their own.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -105,5 +106,28 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    on_one_line(text)
+}
+
+/// With control characters, and what else ends a line somewhere, as escapes.
+pub(crate) fn on_one_line(text: String) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(breaks) {
+        return text;
+    }
+    let escaped = |c: char| if breaks(c) { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_of_the_log_whatever_it_quotes() {
+        let error = sqlx::Error::Protocol("x\r\n{\"_aws\":{}}\u{85}\u{2028}\tend é".to_owned());
+        let text = chain(&error);
+        assert!(text.ends_with(r#"x\r\n{"_aws":{}}\u{85}\u{2028}\tend é"#), "{text}");
+        assert_eq!(format!("{:?}", Error::from(error)).lines().count(), 1);
+    }
 }

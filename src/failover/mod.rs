@@ -378,7 +378,7 @@ impl<DB: Engine> Connect for Failover<DB> {
                 Ok(Some(occupancy))
             }
             Err(error) if is_answer::<DB>(&error) => {
-                self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error: error.to_string() });
+                self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error: chain(&error) });
                 Ok(None)
             }
             Err(error) => Err(Error::Database(error)),

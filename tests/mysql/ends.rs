@@ -10,6 +10,7 @@ use super::stage::worded;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 use crate::support::postgres::APP_PASSWORD;
+use crate::support::servers::{Family, Servers};
 use crate::support::until::until;
 
 type Session = Connection<MySql>;
@@ -326,4 +327,30 @@ async fn a_trigger_that_is_not_there_ends_no_session() -> Result<(), Error> {
     let then = sqlx::query_scalar::<_, i64>("select cast(connection_id() as signed)").fetch_one(&mut conn).await?;
     assert_eq!(then, session);
     Ok(())
+}
+
+/// MySQL 9 has libraries, and their definitions commit.
+#[tokio::test]
+async fn a_library_is_not_defined_inside_a_transaction() {
+    if Servers::family() == Family::MariaDb {
+        return;
+    }
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.w (n int)").await;
+    let mut sent = Vec::new();
+    for text in [
+        "create library l2 language javascript as 'export function f() { return 1 }'",
+        "alter library l2 comment 'x'",
+        "drop library if exists l2",
+    ] {
+        let proxy = mysql_proxy_to(&server).build().unwrap();
+        let mut conn = proxy.get_connection().await.unwrap();
+        let mut transaction = conn.begin().await.unwrap();
+        sqlx::query("insert into w (n) values (1)").execute(&mut *transaction).await.unwrap();
+        let did = sqlx::raw_sql(text).execute(&mut *transaction).await.map_err(Error::from);
+        if !matches!(did, Err(Error::ImplicitCommit { .. })) {
+            sent.push(format!("{text}: {did:?}"));
+        }
+    }
+    assert!(sent.is_empty(), "{sent:#?}");
 }

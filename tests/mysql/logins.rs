@@ -21,10 +21,11 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::support::aws::Aws;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::gate::{Asks, Gate, Refusal};
 use crate::support::http::lock;
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
-use crate::support::servers::Family;
+use crate::support::servers::{Family, Servers};
 use crate::support::until::until;
 use crate::support::{Recorder, chain, mysql_account, mysql_proxy_to, mysql_server, ports, server};
 
@@ -440,4 +441,43 @@ async fn a_password_that_was_changed_is_not_tried_for_every_dropped_statement() 
     let after = aborted_connects(&server).await - before;
     assert_eq!(session(&mut conn).await, number, "it is one connection all the time");
     assert!(after <= 1, "{after} refused logins for {DROPPED} dropped statements");
+}
+
+/// As many logins as there are dropped statements whose cancel would have to log in, after the account has changed.
+async fn cancels_after(change: &str, server: &MariaDb) -> usize {
+    let door = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let proxy = mysql_proxy_to(server).port(door.port()).max_connections(4).build().unwrap();
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(proxy.get_connection().await.unwrap());
+    }
+    let warm = all.iter_mut().map(|conn| sqlx::raw_sql("select sleep(0.5)").execute(conn));
+    let warm = join_all(warm).await;
+    assert_eq!((warm.len(), proxy.status().connections), (4, 4));
+    server.execute(change).await;
+    let before = door.connections();
+    for mut conn in all {
+        let _ = timeout(Duration::from_millis(60), sqlx::raw_sql("select sleep(3)").execute(&mut conn)).await;
+        drop(conn);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    door.connections() - before
+}
+
+/// MariaDB refuses with 1698 where the account logs in by its socket alone: the password is refused all the same.
+#[tokio::test]
+async fn a_refused_password_is_sent_once_however_many_statements_are_dropped() {
+    let mut changes = vec!["alter user app@'%' require x509", "alter user app@'%' password expire"];
+    if Servers::family() == Family::MariaDb {
+        changes.push("alter user app@'%' identified via unix_socket");
+    }
+    let mut wrong = Vec::new();
+    for change in changes {
+        let server = MariaDb::start(MariaDbOptions::default()).await;
+        let logins = cancels_after(change, &server).await;
+        if logins > 1 {
+            wrong.push(format!("{change}: {logins} logins"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -50,6 +50,7 @@ mod plans;
 mod raw;
 #[path = "../refusals.rs"]
 mod refusals;
+mod remembered;
 #[path = "../replays.rs"]
 mod replays;
 #[path = "../secrecy.rs"]

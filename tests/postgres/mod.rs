@@ -35,6 +35,7 @@ mod language;
 mod leaks;
 #[path = "../ledger/mod.rs"]
 mod ledger;
+mod lines;
 mod managed;
 #[cfg(feature = "migrate")]
 #[path = "../migrations.rs"]

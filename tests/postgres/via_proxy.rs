@@ -4,6 +4,7 @@
 //! MySQL has no twin: no pooler of its kind is in Debian, and those that there are follow a session or pin it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
@@ -369,4 +370,46 @@ async fn a_pooler_that_nobody_has_announced_is_told_before_anything_is_sent_thro
         }
     }
     Ok(())
+}
+
+/// Whether a login is possible, and what it says if not, after the administrator has done this.
+async fn after(sql: &str) -> String {
+    let server = Server::start(PostgresOptions::default()).await;
+    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut server.admin().await).await {
+        // Login triggers are of PostgreSQL 17 and later.
+        assert!(sql.contains("on login"), "{error}");
+        return "in".to_owned();
+    }
+    let proxy = proxy_to(&server).borrow_timeout(Duration::from_secs(3)).build().unwrap();
+    match proxy.get_connection().await {
+        Ok(_) => "in".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The look for a pooler is no reason why a server cannot be used: neither what a role has set, nor what an administrator has
+/// taken from everybody, nor what a login trigger sets makes a pooler of it.
+#[tokio::test]
+async fn a_server_is_no_pooler_whatever_is_set_and_revoked() {
+    let mut wrong = Vec::new();
+    for sql in [
+        "alter role app set idle_in_transaction_session_timeout = '7s'",
+        "create schema evil authorization app; \
+         create view evil.pg_settings as select 'x'::text as name, 'session'::text as source; \
+         grant all on schema evil to public; grant all on evil.pg_settings to public; \
+         alter role app set search_path = evil, pg_catalog",
+        "create role other; grant other to app; alter role app set role = other",
+        "revoke select on pg_catalog.pg_settings from public",
+        "revoke execute on function pg_catalog.pg_show_all_settings() from public",
+        "create function public.at_login() returns event_trigger language plpgsql as \
+         $$ begin perform set_config('idle_in_transaction_session_timeout', '9s', false); end $$; \
+         create event trigger at_login on login execute function public.at_login(); \
+         alter event trigger at_login enable always",
+    ] {
+        let said = after(sql).await;
+        if said != "in" {
+            wrong.push(format!("{sql}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -27,6 +27,8 @@ const NAMES: &str = "NAMES utf8mb4";
 
 /// A transaction begins and ends where somebody says so, whatever the server's configuration says.
 const AUTOCOMMIT: &str = "autocommit = 1";
+/// With it `id IS NULL` would ask for the row of the last number, whosever that is.
+const AUTO_IS_NULL: &str = "sql_auto_is_null = 0";
 const COMPLETION: &str = "completion_type = 0";
 
 /// Whether a session may begin with other settings than the server's defaults: `init_connect` is executed at each login but
@@ -114,7 +116,7 @@ fn first_text(login: &Login) -> String {
     let mut text = format!("/* {application} */ SET {NAMES}, {TIME_ZONE}, {SQL_MODE}, {AUTOCOMMIT}");
     if let Some(wait) = wait_timeout(login) {
         // What a pooler does not follow is not said to one.
-        text.push_str(&format!(", {wait}, {COMPLETION}"));
+        text.push_str(&format!(", {wait}, {COMPLETION}, {AUTO_IS_NULL}"));
     }
     if let Some(timeout) = idle_in_transaction(login) {
         // MariaDB 10.3 and later; MySQL has nothing of the kind.

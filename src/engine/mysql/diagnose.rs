@@ -36,6 +36,8 @@ pub(super) fn of_login(error: &Error) -> Diagnosis {
         return Diagnosis::TlsDemanded;
     }
     match refusal(error) {
+        // "Invalid authorization specification": whatever its number, it is the account or the password.
+        Some(refusal) if refusal.code() == Some("28000") => Diagnosis::Authentication,
         Some(refusal) => of_login_number(refusal.number(), refusal.message()),
         None => diagnose(error),
     }

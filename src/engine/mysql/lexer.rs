@@ -62,6 +62,8 @@ pub(super) struct Lexer<'a> {
     met: Doubts,
     /// Comments that may be executed.
     gates: usize,
+    /// A hint may set what makes a comparison a question about what is remembered.
+    hint: bool,
     /// `$$` or `$tag$`: MySQL 9 begins a string by it, to other servers it is the name of something.
     dollars: bool,
 }
@@ -72,7 +74,15 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn reading(text: &'a str, reading: Reading) -> Self {
-        Self { cursor: Cursor::new(text), reading, inside: false, met: Doubts::default(), gates: 0, dollars: false }
+        Self {
+            cursor: Cursor::new(text),
+            reading,
+            inside: false,
+            met: Doubts::default(),
+            gates: 0,
+            hint: false,
+            dollars: false,
+        }
     }
 
     /// Another text, read in the same way.
@@ -101,6 +111,11 @@ impl<'a> Lexer<'a> {
     /// What may be something else, read in another way, of what was read until now.
     pub(super) fn doubts(&self) -> Doubts {
         self.met
+    }
+
+    /// A hint was met, up to the token that was returned last, that sets what no statement may be read by.
+    pub(super) fn has_met_hint(&self) -> bool {
+        self.hint
     }
 
     /// There are more ways to read it than are tried: servers may execute one part of it and not another, or take some of
@@ -143,7 +158,10 @@ impl<'a> Lexer<'a> {
             4
         } else {
             // What begins a comment in it means nothing.
-            return self.cursor.skip_past_comment(1);
+            let start = self.cursor.at;
+            self.cursor.skip_past_comment(1);
+            self.hint |= is_unfollowed_hint(self.cursor.slice(start, self.cursor.at));
+            return;
         };
         self.met.gate = true;
         self.gates += 1;
@@ -223,6 +241,14 @@ impl<'a> Lexer<'a> {
         self.cursor.finish();
         self.cursor.slice(start, self.cursor.at)
     }
+}
+
+/// Whether a comment is a hint that sets `sql_auto_is_null` for its statement, or may: the server compares names without accents.
+/// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html#optimizer-hints-set-var>
+fn is_unfollowed_hint(comment: &str) -> bool {
+    let Some(hints) = comment.strip_prefix("/*+") else { return false };
+    let hints = hints.to_ascii_lowercase();
+    hints.contains("set_var") && (!hints.is_ascii() || hints.contains("is_null"))
 }
 
 impl<'a> Iterator for Lexer<'a> {

@@ -16,6 +16,7 @@ mod lexer;
 mod liveness;
 mod occupancy;
 mod prefilter;
+mod remembered;
 mod rules;
 mod settings;
 mod statement;

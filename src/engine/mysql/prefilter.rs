@@ -44,7 +44,9 @@ fn is_suspect(text: &[u8]) -> bool {
         b"next" => &[b"next"],
         b"prev" => &[b"previous"],
         b"setv" => &[b"setval"],
-        b"sql\x7f" => &[b"sql_calc_found_rows"],
+        [b's', b'q', b'l', _] => &[b"sql"],
+        b"curr" => &[b"currval"],
+        b"set\x7f" => &[b"set_var"],
         _ => return false,
     };
     begins_as(text, suspects)
@@ -53,7 +55,8 @@ fn is_suspect(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::classify::read;
-    use super::super::statement::{PINNING, REMEMBERING};
+    use super::super::remembered::REMEMBERING;
+    use super::super::statement::PINNING;
     use super::*;
 
     /// More than one of the blocks that a text is looked at in.

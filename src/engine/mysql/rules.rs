@@ -17,7 +17,8 @@ pub(super) const RULES: Rules = Rules {
     sentinel_savepoint: Some("SAVEPOINT lambda_rds_mark"),
     // RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     poolers_lose_state: false,
-    forget_generated: "DO LAST_INSERT_ID(0)",
+    // With a table, so that warnings and the rows that were found are forgotten as well.
+    forget_generated: "SELECT LAST_INSERT_ID(0) FROM (SELECT 0 AS a) AS a",
     // What functions and triggers generate is forgotten when they end:
     // <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
     refuses_ungenerated: false,

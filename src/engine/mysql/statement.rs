@@ -1,7 +1,7 @@
 //! One statement, as far as its words tell.
 
-use super::control;
 use super::lexer::Lexer;
+use super::{control, remembered};
 use crate::engine::Sequence;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
@@ -31,29 +31,12 @@ pub(super) const PINNING: [(&str, PinCause); 5] = [
     ("version_tokens_lock_exclusive", PinCause::UnknownStatement),
 ];
 
-/// Functions that have to do with what the session remembers. `LAST_INSERT_ID` is one too.
-pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
-    ("nextval", Sequence::GENERATES),
-    ("setval", Sequence::GENERATES),
-    ("lastval", Sequence::READS_KEPT),
-    ("row_count", Sequence::READS_COUNT),
-    ("found_rows", Sequence::READS_FOUND),
-];
-
-/// System variables that do.
-const REMEMBERED: [(&str, Sequence); 4] = [
-    ("last_insert_id", Sequence::READS),
-    ("identity", Sequence::READS),
-    ("warning_count", Sequence::READS_WARNINGS),
-    ("error_count", Sequence::READS_WARNINGS),
-];
-
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.
-const OBJECTS: [&str; 19] = [
+const OBJECTS: [&str; 20] = [
     "table",
     "tables",
     "view",
@@ -73,6 +56,7 @@ const OBJECTS: [&str; 19] = [
     "package",
     "prepare",
     "aggregate",
+    "library",
 ];
 
 /// Definitions that may hold statements of their own, with their semicolons.
@@ -111,41 +95,6 @@ pub(super) struct Statement<'a> {
     body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
-}
-
-/// Whether what comes after `SHOW VARIABLES` lets one of those through that are remembered of statements.
-fn shows_what_is_remembered(rest: &Lexer<'_>) -> bool {
-    let mut rest = rest.clone();
-    match (rest.next(), rest.next()) {
-        (Some(like), Some(Token::String(pattern))) if is(like, "like") => {
-            let pattern = pattern.to_ascii_lowercase();
-            let shows = |name: &str| matches_pattern(name.as_bytes(), pattern.as_bytes());
-            // The server compares without accents.
-            !pattern.is_ascii() || ["last_insert_id", "identity"].into_iter().any(shows)
-        }
-        _ => true,
-    }
-}
-
-/// `LIKE`; a backslash, and what it stands for, may be any character.
-fn matches_pattern(name: &[u8], pattern: &[u8]) -> bool {
-    // The ends of the pattern seen so far that the name could have come to.
-    let mut reached = vec![false; name.len() + 1];
-    reached[0] = true;
-    for wanted in pattern {
-        let mut next = vec![false; name.len() + 1];
-        for at in (0..=name.len()).filter(|at| reached[*at]) {
-            match wanted {
-                b'%' => next[at..].fill(true),
-                b'\\' => next[at] = true,
-                b'_' if at < name.len() => next[at + 1] = true,
-                byte if name.get(at) == Some(byte) => next[at + 1] = true,
-                _ => {}
-            }
-        }
-        reached = next;
-    }
-    reached[name.len()]
 }
 
 impl<'a> Statement<'a> {
@@ -209,6 +158,9 @@ impl<'a> Statement<'a> {
             }
             (last_but_one, last) = (last, token);
         }
+        if lexer.has_met_hint() {
+            statement.sequence |= Sequence::READS;
+        }
         Some(statement)
     }
 
@@ -254,16 +206,21 @@ impl<'a> Statement<'a> {
             Token::Word(word) => self.word(last_but_one, last, token, word),
             _ => {}
         }
-        if let Token::Word(name) | Token::Identifier(name) = token
+        // After a scope the server takes a name in quotes of any kind.
+        if let Token::Word(name) | Token::Identifier(name) | Token::String(name) = token
             && (is(last, "@@") || last == Token::Symbol(b'.'))
         {
             self.named(last_but_one, last, name);
         }
         if let Token::Word(name) | Token::Identifier(name) = token {
             self.controls |= CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known));
-            if self.shows_variables(last, name) && shows_what_is_remembered(rest) {
+            if self.is_prefix() && remembered::makes_null_a_question(name) {
                 self.sequence |= Sequence::READS;
             }
+            if self.shows_variables(last, name) {
+                self.sequence |= remembered::shown(rest);
+            }
+            self.sequence |= remembered::in_oracle_mode(last_but_one, last, name);
         }
     }
 
@@ -276,14 +233,7 @@ impl<'a> Statement<'a> {
     fn called(&mut self, name: Token<'a>, rest: &Lexer<'a>) {
         let (Token::Word(name) | Token::Identifier(name) | Token::String(name)) = name else { return };
         let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        if same("last_insert_id") {
-            // With a value it remembers that one.
-            let asks = rest.clone().next() == Some(Token::Symbol(b')'));
-            self.sequence |= if asks { Sequence::READS } else { Sequence::GENERATES };
-        }
-        if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
-            self.sequence |= *sequence;
-        }
+        self.sequence |= remembered::called(name, rest);
         if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.pin(*cause);
         }
@@ -295,14 +245,7 @@ impl<'a> Statement<'a> {
         if !is(last, "@@") && !of_session {
             return;
         }
-        // MySQL compares the names of variables without accents, and without blanks at their end: one that is made of anything
-        // but plain letters may be any of them.
-        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
-        for (known, sequence) in REMEMBERED {
-            if !is_plain || name.eq_ignore_ascii_case(known) {
-                self.sequence |= sequence;
-            }
-        }
+        self.sequence |= remembered::variable(name);
     }
 
     fn word(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, word: &str) {

@@ -58,6 +58,9 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
             let milliseconds = |span: std::time::Duration| span.as_millis().min(i32::MAX as u128).to_string();
             options =
                 options.options([("idle_in_transaction_session_timeout", milliseconds(orphans.idle_in_transaction))]);
+            if login.may_be_pooler {
+                options = options.options([(LOGIN, mark(login))]);
+            }
             if !orphans.idle_unknown {
                 // PostgreSQL 14 and later, both: https://www.postgresql.org/docs/14/release-14.html. The second ends a
                 // statement for which nobody waits any more; it is looked for while one runs, and costs nothing else.
@@ -73,12 +76,18 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
     }
 }
 
-/// Whether the server's session is the one that has logged in: it has a setting from the login itself. A pooler that does not
-/// refuse those ignores them, or sets them later, which the server calls by another name.
-pub(super) async fn is_of_this_login(conn: &mut PgConnection) -> Result<bool, Error> {
-    let source: Option<String> = without_panic(row::<Postgres>(conn, SOURCE.to_owned())).await?.try_get(0)?;
-    Ok(source.as_deref() == Some("client"))
+/// A setting that nobody knows but this crate: its value is the login's own, which its name ends in.
+const LOGIN: &str = "lambda_rds.login";
+
+/// What no other login has.
+fn mark(login: &Login) -> &str {
+    login.application_name.rsplit('#').next().unwrap_or_default()
 }
 
-const SOURCE: &str = "select (select g.source from pg_catalog.pg_settings g \
-                       where g.name operator(pg_catalog.=) 'idle_in_transaction_session_timeout')";
+/// Whether the server's session is the one that has logged in: it has a setting of the login itself. A pooler that does not
+/// refuse those ignores them.
+pub(super) async fn is_of_this_login(conn: &mut PgConnection, login: &Login) -> Result<bool, Error> {
+    let question = format!("select pg_catalog.current_setting('{LOGIN}', true)");
+    let told: Option<String> = without_panic(row::<Postgres>(conn, question)).await?.try_get(0)?;
+    Ok(told.as_deref() == Some(mark(login)))
+}

@@ -5,7 +5,7 @@ use crate::engine::token::Token;
 use crate::pin::PinCause;
 
 /// Functions that leave something behind in the session that calls them, or run a text that may.
-pub(super) const PINNING: [(&str, PinCause); 36] = [
+pub(super) const PINNING: [(&str, PinCause); 39] = [
     ("set_config", PinCause::Setting),
     ("setseed", PinCause::UnknownStatement),
     ("pg_advisory_lock", PinCause::AdvisoryLock),
@@ -39,13 +39,16 @@ pub(super) const PINNING: [(&str, PinCause); 36] = [
     ("xpath_table", PinCause::UnknownStatement),
     // aws_s3.
     ("query_export_to_s3", PinCause::UnknownStatement),
-    // pg_trgm, smlar, isn, sepgsql, temporal_tables, spi, hypopg.
+    // pg_trgm, smlar, isn, sepgsql, temporal_tables, spi, hll, hypopg.
     ("set_limit", PinCause::UnknownStatement),
     ("set_smlar_limit", PinCause::UnknownStatement),
     ("isn_weak", PinCause::UnknownStatement),
     ("sepgsql_setcon", PinCause::UnknownStatement),
     ("set_system_time", PinCause::UnknownStatement),
     ("set_timetravel", PinCause::UnknownStatement),
+    ("hll_set_defaults", PinCause::UnknownStatement),
+    ("hll_set_max_sparse", PinCause::UnknownStatement),
+    ("hll_set_output_version", PinCause::UnknownStatement),
     ("hypopg_create_index", PinCause::UnknownStatement),
     ("hypopg_hide_index", PinCause::UnknownStatement),
 ];

@@ -6,7 +6,7 @@ use crate::engine::prefilter::{begins, begins_as, initials, is_clear, is_glued, 
 use crate::engine::{Class, Sequence};
 
 /// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
-const SUSPECTS: [&[u8]; 19] = [
+const SUSPECTS: [&[u8]; 20] = [
     b"temp",
     b"hold",
     b"pg_",
@@ -26,6 +26,7 @@ const SUSPECTS: [&[u8]; 19] = [
     b"ts_stat",
     b"ts_rewrite",
     b"hypopg_",
+    b"hll_set_",
 ];
 
 /// The class of a text that holds nothing to be found by reading.
@@ -64,6 +65,7 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
         | b"ts\x7fs"
         | b"ts\x7fr"
         | b"hypo"
+        | b"hll\x7f"
         | b"cros"
         | b"conn"
         | b"xpat"

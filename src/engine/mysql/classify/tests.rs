@@ -329,6 +329,22 @@ fn the_memory_of_the_session_is_seen() {
         ("get diagnostics @n = number", Sequence::READS_WARNINGS),
         ("select identity, t.last_insert_id from t", Sequence::NONE),
         ("select row_count from t", Sequence::NONE),
+        ("select @@session.\"identity\"", Sequence::READS),
+        ("select @@local . 'last_insert_id'", Sequence::READS),
+        ("select @@session.'id\u{e9}ntity'", Sequence::READS | Sequence::READS_KEPT | Sequence::READS_WARNINGS),
+        ("select @@session.'sort_buffer_size', t.'identity' from t", Sequence::NONE),
+        ("select @@last_gtid", Sequence::READS_KEPT),
+        ("show variables like 'last%'", Sequence::READS | Sequence::READS_KEPT),
+        ("show variables like 'sort%'", Sequence::NONE),
+        ("show variables", Sequence::READS | Sequence::READS_KEPT),
+        ("select s.currval, s.nextval", Sequence::READS_KEPT | Sequence::GENERATES),
+        ("select sql%rowcount", Sequence::READS_COUNT),
+        ("select n % rowcount from t", Sequence::NONE),
+        ("select /*+ set_var(sql_auto_is_null = 1) */ * from t where id is null", Sequence::READS),
+        ("select /*+ SET_VAR(SQL_\u{c1}UTO_IS_NULL=1) */ 1", Sequence::READS),
+        ("select /*+ set_var(sort_buffer_size = 1) */ 1 from t", Sequence::NONE),
+        ("set statement sql_auto_is_null = 1 for select 1", Sequence::READS),
+        ("set statement max_statement_time = 1 for select 1", Sequence::NONE),
     ] {
         assert_eq!(classify(sql).sequence.done(), sequence, "{sql}");
     }
