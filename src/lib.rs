@@ -96,6 +96,7 @@ mod topology;
 // All that differs between databases, and what happens told.
 mod engine;
 pub mod event;
+mod span;
 mod tls;
 
 // What can go wrong.

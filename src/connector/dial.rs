@@ -16,6 +16,7 @@ use crate::error::{Error, Phase, TlsProblem, Unreachable};
 use crate::event::Event;
 use crate::panicked::Panicked;
 use crate::pool::Attempt;
+use crate::span::{self, Watch};
 use crate::tls;
 use crate::topology::Address;
 
@@ -28,6 +29,16 @@ pub(super) struct Failure {
     pub(super) reached: Reached,
 }
 
+impl span::Failure for Failure {
+    fn kind(&self) -> String {
+        self.source.as_ref().map_or_else(|| "Timeout".to_owned(), span::Failure::kind)
+    }
+
+    fn code(&self) -> Option<String> {
+        self.source.as_ref().and_then(span::Failure::code)
+    }
+}
+
 impl<DB: Engine> Connector<DB> {
     pub(super) async fn dial(
         &self,
@@ -36,7 +47,9 @@ impl<DB: Engine> Connector<DB> {
         attempt: &Attempt,
     ) -> Result<Wire<DB>, Failure> {
         attempt.enter(Phase::Dialling);
-        self.dial_within(login, credentials, attempt.deadline.within(self.config.connect_timeout())).await
+        let deadline = attempt.deadline.within(self.config.connect_timeout());
+        let watch = Watch::connect(DB::RULES.family, &login.host, login.port);
+        watch.over(self.dial_within(login, credentials, deadline)).await
     }
 
     pub(super) async fn dial_within(

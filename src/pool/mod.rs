@@ -41,6 +41,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Holder, Phase, PoolNumbers, Purpose, chain};
 use crate::event::{Discard, Event, Events};
 use crate::random;
+use crate::span;
 use crate::usage::Meter;
 
 use self::dial::Approval;
@@ -361,7 +362,7 @@ impl<C: Connect> Pool<C> {
     fn dial_for_waiters(&self) {
         while let Some(slot) = { self.lock().approve() } {
             let approval = Approval { pool: self.clone(), slot: Some(slot) };
-            let dial = tokio::spawn(approval.dial());
+            let dial = tokio::spawn(span::inherited(approval.dial()));
             let mut dials = self.0.dials.lock().unwrap_or_else(PoisonError::into_inner);
             dials.retain(|dial| !dial.is_finished());
             dials.push(dial.abort_handle());

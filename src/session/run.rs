@@ -15,6 +15,7 @@ use crate::deadline::time_to_cancel;
 use crate::engine::{Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
+use crate::span::{self, Watch};
 use crate::usage::Meter;
 
 /// At most so many attempts. A second failover during a retry is rare; after that the error is returned.
@@ -29,10 +30,11 @@ impl<DB: Engine> Connection<DB> {
 
     /// Runs a query; behind a pooler, in a transaction of its own where it would be torn apart otherwise.
     pub(super) async fn run<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+        let watch = Watch::statement(DB::RULES.family, query.sql.as_str());
         if self.would_be_torn(&query) {
-            return Box::pin(self.run_together(query, sink)).await;
+            return watch.over(Box::pin(self.run_together(query, sink))).await;
         }
-        self.run_here(query, sink).await
+        watch.over(self.run_here(query, sink)).await
     }
 
     /// Runs a query. A stale plan is made anew once, and what the server provably did not execute is sent again on another
@@ -41,6 +43,8 @@ impl<DB: Engine> Connection<DB> {
         let mut run = 1;
         loop {
             let (mut borrow, ready) = self.ready_for(query).await?;
+            let at = &borrow.wire().at;
+            span::at(&at.host, at.port);
             let spare = ready.clone();
             let mut result = borrow.exchange(ready, sink).await;
             if let Err(error) = &result

@@ -8,6 +8,7 @@ use super::core::{self, CommitPlan};
 use super::intent::Intent;
 use crate::engine::{End, Engine, Found};
 use crate::error::{Error, Outcome, Phase};
+use crate::span::Watch;
 
 /// A transaction, or a savepoint inside one.
 ///
@@ -37,7 +38,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// A commit whose future was dropped may or may not have happened. The connection is brought to rest before
     /// anybody else gets it.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let result = self.session.commit_at(self.depth).await;
+        let result = Watch::statement(DB::RULES.family, "commit").over(self.session.commit_at(self.depth)).await;
         self.settle();
         result
     }
@@ -52,7 +53,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// # Cancel safety
     /// The rollback is made up for before anybody else gets the connection.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let result = self.session.rollback_at(self.depth).await;
+        let result = Watch::statement(DB::RULES.family, "rollback").over(self.session.rollback_at(self.depth)).await;
         self.settle();
         result
     }
@@ -100,11 +101,14 @@ impl<DB: Engine> Connection<DB> {
     /// # Cancel safety
     /// A dropped future leaves no open transaction behind: the connection is rolled back before anybody else gets it.
     pub async fn begin(&mut self) -> Result<Transaction<'_, DB>, Error> {
-        let depth = match self.begin_deeper().await {
-            // Lost before anything had begun: nothing was executed, and another connection may well work.
-            Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await?,
-            begun => begun?,
+        let begin = async {
+            match self.begin_deeper().await {
+                // Lost before anything had begun: nothing was executed, and another connection may well work.
+                Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await,
+                begun => begun,
+            }
         };
+        let depth = Watch::statement(DB::RULES.family, "begin").over(begin).await?;
         Ok(Transaction::new(self, depth))
     }
 

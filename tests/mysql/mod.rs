@@ -60,6 +60,9 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
+#[cfg(feature = "otel")]
+#[path = "../spans.rs"]
+mod spans;
 mod spellings;
 #[cfg(feature = "_internals")]
 mod survey;

@@ -64,6 +64,9 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
+#[cfg(feature = "otel")]
+#[path = "../spans.rs"]
+mod spans;
 #[cfg(feature = "_internals")]
 mod survey;
 mod taken_back;
