@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lambda_rds::Error;
+use lambda_rds::{Error, internals};
 
 use super::super::stage::*;
 use super::{Book, Sums, close, settle, writers};
@@ -96,6 +96,18 @@ fn footprint() -> (u64, usize) {
     (kib, std::fs::read_dir("/proc/self/fd").expect("Linux").count())
 }
 
+/// So often a round is asked for its account: the question may meet what the fault has left, as any other statement.
+const ATTEMPTS: usize = 5;
+
+async fn settled(proxy: &DbProxy, book: &Book, first: i64) -> Result<Sums, Error> {
+    for _ in 1..ATTEMPTS {
+        if let Ok(sums) = internals::invocation(INVOCATION, settle(proxy, book, first)).await {
+            return Ok(sums);
+        }
+    }
+    internals::invocation(INVOCATION, settle(proxy, book, first)).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_every_few_seconds_loses_nothing_and_leaves_nothing() -> Result<(), Error> {
     let seconds: Option<u64> = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
@@ -126,7 +138,7 @@ async fn a_fault_every_few_seconds_loses_nothing_and_leaves_nothing() -> Result<
         tokio::time::sleep(REST).await;
         close(&book, writers).await;
         proxy.upkeep().await;
-        let sums = settle(&proxy, &book, first).await?;
+        let sums = settled(&proxy, &book, first).await?;
         assert!(sums.every_kind_succeeded(0), "{fault:?}: {sums:?}");
         first = book.next.load(std::sync::atomic::Ordering::Relaxed);
         total.add(sums);

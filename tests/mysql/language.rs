@@ -311,6 +311,7 @@ pub(super) fn is_quiet(sql: &str) -> bool {
         "unlock",
         "handler",
         "timestamp",
+        "auto_is_null",
         "switch",
         "prepare",
         "half_made",
