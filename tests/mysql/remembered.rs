@@ -131,3 +131,19 @@ async fn no_word_of_mariadb_alone_tells_of_another_session() {
     let counted = told(&server, "insert into drawn select null from seq_1_to_77", &counted, &["77"]).await;
     assert!(numbers.is_empty() && counted.is_empty() && gtids.is_empty(), "{numbers:#?} {counted:#?} {gtids:#?}");
 }
+
+/// A session that lets no query compute anything gets no other's number either.
+#[tokio::test]
+async fn a_session_that_selects_no_rows_reads_no_number_of_another() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(DRAWN).await;
+    server.execute("create table app.seen (n bigint)").await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build().unwrap();
+    let (mut one, mut other) = (proxy.get_connection().await.unwrap(), proxy.get_connection().await.unwrap());
+    answers(&mut other, "set sql_select_limit = 0").await;
+    answers(&mut one, DRAW).await;
+    let hidden = "prepare q from 'insert into seen values (last_insert_id())'; execute q";
+    assert!(answers(&mut other, hidden).await.is_empty(), "it is executed");
+    let seen: i64 = server.rows("select n from app.seen").await[0].get(0);
+    assert_eq!(seen, 0);
+}

@@ -17,8 +17,9 @@ pub(super) const RULES: Rules = Rules {
     sentinel_savepoint: Some("SAVEPOINT lambda_rds_mark"),
     // RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     poolers_lose_state: false,
-    // With a table, so that warnings and the rows that were found are forgotten as well.
-    forget_generated: "SELECT LAST_INSERT_ID(0) FROM (SELECT 0 AS a) AS a",
+    // With a table, so that warnings and the rows that were found are forgotten as well, and with a limit of its own: under a
+    // session's `sql_select_limit` of none nothing would be computed.
+    forget_generated: "SELECT LAST_INSERT_ID(0) FROM (SELECT 0 AS a) AS a LIMIT 1",
     // What functions and triggers generate is forgotten when they end:
     // <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
     refuses_ungenerated: false,

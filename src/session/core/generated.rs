@@ -35,6 +35,8 @@ pub(in crate::session) struct Use {
     pub(in crate::session) held: bool,
     /// An exchange before it would do no harm: none has failed, and no transaction is aborted.
     pub(in crate::session) may_empty: bool,
+    /// The server has refused to forget its numbers before it.
+    pub(in crate::session) was_refused: bool,
 }
 
 /// What is to be done before a text is sent.
@@ -111,7 +113,10 @@ impl Generated {
         if !numbers && pays && stands {
             return Step::Empty;
         }
-        if text.reads() && !numbers {
+        // What a text that pins reads is not seen. Where an exchange before it would do harm, the server refuses it by itself or
+        // tells no number that is not the session's.
+        let hides = next.pins && next.was_refused;
+        if (text.reads() || hides) && !numbers {
             return Step::Refuse(NUMBERS);
         }
         if text.reads() && astray && !self.refuses {

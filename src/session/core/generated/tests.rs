@@ -203,8 +203,14 @@ impl World {
                 if !held {
                     self.wires[*wire].user = None;
                 }
-                let mut next =
-                    Use { text: sequence(text), begins: *begins && !held, pins: *pins, held, may_empty: true };
+                let mut next = Use {
+                    text: sequence(text),
+                    begins: *begins && !held,
+                    pins: *pins,
+                    held,
+                    may_empty: true,
+                    was_refused: false,
+                };
                 return Some(loop {
                     let place = &mut self.wires[*wire];
                     let at = Exchange { wire: *wire as u64, number: place.number };
@@ -219,7 +225,7 @@ impl World {
                                 place.behind[place.at].forgets();
                             }
                             self.sessions[*session].emptied(at.wire, &mut place.memory, held, done);
-                            next.may_empty = done;
+                            (next.may_empty, next.was_refused) = (done, !done);
                         }
                         Step::Look => {
                             self.speaks(*wire);
