@@ -144,3 +144,25 @@ async fn a_statement_that_ends_in_time_is_left_alone() -> Result<(), Error> {
     assert_eq!(proxy.status().connections, 1);
     Ok(())
 }
+
+/// Somebody in between has forgotten the connection: no answer will ever come, and the server is alive.
+#[tokio::test]
+async fn a_commit_that_nobody_answers_is_unknown_while_the_handler_can_hear_it() -> Result<(), Error> {
+    let server = ledger().await;
+    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let ended = internals::invocation(LEFT, async {
+        let mut tx = conn.begin().await?;
+        sqlx::query("update ledger set n = 7").execute(&mut *tx).await?;
+        way.forget();
+        tx.commit().await
+    });
+    let error = ended.await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineReached { phase: lambda_rds::error::Phase::Commit, .. }), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    // The next invocation has another connection.
+    let n: i32 = sqlx::query_scalar("select 1 + 0").fetch_one(&mut conn).await?;
+    assert_eq!(n, 1);
+    Ok(())
+}

@@ -7,7 +7,7 @@ use super::core::generated::Exchange;
 use super::core::{self, CommitPlan, Reading, SettingChange, Turn};
 use super::intent::Intent;
 use crate::connector::Wire;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, TimeToCancel, time_to_cancel};
 use crate::engine::{Cleanup, Control, End, Engine, Found, PinEnd, Staleness};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
@@ -279,10 +279,25 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         #[cfg(feature = "testing")]
         let (sql, is_lost) = self.spoilt(sql);
         let (failover, wire) = self.apart();
-        let result = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql)).await;
+        let run = DB::run(&mut wire.driver, sql);
+        let result = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), run).await;
         #[cfg(feature = "testing")]
         let result = if is_lost { Err(lost()) } else { result };
-        result.map_err(|error| self.fail(error))
+        result.map_err(|error| self.unanswered(error))
+    }
+
+    /// The failure of a commit. One that is under way when the end of the invocation is near is not cancelled, for it may be
+    /// done: its connection is closed, and what became of it is said as far as it is known.
+    fn unanswered(&mut self, error: sqlx::Error) -> Error {
+        if !TimeToCancel::is_behind(&error) {
+            return self.fail(error);
+        }
+        match self.lose(error) {
+            Error::ConnectionLost { phase, elapsed, outcome, source } => {
+                Error::DeadlineReached { phase, elapsed, outcome, source: Some(source) }
+            }
+            error => error,
+        }
     }
 
     /// The text of a commit whose answer a test wants to be lost, and whether it is.
@@ -331,7 +346,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
         let (failover, wire) = self.apart();
-        let ended = failover.attend(wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end));
+        let alarm = if end == End::Commit { time_to_cancel() } else { None };
+        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end));
         let result = match end {
             // A commit may take its time, and nobody would know what became of it.
             End::Commit => ended.await,
@@ -340,7 +356,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 answered.unwrap_or_else(|_| Err(timed_out()))
             }
         };
-        result.map_err(|error| self.fail(error))
+        result.map_err(|error| self.unanswered(error))
     }
 }
 

@@ -185,7 +185,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let why = match plan {
             CommitPlan::Commit => {
-                // Not bounded: a commit may take its time, and nobody would know what became of it.
+                // Bounded by the end of the invocation alone: a commit may take its time, and nobody would know what became of it.
                 let text = borrow.with_sentinel(core::commit(depth), borrow.session.state.takes_sentinel(depth));
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
