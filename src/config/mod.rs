@@ -48,8 +48,6 @@ pub(crate) struct Config {
     pub(crate) add_ca_pem: Pem,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) via_proxy: Option<bool>,
-    /// Nothing has said whether the target is a pooler.
-    pub(crate) may_be_pooler: bool,
     pub(crate) reader_fallback: bool,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) session_pinning: Option<PinningFilter>,
@@ -119,6 +117,11 @@ impl Config {
         self.check_names()?;
         self.check_values()?;
         Ok(self)
+    }
+
+    /// Nothing has said whether the target is a pooler, its name neither.
+    pub(crate) fn may_be_pooler(&self) -> bool {
+        self.via_proxy.is_none()
     }
 
     pub(crate) fn via_proxy(&self) -> bool {

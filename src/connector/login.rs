@@ -73,7 +73,7 @@ impl<DB: Engine> Connector<DB> {
                 Ok(wire) => {
                     self.trials.accept(&key, &request);
                     if login.may_be_pooler {
-                        self.is_no_pooler(Address::new(login.host.clone(), login.port));
+                        self.saw_no_pooler(Address::new(login.host.clone(), login.port));
                     }
                     drop(turn);
                     let host = format!("{}:{}", login.host, login.port);
@@ -89,7 +89,7 @@ impl<DB: Engine> Connector<DB> {
                 // It has refused a login that asked for what only newer servers know, and is not asked for that again.
                 Error::Connect { source, .. }
                     if DB::diagnose_login(source) == Diagnosis::UnknownSetting
-                        && self.without_idle_timeout().insert(Address::new(login.host, login.port)) =>
+                        && self.old_servers().insert(Address::new(login.host, login.port)) =>
                 {
                     continue;
                 }
@@ -189,11 +189,11 @@ impl<DB: Engine> Connector<DB> {
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,
             log_statements: self.config.log_statements,
-            may_be_pooler: self.config.may_be_pooler && self.looks_for_pooler(&host, port),
+            may_be_pooler: self.config.may_be_pooler() && self.looks_for_pooler(&host, port),
             orphans: (!self.config.via_proxy()).then(|| Orphans {
                 idle: self.config.idle_timeout(),
                 idle_in_transaction: self.config.idle_in_transaction_timeout(),
-                idle_unknown: self.without_idle_timeout().contains(&Address::new(host.clone(), port)),
+                is_old: self.old_servers().contains(&Address::new(host.clone(), port)),
             }),
             host,
         })

@@ -46,8 +46,8 @@ pub(crate) struct Connector<DB: Engine> {
     application_name: String,
     clock: Clock,
     events: Events,
-    /// Servers that are too old for the idle timeout. Each speaks for itself.
-    without_idle_timeout: Mutex<HashSet<Address>>,
+    /// Servers that do not know all that a login sets. Each speaks for itself.
+    old_servers: Mutex<HashSet<Address>>,
     /// Where it was seen that a login leads to a session of its own.
     no_poolers: Mutex<HashSet<Address>>,
     sockets_unreachable: AtomicBool,
@@ -78,7 +78,7 @@ impl<DB: Engine> Connector<DB> {
             application_name,
             clock,
             events,
-            without_idle_timeout: Mutex::default(),
+            old_servers: Mutex::default(),
             no_poolers: Mutex::default(),
             sockets_unreachable: AtomicBool::new(false),
             last_login: Mutex::default(),
@@ -123,8 +123,8 @@ impl<DB: Engine> Connector<DB> {
         self.config.via_proxy() && DB::RULES.poolers_lose_state
     }
 
-    fn without_idle_timeout(&self) -> MutexGuard<'_, HashSet<Address>> {
-        self.without_idle_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    fn old_servers(&self) -> MutexGuard<'_, HashSet<Address>> {
+        self.old_servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it has to be seen that no pooler is there. Behind a name of RDS there is what the name says.
@@ -133,7 +133,7 @@ impl<DB: Engine> Connector<DB> {
         DB::RULES.poolers_lose_state && !is_of_rds(host) && !seen.contains(&Address::new(host.to_owned(), port))
     }
 
-    fn is_no_pooler(&self, at: Address) {
+    fn saw_no_pooler(&self, at: Address) {
         self.no_poolers.lock().unwrap_or_else(PoisonError::into_inner).insert(at);
     }
 

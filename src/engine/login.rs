@@ -68,6 +68,6 @@ pub(crate) struct Way {
 pub(crate) struct Orphans {
     pub(crate) idle: Duration,
     pub(crate) idle_in_transaction: Duration,
-    /// Whether this server is too old to know an idle timeout, and to look whether a statement's client is still there.
-    pub(crate) idle_unknown: bool,
+    /// Whether this server knows neither an idle timeout nor how to look whether a statement's client is still there.
+    pub(crate) is_old: bool,
 }

@@ -370,8 +370,9 @@ impl<DB: Engine> ProxyBuilder<DB> {
         config.max_connections = config.max_connections.or(environment.max_concurrency);
         // A provider of the application's own may bring the host, as a secret may.
         let mut config = config.resolve(DB::RULES.url_schemes, self.provider.is_some())?;
-        config.may_be_pooler = config.via_proxy.is_none();
-        config.via_proxy = Some(is_pooler(&config));
+        if is_pooler(&config) {
+            config.via_proxy = Some(true);
+        }
         let clock = Clock::system();
         for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {
             if !pem.is_empty() {

@@ -61,7 +61,7 @@ pub(super) fn options(login: &Login) -> PgConnectOptions {
             if login.may_be_pooler {
                 options = options.options([(LOGIN, mark(login))]);
             }
-            if !orphans.idle_unknown {
+            if !orphans.is_old {
                 // PostgreSQL 14 and later, both: https://www.postgresql.org/docs/14/release-14.html. The second ends a
                 // statement for which nobody waits any more; it is looked for while one runs, and costs nothing else.
                 options = options.options([

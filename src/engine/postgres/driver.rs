@@ -38,7 +38,7 @@ fn quotes(error: &Error, asked: i64) -> bool {
 impl Driver for Postgres {
     async fn dial(login: &Login) -> Result<Dialled<PgConnection>, Error> {
         let mut driver = without_panic(PgConnection::connect_with(&connect::options(login))).await?;
-        if login.may_be_pooler && login.orphans.is_some() && !connect::is_of_this_login(&mut driver, login).await? {
+        if login.may_be_pooler && !connect::is_of_this_login(&mut driver, login).await? {
             return Err(Error::Configuration(Box::new(Pooled)));
         }
         // `RESET` goes to what this login had, whoever has set it.
