@@ -299,17 +299,14 @@ impl<DB: Engine> Borrow<'_, DB> {
             begins: begins && !held,
             pins: intent.pin.is_some(),
             held,
-            may_empty: !state.is_aborted(),
+            aborted: state.is_aborted(),
             was_refused: false,
         };
         loop {
             match self.before(next) {
                 generated::Step::Go => return Ok(()),
                 // Refused once, it would be refused again.
-                generated::Step::Empty => {
-                    next.may_empty = Box::pin(self.forget_generated(held)).await?;
-                    next.was_refused = !next.may_empty;
-                }
+                generated::Step::Empty => next.was_refused = !Box::pin(self.forget_generated(held)).await?,
                 generated::Step::Look if Box::pin(self.look_at_generated(held)).await? => {}
                 generated::Step::Look => return Err(self.refuse_read(generated::NUMBERS)),
                 generated::Step::Refuse(state) => return Err(self.refuse_read(state)),

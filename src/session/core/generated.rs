@@ -33,8 +33,8 @@ pub(in crate::session) struct Use {
     pub(in crate::session) pins: bool,
     /// A transaction is open.
     pub(in crate::session) held: bool,
-    /// An exchange before it would do no harm: none has failed, and no transaction is aborted.
-    pub(in crate::session) may_empty: bool,
+    /// Its transaction is aborted: an exchange before it would fail.
+    pub(in crate::session) aborted: bool,
     /// The server has refused to forget its numbers before it.
     pub(in crate::session) was_refused: bool,
 }
@@ -109,12 +109,11 @@ impl Generated {
 
         let pays = next.pins || (text.generates() || next.begins) && (text.reads() || memory.credit > 0);
         // Between two transactions a pooler may give the server's session to somebody else.
-        let stands = next.may_empty && !text.reads_diagnostics() && (next.held || !memory.pooled);
+        let stands = !next.aborted && !next.was_refused && !text.reads_diagnostics() && (next.held || !memory.pooled);
         if !numbers && pays && stands {
             return Step::Empty;
         }
-        // What a text that pins reads is not seen. Where an exchange before it would do harm, the server refuses it by itself or
-        // tells no number that is not the session's.
+        // What a text that pins reads is not seen: it goes nowhere where the server has refused to forget.
         let hides = next.pins && next.was_refused;
         if (text.reads() || hides) && !numbers {
             return Step::Refuse(NUMBERS);

@@ -208,7 +208,7 @@ impl World {
                     begins: *begins && !held,
                     pins: *pins,
                     held,
-                    may_empty: true,
+                    aborted: false,
                     was_refused: false,
                 };
                 return Some(loop {
@@ -225,7 +225,7 @@ impl World {
                                 place.behind[place.at].forgets();
                             }
                             self.sessions[*session].emptied(at.wire, &mut place.memory, held, done);
-                            (next.may_empty, next.was_refused) = (done, !done);
+                            next.was_refused = !done;
                         }
                         Step::Look => {
                             self.speaks(*wire);
