@@ -1,7 +1,9 @@
 //! One statement, as far as its words tell.
 
+mod effect;
+
 use super::lexer::Lexer;
-use super::{control, remembered};
+use super::remembered;
 use crate::engine::Sequence;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
@@ -336,72 +338,5 @@ impl<'a> Statement<'a> {
     /// Whether a token that some servers read and others do not leaves this statement what it is.
     fn is_understood_with(&self, token: Token<'_>) -> bool {
         self.is_plain && matches!(token, Token::Word(_) | Token::Symbol(b',' | b'='))
-    }
-
-    /// It is as its words say, from the first to the last.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.prefixed && self.cause.is_none()
-    }
-
-    pub(super) fn is_control(&self) -> bool {
-        !self.prefixed && control::is_control(self.first, self.second)
-    }
-
-    /// It commits the transaction that is open; where servers differ it pins instead.
-    ///
-    /// `UNLOCK TABLES` commits after `LOCK TABLES` only, which has left none of `BEGIN`'s open.
-    pub(super) fn commits(&self) -> bool {
-        let Token::Word(first) = self.first else { return false };
-        let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
-        let then = |words: &[&str]| is_among(self.second, words);
-        if self.is_definition {
-            // A temporary sequence commits when it is made.
-            let passes = self.temporary && (among(&["drop"]) || !is_among(self.object, &["sequence"]));
-            let other = self.begins || is_among(self.object, &["prepare"]);
-            return self.object.is_some() && !passes && !other;
-        }
-        among(&["truncate", "grant", "revoke", "check", "optimize", "repair", "flush", "backup"])
-            || among(&["analyze"]) && then(&["table", "tables", "local", "no_write_to_binlog"])
-            || among(&["lock"]) && then(&["table", "tables"])
-            || among(&["set"]) && then(&["password", "default"])
-            || among(&["start"]) && then(&["transaction"])
-            || among(&["begin"]) && !then(&["not"])
-    }
-
-    pub(super) fn pins(&self) -> Option<PinCause> {
-        let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
-        let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
-        if self.is_control() {
-            return self.cause;
-        }
-        if among(&["drop"]) && is_among(self.object, &["prepare"]) {
-            return Some(PinCause::PreparedStatement);
-        }
-        // Nothing but the end of the session releases the locks of a backup for sure.
-        if self.locks || among(&["lock"]) && is_among(self.second, &["table", "tables"]) {
-            return Some(PinCause::TableLock);
-        }
-        if among(&["drop"]) && is_among(self.object, &["database", "schema"]) {
-            // It may be the one that unqualified names are looked up in.
-            return Some(PinCause::UnknownStatement);
-        }
-        if self.is_plain {
-            let unknown = self.is_heading() || self.body || among(&["load"]) && !self.loads_rows();
-            return if unknown { Some(PinCause::UnknownStatement) } else { self.cause };
-        }
-        Some(if among(&["handler"]) {
-            PinCause::Handler
-        } else if among(&["prepare", "execute", "deallocate"]) {
-            PinCause::PreparedStatement
-        } else if among(&["call", "begin"]) {
-            PinCause::Procedure
-        } else {
-            self.cause.filter(|cause| !cause.can_end() && !self.controls).unwrap_or(PinCause::UnknownStatement)
-        })
-    }
-
-    /// `LOAD INDEX` commits with MySQL only.
-    fn loads_rows(&self) -> bool {
-        is_among(self.second, &["data", "xml"])
     }
 }
