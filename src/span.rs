@@ -106,7 +106,7 @@ mod otel {
                 db.response.status_code = Empty,
                 server.address = Empty,
                 server.port = Empty,
-                error.r#type = Empty,
+                "error.type" = Empty,
             ))
         }
 
@@ -122,7 +122,7 @@ mod otel {
                 db.response.status_code = Empty,
                 server.address = host,
                 server.port = port,
-                error.r#type = Empty,
+                "error.type" = Empty,
             ))
         }
 

@@ -24,6 +24,13 @@ async fn ledger() -> Server {
     server
 }
 
+/// One connection, by a way on which faults can be played.
+async fn through_a_door(server: &Server) -> Result<(FaultProxy, DbProxy), Error> {
+    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = proxy_to(server).port(way.port()).max_connections(1).build()?;
+    Ok((way, proxy))
+}
+
 fn reached(error: impl Into<Error>) -> Outcome {
     match error.into() {
         Error::DeadlineReached { outcome, .. } => outcome,
@@ -96,8 +103,7 @@ async fn in_a_transaction_it_is_the_transaction_that_decides() -> Result<(), Err
 async fn what_has_ended_before_the_cancel_has_been_executed() -> Result<(), Error> {
     let server = ledger().await;
     // Answers come a little later than the moment at which the statement would be cancelled.
-    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let (way, proxy) = through_a_door(&server).await?;
     let mut conn = proxy.get_connection().await?;
     let text = "update ledger set n = n + 1";
     sqlx::query(text).execute(&mut conn).await?;
@@ -116,8 +122,7 @@ async fn what_has_ended_before_the_cancel_has_been_executed() -> Result<(), Erro
 #[tokio::test]
 async fn where_nobody_answers_the_handler_still_has_its_last_word() -> Result<(), Error> {
     let server = ledger().await;
-    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let (way, proxy) = through_a_door(&server).await?;
     let mut conn = proxy.get_connection().await?;
     // A statement of the invocation before, so that nothing is to be prepared.
     sqlx::query("select 1").execute(&mut conn).await?;
@@ -149,8 +154,7 @@ async fn a_statement_that_ends_in_time_is_left_alone() -> Result<(), Error> {
 #[tokio::test]
 async fn a_commit_that_nobody_answers_is_unknown_while_the_handler_can_hear_it() -> Result<(), Error> {
     let server = ledger().await;
-    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    let (way, proxy) = through_a_door(&server).await?;
     let mut conn = proxy.get_connection().await?;
     let ended = internals::invocation(LEFT, async {
         let mut tx = conn.begin().await?;

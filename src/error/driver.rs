@@ -110,7 +110,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// With control characters, and what else ends a line somewhere, as escapes.
-pub(crate) fn on_one_line(text: String) -> String {
+fn on_one_line(text: String) -> String {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if !text.contains(breaks) {
         return text;

@@ -251,8 +251,8 @@ pub enum Error {
     },
 
     /// The invocation's deadline came near while a statement was under way. It was cancelled on the server, so that nothing
-    /// runs on there when the function has timed out; where the server did not answer in time, its connection is closed. A
-    /// commit is not cancelled, for it may be done.
+    /// runs on there when the function has timed out; where the server did not answer in time, its connection is closed. The
+    /// commit of a guard is not cancelled, for it may be done.
     #[error(
         "the invocation's deadline came {phase}, after {elapsed:.1?}: {}; raise the function's timeout, or make the statement shorter",
         cure(*outcome)

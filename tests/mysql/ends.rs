@@ -10,7 +10,6 @@ use super::stage::worded;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
 use crate::support::postgres::APP_PASSWORD;
-use crate::support::servers::{Family, Servers};
 use crate::support::until::until;
 
 type Session = Connection<MySql>;
@@ -332,9 +331,6 @@ async fn a_trigger_that_is_not_there_ends_no_session() -> Result<(), Error> {
 /// MySQL 9 has libraries, and their definitions commit.
 #[tokio::test]
 async fn a_library_is_not_defined_inside_a_transaction() {
-    if Servers::family() == Family::MariaDb {
-        return;
-    }
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create table app.w (n int)").await;
     let mut sent = Vec::new();

@@ -459,7 +459,8 @@ async fn cancels_after(change: &str, server: &MariaDb) -> usize {
     for mut conn in all {
         let _ = timeout(Duration::from_millis(60), sqlx::raw_sql("select sleep(3)").execute(&mut conn)).await;
         drop(conn);
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        // It waits for the cancel.
+        proxy.upkeep().await;
     }
     door.connections() - before
 }
@@ -475,7 +476,7 @@ async fn a_refused_password_is_sent_once_however_many_statements_are_dropped() {
     for change in changes {
         let server = MariaDb::start(MariaDbOptions::default()).await;
         let logins = cancels_after(change, &server).await;
-        if logins > 1 {
+        if logins != 1 {
             wrong.push(format!("{change}: {logins} logins"));
         }
     }

@@ -51,6 +51,7 @@ async fn what_a_user_typed_is_no_line_of_the_log() {
     let error = Error::from(sqlx::query("select ($1::text)::int").bind(typed).execute(&mut conn).await.unwrap_err());
     let report = proxy.report(&error).to_string();
     let _ = lambda_runtime::Diagnostic::from(error);
+    assert!(log.text().contains("_aws") && report.contains("_aws"), "it is quoted: {} {report}", log.text());
     assert_eq!((is_forged(&log.text()), is_forged(&report)), (false, false), "in the log, in the report");
 }
 
@@ -80,5 +81,6 @@ async fn what_a_server_says_at_a_login_is_no_line_of_the_log() {
     let error = proxy.get_connection().await.unwrap_err();
     let report = proxy.report(&error).to_string();
     server.abort();
+    assert!(log.text().contains("_aws") && report.contains("_aws"), "it is quoted: {} {report}", log.text());
     assert_eq!((is_forged(&log.text()), is_forged(&report)), (false, false), "in the log, in the report");
 }
