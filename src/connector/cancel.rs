@@ -131,7 +131,9 @@ impl<DB: Engine> Connector<DB> {
         let target = Target { name: wire.name.clone(), number: wire.number.clone(), way: None };
         // Nothing that is known of has given it another name.
         let is_named = target.number.is_some()
-            || DB::RULES.renamed_by.is_none_or(|name| wire.cleanup == Cleanup::None && !wire.applied.contains(name));
+            || DB::RULES
+                .renamed_by
+                .is_none_or(|name| wire.carried.cleanup() == Cleanup::None && !wire.carried.settings().contains(name));
         tokio::spawn(work.cancel(wire.at.clone(), wire.credentials.clone(), target, way, is_named));
         Some(cancel)
     }

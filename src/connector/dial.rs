@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{timeout, timeout_at};
 
-use super::{Connector, Memory, Wire};
+use super::{Carried, Connector, Wire};
 use crate::config::ConfigError;
 use crate::credentials::Credentials;
 use crate::deadline::Deadline;
@@ -76,9 +76,8 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login));
-        wire.memory = Memory::new(self.config.via_proxy());
-        Ok(wire)
+        let carried = Carried::new(self.config.via_proxy());
+        Ok(Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login), carried))
     }
 
     /// What a failed dial means, and what to do about it.

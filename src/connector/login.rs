@@ -308,7 +308,7 @@ impl<DB: Engine> Connector<DB> {
         let answered = timeout_at(deadline.instant(), DB::run(&mut wire.driver, query.clone())).await;
         let source = match answered {
             Ok(Ok(())) => {
-                wire.memory.touched();
+                wire.carried.memory.touched();
                 return Ok(());
             }
             Ok(Err(source)) => source,

@@ -3,6 +3,7 @@
 //! Turns what the driver says into errors that name cause and cure.
 
 mod cancel;
+mod carried;
 mod dial;
 mod login;
 mod memory;
@@ -33,6 +34,7 @@ use crate::topology::{Address, Endpoint, Place, is_of_rds};
 
 use self::trial::Trials;
 
+pub(crate) use self::carried::Carried;
 pub(crate) use self::memory::Memory;
 pub(crate) use self::rest::Unread;
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};

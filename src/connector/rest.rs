@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::time::{sleep, timeout};
 
 use super::{Connector, Wire};
-use crate::engine::{Cleanup, Engine, Settings, Socket, Staleness};
+use crate::engine::{Cleanup, Engine, Socket, Staleness};
 use crate::error::Error;
 
 /// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
@@ -37,23 +37,24 @@ impl<DB: Engine> Connector<DB> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
             let _late: Option<sqlx::Error> = self.come_to_rest(wire, Unread::Close).await?;
-            if let Some(before) = wire.open.clone() {
+            if let Some(before) = wire.carried.before_open().cloned() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
                 if !DB::RULES.rollback_restores_settings {
                     // They are what they were.
                 } else if self.pools_transactions() {
                     // Taken back before any commit.
-                    wire.become_set(before);
-                } else if wire.applied != before {
-                    wire.cleanup = wire.cleanup.max(Cleanup::KeepPlans);
+                    wire.carried.become_set::<DB>(before);
+                } else if *wire.carried.settings() != before {
+                    wire.carried.soil(Cleanup::KeepPlans);
                 }
-                wire.open = None;
+                wire.carried.close();
             }
-            if wire.cleanup == Cleanup::Impossible || wire.cleanup != Cleanup::None && self.is_strict() {
+            let cleanup = wire.carried.cleanup();
+            if cleanup == Cleanup::Impossible || cleanup != Cleanup::None && self.is_strict() {
                 return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
             }
-            if wire.cleanup != Cleanup::None {
+            if cleanup != Cleanup::None {
                 // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
                 // next one's `begin` would be a savepoint in nothing.
                 if sqlx::Connection::is_in_transaction(&wire.driver) {
@@ -61,7 +62,7 @@ impl<DB: Engine> Connector<DB> {
                 }
                 self.clean(wire).await?;
             }
-            let renamed = DB::RULES.renamed_by.is_some_and(|setting| wire.applied.contains(setting));
+            let renamed = DB::RULES.renamed_by.is_some_and(|setting| wire.carried.settings().contains(setting));
             if renamed && wire.number.is_none() && !self.config.via_proxy() {
                 // By its name it would not be found any more where the way to it does not tell.
                 wire.number = match DB::number(&mut wire.driver).await {
@@ -86,7 +87,7 @@ impl<DB: Engine> Connector<DB> {
         wire: &mut Wire<DB>,
         unread: Unread,
     ) -> Result<Option<sqlx::Error>, sqlx::Error> {
-        wire.exchanges += 1;
+        wire.carried.exchange();
         if wire.out_of_step {
             // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
             self.cancel(wire);
@@ -133,24 +134,21 @@ impl<DB: Engine> Connector<DB> {
     /// Makes a connection at rest as good as new.
     pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
         // A clean that is dropped half way asks for no less than it was.
-        let cleanup = wire.cleanup;
-        wire.cleanup = cleanup.max(Cleanup::Full);
-        let keeps =
-            cleanup == Cleanup::KeepPlans && !(wire.stale >= Staleness::Statements && DB::RULES.has_session_reset);
-        DB::clean(&mut wire.driver, keeps).await?;
-        wire.memory.cleaned();
-        if DB::RULES.has_session_reset {
-            // What is kept is planned anew: that is a part of the clean.
-            (wire.stale, wire.local) = (Staleness::Fresh, Staleness::Fresh);
-            if let Some(query) = &self.config.init_query {
-                DB::run(&mut wire.driver, query.clone()).await?;
-                wire.memory.touched();
-            }
-            // Otherwise they are there as before.
-            wire.applied = Settings::default();
+        let cleanup = wire.carried.soil(Cleanup::Full);
+        let stale = wire.carried.staleness() >= Staleness::Statements && DB::RULES.has_session_reset;
+        DB::clean(&mut wire.driver, cleanup == Cleanup::KeepPlans && !stale).await?;
+        let mut touched = false;
+        if DB::RULES.has_session_reset
+            && let Some(query) = &self.config.init_query
+        {
+            DB::run(&mut wire.driver, query.clone()).await?;
+            touched = true;
         }
-        wire.session = 0;
-        wire.cleanup = Cleanup::None;
+        // Without such a reset the settings are there as before.
+        wire.carried.cleaned(DB::RULES.has_session_reset);
+        if touched {
+            wire.carried.memory.touched();
+        }
         Ok(())
     }
 }

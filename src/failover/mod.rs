@@ -264,7 +264,10 @@ impl<DB: Engine> Failover<DB> {
 
     /// What was not worth a round trip at connect: looks once, when a second session uses the connection.
     pub(crate) fn wants_a_look(&self, wire: &Wire<DB>) -> bool {
-        wire.looked.is_none() && wire.owners > 1 && self.topology.flavour() == Flavour::Unknown && self.has_roles()
+        wire.looked.is_none()
+            && wire.carried.was_shared()
+            && self.topology.flavour() == Flavour::Unknown
+            && self.has_roles()
     }
 
     /// Whether it is time to look at the neighbours again, on a connection that is asked anyway.
@@ -370,7 +373,7 @@ impl<DB: Engine> Connect for Failover<DB> {
         if self.connector.via_proxy() {
             return Ok(None);
         }
-        wire.exchanges += 1;
+        wire.carried.exchange();
         let own = *self.own_limits();
         match DB::occupancy(&mut wire.driver, own).await {
             Ok((occupancy, own)) => {

@@ -3,59 +3,28 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::core::generated::Exchange;
-use super::core::{self, CommitPlan, Reading, SettingChange, Turn};
-use super::intent::Intent;
-use crate::connector::Wire;
+use super::core::{self, Gate, InFlight, Intent, State};
+use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, time_to_cancel};
-use crate::engine::{Cleanup, Control, End, Engine, Found, PinEnd, Staleness};
+use crate::engine::{End, Engine, Found};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
 use crate::faults::{Fault, lost};
-use crate::pin::{PinCause, PinReason, shorten};
+use crate::pin::shorten;
 
 /// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
 /// is not at rest: a free session gives it back as it is, one in a transaction settles it at its next use.
 pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) session: &'s mut Connection<DB>,
-    pub(super) phase: Phase,
     pub(super) started: Instant,
-    /// The setting that the statement under way changes.
-    pub(super) change: Option<SettingChange>,
-    /// The transaction control that is under way as text.
-    pub(super) turn: Option<Turn>,
-    /// The text under way may begin or end a transaction, and is not understood.
-    pub(super) unclear: bool,
-    /// The text under way is several statements, or calls several, and those before the one that fails are done.
-    pub(super) unatomic: bool,
-    /// A guard's `BEGIN` is under way.
-    pub(super) begins: bool,
-    /// What the statement under way takes away of the session's pins.
-    pub(super) ends: Option<PinEnd>,
-    /// What the connection had to be cleaned of before the statement.
-    pub(super) before: Cleanup,
-    /// The statement itself may have reached the server; until then there are only exchanges that make the connection fit.
-    pub(super) sent: bool,
+    pub(super) flight: InFlight,
     pub(super) done: bool,
 }
 
 impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) fn new(session: &'s mut Connection<DB>, phase: Phase) -> Self {
-        Self {
-            session,
-            phase,
-            started: Instant::now(),
-            change: None,
-            turn: None,
-            unclear: false,
-            unatomic: false,
-            begins: false,
-            ends: None,
-            before: Cleanup::None,
-            sent: false,
-            done: false,
-        }
+        Self { session, started: Instant::now(), flight: InFlight::new(phase), done: false }
     }
 
     pub(super) fn wire(&mut self) -> &mut Wire<DB> {
@@ -70,45 +39,28 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         (pool.connector(), lease.as_mut().expect("BUG: a borrow without a lease").conn())
     }
 
+    /// What decides about an exchange: the exchange itself, the session's account, and what the connection carries.
+    pub(super) fn deciding(&mut self) -> (&mut InFlight, &mut State, &mut Carried) {
+        let Connection { state, lease, .. } = &mut *self.session;
+        // INVARIANT: as in `wire`.
+        let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
+        (&mut self.flight, state, &mut wire.carried)
+    }
+
     /// What a statement does to transaction and pins, before it is sent.
     pub(super) async fn enter(&mut self, intent: &mut Intent<'_>) -> Result<(), Error> {
-        let commits = intent.commits || self.session.commits_by(intent.change.as_ref());
-        if commits && self.session.state.has_guards() {
-            self.rest();
-            return Err(Error::ImplicitCommit { statement: shorten(intent.sql) });
-        }
-        if commits && intent.several && DB::begins_by_itself(self.session.state.settings()) {
-            // What comes after the one that commits begins the next transaction.
-            intent.control = Some(Control::Unclear { ends: true });
-        }
-        let followed = !self.session.state.is_doubtful() && !matches!(intent.control, Some(Control::Unclear { .. }));
-        if commits && self.session.state.depth() > 0 && followed {
-            self.turn_to(Turn::Commit { chain: intent.control == Some(Control::Begin) }).await?;
-        } else if let Some(control) = intent.control {
-            match self.session.state.read(control) {
-                Reading::Nothing => {}
-                Reading::Turn(turn) => self.turn_to(turn).await?,
-                Reading::Unclear { ends } => {
-                    self.unclear = true;
-                    self.session.state.spoken_in_doubt();
-                    if ends {
-                        self.session.state.taken_from_guard();
-                    }
-                    let pin = || PinReason::new(PinCause::RawTransaction, intent.sql);
-                    intent.pin = Some(intent.pin.take().unwrap_or_else(pin));
-                }
+        match self.gate(intent) {
+            Gate::Open => {}
+            Gate::Guarded => {
+                self.rest();
+                return Err(Error::ImplicitCommit { statement: shorten(intent.sql) });
             }
-        }
-        self.unatomic = intent.several && (!DB::RULES.texts_are_atomic || self.unclear)
-            || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
-                PinCause::Procedure => true,
-                PinCause::PreparedStatement => !DB::RULES.texts_are_atomic,
-                _ => false,
-            });
-        self.stay_without_a_login_default(intent);
-        self.begin_by_itself(intent);
-        if self.phase == Phase::Statement && self.session.state.depth() > 0 {
-            self.phase = Phase::InTransaction;
+            Gate::Commit(turn) => {
+                self.tidy().await?;
+                let (flight, _, carried) = self.deciding();
+                flight.turn_to(turn, carried);
+            }
+            Gate::RollBack { why, chain } => return Err(self.roll_back_instead(why, chain).await?),
         }
         if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.set_sentinel().await? {
             // What it asks about is the sentinel now.
@@ -116,30 +68,30 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
-            self.wire().outdate(DB::staleness_by(reason.cause()));
+            self.wire().carried.outdate(DB::staleness_by(reason.cause()));
             self.session.pin_for(reason);
         }
         Ok(())
     }
 
-    /// A setting that this connection could not take back is not moved: the session stays where it was made.
-    fn stay_without_a_login_default(&mut self, intent: &mut Intent<'_>) {
-        let login_defaults = &self.wire().login_defaults;
-        let stays = |name: &str| DB::RULES.resettable_only_from_login.contains(&name) && !login_defaults.contains(name);
-        if intent.change.as_ref().is_some_and(|change| change.sets(stays)) {
-            intent.change = None;
-            intent.pin = Some(intent.pin.take().unwrap_or_else(|| PinReason::new(PinCause::Setting, intent.sql)));
-        }
+    fn gate(&mut self, intent: &mut Intent<'_>) -> Gate {
+        let Connection { state, lease, .. } = &mut *self.session;
+        // INVARIANT: as in `wire`.
+        let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
+        self.flight.enter::<DB>(state, &mut wire.carried, intent, &wire.login_defaults)
     }
 
-    /// With `autocommit` off whatever is sent outside a transaction begins one.
-    fn begin_by_itself(&mut self, intent: &Intent<'_>) {
-        let state = &self.session.state;
-        let sent = self.phase == Phase::Statement && intent.control.is_none() && intent.change.is_none();
-        if sent && !intent.commits && state.depth() == 0 && DB::begins_by_itself(state.settings()) {
-            self.wire().open();
-            self.session.state.begun_by_text();
+    /// In the place of a commit that the server would answer with a rollback, and call a success. Returns what is said of it.
+    async fn roll_back_instead(&mut self, why: String, chain: bool) -> Result<Error, Error> {
+        self.unrest();
+        self.roll_back(1).await?;
+        self.rolled_back(1);
+        if chain {
+            // The next transaction begins with it, as the server would have done: what follows is in one.
+            self.begin_after_refusal().await?;
         }
+        self.rest();
+        Ok(Error::TransactionAborted { why: core::aborted_by(&why), outcome: Outcome::RolledBack })
     }
 
     /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
@@ -168,43 +120,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
     }
 
-    /// Transaction control as text that the session's account follows.
-    async fn turn_to(&mut self, turn: Turn) -> Result<(), Error> {
-        self.phase = match &turn {
-            Turn::Begin => Phase::Begin,
-            Turn::Commit { .. } => Phase::Commit,
-            Turn::Rollback { .. } => Phase::Rollback,
-            Turn::Whole => Phase::Statement,
-            Turn::Savepoint(_) | Turn::RollbackTo(_) | Turn::Release(_) => Phase::InTransaction,
-        };
-        if let Turn::Commit { chain } = turn
-            && let CommitPlan::Refuse(why) = self.session.state.commit_plan(1)
-        {
-            // The server would roll back as well, and call it a success.
-            self.phase = Phase::Rollback;
-            self.unrest();
-            self.roll_back(1).await?;
-            self.rolled_back(1);
-            if chain {
-                // The next transaction begins with it, as the server would have done: what follows is in one.
-                self.begin_after_refusal().await?;
-            }
-            self.rest();
-            return Err(Error::TransactionAborted { why: core::aborted_by(&why), outcome: Outcome::RolledBack });
-        }
-        if let Turn::Commit { .. } = turn {
-            self.tidy().await?;
-        }
-        if let Turn::Begin | Turn::Whole = turn {
-            self.wire().open();
-        }
-        self.turn = Some(turn);
-        Ok(())
-    }
-
     async fn begin_after_refusal(&mut self) -> Result<(), Error> {
         let deadline = self.deadline()?;
-        self.wire().open();
+        self.wire().carried.open();
         self.unrest();
         self.run_until(deadline, core::begin(1)).await?;
         self.session.state.begun_by_text();
@@ -216,7 +134,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.session.interrupted = true;
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
-            lease.conn().exchanges += 1;
+            lease.conn().carried.exchange();
         }
     }
 
@@ -225,36 +143,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.session.interrupted = true;
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
-            let wire = lease.conn();
-            let before = Exchange { wire: wire.id, number: wire.exchanges };
-            wire.exchanges += 1;
-            self.session.generated.sent(before, Exchange { wire: wire.id, number: wire.exchanges });
-            self.before = wire.cleanup;
-            // Whether a dropped `SET` happened is not known: then the connection is cleaned.
-            if let Some(change) = &intent.change {
-                wire.cleanup = wire.cleanup.max(DB::cleanup_after(PinCause::Setting));
-                let state = &self.session.state;
-                wire.outdate(DB::staleness(state.settings(), &state.settings_after(change)));
-            }
-            if intent.leaves_untracked {
-                wire.cleanup = wire.cleanup.max(DB::cleanup_after(PinCause::Setting));
-                self.before = wire.cleanup;
-            }
-            if intent.ends.is_some() {
-                wire.outdate(Staleness::Statements);
-            }
-            wire.outdate(intent.replans);
-            wire.local = wire.local.max(intent.replans);
         }
-        self.sent = true;
-        self.change = intent.change;
-        self.ends = intent.ends;
+        let wire = self.wire().id;
+        let (flight, state, carried) = self.deciding();
+        flight.begin::<DB>(state, carried, wire, intent);
     }
 
     /// What this session has to do by itself must end within `borrow_timeout`.
     pub(super) fn deadline(&self) -> Result<Deadline, Error> {
         Deadline::for_invocation(self.session.pool.borrow_timeout())
-            .map_err(|close| Error::too_close(self.phase, close))
+            .map_err(|close| Error::too_close(self.flight.phase(), close))
     }
 
     /// An exchange that must end in time, or the connection is given up.
@@ -304,7 +202,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     #[cfg(feature = "testing")]
     fn spoilt(&self, sql: String) -> (String, bool) {
         let of_commit = |fault| match fault {
-            Fault::CommitUnknown { executed } if self.phase == Phase::Commit => Some(executed),
+            Fault::CommitUnknown { executed } if self.flight.phase() == Phase::Commit => Some(executed),
             _ => None,
         };
         match self.session.connector().faults().strike(of_commit) {
@@ -318,7 +216,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     #[cfg(feature = "testing")]
     pub(super) fn lose_if_asked(&mut self) -> Result<(), sqlx::Error> {
         let struck = self.session.connector().faults().strike(|fault| (fault == Fault::ConnectionLost).then_some(()));
-        self.sent |= struck.is_some();
+        if struck.is_some() {
+            self.flight.set_sent(true);
+        }
         struck.map_or(Ok(()), |()| Err(lost()))
     }
 

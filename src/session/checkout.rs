@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::borrow::Borrow;
 use super::connection::{Connection, Parted};
-use super::intent::Intent;
+use super::core::Intent;
 use crate::connector::Wire;
 use crate::engine::{Control, Engine};
 use crate::error::{Error, Outcome, Phase, Purpose};
@@ -132,12 +132,12 @@ impl<DB: Engine> Connection<DB> {
         if self.is_beyond_cleaning(lease.conn()) {
             return Err(Discard::Unrecoverable);
         }
-        lease.conn().come_into(self.id);
+        lease.conn().carried.come_into(self.id);
         let failover = self.pool.connector();
         if self.state.is_free() && failover.wants_a_look(lease.conn()) {
             // Dropped from here on, the connection is brought to rest before anybody has it.
             lease.begin();
-            lease.conn().exchanges += 1;
+            lease.conn().carried.exchange();
             match Box::pin(failover.look(lease.conn())).await {
                 // The server has refused to say: another session's time limit may still be set. It is at rest again.
                 Err(Error::Database(refusal)) if DB::diagnose(&refusal).is_of_statement() => {}
@@ -153,11 +153,12 @@ impl<DB: Engine> Connection<DB> {
     fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
         // Strict isolation takes no statement's word for it: `DISCARD ALL` leaves a seed, sessions with other servers and
         // whatever an interpreter or a library keeps.
-        let strict = self.connector().is_strict() && wire.is_anothers(self.id);
+        let strict = self.connector().is_strict() && wire.carried.is_anothers(self.id);
         // What a reset goes back to is not what the `init_query` had set.
-        let initial = self.connector().has_init_query() && !wire.applied.is_empty();
+        let initial = self.connector().has_init_query() && !wire.carried.settings().is_empty();
         let wanted = self.state.settings();
-        strict || !DB::RULES.has_session_reset && initial && wire.applied != *wanted || wire.cannot_go_to(wanted)
+        let differs = wire.carried.settings() != wanted;
+        strict || !DB::RULES.has_session_reset && initial && differs || wire.cannot_go_to(wanted)
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::core::State;
-use super::core::generated::Generated;
 use crate::clock::Moment;
 use crate::connector::{Connector, Unread};
-use crate::engine::{Engine, Settings};
+use crate::engine::Engine;
 use crate::error::Purpose;
 use crate::event::Event;
 use crate::failover::Failover;
@@ -37,8 +36,6 @@ pub struct Connection<DB: Engine> {
     /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
     /// in this session's way.
     pub(super) parted: Option<Parted>,
-    /// What the server may remember of this session's statements, and where.
-    pub(super) generated: Generated,
     /// The server has refused to make a connection fit for this session, and that connection is closed.
     pub(super) refused_connection: bool,
     /// How many texts were run that mean the same every time.
@@ -61,7 +58,7 @@ impl<DB: Engine> Connection<DB> {
     pub(crate) fn new(pool: Pool<Failover<DB>>) -> Self {
         let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
         pool.opened();
-        let state = State::of::<DB>();
+        let state = State::of::<DB>(id, pool.connector().connector().pools_transactions());
         Self {
             pool,
             lease: None,
@@ -70,7 +67,6 @@ impl<DB: Engine> Connection<DB> {
             pinned_at: None,
             id,
             parted: None,
-            generated: Generated::new(id, DB::RULES.refuses_ungenerated),
             refused_connection: false,
             texts: 0,
             may_succeed_again: false,
@@ -89,9 +85,9 @@ impl<DB: Engine> Connection<DB> {
     pub(super) fn pin_for(&mut self, reason: PinReason) {
         if let Some(lease) = &mut self.lease {
             let wire = lease.conn();
-            wire.cleanup = wire.cleanup.max(DB::cleanup_after(reason.cause()));
+            wire.carried.soil(DB::cleanup_after(reason.cause()));
             // Whatever was sent may have opened a transaction; a rollback without one does nothing.
-            wire.open();
+            wire.carried.open();
             lease.note(Purpose::Pin);
         }
         if self.state.pin_reason().is_none() {
@@ -108,13 +104,6 @@ impl<DB: Engine> Connection<DB> {
             let held = self.pool.clock().now().since(since);
             self.pool.events().emit(&Event::Unpinned { held });
         }
-    }
-
-    /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
-    /// connection to somebody else with the end of a transaction: nothing is left on it then.
-    pub(super) fn settings_applied(&self) -> Settings {
-        let none = self.state.depth() == 0 && self.connector().pools_transactions();
-        if none { Settings::default() } else { self.state.settings().clone() }
     }
 
     /// What is done with a long answer that was dropped: a connection that this session is not bound to is not worth its reading.

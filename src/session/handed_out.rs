@@ -3,7 +3,7 @@
 use tokio::time::timeout_at;
 
 use super::connection::Connection;
-use super::intent::Intent;
+use super::core::Intent;
 use crate::deadline::Deadline;
 use crate::engine::{Engine, Staleness};
 use crate::error::{Error, Phase, timed_out};
@@ -22,7 +22,7 @@ impl<DB: Engine> Connection<DB> {
         let reason = PinReason::new(PinCause::HandedOut, "");
         let intent = Intent { pin: Some(reason), ..Intent::NONE };
         let mut borrow = self.borrow(Phase::Statement, intent).await?;
-        if borrow.wire().stale != Staleness::Fresh {
+        if borrow.wire().carried.staleness() != Staleness::Fresh {
             // What others have prepared is not for what the caller makes of the connection.
             borrow.replan().await?;
         }

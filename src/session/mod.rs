@@ -15,7 +15,6 @@ mod connection;
 mod core;
 mod executor;
 mod handed_out;
-mod intent;
 mod loss;
 mod pooled;
 mod query;

@@ -1,8 +1,7 @@
 //! What is refused before it is sent, because it could not be right.
 
 use super::connection::Connection;
-use super::core;
-use super::intent::Intent;
+use super::core::{self, Intent};
 use crate::engine::{Control, Engine};
 use crate::error::{Error, Phase};
 use crate::pin::{PinCause, shorten};

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::answer::{First, Sink};
 use super::borrow::Borrow;
 use super::connection::Connection;
-use super::intent::Intent;
+use super::core::Intent;
 use super::query::Query;
 use crate::connector::Wire;
 use crate::deadline::time_to_cancel;
-use crate::engine::{Engine, Question, next_of};
+use crate::engine::{Class, Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
 use crate::span::{self, Watch};
@@ -76,13 +76,13 @@ impl<DB: Engine> Connection<DB> {
         let pooled = self.connector().pools_transactions();
         // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
         query.persistent &= !pooled;
-        let mut intent = self.intent(query.sql.as_str());
-        let spelled = match self.question(&intent) {
+        let mut intent = self.intent(DB::classify(query.sql.as_str()), query.sql.as_str());
+        let spelled = match intent.question::<DB>() {
             Some(question) => Box::pin(self.ask(question, &query)).await?,
             None => None,
         };
         if let Some(spelled) = &spelled {
-            intent = self.intent_of(DB::classify(spelled), query.sql.as_str());
+            intent = self.intent(DB::classify(spelled), query.sql.as_str());
         }
         self.refuse(&intent)?;
         let uncacheable = intent.uncacheable;
@@ -103,6 +103,12 @@ impl<DB: Engine> Connection<DB> {
         Ok((borrow, query))
     }
 
+    /// What a statement does to this session.
+    fn intent<'a>(&self, class: Class<'a>, sql: &'a str) -> Intent<'a> {
+        let connector = self.connector();
+        Intent::of::<DB>(class, sql, &self.state, connector.pinning_filter(), connector.has_init_query())
+    }
+
     /// What the server says to a question about a statement, in the place of what the statement's text does not tell.
     /// Why before it, and not after? What it sets is known when it is sent, like that of any other one, whatever becomes of
     /// its answer; and a question that fails has executed nothing.
@@ -116,7 +122,7 @@ impl<DB: Engine> Connection<DB> {
             let asked = query.clone().reworded(question.text.clone());
             let asked = if question.given { asked } else { asked.unprepared() };
             let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
-            borrow.sent = false;
+            borrow.flight.set_sent(false);
             let mut first = First(None);
             let error = match borrow.read(asked, &mut first, None).await {
                 Ok(()) => {
@@ -184,7 +190,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// and executes in one go until that is, a dropped future leaves the driver out of step.
     async fn prepare_ahead(&mut self, sql: SqlStr, values: usize, persistent: bool) -> Result<(), Error> {
         // What fails here has executed nothing.
-        self.sent = !persistent;
+        self.flight.set_sent(!persistent);
         let (failover, wire) = self.apart();
         wire.out_of_step = true;
         if persistent {
@@ -193,7 +199,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             wire.out_of_step = matches!(prepared, Ok(false));
             prepared?;
         }
-        self.sent = true;
+        self.flight.set_sent(true);
         Ok(())
     }
 

@@ -3,8 +3,7 @@
 use super::borrow::{Borrow, summary};
 use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
-use super::core::{self, Facts, Step, Taken};
-use super::intent::Intent;
+use super::core::{self, Facts, Intent, Step, Taken};
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Phase};
@@ -56,7 +55,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             return false;
         }
         let Connection { state, lease, .. } = &mut *self.session;
-        lease.as_mut().is_some_and(|lease| lease.conn().applied != *state.settings())
+        lease.as_mut().is_some_and(|lease| lease.conn().carried.settings() != state.settings())
     }
 
     /// Reads what a dropped statement left on the wire.
@@ -69,7 +68,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         if let Some(error) = late
             && self.session.state.abandoned().is_none()
         {
-            self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
+            self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));
         }
         Ok(())
     }
@@ -81,11 +80,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.state.rolled_back_abandoned();
         let text = self.with_sentinel(core::rollback(depth), self.session.state.has_lost_sentinel());
         self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
-        if self.session.state.has_lost_sentinel() {
-            self.session.state.sentinel_set();
-        }
-        let settings = self.session.settings_applied();
-        self.wire().become_set(settings);
+        self.session.state.sentinel_set_anew();
+        let settings = self.session.state.settings_at_rest();
+        self.wire().carried.become_set::<DB>(settings);
         Ok(())
     }
 
@@ -152,13 +149,11 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Whether what is prepared on the connection no longer means what it meant.
     fn is_stale(&mut self) -> bool {
         let outside = self.session.state.depth() == 0;
-        let wire = self.wire();
-        if wire.local != Staleness::Fresh && outside {
-            // The transaction is over, and what it had set for itself.
-            let local = std::mem::take(&mut wire.local);
-            wire.outdate(local);
+        let carried = &mut self.wire().carried;
+        if outside {
+            carried.outside();
         }
-        wire.stale != Staleness::Fresh
+        carried.staleness() != Staleness::Fresh
     }
 
     /// What is prepared is made to mean again what its text says under the settings of now. The server plans anew what it
@@ -181,13 +176,13 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// The driver's part of [`replan`](Self::replan), after the server's.
     async fn prepare_anew(&mut self) -> Result<(), Error> {
         let wire = self.wire();
-        let is_planned_anew = DB::RULES.replan.is_some() && wire.stale == Staleness::Plans;
+        let is_planned_anew = DB::RULES.replan.is_some() && wire.carried.staleness() == Staleness::Plans;
         // Names that it has learnt are looked after where a statement fails.
         if !is_planned_anew && wire.has_prepared() {
             let deadline = self.deadline()?;
             self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
         }
-        self.wire().stale = Staleness::Fresh;
+        self.wire().carried.planned_anew();
         Ok(())
     }
 
@@ -197,7 +192,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         self.until(deadline, async |wire| pool.connector().connector().clean(wire).await).await?;
         let id = self.session.id;
-        self.wire().come_into(id);
+        self.wire().carried.come_into(id);
         Ok(())
     }
 
@@ -208,11 +203,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         let text = match self.replay_to(&wanted) {
             None => {
                 // Equal by value: from here on they share memory, and the next comparison is one of pointers.
-                self.wire().applied = wanted;
+                self.wire().carried.agree_on(wanted);
                 return Ok(());
             }
             // What a reset goes back to is not what the `init_query` had set.
-            Some(_) if self.session.connector().has_init_query() && !self.wire().applied.is_empty() => {
+            Some(_) if self.session.connector().has_init_query() && !self.wire().carried.settings().is_empty() => {
                 self.clean().await?;
                 match self.replay_to(&wanted) {
                     Some(text) => text,
@@ -223,24 +218,23 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         let wire = self.wire();
         // In the same round trip, where what the server has planned has to be planned anew.
-        let replans = DB::RULES.replan.filter(|_| DB::staleness(&wire.applied, &wanted) != Staleness::Fresh);
+        let replans = DB::RULES.replan.filter(|_| DB::staleness(wire.carried.settings(), &wanted) != Staleness::Fresh);
         let text = match replans {
             Some(replan) => format!("{text}; {replan}"),
             None => text,
         };
         // Cut short, it may be there or not: then the connection is cleaned.
-        let cleanup = wire.cleanup;
-        wire.cleanup = cleanup.max(DB::cleanup_after(PinCause::Setting));
+        let cleanup = wire.carried.soil(DB::cleanup_after(PinCause::Setting));
         let deadline = self.deadline()?;
         let refused = self.send(deadline, text).await?;
         if refused.is_none() || DB::RULES.texts_are_atomic {
-            self.wire().cleanup = cleanup;
+            self.wire().carried.unsoil(cleanup);
         }
         if let Some(error) = refused {
             return Err(self.refuse_replay(error));
         }
         Meter::count(&self.session.pool.meter().replays);
-        self.wire().become_set(wanted);
+        self.wire().carried.become_set::<DB>(wanted);
         match self.is_stale() {
             true if replans.is_some() => self.prepare_anew().await,
             true => self.replan().await,
@@ -252,18 +246,18 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// next may not take back, as a role, or the other way round. Whose fault it is shows on a connection that nobody else
     /// has had; any other one is closed, and the session gets the next.
     fn refuse_replay(&mut self, error: sqlx::Error) -> Error {
-        if self.wire().owners > 1 && self.session.state.is_free() {
-            self.wire().cleanup = Cleanup::Impossible;
+        if self.wire().carried.was_shared() && self.session.state.is_free() {
+            self.wire().carried.soil(Cleanup::Impossible);
             self.session.refused_connection = true;
         }
-        self.session.note_failure(DB::diagnose(&error), false, &summary(&error));
+        self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));
         self.rest();
         error.into()
     }
 
     fn replay_to(&mut self, wanted: &Settings) -> Option<String> {
         let wire = self.wire();
-        DB::replay(&wire.applied, wanted, &wire.login_defaults)
+        DB::replay(wire.carried.settings(), wanted, &wire.login_defaults)
     }
 
     /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
@@ -279,7 +273,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let refused = self.send(deadline, text).await?;
         match refused {
             None => {
-                self.wire().applied = Settings::default();
+                self.wire().carried.agree_on(Settings::default());
                 Ok(())
             }
             Some(error) => {
@@ -293,7 +287,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Refuses a question about what the server remembers where the answer could be another session's.
     pub(super) async fn remember(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let state = &self.session.state;
-        let (held, begins) = (state.depth() > 0, self.phase == Phase::Begin || intent.control == Some(Control::Begin));
+        let (held, begins) =
+            (state.depth() > 0, self.flight.phase() == Phase::Begin || intent.control == Some(Control::Begin));
         let mut next = Use {
             text: intent.sequence,
             begins: begins && !held,
@@ -315,10 +310,14 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     fn before(&mut self, next: Use) -> generated::Step {
-        let Connection { lease, generated, .. } = &mut *self.session;
+        let Connection { lease, state, .. } = &mut *self.session;
         let Some(lease) = lease else { return generated::Step::Go };
         let wire = lease.conn();
-        generated.before(Exchange { wire: wire.id, number: wire.exchanges }, &mut wire.memory, next)
+        state.generated.before(
+            Exchange { wire: wire.id, number: wire.carried.exchanges() },
+            &mut wire.carried.memory,
+            next,
+        )
     }
 
     fn refuse_read(&mut self, state: &'static str) -> Error {
@@ -333,11 +332,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         let refused = self.send(deadline, text).await?;
         self.session.interrupted = false;
         if let Some(error) = &refused {
-            self.session.note_failure(DB::diagnose(error), false, &summary(error));
+            self.session.state.note_failure(DB::diagnose(error), false, &summary(error));
         }
         if let Some(lease) = &mut self.session.lease {
             let wire = lease.conn();
-            self.session.generated.emptied(wire.id, &mut wire.memory, held, refused.is_none());
+            self.session.state.generated.emptied(wire.id, &mut wire.carried.memory, held, refused.is_none());
         }
         Ok(refused.is_none())
     }
@@ -349,6 +348,6 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.session.interrupted = false;
         let Some(lease) = &mut self.session.lease else { return Ok(false) };
         let wire = lease.conn();
-        Ok(self.session.generated.told(wire.id, &mut wire.memory, held, number))
+        Ok(self.session.state.generated.told(wire.id, &mut wire.carried.memory, held, number))
     }
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use super::connection::Connection;
-use super::core::{self, CommitPlan};
-use super::intent::Intent;
+use super::core::{self, CommitPlan, Intent};
 use crate::engine::{End, Engine, Found};
 use crate::error::{Error, Outcome, Phase};
 use crate::span::Watch;
@@ -155,7 +154,7 @@ impl<DB: Engine> Connection<DB> {
         borrow.settle_doubt().await?;
         // NOTE: only now. What was open half way is found out by then, and what is no more.
         let depth = borrow.session.state.depth() + 1;
-        borrow.wire().open();
+        borrow.wire().carried.open();
         let deadline = borrow.deadline()?;
         let mut text = core::begin(depth);
         // Whatever may end this transaction unseen may do so at once.
@@ -163,9 +162,9 @@ impl<DB: Engine> Connection<DB> {
         if let Some(sentinel) = sentinel {
             text = format!("{text}; {sentinel}");
         }
-        borrow.begins = depth == 1;
+        borrow.flight.set_begins(depth == 1);
         borrow.run_until(deadline, text).await?;
-        borrow.begins = false;
+        borrow.flight.set_begins(false);
         borrow.session.state.begun();
         if sentinel.is_some() {
             borrow.session.state.sentinel_set();
@@ -206,7 +205,7 @@ impl<DB: Engine> Connection<DB> {
                 Found::Nothing => Some((ended_by_itself(), Outcome::Unknown)),
             },
             CommitPlan::Refuse(why) => {
-                borrow.phase = Phase::Rollback;
+                borrow.flight.becomes_rollback();
                 borrow.roll_back(depth).await?;
                 Some((core::aborted_by(&why), borrow.session.outcome_of_rollback()))
             }

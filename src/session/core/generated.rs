@@ -52,7 +52,7 @@ pub(in crate::session) enum Step {
 }
 
 /// What a session knows of the numbers that it has generated, and of its last statements.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::session) struct Generated {
     session: u64,
     /// The server refuses to tell a number that was not generated. Otherwise it says that there is none by a zero, which
@@ -78,18 +78,7 @@ pub(in crate::session) struct Generated {
 
 impl Generated {
     pub(in crate::session) fn new(session: u64, refuses: bool) -> Self {
-        Self {
-            session,
-            refuses,
-            at: None,
-            sent: false,
-            astray: false,
-            left: false,
-            text: Sequence::NONE,
-            previous: None,
-            own: Sequence::NONE,
-            scattered: false,
-        }
+        Self { session, refuses, ..Self::default() }
     }
 
     /// What is to be done before a text is sent on this connection, after this exchange.

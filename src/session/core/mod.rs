@@ -4,16 +4,25 @@
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is
 //! noted where it happened, and `commit` asks this account first.
 
+mod enter;
+mod failed;
 pub(super) mod generated;
+pub(super) mod in_flight;
+mod intent;
 mod pins;
 mod plan;
 mod settings;
 mod text;
 mod words;
 
+use self::generated::Generated;
 use crate::engine::{Dialect, Settings};
 use crate::pin::{PinCause, PinReason};
 
+pub(super) use self::enter::Gate;
+pub(super) use self::failed::After;
+pub(super) use self::in_flight::{InFlight, Left};
+pub(super) use self::intent::Intent;
 pub(super) use self::plan::{Facts, Step, Taken};
 pub(super) use self::settings::SettingChange;
 pub(super) use self::text::{Reading, Turn};
@@ -61,6 +70,10 @@ pub(in crate::session) struct State {
     errors_pass: bool,
     /// What the session has set, each with the statement that sets it again.
     settings: Settings,
+    /// A pooler in between keeps a connection of the server for the length of a transaction only.
+    pooled: bool,
+    /// What the server may remember of this session's statements, and where.
+    pub(in crate::session) generated: Generated,
 }
 
 /// A transaction or savepoint.
@@ -109,8 +122,10 @@ pub(in crate::session) enum CommitPlan {
 }
 
 impl State {
-    pub(in crate::session) fn of<D: Dialect>() -> Self {
+    pub(in crate::session) fn of<D: Dialect>(session: u64, pooled: bool) -> Self {
         Self {
+            pooled,
+            generated: Generated::new(session, D::RULES.refuses_ungenerated),
             settings_stay: !D::RULES.rollback_restores_settings,
             errors_pass: !D::RULES.errors_abort,
             ..Self::default()
@@ -255,6 +270,13 @@ impl State {
         (self.sentinel, self.sentinel_lost) = (Some(self.depth()), false);
     }
 
+    /// The savepoint that has ended may have taken the sentinel with it: then a new one was set in the same text.
+    pub(in crate::session) fn sentinel_set_anew(&mut self) {
+        if self.sentinel_lost {
+            self.sentinel_set();
+        }
+    }
+
     /// Whether the end of the savepoint at `depth` takes the sentinel away from a guard around it. That it can be ended shows
     /// that the transaction is still there, and a new sentinel goes with it.
     pub(in crate::session) fn takes_sentinel(&self, depth: usize) -> bool {
@@ -304,10 +326,7 @@ impl State {
                 return;
             }
         }
-        if self.sentinel_lost {
-            // The new sentinel was sent with it.
-            self.sentinel_set();
-        }
+        self.sentinel_set_anew();
     }
 
     /// The rollback that is still to be sent.

@@ -1,6 +1,8 @@
 //! The account, step by step.
 
+mod cancellation;
 mod dedicated;
+mod matrix;
 
 use super::settings::{MOST_BYTES, MOST_KEPT, MOST_SETTINGS};
 use super::*;

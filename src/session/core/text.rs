@@ -2,6 +2,7 @@
 
 use super::{Aborted, Kind, Level, State};
 use crate::engine::Control;
+use crate::error::Phase;
 
 /// Transaction control as text, under way: noted when the server has agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,17 @@ pub(in crate::session) enum Turn {
 }
 
 impl Turn {
+    /// What is under way with it.
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Begin => Phase::Begin,
+            Self::Commit { .. } => Phase::Commit,
+            Self::Rollback { .. } => Phase::Rollback,
+            Self::Whole => Phase::Statement,
+            Self::Savepoint(_) | Self::RollbackTo(_) | Self::Release(_) => Phase::InTransaction,
+        }
+    }
+
     /// It is about the transaction as a whole.
     pub(in crate::session) fn is_of_transaction(&self) -> bool {
         !matches!(self, Self::Savepoint(_) | Self::RollbackTo(_) | Self::Release(_))

@@ -57,42 +57,42 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 /// What differs between the engines.
 #[derive(Debug, Clone, Copy)]
-struct Rules {
-    errors_abort: bool,
-    rollback_restores_settings: bool,
+pub(super) struct Rules {
+    pub(super) errors_abort: bool,
+    pub(super) rollback_restores_settings: bool,
 }
 
-type Values = BTreeMap<String, String>;
+pub(super) type Values = BTreeMap<String, String>;
 
 /// The server, as its manual has it: a transaction is a stack of savepoints, the first without a name.
-#[derive(Debug)]
-struct Server {
+#[derive(Debug, Clone)]
+pub(super) struct Server {
     rules: Rules,
-    stack: Vec<(String, Values)>,
-    aborted: bool,
-    values: Values,
+    pub(super) stack: Vec<(String, Values)>,
+    pub(super) aborted: bool,
+    pub(super) values: Values,
 }
 
 /// The server has refused.
 #[derive(Debug)]
-struct Refused;
+pub(super) struct Refused;
 
 impl Server {
-    fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self { rules, stack: Vec::new(), aborted: false, values: Values::new() }
     }
 
     /// An error: of a text that was refused, or of its execution.
-    fn fail(&mut self) -> Result<(), Refused> {
+    pub(super) fn fail(&mut self) -> Result<(), Refused> {
         self.aborted |= self.rules.errors_abort && !self.stack.is_empty();
         Err(Refused)
     }
 
-    fn works(&self) -> Result<(), Refused> {
+    pub(super) fn works(&self) -> Result<(), Refused> {
         if self.aborted { Err(Refused) } else { Ok(()) }
     }
 
-    fn set(&mut self, name: &str, value: Option<String>) -> Result<(), Refused> {
+    pub(super) fn set(&mut self, name: &str, value: Option<String>) -> Result<(), Refused> {
         self.works()?;
         match value {
             Some(value) => self.values.insert(name.to_owned(), value),
@@ -101,13 +101,13 @@ impl Server {
         Ok(())
     }
 
-    fn begin(&mut self, name: &str) -> Result<(), Refused> {
+    pub(super) fn begin(&mut self, name: &str) -> Result<(), Refused> {
         self.works()?;
         self.stack.push((name.to_owned(), self.values.clone()));
         Ok(())
     }
 
-    fn back_to(&mut self, level: usize) {
+    pub(super) fn back_to(&mut self, level: usize) {
         if self.rules.rollback_restores_settings {
             self.values = self.stack[level].1.clone();
         }
@@ -115,12 +115,12 @@ impl Server {
         self.aborted = false;
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.stack.iter().rposition(|(known, _)| known == name)
     }
 
     /// `COMMIT`, which the server calls a success either way. Whether it has committed.
-    fn commit(&mut self) -> bool {
+    pub(super) fn commit(&mut self) -> bool {
         let commits = !self.aborted;
         if !commits {
             self.back_to(0);
@@ -129,13 +129,13 @@ impl Server {
         commits
     }
 
-    fn rollback(&mut self) {
+    pub(super) fn rollback(&mut self) {
         if !self.stack.is_empty() {
             self.back_to(0);
         }
     }
 
-    fn rollback_to(&mut self, name: &str) -> Result<(), Refused> {
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<(), Refused> {
         let Some(found) = self.find(name) else { return self.fail() };
         let kept = self.stack[found].1.clone();
         self.back_to(found);
@@ -143,7 +143,7 @@ impl Server {
         Ok(())
     }
 
-    fn release(&mut self, name: &str) -> Result<(), Refused> {
+    pub(super) fn release(&mut self, name: &str) -> Result<(), Refused> {
         self.works()?;
         let Some(found) = self.find(name) else { return self.fail() };
         self.stack.truncate(found);
@@ -151,12 +151,12 @@ impl Server {
     }
 
     /// Outside a transaction PostgreSQL refuses to chain one, and MySQL begins one.
-    fn may_chain(&self, chain: bool) -> Result<(), Refused> {
+    pub(super) fn may_chain(&self, chain: bool) -> Result<(), Refused> {
         if chain && self.stack.is_empty() && self.rules.errors_abort { Err(Refused) } else { Ok(()) }
     }
 
     /// What the crate sends to roll this depth back and leave nothing of it.
-    fn roll_back(&mut self, depth: usize) {
+    pub(super) fn roll_back(&mut self, depth: usize) {
         self.back_to(depth - 1);
     }
 }

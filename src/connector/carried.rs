@@ -1,0 +1,173 @@
+//! What a physical connection carries from one session to the next, as far as this side knows. Pure: nothing here awaits.
+//!
+//! Written by these methods alone. Each says one thing that has happened to the connection, so that whoever lets it happen
+//! need not know what follows from it.
+
+use super::memory::Memory;
+use crate::engine::{Cleanup, Dialect, Settings, Staleness};
+
+/// What sessions have left on a connection.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// What is set on it that differs from the login, and from what `init_query` set.
+    applied: Settings,
+    /// A transaction may be open on it; a rollback takes the settings back to these.
+    open: Option<Settings>,
+    /// What has to be taken away before another session may have it.
+    cleanup: Cleanup,
+    /// What has become of the statements that were prepared on it.
+    stale: Staleness,
+    /// What becomes of them when the transaction ends, and what it has set with it.
+    local: Staleness,
+    /// Names have stood for different things since its login, and the driver remembers what it learnt of them.
+    mixed: bool,
+    /// The session that had it last since it was as good as new; 0 is none.
+    session: u64,
+    /// How many sessions have had it since its login.
+    owners: u64,
+    /// How many exchanges there were on it, this crate's own included.
+    exchanges: u64,
+    /// What sessions may have left in the server's memory.
+    pub(crate) memory: Memory,
+}
+
+impl Carried {
+    /// Of a new login. `pooled`: through a pooler that keeps a connection for a transaction only.
+    pub(crate) fn new(pooled: bool) -> Self {
+        Self {
+            applied: Settings::default(),
+            open: None,
+            cleanup: Cleanup::None,
+            stale: Staleness::Fresh,
+            local: Staleness::Fresh,
+            mixed: false,
+            session: 0,
+            owners: 0,
+            exchanges: 0,
+            memory: Memory::new(pooled),
+        }
+    }
+
+    /// This session has it now.
+    pub(crate) fn come_into(&mut self, session: u64) {
+        if self.session != session {
+            self.session = session;
+            self.owners += 1;
+        }
+    }
+
+    /// Another session has had it since it was as good as new.
+    pub(crate) fn is_anothers(&self, session: u64) -> bool {
+        self.session != 0 && self.session != session
+    }
+
+    /// More than one session has had it since its login.
+    pub(crate) fn was_shared(&self) -> bool {
+        self.owners > 1
+    }
+
+    /// The number of the last exchange.
+    pub(crate) fn exchanges(&self) -> u64 {
+        self.exchanges
+    }
+
+    /// Something is sent.
+    pub(crate) fn exchange(&mut self) {
+        self.exchanges += 1;
+    }
+
+    /// A transaction may be open from here on.
+    pub(crate) fn open(&mut self) {
+        if self.open.is_none() {
+            self.open = Some(self.applied.clone());
+        }
+    }
+
+    /// None is open any more.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// The settings to which a rollback takes it back, if a transaction may be open.
+    pub(crate) fn before_open(&self) -> Option<&Settings> {
+        self.open.as_ref()
+    }
+
+    /// What is set on it.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.applied
+    }
+
+    /// The settings are these from here on, and what was prepared was prepared under those before.
+    pub(crate) fn become_set<D: Dialect>(&mut self, settings: Settings) {
+        self.outdate(D::staleness(&self.applied, &settings));
+        self.applied = settings;
+    }
+
+    /// The settings are these, and what was prepared means what it meant: they are equal by value, so that they share memory
+    /// from here on and the next comparison is one of pointers; or a pooler keeps nothing prepared.
+    pub(crate) fn agree_on(&mut self, settings: Settings) {
+        self.applied = settings;
+    }
+
+    /// What has to be taken away before another session may have it.
+    pub(crate) fn cleanup(&self) -> Cleanup {
+        self.cleanup
+    }
+
+    /// So much more may have to be taken away. Returns what it was before, for [`unsoil`](Self::unsoil).
+    pub(crate) fn soil(&mut self, cleanup: Cleanup) -> Cleanup {
+        let before = self.cleanup;
+        self.cleanup = before.max(cleanup);
+        before
+    }
+
+    /// What was feared has not come, or is accounted for by the settings.
+    pub(crate) fn unsoil(&mut self, before: Cleanup) {
+        self.cleanup = before;
+    }
+
+    /// It was made as good as new. `reset`: its settings too, and what is kept of its plans is made anew.
+    pub(crate) fn cleaned(&mut self, reset: bool) {
+        self.memory.cleaned();
+        if reset {
+            (self.stale, self.local) = (Staleness::Fresh, Staleness::Fresh);
+            self.applied = Settings::default();
+        }
+        self.session = 0;
+        self.cleanup = Cleanup::None;
+    }
+
+    /// What is prepared no longer means what it meant.
+    pub(crate) fn outdate(&mut self, staleness: Staleness) {
+        self.stale = self.stale.max(staleness);
+        self.mixed |= staleness == Staleness::Names;
+    }
+
+    /// The same by what is set until the transaction ends, and once more when it does.
+    pub(crate) fn outdate_for_transaction(&mut self, staleness: Staleness) {
+        self.outdate(staleness);
+        self.local = self.local.max(staleness);
+    }
+
+    /// No transaction is open, and what one had set for itself is gone.
+    pub(crate) fn outside(&mut self) {
+        let local = std::mem::take(&mut self.local);
+        self.outdate(local);
+    }
+
+    /// What has become of the statements that were prepared on it.
+    pub(crate) fn staleness(&self) -> Staleness {
+        self.stale
+    }
+
+    /// They mean again what they say.
+    pub(crate) fn planned_anew(&mut self) {
+        self.stale = Staleness::Fresh;
+    }
+
+    /// A name may mislead the driver: it has stood for different things.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+}

@@ -1,0 +1,146 @@
+//! Before a text is sent: what it does to the transaction, to pins and to settings. Pure.
+
+use super::generated::Exchange;
+use super::{CommitPlan, InFlight, Intent, Reading, SettingChange, State, Turn};
+use crate::connector::Carried;
+use crate::engine::{Control, Dialect, Settings, Staleness};
+use crate::error::Phase;
+use crate::pin::PinCause;
+
+/// What is to be done before a text is sent, for what it does to transactions.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::session) enum Gate {
+    /// Nothing.
+    Open,
+    /// It would commit the transaction of a guard: it is refused.
+    Guarded,
+    /// It is a commit that the account follows: behind a pooler the connection is tidied before. Then
+    /// [`turn_to`](InFlight::turn_to).
+    Commit(Turn),
+    /// It is the commit of what an error has aborted, which the server would roll back and call a success: that is done in
+    /// its place, and said. `chain`: the next transaction begins with it.
+    RollBack { why: String, chain: bool },
+}
+
+impl InFlight {
+    /// What a text does to transaction and pins, before it is sent.
+    pub(in crate::session) fn enter<D: Dialect>(
+        &mut self,
+        state: &mut State,
+        carried: &mut Carried,
+        intent: &mut Intent<'_>,
+        login_defaults: &Settings,
+    ) -> Gate {
+        let commits = intent.commits || state.commits_by::<D>(intent.change.as_ref());
+        if commits && state.has_guards() {
+            return Gate::Guarded;
+        }
+        if commits && intent.several && D::begins_by_itself(state.settings()) {
+            // What comes after the one that commits begins the next transaction.
+            intent.control = Some(Control::Unclear { ends: true });
+        }
+        let followed = !state.is_doubtful() && !matches!(intent.control, Some(Control::Unclear { .. }));
+        let reading = if commits && state.depth() > 0 && followed {
+            Reading::Turn(Turn::Commit { chain: intent.control == Some(Control::Begin) })
+        } else {
+            intent.control.map_or(Reading::Nothing, |control| state.read(control))
+        };
+        let gate = self.follow(reading, state, carried, intent);
+        if let Gate::RollBack { .. } = gate {
+            return gate;
+        }
+        self.unatomic = intent.several && (!D::RULES.texts_are_atomic || self.unclear)
+            || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
+                PinCause::Procedure => true,
+                PinCause::PreparedStatement => !D::RULES.texts_are_atomic,
+                _ => false,
+            });
+        // A setting that this connection could not take back is not moved: the session stays where it was made.
+        let stays = |name: &str| D::RULES.resettable_only_from_login.contains(&name) && !login_defaults.contains(name);
+        if intent.change.take_if(|change| change.sets(stays)).is_some() {
+            intent.pin_for(PinCause::Setting);
+        }
+        // With `autocommit` off whatever is sent outside a transaction begins one.
+        let sent = self.phase == Phase::Statement && intent.control.is_none() && intent.change.is_none();
+        if sent && !intent.commits && state.depth() == 0 && D::begins_by_itself(state.settings()) {
+            carried.open();
+            state.begun_by_text();
+        }
+        if self.phase == Phase::Statement && state.depth() > 0 {
+            self.phase = Phase::InTransaction;
+        }
+        gate
+    }
+
+    /// What transaction control as text does to the account, or that nobody can say it.
+    fn follow(&mut self, reading: Reading, state: &mut State, carried: &mut Carried, intent: &mut Intent<'_>) -> Gate {
+        match reading {
+            Reading::Nothing => {}
+            Reading::Turn(Turn::Commit { chain }) => {
+                if let CommitPlan::Refuse(why) = state.commit_plan(1) {
+                    self.phase = Phase::Rollback;
+                    return Gate::RollBack { why, chain };
+                }
+                self.phase = Phase::Commit;
+                return Gate::Commit(Turn::Commit { chain });
+            }
+            Reading::Turn(turn) => {
+                self.phase = turn.phase();
+                self.turn_to(turn, carried);
+            }
+            Reading::Unclear { ends } => {
+                self.unclear = true;
+                state.spoken_in_doubt();
+                if ends {
+                    state.taken_from_guard();
+                }
+                intent.pin_for(PinCause::RawTransaction);
+            }
+        }
+        Gate::Open
+    }
+
+    /// It is transaction control that the account follows.
+    pub(in crate::session) fn turn_to(&mut self, turn: Turn, carried: &mut Carried) {
+        if let Turn::Begin | Turn::Whole = turn {
+            carried.open();
+        }
+        self.turn = Some(turn);
+    }
+
+    /// From here on the server may be working. `wire`: the connection's number.
+    pub(in crate::session) fn begin<D: Dialect>(
+        &mut self,
+        state: &mut State,
+        carried: &mut Carried,
+        wire: u64,
+        intent: Intent<'_>,
+    ) {
+        let before = Exchange { wire, number: carried.exchanges() };
+        carried.exchange();
+        state.generated.sent(before, Exchange { wire, number: carried.exchanges() });
+        self.before = carried.cleanup();
+        // Whether a dropped `SET` happened is not known: then the connection is cleaned.
+        if let Some(change) = &intent.change {
+            carried.soil(D::cleanup_after(PinCause::Setting));
+            carried.outdate(D::staleness(state.settings(), &state.settings_after(change)));
+        }
+        if intent.leaves_untracked {
+            carried.soil(D::cleanup_after(PinCause::Setting));
+            self.before = carried.cleanup();
+        }
+        if intent.ends.is_some() {
+            carried.outdate(Staleness::Statements);
+        }
+        carried.outdate_for_transaction(intent.replans);
+        (self.sent, self.change, self.ends) = (true, intent.change, intent.ends);
+    }
+}
+
+impl State {
+    /// Whether a change of settings commits: the end of the time in which transactions begin by themselves does.
+    fn commits_by<D: Dialect>(&self, change: Option<&SettingChange>) -> bool {
+        let before = self.settings();
+        change.is_some_and(|change| D::begins_by_itself(before) && !D::begins_by_itself(&self.settings_after(change)))
+    }
+}

@@ -1,0 +1,132 @@
+//! What a refusal means: for the account, for what the connection carries, and for the connection. Pure.
+
+use super::in_flight::rolled_back;
+use super::{InFlight, State, Turn};
+use crate::connector::Carried;
+use crate::engine::{Cleanup, Diagnosis, Dialect, Staleness};
+use crate::error::Phase;
+use crate::failover::Work;
+
+/// What is done with the connection after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) enum After {
+    /// It is broken.
+    Lose,
+    /// It is left, whatever may be open on it. `reader`: its server does not write.
+    Leave { reader: bool },
+    /// It is at rest.
+    Rest,
+    /// What is still on its way is read before its next use.
+    Unread,
+    /// As when nobody waits for the answer any more: [`dropped`](InFlight::dropped).
+    Drop,
+}
+
+impl InFlight {
+    /// Whether what came before the part that fails now may be committed.
+    pub(in crate::session) fn is_half_done(&self, state: &State) -> bool {
+        self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful())
+    }
+
+    /// For a verdict on a failure.
+    pub(in crate::session) fn work(&self, state: &State, handed_on: bool) -> Work {
+        let work = state.work(self.phase, handed_on, self.sent);
+        // A text that goes from begin to end may have come half way.
+        Work { bound: work.bound || self.turn == Some(Turn::Whole) || self.unatomic, ..work }
+    }
+
+    /// The server has refused, or the driver.
+    pub(in crate::session) fn failed<D: Dialect>(
+        &mut self,
+        state: &mut State,
+        carried: &mut Carried,
+        diagnosis: Diagnosis,
+        why: &str,
+    ) -> After {
+        let commits = self.phase == Phase::Commit;
+        match diagnosis {
+            // Refusals of a login are a last word too: a pooler says them in the middle of a session.
+            Diagnosis::Dead
+            | Diagnosis::HungUp
+            | Diagnosis::Full
+            | Diagnosis::NotReady
+            | Diagnosis::Authentication
+            | Diagnosis::UnknownDatabase
+            | Diagnosis::TlsDemanded
+            | Diagnosis::UnknownSetting
+            | Diagnosis::Pooler => After::Lose,
+            // The driver may have begun, and stopped before the statement: how far it came a question shows.
+            Diagnosis::NotSent => {
+                self.give_up_change(carried);
+                After::Drop
+            }
+            Diagnosis::Interrupted if state.depth() > 0 => After::Unread,
+            Diagnosis::Interrupted => After::Drop,
+            // A text that was to commit may not even have been understood, and a definition may have committed before it was
+            // refused: only the server knows.
+            _ if commits && !D::RULES.errors_abort && self.turn.is_some() => {
+                self.turn = None;
+                state.failed_unsure(why);
+                After::Rest
+            }
+            // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
+            Diagnosis::RolledBack | Diagnosis::ReadOnly if commits && !D::RULES.errors_abort => {
+                rolled_back::<D>(state, carried, 1);
+                After::Leave { reader: diagnosis == Diagnosis::ReadOnly }
+            }
+            // A `COMMIT` that was not executed leaves the transaction open until the connection is closed: a user's queries
+            // in an hour are used up (1226).
+            _ if commits && !D::RULES.errors_abort => After::Lose,
+            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
+            _ if commits => {
+                self.turn = None;
+                rolled_back::<D>(state, carried, 1);
+                After::Rest
+            }
+            _ => {
+                let whole = matches!(self.turn.take(), Some(Turn::Whole));
+                state.note_failure(diagnosis, whole, why);
+                match diagnosis {
+                    // In a transaction nothing heals it, but the next one need not fail likewise.
+                    Diagnosis::StalePlan => carried.outdate(Staleness::Statements),
+                    // Somebody has prepared statements under the driver's names, or a type's name stands for another one: no
+                    // statement makes the driver forget that.
+                    Diagnosis::Misled => {
+                        carried.soil(Cleanup::Impossible);
+                        self.before = Cleanup::Impossible;
+                    }
+                    _ => {}
+                }
+                self.give_up_change(carried);
+                After::Rest
+            }
+        }
+    }
+
+    /// The statement was refused, and the change of a setting with it.
+    fn give_up_change(&mut self, carried: &mut Carried) {
+        if self.change.take().is_some() {
+            carried.unsoil(self.before);
+        }
+    }
+}
+
+impl State {
+    /// What is under way, for a verdict.
+    pub(in crate::session) fn work(&self, phase: Phase, handed_on: bool, sent: bool) -> Work {
+        let bound = self.depth() > 0 || self.pin_reason().is_some();
+        Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent }
+    }
+
+    /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.
+    pub(in crate::session) fn note_failure(&mut self, diagnosis: Diagnosis, whole: bool, why: &str) {
+        match diagnosis {
+            _ if whole => self.failed_half_way(why),
+            Diagnosis::RolledBack if self.has_guards() => self.rolled_back_by_server(why),
+            // A deadlock may be one of locks that no transaction holds: of `GET_LOCK`'s in MariaDB.
+            Diagnosis::RolledBack | Diagnosis::Unsure => self.failed_unsure(why),
+            _ if !self.errors_pass => self.failed(why),
+            _ => {}
+        }
+    }
+}

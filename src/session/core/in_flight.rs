@@ -1,0 +1,190 @@
+//! The exchange under way, and what it changes in the account and in what the connection carries. Pure: whoever performs the
+//! exchange says what came of it, and does what is answered.
+//!
+//! [`enter`](super::enter) has what happens before it is sent, [`failed`](super::failed) what a refusal means; here is what
+//! happens when the server agrees, and when nobody waits for the answer any more.
+
+use super::{SettingChange, State, Turn};
+use crate::connector::Carried;
+use crate::engine::{Cleanup, Dialect, PinEnd, Settings};
+use crate::error::Phase;
+use crate::pin::{PinCause, PinReason};
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(in crate::session) struct InFlight {
+    pub(super) phase: Phase,
+    /// The setting that it changes.
+    pub(super) change: Option<SettingChange>,
+    /// The transaction control that it is, as text.
+    pub(super) turn: Option<Turn>,
+    /// It may begin or end a transaction, and is not understood.
+    pub(super) unclear: bool,
+    /// It is several statements, or calls several, and those before the one that fails are done.
+    pub(super) unatomic: bool,
+    /// It is a guard's `BEGIN`.
+    pub(super) begins: bool,
+    /// What it takes away of the session's pins.
+    pub(super) ends: Option<PinEnd>,
+    /// What the connection had to be cleaned of before it.
+    pub(super) before: Cleanup,
+    /// It may have reached the server; until then there are only exchanges that make the connection fit.
+    pub(super) sent: bool,
+}
+
+/// What is left of an exchange that nobody waits for any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::session) enum Left {
+    /// The session settles it at its next use.
+    Unread,
+    /// No session is bound to the connection: it goes home as it is.
+    Part,
+    /// The transaction at depth 1 is abandoned.
+    Abandon,
+    /// Only the server knows what is open on the connection: it is closed.
+    Close,
+    /// Only the server knows what is set on it: the session stays.
+    Pin(PinReason),
+}
+
+impl InFlight {
+    pub(in crate::session) fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            change: None,
+            turn: None,
+            unclear: false,
+            unatomic: false,
+            begins: false,
+            ends: None,
+            before: Cleanup::None,
+            sent: false,
+        }
+    }
+
+    pub(in crate::session) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(in crate::session) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Whether the exchange itself may have reached the server.
+    pub(in crate::session) fn set_sent(&mut self, sent: bool) {
+        self.sent = sent;
+    }
+
+    /// A guard's `BEGIN` is on its way, or answered.
+    pub(in crate::session) fn set_begins(&mut self, begins: bool) {
+        self.begins = begins;
+    }
+
+    /// What is sent instead is a rollback.
+    pub(in crate::session) fn becomes_rollback(&mut self) {
+        self.phase = Phase::Rollback;
+    }
+
+    /// The server has agreed. Whether the session is free of pins by it.
+    pub(in crate::session) fn succeeded<D: Dialect>(&mut self, state: &mut State, carried: &mut Carried) -> bool {
+        state.generated.succeeded();
+        if let Some(change) = self.change.take() {
+            state.changed(change);
+            carried.become_set::<D>(state.settings_at_rest());
+            carried.unsoil(self.before);
+        }
+        if let Some(turn) = self.turn.take() {
+            turned::<D>(state, carried, turn);
+        }
+        let unpinned = self.ends.take().is_some_and(|end| state.pins_ended(end));
+        if unpinned {
+            // Still to be cleaned: what the pin covered is gone as far as statements tell.
+            carried.close();
+        }
+        unpinned
+    }
+
+    /// The connection is gone with it.
+    pub(in crate::session) fn lost(&mut self, state: &mut State) {
+        if self.turn.take().is_some_and(|turn| turn.is_of_transaction()) {
+            // Whatever became of it, it is over.
+            state.rolled_back(1);
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(in crate::session) fn dropped<D: Dialect>(&mut self, state: &mut State) -> Left {
+        match self.turn.take() {
+            // Whatever of it has happened, no transaction goes on by it.
+            Some(turn) if turn.is_of_transaction() => return Left::Abandon,
+            Some(_) => state.aborted_beyond_repair("a savepoint's text was dropped half way"),
+            None => {}
+        }
+        if state.is_free() {
+            Left::Part
+        } else if self.begins {
+            // What the session did next would vanish with it.
+            Left::Abandon
+        } else if self.unclear && state.depth() == 0 {
+            // Whether a transaction is open now is not known: what the session did next could vanish with it.
+            state.lost();
+            Left::Close
+        } else if let Some(change) = self.change.take() {
+            // Inside a transaction it may or may not have been set: from here on only the server knows. That a transaction is
+            // still there is in doubt where they may begin by themselves from here on.
+            let begins = D::begins_by_itself(&state.settings_after(&change));
+            let known = begins == D::begins_by_itself(state.settings());
+            let cause = if known { PinCause::Setting } else { PinCause::UnknownStatement };
+            Left::Pin(PinReason::new(cause, "a SET that was dropped half way"))
+        } else {
+            Left::Unread
+        }
+    }
+}
+
+/// The server has agreed to transaction control.
+fn turned<D: Dialect>(state: &mut State, carried: &mut Carried, turn: Turn) {
+    let ends = matches!(turn, Turn::Commit { .. } | Turn::Rollback { .. });
+    let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
+    state.turned(turn);
+    if takes_back {
+        carried.become_set::<D>(state.settings_at_rest());
+    }
+    ended(state, carried);
+    if ends && state.depth() > 0 {
+        // The next one has begun with it.
+        carried.close();
+        carried.open();
+    }
+}
+
+/// The transaction or savepoint of a guard is committed.
+pub(in crate::session) fn committed(state: &mut State, carried: &mut Carried, depth: usize) {
+    state.committed(depth);
+    state.sentinel_set_anew();
+    ended(state, carried);
+}
+
+/// The transaction or savepoint of a guard is rolled back.
+pub(in crate::session) fn rolled_back<D: Dialect>(state: &mut State, carried: &mut Carried, depth: usize) {
+    state.rolled_back(depth);
+    state.sentinel_set_anew();
+    // The server took the settings back as well.
+    carried.become_set::<D>(state.settings_at_rest());
+    ended(state, carried);
+}
+
+/// Something has ended; perhaps the transaction.
+pub(in crate::session) fn ended(state: &State, carried: &mut Carried) {
+    if state.depth() == 0 && state.pin_reason().is_none() {
+        carried.close();
+    }
+}
+
+impl State {
+    /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
+    /// connection to somebody else with the end of a transaction: nothing is left on it then.
+    pub(in crate::session) fn settings_at_rest(&self) -> Settings {
+        if self.depth() == 0 && self.pooled { Settings::default() } else { self.settings().clone() }
+    }
+}
