@@ -1,9 +1,11 @@
 //! What kind of error it is, for whoever does not want to name all variants.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 
-use super::Error;
+use super::{Error, Phase};
+use crate::deadline::TooClose;
 
 impl Error {
     /// The variant's name: `"PoolExhausted"`, for a log, a metric or an alarm. It does not change with the texts.
@@ -36,6 +38,24 @@ impl Error {
         }
     }
 
+    /// The server's five-character code, where the server spoke.
+    pub fn sqlstate(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Tls { source, .. }
+            | Self::Authentication { source, .. }
+            | Self::UnknownDatabase { source, .. }
+            | Self::TooManyConnections { source, .. }
+            | Self::NotReady { source, .. }
+            | Self::Connect { source, .. }
+            | Self::ReadOnly { source }
+            | Self::ConnectionLost { source, .. }
+            | Self::Database(source) => source.as_database_error()?.code(),
+            Self::Refused { source, .. } => source.as_ref()?.as_database_error()?.code(),
+            Self::PoolExhausted { last, .. } => last.as_ref()?.sqlstate(),
+            _ => None,
+        }
+    }
+
     /// Whether time ran out: the wait for a connection, the invocation, or an answer of the server's.
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -49,6 +69,15 @@ impl Error {
     /// Whether there was a connection, and it is gone: what became of the work in hand [`outcome`](Self::outcome) tells.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::ConnectionLost { .. })
+    }
+
+    /// Whether the server turned the connection away for now: worth another attempt within the same wait.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::TooManyConnections { .. } | Self::NotReady { .. })
+    }
+
+    pub(crate) fn too_close(phase: Phase, TooClose { remaining }: TooClose) -> Self {
+        Self::DeadlineTooClose { phase, remaining }
     }
 }
 

@@ -13,7 +13,6 @@ mod half_done;
 mod kind;
 mod outcome;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -30,7 +29,6 @@ pub(crate) use self::driver::{chain, outcome_of, timed_out};
 pub(crate) use self::half_done::HalfDone;
 pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;
-use crate::deadline::TooClose;
 use crate::occupancy::Occupancy;
 
 /// An error from below: of a service, or of a provider of the application's own.
@@ -363,98 +361,6 @@ fn cure(outcome: Outcome) -> &'static str {
         Outcome::RolledBack => "the transaction was rolled back, it can be done again as a whole",
         Outcome::Unknown => "it may or may not have been executed, look before doing it again",
         Outcome::Completed => "it had been executed",
-    }
-}
-
-impl Error {
-    pub(crate) fn too_close(phase: Phase, TooClose { remaining }: TooClose) -> Self {
-        Self::DeadlineTooClose { phase, remaining }
-    }
-
-    /// What the database did with the statement or transaction that this error is about.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::ConnectionLost { outcome, .. }
-            | Self::TransactionAborted { outcome, .. }
-            | Self::DeadlineReached { outcome, .. } => *outcome,
-            Self::Database(error) => outcome_of(error),
-            Self::Config(_)
-            | Self::Credentials(_)
-            | Self::Endpoint { .. }
-            | Self::Dns { .. }
-            | Self::Unreachable { .. }
-            | Self::Tls { .. }
-            | Self::Authentication { .. }
-            | Self::UnknownDatabase { .. }
-            | Self::TooManyConnections { .. }
-            | Self::NotReady { .. }
-            | Self::Connect { .. }
-            | Self::NoWriter { .. }
-            | Self::NoReader { .. }
-            | Self::PoolExhausted { .. }
-            | Self::DeadlineTooClose { .. }
-            | Self::ReadOnly { .. }
-            | Self::SessionStateLost { .. }
-            | Self::ImplicitCommit { .. }
-            | Self::Refused { .. }
-            | Self::Closed => Outcome::NotExecuted,
-        }
-    }
-
-    /// Whether the same work can be done again safely *and* has a chance: the cause may pass, and the outcome is
-    /// [`NotExecuted`](Outcome::NotExecuted) or [`RolledBack`](Outcome::RolledBack). Never true for
-    /// [`Unknown`](Outcome::Unknown).
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Credentials(error) => error.is_transient(),
-            Self::Endpoint { problem, .. } => problem.is_transient(),
-            Self::Dns { .. }
-            | Self::Unreachable { .. }
-            | Self::TooManyConnections { .. }
-            | Self::NotReady { .. }
-            | Self::NoWriter { .. }
-            | Self::NoReader { .. }
-            | Self::PoolExhausted { .. } => true,
-            Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
-            // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-            Self::Database(error) => {
-                matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
-                    && outcome_of(error) == Outcome::RolledBack
-            }
-            _ => false,
-        }
-    }
-
-    /// The server's five-character code, where the server spoke.
-    pub fn sqlstate(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Tls { source, .. }
-            | Self::Authentication { source, .. }
-            | Self::UnknownDatabase { source, .. }
-            | Self::TooManyConnections { source, .. }
-            | Self::NotReady { source, .. }
-            | Self::Connect { source, .. }
-            | Self::ReadOnly { source }
-            | Self::ConnectionLost { source, .. }
-            | Self::Database(source) => source.as_database_error()?.code(),
-            Self::Refused { source, .. } => source.as_ref()?.as_database_error()?.code(),
-            Self::PoolExhausted { last, .. } => last.as_ref()?.sqlstate(),
-            _ => None,
-        }
-    }
-
-    /// Whether work that failed by this, and of which nothing was kept, may succeed when it is done again.
-    pub(crate) fn may_pass(&self) -> bool {
-        match self {
-            Self::ConnectionLost { .. } | Self::Database(_) => self.is_retryable(),
-            Self::ReadOnly { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the server turned the connection away for now: worth another attempt within the same wait.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::TooManyConnections { .. } | Self::NotReady { .. })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{Error, outcome_of};
+
 /// What the database did with the statement or the transaction that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -62,5 +64,70 @@ impl fmt::Display for Phase {
             Self::Commit => "committing",
             Self::Rollback => "rolling back",
         })
+    }
+}
+
+impl Error {
+    /// What the database did with the statement or transaction that this error is about.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::ConnectionLost { outcome, .. }
+            | Self::TransactionAborted { outcome, .. }
+            | Self::DeadlineReached { outcome, .. } => *outcome,
+            Self::Database(error) => outcome_of(error),
+            Self::Config(_)
+            | Self::Credentials(_)
+            | Self::Endpoint { .. }
+            | Self::Dns { .. }
+            | Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::Authentication { .. }
+            | Self::UnknownDatabase { .. }
+            | Self::TooManyConnections { .. }
+            | Self::NotReady { .. }
+            | Self::Connect { .. }
+            | Self::NoWriter { .. }
+            | Self::NoReader { .. }
+            | Self::PoolExhausted { .. }
+            | Self::DeadlineTooClose { .. }
+            | Self::ReadOnly { .. }
+            | Self::SessionStateLost { .. }
+            | Self::ImplicitCommit { .. }
+            | Self::Refused { .. }
+            | Self::Closed => Outcome::NotExecuted,
+        }
+    }
+
+    /// Whether the same work can be done again safely *and* has a chance: the cause may pass, and the outcome is
+    /// [`NotExecuted`](Outcome::NotExecuted) or [`RolledBack`](Outcome::RolledBack). Never true for
+    /// [`Unknown`](Outcome::Unknown).
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Credentials(error) => error.is_transient(),
+            Self::Endpoint { problem, .. } => problem.is_transient(),
+            Self::Dns { .. }
+            | Self::Unreachable { .. }
+            | Self::TooManyConnections { .. }
+            | Self::NotReady { .. }
+            | Self::NoWriter { .. }
+            | Self::NoReader { .. }
+            | Self::PoolExhausted { .. } => true,
+            Self::ConnectionLost { outcome, .. } => matches!(outcome, Outcome::NotExecuted | Outcome::RolledBack),
+            // Serialization failure and deadlock: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+            Self::Database(error) => {
+                matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+                    && outcome_of(error) == Outcome::RolledBack
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether work that failed by this, and of which nothing was kept, may succeed when it is done again.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::ConnectionLost { .. } | Self::Database(_) => self.is_retryable(),
+            Self::ReadOnly { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
-//! writer. `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
+//! writer. `connect` is what the pool asks, `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
 //! `hunt` asks all candidates, `monitor` tells a silent host from a busy one by `liveness`, `watch` looks at the members in between. The
 //! first is pure; `hunt` and `monitor` are generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.
 
+mod connect;
 mod hunt;
 mod liveness;
 mod monitor;
@@ -25,10 +26,8 @@ use tokio::time::{Instant, timeout};
 use crate::clock::{Clock, Moment};
 use crate::connector::{Connector, Peer, Proof, Wire};
 use crate::engine::{Engine, Flavour, OwnLimits, Survey, without_panic};
-use crate::error::{Answer, ConnectionLimit, Error, chain, timed_out};
+use crate::error::{Answer, Error, chain, timed_out};
 use crate::event::{Event, Events};
-use crate::occupancy::Occupancy;
-use crate::pool::{Attempt, Connect, Peek, Standing};
 use crate::topology::{Address, Candidates, Change, Topology};
 
 use self::liveness::LivenessProbe;
@@ -310,96 +309,6 @@ impl<DB: Engine> Failover<DB> {
     fn heard(&self) -> MutexGuard<'_, Vec<Answer>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl<DB: Engine> Connect for Failover<DB> {
-    type Conn = Wire<DB>;
-
-    async fn connect(&self, attempt: &Attempt) -> Result<Wire<DB>, Error> {
-        let connected = match &self.readers {
-            Some(readers) => self.connect_reader(readers, attempt).await,
-            None => self.connect_writer(attempt).await,
-        };
-        if let Err(Error::TooManyConnections { limit: ConnectionLimit::Role | ConnectionLimit::Database, .. }) =
-            connected
-        {
-            // It may have had none when it was asked about last.
-            *self.own_limits() = OwnLimits::Unknown;
-        }
-        connected
-    }
-
-    fn standing(&self, wire: &Wire<DB>) -> Standing {
-        if wire.proof.epoch != self.epoch.load(Ordering::Relaxed) {
-            Standing::Obsolete
-        } else if wire.proof.doubt != self.doubts.load(Ordering::Relaxed) {
-            Standing::Doubtful
-        } else {
-            Standing::Good
-        }
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        (self.searching.load(Ordering::Relaxed) > 0).then_some(self.spans.failover)
-    }
-
-    fn obstacle(&self, waited: Duration) -> Option<Error> {
-        let searches = self.searching.load(Ordering::Relaxed) + self.persisting.load(Ordering::Relaxed) > 0;
-        searches.then(|| Error::NoWriter { elapsed: waited, answers: self.heard().clone() })
-    }
-
-    fn peek(&self, wire: &Wire<DB>) -> Peek {
-        self.connector.peek(wire)
-    }
-
-    async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
-        self.connector.restore(wire).await?;
-        let doubtful = wire.proof.doubt != self.doubts.load(Ordering::Acquire);
-        if wire.stands_in && doubtful {
-            return Err(Error::Database(sqlx::Error::Protocol("the writer stood in for a reader".to_owned())));
-        }
-        if self.has_roles() && !wire.stands_in && (doubtful || self.is_due(wire.looked)) {
-            let told = self.look(wire).await?;
-            if told != self.wanted() {
-                return Err(changed_role(&wire.at, told));
-            }
-            self.proven(wire);
-        }
-        Ok(())
-    }
-
-    async fn occupancy(&self, wire: &mut Wire<DB>) -> Result<Option<Occupancy>, Error> {
-        // Behind a pooler, what the server has room for is the pooler's affair.
-        if self.connector.via_proxy() {
-            return Ok(None);
-        }
-        wire.carried.exchange();
-        let own = *self.own_limits();
-        match DB::occupancy(&mut wire.driver, own).await {
-            Ok((occupancy, own)) => {
-                *self.own_limits() = own;
-                Ok(Some(occupancy))
-            }
-            Err(error) if is_answer::<DB>(&error) => {
-                self.events.emit(&Event::LookFailed { host: wire.at.to_string(), error: chain(&error) });
-                Ok(None)
-            }
-            Err(error) => Err(Error::Database(error)),
-        }
-    }
-
-    async fn settled(&self) {
-        self.connector.settled().await;
-    }
-
-    async fn close(&self, wire: Wire<DB>) {
-        self.connector.close(wire).await;
-    }
-}
-
-/// The server has answered, if not with what was asked for.
-fn is_answer<DB: Engine>(error: &sqlx::Error) -> bool {
-    DB::diagnose(error).is_of_statement() || matches!(error, sqlx::Error::ColumnNotFound(_) | sqlx::Error::RowNotFound)
 }
 
 fn changed_role(at: &Address, told: Told) -> Error {

@@ -99,3 +99,6 @@ pub(super) fn is_pooler(config: &Config) -> bool {
     let is_one = config.instances.is_empty() && config.instance_host_pattern.is_none();
     config.via_proxy.unwrap_or_else(|| is_one && config.host.as_deref().is_some_and(is_rds_proxy))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,21 +4,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Proxy;
-use super::assemble::{built_in, controls_transactions, driver_variable, endpoint, is_pooler};
-use super::environment::Environment;
-use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Isolation, PinningFilter, Tls};
-use crate::connector::Connector;
 use crate::credentials::CredentialsProvider;
 use crate::engine::Engine;
-use crate::event::{Events, Observer, Recent, TracingObserver};
-use crate::failover::{Failover, Readers, Spans};
-use crate::pool::{Policy, Pool, Settings};
-use crate::topology::{Target, Topology};
-
-/// The longest `application_name` that PostgreSQL keeps, less the ten characters that tell connections apart.
-const NAME_LIMIT: usize = 63 - 10;
+use crate::event::{Observer, TracingObserver};
 
 /// Sets up a [`Proxy`]. Every setter takes the builder and gives it back; [`build`](Self::build) validates.
 ///
@@ -35,13 +24,13 @@ const NAME_LIMIT: usize = 63 - 10;
 /// ```
 #[must_use = "a builder does nothing until build() is called"]
 pub struct ProxyBuilder<DB: Engine> {
-    config: Config,
-    provider: Option<Arc<dyn CredentialsProvider>>,
-    observers: Vec<Box<dyn Observer>>,
+    pub(super) config: Config,
+    pub(super) provider: Option<Arc<dyn CredentialsProvider>>,
+    pub(super) observers: Vec<Box<dyn Observer>>,
     #[cfg(feature = "_aws")]
-    aws: crate::aws::Aws,
+    pub(super) aws: crate::aws::Aws,
     #[cfg(feature = "testing")]
-    faults: crate::faults::Faults,
+    pub(super) faults: crate::faults::Faults,
     engine: PhantomData<fn() -> DB>,
 }
 
@@ -353,88 +342,6 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self.faults = faults.clone();
         self
     }
-
-    /// Validates, and makes the proxy. Does no I/O: nothing is connected to, asked for or read.
-    ///
-    /// # Errors
-    /// What is missing, malformed or contradictory.
-    pub fn build(self) -> Result<Proxy<DB>, ConfigError> {
-        if let (Some(_), Some(second)) = (&self.provider, self.config.credentials_option()) {
-            return Err(ConfigError::Conflict { first: "credentials", second });
-        }
-        let environment = Environment::read();
-        if let Some(error) = driver_variable(DB::RULES.driver_variables, |name| std::env::var_os(name).is_some()) {
-            return Err(error);
-        }
-        let mut config = self.config;
-        config.max_connections = config.max_connections.or(environment.max_concurrency);
-        // A provider of the application's own may bring the host, as a secret may.
-        let mut config = config.resolve(DB::RULES.url_schemes, self.provider.is_some())?;
-        if is_pooler(&config) {
-            config.via_proxy = Some(true);
-        }
-        let clock = Clock::system();
-        for (option, pem) in [("ca_pem", &config.ca_pem), ("add_ca_pem", &config.add_ca_pem)] {
-            if !pem.is_empty() {
-                let checked = crate::tls::in_term(pem.bytes(), clock.now().since_1970());
-                checked.map_err(|problem| ConfigError::Value { option, problem })?;
-            }
-        }
-        if let Some(query) = &config.init_query
-            && controls_transactions::<DB>(query)
-        {
-            let problem = "decides about transactions: they begin and end where a session says so";
-            return Err(ConfigError::Value { option: "init_query", problem });
-        }
-
-        let recent = Recent::new(clock.clone());
-        let mut observers = self.observers;
-        observers.push(Box::new(recent.clone()));
-        let events = Events::new(observers);
-        let provider = match self.provider {
-            Some(provider) => provider,
-            #[cfg(feature = "_aws")]
-            None => built_in(&config, &self.aws, &clock, &events)?,
-            #[cfg(not(feature = "_aws"))]
-            None => built_in(&config)?,
-        };
-        #[cfg(feature = "rds-api")]
-        let endpoint = endpoint(&config, &self.aws, &clock);
-        #[cfg(not(feature = "rds-api"))]
-        let endpoint = endpoint(&config)?;
-        let settings = Settings {
-            limit: config.max_connections(),
-            borrow_timeout: config.borrow_timeout(),
-            policy: Policy {
-                validate_after: config.validate_after(),
-                validate_timeout: config.validate_timeout(),
-                idle_timeout: config.idle_timeout(),
-                max_lifetime: config.max_lifetime(),
-            },
-        };
-        let mut name = config.application_name.clone().unwrap_or(environment.application_name);
-        while name.len() > NAME_LIMIT {
-            name.pop();
-        }
-        let topology = Topology::new(Target::new(&config, DB::RULES.default_port), clock.clone(), events.clone());
-        #[cfg(feature = "rds-api")]
-        let topology = topology.watched(config.cluster.as_deref(), &self.aws);
-        let spans = Spans {
-            failover: config.failover_timeout(),
-            restart: config.restart_timeout(),
-            watch: config.watch_interval(),
-        };
-        let readers = Readers::new(config.reader_fallback);
-        let region = environment.region;
-        let connector = Connector::new(config, provider, endpoint, region, name, clock.clone(), events.clone());
-        #[cfg(feature = "testing")]
-        let connector = connector.with_faults(self.faults);
-        let (connector, topology) = (Arc::new(connector), Arc::new(topology));
-        let failover = Failover::new(connector, topology, spans, clock.clone(), events.clone());
-        let to_readers = failover.to_readers(readers);
-        let readers = Pool::new(to_readers, settings.clone(), clock.clone(), events.clone());
-        Ok(Proxy::new(Pool::new(failover, settings, clock, events), readers, recent))
-    }
 }
 
 impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
@@ -445,6 +352,3 @@ impl<DB: Engine> std::fmt::Debug for ProxyBuilder<DB> {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

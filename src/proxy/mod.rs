@@ -1,6 +1,7 @@
 //! The handle on everything: pool, connector, events. Cheap to clone, one per database.
 
 mod assemble;
+mod build;
 mod builder;
 mod environment;
 mod global;

@@ -19,8 +19,9 @@ use std::ops::{Deref, RangeInclusive};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::clock::VirtualClock;

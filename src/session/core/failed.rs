@@ -43,7 +43,6 @@ impl InFlight {
         diagnosis: Diagnosis,
         why: &str,
     ) -> After {
-        let commits = self.phase == Phase::Commit;
         match diagnosis {
             // Refusals of a login are a last word too: a pooler says them in the middle of a session.
             Diagnosis::Dead
@@ -62,27 +61,7 @@ impl InFlight {
             }
             Diagnosis::Interrupted if state.depth() > 0 => After::Unread,
             Diagnosis::Interrupted => After::Drop,
-            // A text that was to commit may not even have been understood, and a definition may have committed before it was
-            // refused: only the server knows.
-            _ if commits && !D::RULES.errors_abort && self.turn.is_some() => {
-                self.turn = None;
-                state.failed_unsure(why);
-                After::Rest
-            }
-            // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
-            Diagnosis::RolledBack | Diagnosis::ReadOnly if commits && !D::RULES.errors_abort => {
-                rolled_back::<D>(state, carried, 1);
-                After::Leave { reader: diagnosis == Diagnosis::ReadOnly }
-            }
-            // A `COMMIT` that was not executed leaves the transaction open until the connection is closed: a user's queries
-            // in an hour are used up (1226).
-            _ if commits && !D::RULES.errors_abort => After::Lose,
-            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
-            _ if commits => {
-                self.turn = None;
-                rolled_back::<D>(state, carried, 1);
-                After::Rest
-            }
+            _ if self.phase == Phase::Commit => self.failed_to_commit::<D>(state, carried, diagnosis, why),
             _ => {
                 let whole = matches!(self.turn.take(), Some(Turn::Whole));
                 state.note_failure(diagnosis, whole, why);
@@ -100,6 +79,38 @@ impl InFlight {
                 self.give_up_change(carried);
                 After::Rest
             }
+        }
+    }
+
+    /// What a commit's refusal leaves.
+    fn failed_to_commit<D: Dialect>(
+        &mut self,
+        state: &mut State,
+        carried: &mut Carried,
+        diagnosis: Diagnosis,
+        why: &str,
+    ) -> After {
+        let as_text = self.turn.take().is_some();
+        if D::RULES.errors_abort {
+            // A server that refuses the commit has rolled back: https://www.postgresql.org/docs/current/sql-commit.html
+            rolled_back::<D>(state, carried, 1);
+            return After::Rest;
+        }
+        match diagnosis {
+            // A text that was to commit may not even have been understood, and a definition may have committed before it was
+            // refused: only the server knows.
+            _ if as_text => {
+                state.failed_unsure(why);
+                After::Rest
+            }
+            // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
+            Diagnosis::RolledBack | Diagnosis::ReadOnly => {
+                rolled_back::<D>(state, carried, 1);
+                After::Leave { reader: diagnosis == Diagnosis::ReadOnly }
+            }
+            // A `COMMIT` that was not executed leaves the transaction open until the connection is closed: a user's queries
+            // in an hour are used up (1226).
+            _ => After::Lose,
         }
     }
 
