@@ -29,13 +29,7 @@ impl<DB: Engine> Connect for Failover<DB> {
     }
 
     fn standing(&self, wire: &Wire<DB>) -> Standing {
-        if wire.proof.epoch != self.epoch.load(Ordering::Relaxed) {
-            Standing::Obsolete
-        } else if wire.proof.doubt != self.doubts.load(Ordering::Relaxed) {
-            Standing::Doubtful
-        } else {
-            Standing::Good
-        }
+        self.belief.standing(wire.proof)
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -53,7 +47,7 @@ impl<DB: Engine> Connect for Failover<DB> {
 
     async fn restore(&self, wire: &mut Wire<DB>) -> Result<(), Error> {
         self.connector.restore(wire).await?;
-        let doubtful = wire.proof.doubt != self.doubts.load(Ordering::Acquire);
+        let doubtful = self.belief.is_doubtful(wire.proof);
         if wire.stands_in && doubtful {
             return Err(Error::Database(sqlx::Error::Protocol("the writer stood in for a reader".to_owned())));
         }

@@ -1,13 +1,14 @@
 //! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
-//! writer. `connect` is what the pool asks, `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
+//! writer. `belief` is how far the writer is known, `connect` what the pool asks, `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
 //! `hunt` asks all candidates, `monitor` tells a silent host from a busy one by `liveness`, `watch` looks at the members in between. The
 //! first is pure; `hunt` and `monitor` are generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.
 
+mod belief;
 mod connect;
 mod hunt;
 mod liveness;
@@ -17,7 +18,7 @@ mod search;
 mod verdict;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::error::{Answer, Error, chain, timed_out};
 use crate::event::{Event, Events};
 use crate::topology::{Address, Candidates, Change, Topology};
 
+use self::belief::Belief;
 use self::liveness::LivenessProbe;
 use self::monitor::HostMonitor;
 
@@ -64,18 +66,8 @@ pub(crate) struct Failover<DB: Engine> {
     spans: Spans,
     clock: Clock,
     events: Events,
-    /// How many suspicions there were. A connection that was proven before the last one is doubtful.
-    doubts: AtomicU64,
-    /// How many connections have been proven.
-    proofs: AtomicU64,
-    /// As the topology's; read at every lease.
-    epoch: Arc<AtomicU64>,
-    /// The writer is not known for sure: what is dialled now is searched for.
-    in_doubt: AtomicBool,
-    /// A connection to the target has succeeded before: when that fails, something has happened.
-    established: AtomicBool,
-    /// The target is a reader, and tells of nobody else: whoever configured it means it.
-    solitary: AtomicBool,
+    /// How far the writer is known, and which connections are proven.
+    belief: Belief,
     searching: AtomicUsize,
     /// Attempts at a server that is alone and does not answer.
     persisting: AtomicUsize,
@@ -104,12 +96,7 @@ impl<DB: Engine> Failover<DB> {
             spans,
             clock,
             events,
-            doubts: AtomicU64::new(0),
-            proofs: AtomicU64::new(0),
-            epoch: Arc::default(),
-            in_doubt: AtomicBool::new(false),
-            established: AtomicBool::new(false),
-            solitary: AtomicBool::new(false),
+            belief: Belief::new(),
             searching: AtomicUsize::new(0),
             persisting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
@@ -123,7 +110,7 @@ impl<DB: Engine> Failover<DB> {
         let (connector, topology) = (Arc::clone(&self.connector), Arc::clone(&self.topology));
         let mut way = Self::new(connector, topology, self.spans, self.clock.clone(), self.events.clone());
         way.monitor = Arc::clone(&self.monitor);
-        way.epoch = Arc::clone(&self.epoch);
+        way.belief = self.belief.of_readers();
         way.readers = Some(readers);
         way
     }
@@ -133,7 +120,7 @@ impl<DB: Engine> Failover<DB> {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+        self.belief.epoch()
     }
 
     /// `host:port` of the proven writer, or else of the last login.
@@ -171,8 +158,7 @@ impl<DB: Engine> Failover<DB> {
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven
     /// before the last suspicion says nothing about what was proven since.
     pub(crate) fn suspect(&self, proof: Proof, host: &Address, error: &str) {
-        let current = Proof { epoch: self.epoch(), doubt: self.doubts.load(Ordering::Acquire) };
-        if proof != current || !self.has_roles() {
+        if !self.belief.is_current(proof) || !self.has_roles() {
             return;
         }
         match &self.readers {
@@ -180,26 +166,20 @@ impl<DB: Engine> Failover<DB> {
             Some(readers) => {
                 // The writer is not in doubt for that; the other connections to this reader may be.
                 readers.failed(host);
-                self.doubts.fetch_add(1, Ordering::AcqRel);
+                self.belief.doubt_connections();
             }
         }
     }
 
     fn doubt(&self, host: &Address, error: &str) {
         self.topology.suspect();
-        self.doubts.fetch_add(1, Ordering::AcqRel);
-        self.in_doubt.store(true, Ordering::Release);
+        self.belief.doubt();
         self.events.emit(&Event::Suspected { host: host.to_string(), error: error.to_owned() });
-    }
-
-    /// Changes with every suspicion and every proof: a dial that began before the last of them failed for an old reason.
-    fn news(&self) -> (u64, u64) {
-        (self.doubts.load(Ordering::Acquire), self.proofs.load(Ordering::Acquire))
     }
 
     /// Behind a pooler, and where the target is a reader on its own, there is no writer to look for.
     fn has_roles(&self) -> bool {
-        !self.connector.via_proxy() && !self.solitary.load(Ordering::Relaxed)
+        !self.connector.via_proxy() && !self.belief.is_solitary()
     }
 
     /// Asks a server at rest for its role and its neighbours. What it says without being asked for is bounded by the
@@ -221,7 +201,7 @@ impl<DB: Engine> Failover<DB> {
         let survey = looked?;
         match self.topology.learn(&wire.at, &survey) {
             // Who is, is not known; or somebody says that it is another.
-            Change::Demoted | Change::Doubt if self.readers.is_none() && !self.in_doubt.load(Ordering::Acquire) => {
+            Change::Demoted | Change::Doubt if self.readers.is_none() && !self.belief.is_in_doubt() => {
                 self.doubt(&wire.at, "the cluster shows another writer");
             }
             _ => {}
@@ -253,12 +233,7 @@ impl<DB: Engine> Failover<DB> {
 
     /// The connection leads to where it should.
     fn proven(&self, wire: &mut Wire<DB>) {
-        let epoch = self.topology.epoch();
-        self.epoch.store(epoch, Ordering::Release);
-        self.established.store(true, Ordering::Relaxed);
-        self.in_doubt.store(false, Ordering::Release);
-        self.proofs.fetch_add(1, Ordering::AcqRel);
-        wire.proof = Proof { epoch, doubt: self.doubts.load(Ordering::Acquire) };
+        wire.proof = self.belief.prove(self.topology.epoch());
     }
 
     /// What was not worth a round trip at connect: looks once, when a second session uses the connection.
@@ -284,7 +259,7 @@ impl<DB: Engine> Failover<DB> {
     fn is_alone(&self, at: &Address) -> bool {
         let Candidates { members, endpoint } = self.topology.candidates();
         let others = members.iter().map(|member| &member.address).chain(&endpoint).any(|other| !other.is(at));
-        !others && !self.established.load(Ordering::Relaxed) && self.topology.flavour() == Flavour::Plain
+        !others && !self.belief.is_established() && self.topology.flavour() == Flavour::Plain
     }
 
     /// Whether an attempt that failed so may have met a failover.
@@ -298,7 +273,7 @@ impl<DB: Engine> Failover<DB> {
                 | Error::ReadOnly { .. }
                 | Error::Database(_)
         );
-        let somebody = self.established.load(Ordering::Relaxed) || self.topology.has_others();
+        let somebody = self.belief.is_established() || self.topology.has_others();
         may_pass && somebody && self.has_roles()
     }
 

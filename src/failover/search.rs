@@ -35,8 +35,8 @@ impl<DB: Engine> Failover<DB> {
         // first statement on the connection that was found, and that one serves them meanwhile.
         let mut place_in_line = None;
         loop {
-            if !self.in_doubt.load(Ordering::Acquire) || self.is_lone() {
-                let news = self.news();
+            if !self.belief.is_in_doubt() || self.is_lone() {
+                let news = self.belief.news();
                 let dialled = self.straight_or_late(&attempt, tries).await;
                 drop(place_in_line.take());
                 match dialled {
@@ -45,7 +45,7 @@ impl<DB: Engine> Failover<DB> {
                         if self.is_lone() {
                             return self.persist(error, &attempt).await;
                         }
-                        if self.news() != news {
+                        if self.belief.news() != news {
                             // Many dial at the same time: the slow ones among them do not put the writer in doubt that
                             // a quick one has just proven, nor the new one when the old one is given up.
                             if attempt.deadline.remaining().is_zero() {
@@ -65,7 +65,7 @@ impl<DB: Engine> Failover<DB> {
             let waiting = Searching::new(&self.searching);
             let mut turn = self.turn.lock().await;
             drop(waiting);
-            if !self.in_doubt.load(Ordering::Acquire) {
+            if !self.belief.is_in_doubt() {
                 // Somebody else has found it meanwhile, and that may have taken longer than a dial is given.
                 attempt = attempt.within(attempt.deadline.extended(self.spans.failover));
                 place_in_line = Some(turn);
@@ -102,7 +102,7 @@ impl<DB: Engine> Failover<DB> {
         attempt.enter(Phase::Setup);
         match self.look(&mut wire).await? {
             Told::Writer => {}
-            Told::Reader if self.is_alone(&wire.at) => self.solitary.store(true, Ordering::Relaxed),
+            Told::Reader if self.is_alone(&wire.at) => self.belief.be_solitary(),
             told => return Err(changed_role(&wire.at, told)),
         }
         self.proven(&mut wire);
@@ -114,7 +114,7 @@ impl<DB: Engine> Failover<DB> {
         if self.is_lone() || !self.has_roles() {
             return self.straight(attempt).await;
         }
-        let established = self.established.load(Ordering::Relaxed);
+        let established = self.belief.is_established();
         let bound = if established { STRAIGHT_BOUND } else { FIRST_BOUND };
         let bound = bound.saturating_mul(2_u32.saturating_pow(tries));
         self.straight(&attempt.within(attempt.deadline.within(bound))).await

@@ -2,8 +2,6 @@
 //! moments only, and never with somebody waiting for it.
 
 #[cfg(feature = "rds-api")]
-use std::sync::atomic::Ordering;
-
 use super::Failover;
 use crate::connector::Wire;
 use crate::deadline::Deadline;
@@ -37,7 +35,7 @@ impl<DB: Engine> Failover<DB> {
         if matches!(heard, Watched::CountFirst) {
             return Consulted::CountFirst;
         }
-        if matches!(heard, Watched::Heard(Change::Doubt)) && !self.in_doubt.load(Ordering::Acquire) {
+        if matches!(heard, Watched::Heard(Change::Doubt)) && !self.belief.is_in_doubt() {
             let at = self.topology.writer().map(|writer| writer.address);
             let unknown = || Address::new("the writer", 0);
             self.doubt(&at.unwrap_or_else(unknown), "the RDS API names another writer");
