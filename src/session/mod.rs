@@ -1,10 +1,10 @@
 //! What the application holds: a logical session, public as [`Connection`].
 //!
 //! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
-//! `core` decides and never awaits: the account of transaction, settings and pins, the plan of what has to happen before an
-//! exchange, whose the numbers are that the server remembers. Everything else obeys it. `run` is the way of a `query` to its
-//! `answer`; on it lie `intent` (what the text does), `refusal` (what could not be right), `checkout` (a connection), `settle`
-//! (made fit), `borrow` (one exchange), `conclude` (what came of it) and `loss` (what that means). `pooled` is what a transaction
+//! `core` decides and never awaits: what a text does, what has to happen before it, what comes of it, whose the numbers are that
+//! the server remembers. Everything else obeys it. `run` is the way of a `query` to its `answer`; on it lie `refusal` (what could
+//! not be right), `checkout` (a connection), `settle` (made fit), `borrow` (one exchange), `conclude` (what is done with what came
+//! of it) and `loss` (what that means for the work in hand). `pooled` is what a transaction
 //! pooler makes of it, `transaction` the guard, `handed_out` the connection in the application's own hands; `executor` speaks sqlx's traits.
 
 mod answer;
