@@ -52,7 +52,7 @@ impl Watch {
         Self()
     }
 
-    pub(crate) fn over<F>(self, future: F) -> F {
+    pub(crate) fn over<T, E: Failure, F: Future<Output = Result<T, E>>>(self, future: F) -> F {
         future
     }
 }

@@ -1,7 +1,6 @@
 //! The watch on the members: by SQL on a connection at hand, and by the RDS API when it is this environment's turn. At known
 //! moments only, and never with somebody waiting for it.
 
-#[cfg(feature = "rds-api")]
 use super::Failover;
 use crate::connector::Wire;
 use crate::deadline::Deadline;
