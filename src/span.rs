@@ -6,6 +6,16 @@
 
 use crate::error::Error;
 
+/// A word that is longer is no statement's.
+const LONGEST_WORD: usize = 16;
+
+/// The first word of a statement, in capitals; of one that begins otherwise, nothing is told.
+pub(crate) fn first_word(sql: &str) -> String {
+    let text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    if (1..=LONGEST_WORD).contains(&length) { text[..length].to_ascii_uppercase() } else { "STATEMENT".to_owned() }
+}
+
 /// A span to be, around one future.
 pub(crate) struct Watch(#[cfg(feature = "otel")] tracing::Span);
 
@@ -73,27 +83,17 @@ mod otel {
     use tracing::field::Empty;
     use tracing::{Instrument, Span, info_span};
 
-    use super::{Failure, Watch};
-
-    /// A word that is longer is no statement's.
-    const LONGEST_WORD: usize = 16;
+    use super::{Failure, Watch, first_word};
 
     /// `db.system.name`: <https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/>.
     fn system(family: &str) -> &str {
         if family == "postgres" { "postgresql" } else { family }
     }
 
-    /// The first word of a statement, in capitals; of one that begins otherwise, nothing is told.
-    fn summary(sql: &str) -> String {
-        let text = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-        let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
-        if (1..=LONGEST_WORD).contains(&length) { text[..length].to_ascii_uppercase() } else { "STATEMENT".to_owned() }
-    }
-
     impl Watch {
         /// Of a statement of the application, with all that it waits for: a connection, settings replayed, the server.
         pub(crate) fn statement(family: &str, sql: &str) -> Self {
-            let summary = summary(sql);
+            let summary = first_word(sql);
             Self(info_span!(
                 target: "lambda_rds",
                 "statement",
@@ -151,24 +151,24 @@ mod otel {
     pub(crate) fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
         future.in_current_span()
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-        #[test]
-        fn a_statement_is_named_by_its_first_word_and_by_nothing_that_it_holds() {
-            for (sql, name) in [
-                ("select 'secret'", "SELECT"),
-                ("  (select 1)", "SELECT"),
-                ("Insert into t values (1)", "INSERT"),
-                ("/* secret */ select 1", "STATEMENT"),
-                ("'secret'", "STATEMENT"),
-                ("abcdefghijklmnopqrstuvwxyz", "STATEMENT"),
-                ("", "STATEMENT"),
-            ] {
-                assert_eq!(summary(sql), name, "{sql}");
-            }
+    #[test]
+    fn a_statement_is_named_by_its_first_word_and_by_nothing_that_it_holds() {
+        for (sql, name) in [
+            ("select 'secret'", "SELECT"),
+            ("  (select 1)", "SELECT"),
+            ("Insert into t values (1)", "INSERT"),
+            ("/* secret */ select 1", "STATEMENT"),
+            ("'secret'", "STATEMENT"),
+            ("abcdefghijklmnopqrstuvwxyz", "STATEMENT"),
+            ("", "STATEMENT"),
+        ] {
+            assert_eq!(first_word(sql), name, "{sql}");
         }
     }
 }

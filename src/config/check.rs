@@ -142,10 +142,11 @@ impl Config {
             ("validate_after", self.validate_after, rests),
             ("idle_in_transaction_timeout", self.idle_in_transaction_timeout, rests),
             ("watch_interval", self.watch_interval, rests),
+            ("slow_statements", self.slow_statements, rests),
         ];
         for (option, span, (longest, problem)) in spans {
-            // Zero for this one means: validate always.
-            if span.is_some_and(|span| span.is_zero()) && option != "validate_after" {
+            // Zero for these means: always.
+            if span.is_some_and(|span| span.is_zero()) && !["validate_after", "slow_statements"].contains(&option) {
                 return Err(ConfigError::Value { option, problem: "must be longer than zero" });
             }
             if span.is_some_and(|span| span > longest) {

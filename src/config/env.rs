@@ -25,7 +25,7 @@ pub const VARIABLES: &[(&str, &str)] = &{
     names
 };
 
-const TABLE: [Variable; 33] = [
+const TABLE: [Variable; 34] = [
     ("LAMBDA_RDS_URL", "postgres:// or mysql://user[:password]@host[:port]/database", |c, v| {
         set(&mut c.url, text(v)?.into())
     }),
@@ -75,10 +75,11 @@ const TABLE: [Variable; 33] = [
     ("LAMBDA_RDS_IDLE_IN_TRANSACTION_TIMEOUT", SPAN, |c, v| set(&mut c.idle_in_transaction_timeout, span(v)?)),
     ("LAMBDA_RDS_WATCH_INTERVAL", SPAN, |c, v| set(&mut c.watch_interval, span(v)?)),
     ("LAMBDA_RDS_FAILOVER_TIMEOUT", SPAN, |c, v| set(&mut c.failover_timeout, span(v)?)),
+    ("LAMBDA_RDS_SLOW_STATEMENTS", SPAN, |c, v| set(&mut c.slow_statements, span(v)?)),
 ];
 
 /// Variables whose wrong values are shown. Nobody puts a secret there by mistake; every other one may hold it.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 18] = [
     "LAMBDA_RDS_IAM",
     "LAMBDA_RDS_TLS",
     "LAMBDA_RDS_READER_FALLBACK",
@@ -88,6 +89,7 @@ const SHOWN: [&str; 17] = [
     "LAMBDA_RDS_LOG_STATEMENTS",
     "LAMBDA_RDS_MAX_CONNECTIONS",
     "LAMBDA_RDS_BORROW_TIMEOUT",
+    "LAMBDA_RDS_SLOW_STATEMENTS",
     "LAMBDA_RDS_CONNECT_TIMEOUT",
     "LAMBDA_RDS_IDLE_TIMEOUT",
     "LAMBDA_RDS_MAX_LIFETIME",

@@ -65,6 +65,7 @@ pub(crate) struct Config {
     pub(crate) idle_in_transaction_timeout: Option<Duration>,
     pub(crate) watch_interval: Option<Duration>,
     pub(crate) failover_timeout: Option<Duration>,
+    pub(crate) slow_statements: Option<Duration>,
 }
 
 /// A member that the user vouches for: identifier, host, port.
@@ -95,6 +96,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(30);
 /// Aurora with a reader promises "under 60 seconds, often under 30", a Multi-AZ DB cluster under 35:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// As the driver's own log has it, whose entries are statements in full.
+const SLOW_STATEMENTS: Duration = Duration::from_secs(1);
 /// Lambda's own default is three seconds an invocation: within two a hiccup passes, and the error still gets out. The
 /// standby of a Multi-AZ instance takes one to two minutes, and an invocation that waits for it is only billed for that:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZ.Failover.html>.
@@ -223,6 +226,10 @@ impl Config {
 
     pub(crate) fn failover_timeout(&self) -> Duration {
         self.failover_timeout.unwrap_or(FAILOVER_TIMEOUT)
+    }
+
+    pub(crate) fn slow_statements(&self) -> Duration {
+        self.slow_statements.unwrap_or(SLOW_STATEMENTS)
     }
 
     /// As [`failover_timeout`](Self::failover_timeout), where there is nobody to fail over to.

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -151,6 +152,10 @@ impl<DB: Engine> Connector<DB> {
 
     pub(crate) fn pinning_filter(&self) -> PinningFilter {
         self.config.pinning_filter()
+    }
+
+    pub(crate) fn slow_statements(&self) -> Duration {
+        self.config.slow_statements()
     }
 
     pub(crate) fn has_init_query(&self) -> bool {

@@ -14,6 +14,7 @@
 //! | writer | [`Suspected`](Event::Suspected) | [`WriterFound`](Event::WriterFound) | [`ConnectFailed`](Event::ConnectFailed) |
 //! | members, from the RDS API | | | [`WatchGivenUp`](Event::WatchGivenUp) |
 //! | members, from a server | | | [`ClaimIgnored`](Event::ClaimIgnored), [`LookFailed`](Event::LookFailed) |
+//! | a statement that takes long | | [`SlowStatement`](Event::SlowStatement) | [`SlowStatement`](Event::SlowStatement) |
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
 //!
@@ -72,6 +73,20 @@ pub enum Event {
         max_connections: usize,
         /// What the server said.
         seen: Occupancy,
+    },
+    /// A statement or commit took as long as `slow_statements` or longer, and has ended, well or not.
+    #[non_exhaustive]
+    SlowStatement {
+        /// Its first word, in capitals: never its text, nor a parameter.
+        statement: String,
+        /// From the call to the end of its answer. Of a stream, with the time that its reader took.
+        elapsed: Duration,
+        /// Until it had a connection: queue, validation, connect, search for the writer; earlier attempts too.
+        waited: Duration,
+        /// Until that was fit: what others had left taken away, settings replayed.
+        settled: Duration,
+        /// Until the server's answer had ended.
+        answered: Duration,
     },
     /// A credentials provider went to its source.
     #[non_exhaustive]

@@ -49,6 +49,10 @@ impl Observer for TracingObserver {
             Event::Connected { host, elapsed } => {
                 log!(info, "a connection is open", host = %host, elapsed_ms = ms(elapsed));
             }
+            Event::SlowStatement { statement, elapsed, waited, settled, answered } => {
+                log!(info, "a statement was slow", statement = %statement, elapsed_ms = ms(elapsed),
+                    waited_ms = ms(waited), settled_ms = ms(settled), answered_ms = ms(answered));
+            }
             Event::Suspected { host, error } => {
                 log!(info, "something speaks against the writer", host = %host, error = %error);
             }

@@ -323,6 +323,13 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
+    /// A statement or commit that takes so long is told as [`Event::SlowStatement`](crate::Event::SlowStatement), with its first
+    /// word and where its time went: waiting for a connection, making it fit, the server. Zero tells all. Default: 1 s.
+    pub fn slow_statements(mut self, span: Duration) -> Self {
+        self.config.slow_statements = Some(span);
+        self
+    }
+
     /// The AWS SDK's configuration. Default: loaded from the environment when it is first needed.
     #[cfg(feature = "_aws")]
     pub fn aws_config(mut self, config: aws_config::SdkConfig) -> Self {

@@ -89,6 +89,7 @@ impl<DB: Engine> Connection<DB> {
             self.lease = Some(lease);
         }
         let mut borrow = Borrow::new(self, phase);
+        borrow.session.milestones.leased = Some(borrow.started);
         borrow.settle().await?;
         if let Err(gone) = borrow.session.refuse_gone(phase) {
             borrow.rest();
@@ -179,6 +180,7 @@ impl<DB: Engine> Connection<DB> {
         self.refuse_gone(phase)?;
         self.become_fit(phase, &intent).await?;
         let mut borrow = Borrow::new(self, phase);
+        borrow.session.milestones.fit = Some(borrow.started);
         borrow.enter(&mut intent).await?;
         borrow.begin(intent);
         Ok(borrow)

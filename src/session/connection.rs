@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::core::State;
+use super::slow::Milestones;
 use crate::clock::Moment;
 use crate::connector::{Connector, Unread};
 use crate::engine::Engine;
@@ -38,6 +39,7 @@ pub struct Connection<DB: Engine> {
     pub(super) parted: Option<Parted>,
     /// The server has refused to make a connection fit for this session, and that connection is closed.
     pub(super) refused_connection: bool,
+    pub(super) milestones: Milestones,
     /// How many texts were run that mean the same every time.
     pub(super) texts: u64,
     /// The last failure may not come again when the same work is done from the start, and nothing of it was kept.
@@ -68,6 +70,7 @@ impl<DB: Engine> Connection<DB> {
             id,
             parted: None,
             refused_connection: false,
+            milestones: Milestones::default(),
             texts: 0,
             may_succeed_again: false,
         }

@@ -5,7 +5,7 @@
 //! the server remembers. Everything else obeys it. `run` is the way of a `query` to its `answer`; on it lie `refusal` (what could
 //! not be right), `checkout` (a connection), `settle` (made fit), `borrow` (one exchange), `conclude` (what is done with what came
 //! of it) and `loss` (what that means for the work in hand). `pooled` is what a transaction
-//! pooler makes of it, `transaction` the guard, `handed_out` the connection in the application's own hands; `executor` speaks sqlx's traits.
+//! pooler makes of it, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out` the connection in the application's own hands; `executor` speaks sqlx's traits.
 
 mod answer;
 mod borrow;
@@ -21,6 +21,7 @@ mod query;
 mod refusal;
 mod run;
 mod settle;
+mod slow;
 mod transaction;
 
 pub use self::connection::Connection;

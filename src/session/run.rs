@@ -30,11 +30,15 @@ impl<DB: Engine> Connection<DB> {
 
     /// Runs a query; behind a pooler, in a transaction of its own where it would be torn apart otherwise.
     pub(super) async fn run<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
-        let watch = Watch::statement(DB::RULES.family, query.sql.as_str());
-        if self.would_be_torn(&query) {
-            return watch.over(Box::pin(self.run_together(query, sink))).await;
-        }
-        watch.over(self.run_here(query, sink)).await
+        let (sql, begun) = (query.sql.clone(), Instant::now());
+        let watch = Watch::statement(DB::RULES.family, sql.as_str());
+        let result = if self.would_be_torn(&query) {
+            watch.over(Box::pin(self.run_together(query, sink))).await
+        } else {
+            watch.over(self.run_here(query, sink)).await
+        };
+        self.tell_if_slow(sql.as_str(), begun);
+        result
     }
 
     /// Runs a query. A stale plan is made anew once, and what the server provably did not execute is sent again on another

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use tokio::time::Instant;
+
 use super::connection::Connection;
 use super::core::{self, CommitPlan, Intent};
 use crate::engine::{End, Engine, Found};
@@ -37,7 +39,9 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// A commit whose future was dropped may or may not have happened. The connection is brought to rest before
     /// anybody else gets it.
     pub async fn commit(mut self) -> Result<(), Error> {
+        let begun = Instant::now();
         let result = Watch::statement(DB::RULES.family, "commit").over(self.session.commit_at(self.depth)).await;
+        self.session.tell_if_slow("commit", begun);
         self.settle();
         result
     }

@@ -64,6 +64,8 @@ mod session;
 mod settings;
 #[path = "../slips/mod.rs"]
 mod slips;
+#[path = "../slow.rs"]
+mod slow;
 #[cfg(feature = "otel")]
 #[path = "../spans.rs"]
 mod spans;
