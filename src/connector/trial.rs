@@ -1,17 +1,23 @@
-//! Credentials on trial: those that no login has proven yet are tried by one login at a time.
+//! Credentials on trial: each crowd of logins sends one ahead.
 //!
 //! A server may count refused logins and lock the user, and twenty callers who were told the same password at the same
-//! moment would be refused twenty times. So the first of them logs in and the others wait for what the database says: let
-//! in, they all follow at once; refused, none of them tries it again. For a connect nothing is remembered longer than that:
+//! moment would be refused twenty times; that it has let in the same an hour ago says nothing, for it may be a new one since
+//! a moment. So the first of them logs in and the others wait for what the database says: let in, they all follow at once;
+//! refused, none of them tries it again. Who logs in alone waits for nobody. For a connect nothing is remembered longer than that:
 //! when a refused secret is tried again is its provider's to say. A cancel asks no provider first; for it a refusal stands
 //! until that server has let somebody in with the same credentials.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::credentials::{Credentials, CredentialsRequest};
+
+/// So long those who were let in before wait for the one who went ahead. It may be its server that is silent.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// As many servers are told apart; a cluster has sixteen at the most.
 const MOST_SERVERS: usize = 32;
@@ -44,7 +50,7 @@ enum Verdict {
 
 /// Whose turn it is.
 pub(super) enum Turn<'a> {
-    /// These have been let in before: nobody waits.
+    /// These have been let in since the caller came: all who waited go at once.
     Proven,
     /// The caller's. Dropped without a verdict, it is the next one's.
     Yours(Trial<'a>),
@@ -57,8 +63,9 @@ pub(super) struct Trials(Mutex<Docket>);
 
 #[derive(Debug, Default)]
 struct Docket {
-    /// What each server has let in last.
-    proven: Vec<Key>,
+    /// What each server has let in last, and how many it had let in by then, wherever.
+    proven: Vec<(Key, u64)>,
+    let_in: u64,
     under_way: Vec<(Key, watch::Sender<Verdict>)>,
     /// Each with how many there had been when it came.
     refusals: Vec<(Key, u64)>,
@@ -90,25 +97,34 @@ impl Trials {
     /// # Cancel safety
     /// A dropped future waits no more.
     pub(super) async fn turn(&self, key: &Key, seen: u64) -> Turn<'_> {
+        let (came, patience) = (self.lock().let_in, Instant::now() + HEAD_START);
         loop {
-            let mut verdict = {
+            let (mut verdict, is_known) = {
                 let mut docket = self.lock();
-                if docket.proven.contains(key) {
+                let known = docket.proven.iter().find(|(proven, _)| proven == key).map(|(_, nth)| *nth);
+                if known.is_some_and(|nth| nth > came) {
                     return Turn::Proven;
                 }
                 if docket.refusals.iter().any(|(refused, nth)| refused == key && *nth > seen) {
                     return Turn::Refused;
                 }
                 match docket.under_way.iter().find(|(tried, _)| tried == key) {
-                    Some((_, verdict)) => verdict.subscribe(),
+                    Some((_, verdict)) => (verdict.subscribe(), known.is_some()),
                     None => {
                         docket.under_way.push((key.clone(), watch::Sender::new(Verdict::UnderWay)));
                         return Turn::Yours(Trial { trials: self, key: Some(key.clone()) });
                     }
                 }
             };
+            let ended = verdict.wait_for(|verdict| *verdict != Verdict::UnderWay);
+            let ended = if is_known {
+                let Ok(ended) = timeout_at(patience, ended).await else { return Turn::Proven };
+                ended
+            } else {
+                ended.await
+            };
             // An error is a trial that is over.
-            if verdict.wait_for(|verdict| *verdict != Verdict::UnderWay).await.is_ok_and(|v| *v == Verdict::Refused) {
+            if ended.is_ok_and(|verdict| *verdict == Verdict::Refused) {
                 return Turn::Refused;
             }
         }
@@ -120,13 +136,13 @@ impl Trials {
         *docket.accepted.entry((request.host.clone(), request.port)).or_default() += 1;
         // They are right by now. What else it has refused says the more for being refused while these are right.
         docket.refusals.retain(|(refused, _)| refused != key);
-        if !docket.proven.contains(key) {
-            docket.proven.retain(|proven| !proven.is_of(key));
-            if docket.proven.len() == MOST_SERVERS {
-                docket.proven.remove(0);
-            }
-            docket.proven.push(key.clone());
+        docket.let_in += 1;
+        docket.proven.retain(|(proven, _)| !proven.is_of(key));
+        if docket.proven.len() == MOST_SERVERS {
+            docket.proven.remove(0);
         }
+        let nth = docket.let_in;
+        docket.proven.push((key.clone(), nth));
     }
 
     /// Forgets all credentials: what has been proven, and what was refused. Those under trial are their logins' own.
@@ -141,7 +157,7 @@ impl Trials {
     pub(super) fn refuse(&self, key: &Key) {
         let mut docket = self.lock();
         docket.refused += 1;
-        docket.proven.retain(|proven| proven != key);
+        docket.proven.retain(|(proven, _)| proven != key);
         docket.refusals.retain(|(refused, _)| refused != key);
         if docket.refusals.len() == MOST_REFUSALS {
             docket.refusals.remove(0);
@@ -217,9 +233,9 @@ mod tests {
                 trial.refused();
             }
             assert_eq!(name(&waiting.await), told);
-            assert_eq!(name(&trials.turn(&key, late).await), told, "told the same before, and come after");
-            let anew = turn(&trials, &key).await;
-            assert_eq!(name(&anew), if accepted { "proven" } else { "yours" }, "asked for anew");
+            let after = if accepted { "yours" } else { "refused" };
+            assert_eq!(name(&trials.turn(&key, late).await), after, "told the same before, and come after");
+            assert_eq!(name(&turn(&trials, &key).await), "yours", "asked for anew");
         }
     }
 
@@ -243,15 +259,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_server_has_let_in_is_on_trial_at_another() {
-        let trials = Trials::default();
+    async fn what_one_server_has_let_in_says_nothing_of_another() {
+        let (trials, writer) = (Trials::default(), key("writer", "x"));
+        let first = turn(&trials, &writer).await;
+        let mut waiting = pin!(turn(&trials, &writer));
+        assert!((&mut waiting).now_or_never().is_none());
         trials.accept(&key("reader", "x"), &CredentialsRequest::to("reader"));
-        assert_eq!(name(&turn(&trials, &key("reader", "x")).await), "proven");
-        assert_eq!(name(&turn(&trials, &key("writer", "x")).await), "yours");
-        trials.accept(&key("writer", "x"), &CredentialsRequest::to("writer"));
         trials.accept(&key("writer", "y"), &CredentialsRequest::to("writer"));
-        assert_eq!(name(&turn(&trials, &key("reader", "x")).await), "proven");
-        assert_eq!(name(&turn(&trials, &key("writer", "x")).await), "yours", "another has taken its place");
+        drop(first);
+        assert_eq!(name(&waiting.await), "yours");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_sends_one_ahead_and_waits_for_a_silent_one_only_so_long() {
+        let (trials, key) = (Trials::default(), key("db", "x"));
+        trials.accept(&key, &CredentialsRequest::to("db"));
+        let first = turn(&trials, &key).await;
+        assert_eq!(name(&first), "yours", "it may be another one by now");
+        let mut waiting = pin!(turn(&trials, &key));
+        assert!((&mut waiting).now_or_never().is_none());
+        let began = Instant::now();
+        assert_eq!((name(&waiting.await), began.elapsed()), ("proven", HEAD_START));
+        let unknown = self::key("db", "y");
+        let _first = turn(&trials, &unknown).await;
+        let mut waiting = pin!(turn(&trials, &unknown));
+        assert!(
+            tokio::time::timeout(2 * HEAD_START, &mut waiting).await.is_err(),
+            "what nobody has proven is tried by one"
+        );
     }
 
     /// A cancel tries what its connection was made with, time and again, and then what the provider has by now.
@@ -263,7 +298,7 @@ mod tests {
         trials.accept(&new, &CredentialsRequest::to("db"));
         assert_eq!(name(&trials.turn(&old, 0).await), "refused");
         trials.accept(&old, &CredentialsRequest::to("db"));
-        assert_eq!(name(&trials.turn(&old, 0).await), "proven");
+        assert_eq!(name(&trials.turn(&old, 0).await), "yours");
         assert_eq!(name(&trials.turn(&new, 0).await), "yours");
     }
 
@@ -282,12 +317,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_later_is_proven_no_longer() {
+    async fn logins_are_counted_by_server() {
         let (trials, key) = (Trials::default(), key("db", "x"));
         trials.accept(&key, &CredentialsRequest::to("db"));
-        assert_eq!(name(&turn(&trials, &key).await), "proven");
         assert_eq!((trials.accepted(Some("db"), 5432), trials.accepted(Some("other"), 5432)), (1, 0));
         trials.refuse(&key);
-        assert_eq!(name(&turn(&trials, &key).await), "yours");
+        assert!(trials.lock().proven.is_empty());
     }
 }

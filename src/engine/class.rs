@@ -22,6 +22,8 @@ pub(crate) struct Class<'a> {
     pub(crate) commits: bool,
     /// Several statements, of which the first may be done when a later one is refused.
     pub(crate) several: bool,
+    /// It is not known to be done all or nothing where no transaction is open: a part of it may stay done when it fails.
+    pub(crate) partly: bool,
     /// What it sets until the transaction ends makes this of the statements that are prepared.
     pub(crate) replans: Staleness,
     /// Rows are to go from or to the client in a way of their own, for which a statement's text has no place.

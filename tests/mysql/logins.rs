@@ -400,6 +400,45 @@ async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
     assert!(let_in.is_ok(), "{}", chain(&let_in.unwrap_err()));
 }
 
+/// And where many log in at the moment of the rotation.
+#[tokio::test]
+async fn a_herd_at_a_rotation_does_not_lock_the_account() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    if server.family() == Family::MySql {
+        server.execute("alter user app@'%' failed_login_attempts 4 password_lock_time 1").await;
+    } else {
+        server.execute("set global max_password_errors = 4").await;
+    }
+    let aws = Aws::start().await;
+    aws.secret("prod").put(json!({"username": "app", "password": APP_PASSWORD}));
+    let proxy = MySqlProxy::builder()
+        .host(server.host())
+        .port(server.port())
+        .database("app")
+        .ca_pem(server.ca_pem())
+        .secret("prod")
+        .aws_config(aws.sdk_config())
+        .max_connections(12)
+        .build()
+        .unwrap();
+    let mut first = proxy.get_connection().await.unwrap();
+    first.pin().await.unwrap();
+    server.set_password("app", "a new one").await;
+    aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
+    let before = aborted_connects(&server).await;
+    let herd = join_all((0..10).map(|_| async {
+        let mut conn = proxy.get_connection().await?;
+        conn.pin().await?;
+        Ok::<_, Error>(conn)
+    }));
+    for one in herd.await {
+        assert!(one.is_ok(), "{}", chain(&one.unwrap_err()));
+    }
+    assert_eq!(aborted_connects(&server).await - before, 1, "one goes ahead");
+    let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
+    assert!(anew.get_connection().await.is_ok());
+}
+
 /// Hands out what is right by now.
 #[derive(Debug)]
 struct Now(Arc<Mutex<&'static str>>);

@@ -45,6 +45,7 @@ mod oracle;
 mod orphans;
 #[path = "../panics.rs"]
 mod panics;
+mod partly;
 mod plans;
 #[path = "../raw.rs"]
 mod raw;

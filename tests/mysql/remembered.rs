@@ -149,3 +149,22 @@ async fn a_session_that_selects_no_rows_reads_no_number_of_another() {
     let seen: i64 = server.rows("select n from app.seen").await[0].get(0);
     assert_eq!(seen, 0);
 }
+
+/// What is set for one statement goes back after it; what it has brought about does not: a trace of the text itself.
+#[tokio::test]
+async fn a_setting_of_one_statement_leaves_nothing_to_others() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(DRAWN).await;
+    let befores: &[&str] = match Servers::family() {
+        Family::MariaDb => &[
+            "set statement optimizer_trace = 'enabled=on' for select 'geheim' from drawn",
+            "set statement max_statement_time = 5, optimizer_trace = 'enabled=on' for select 'geheim' from drawn",
+        ],
+        Family::MySql => &["select /*+ set_var(optimizer_trace = 'enabled=on') */ 'geheim' from drawn"],
+    };
+    for before in befores {
+        let questions = ["select query from information_schema.optimizer_trace"];
+        let seen = told(&server, before, &questions, &["geheim"]).await;
+        assert!(seen.is_empty(), "{before}: {seen:#?}");
+    }
+}

@@ -48,6 +48,8 @@ mod oracle;
 mod orphans;
 #[path = "../panics.rs"]
 mod panics;
+#[cfg(feature = "_internals")]
+mod partly;
 mod plans;
 mod prepared;
 #[path = "../raw.rs"]

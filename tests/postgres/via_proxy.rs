@@ -401,6 +401,8 @@ async fn a_server_is_no_pooler_whatever_is_set_and_revoked() {
         "create role other; grant other to app; alter role app set role = other",
         "revoke select on pg_catalog.pg_settings from public",
         "revoke execute on function pg_catalog.pg_show_all_settings() from public",
+        "revoke execute on function pg_catalog.current_setting(text, boolean) from public",
+        "alter role app set lambda_rds.login = 'x'",
         "create function public.at_login() returns event_trigger language plpgsql as \
          $$ begin perform set_config('idle_in_transaction_session_timeout', '9s', false); end $$; \
          create event trigger at_login on login execute function public.at_login(); \

@@ -45,8 +45,9 @@ fn read_in_ways(sql: &str, differ: fn(Reading, Reading, Doubts) -> bool) -> Clas
         known[count] = (reading, lexer.doubts());
         count += 1;
         let (sequence, several) = (class.sequence | other.sequence, class.several || other.several);
-        (class.sequence, class.several) = (sequence, several);
-        let other = Class { sequence, several, ..other };
+        let partly = class.partly || other.partly;
+        (class.sequence, class.several, class.partly) = (sequence, several, partly);
+        let other = Class { sequence, several, partly, ..other };
         class = if class == other { class } else { either(class, other) };
     }
     class
@@ -66,6 +67,7 @@ fn either<'a>(one: Class<'a>, other: Class<'a>) -> Class<'a> {
         // Where only one of them does, the transaction is looked after as with all that is not understood.
         commits: one.commits && other.commits,
         several: one.several,
+        partly: one.partly,
         ..Class::default()
     }
 }
@@ -80,6 +82,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
         all.pins = all.pins.or_else(|| statement.pins());
         all.commits |= statement.commits();
+        all.partly |= statement.commits() && !statement.is_atomic();
         found = Some(statement);
     }
     let Some(statement) = found else { return all };

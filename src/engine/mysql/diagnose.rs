@@ -48,7 +48,7 @@ fn of_login_number(number: u16, message: &str) -> Diagnosis {
         // Access denied; the account is locked, or blocked after too many refusals; the password has expired, and is found to
         // be by the login or by the first statement after it. A new secret may be another account's. A host that is not allowed (1130) is none of
         // them: nobody was asked for a password yet.
-        1045 | 3118 | 4151 | 3955 | 1862 | 1820 => Diagnosis::Authentication,
+        1045 | 3118 | 4150 | 4151 | 3955 | 1862 | 1820 => Diagnosis::Authentication,
         // The login was good: no other password helps. Whoever may not use a database is not told whether there is one.
         1049 | 1044 => Diagnosis::UnknownDatabase,
         // Connections using insecure transport are prohibited.

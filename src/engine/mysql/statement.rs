@@ -36,6 +36,37 @@ pub(super) const PINNING: [(&str, PinCause); 5] = [
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
 
+/// Settings that `SET STATEMENT` may set for one statement, and of which nothing stays but what that statement has done:
+/// limits and sizes, and how it is executed.
+const PASSING: [&str; 26] = [
+    "max_statement_time",
+    "lock_wait_timeout",
+    "innodb_lock_wait_timeout",
+    "sort_buffer_size",
+    "join_buffer_size",
+    "join_buffer_space_limit",
+    "join_cache_level",
+    "read_buffer_size",
+    "read_rnd_buffer_size",
+    "mrr_buffer_size",
+    "max_heap_table_size",
+    "tmp_table_size",
+    "tmp_memory_table_size",
+    "tmp_disk_table_size",
+    "max_sort_length",
+    "max_length_for_sort_data",
+    "group_concat_max_len",
+    "max_recursive_iterations",
+    "sql_select_limit",
+    "eq_range_index_dive_limit",
+    "in_predicate_conversion_threshold",
+    "optimizer_switch",
+    "optimizer_search_depth",
+    "optimizer_prune_level",
+    "optimizer_use_condition_selectivity",
+    "long_query_time",
+];
+
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.
 const OBJECTS: [&str; 20] = [
@@ -97,6 +128,10 @@ pub(super) struct Statement<'a> {
     body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
+    /// `OR REPLACE`
+    replaces: bool,
+    /// There is a comma in it, outside of parentheses.
+    lists: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -148,6 +183,8 @@ impl<'a> Statement<'a> {
             {
                 statement.sequence |= Sequence::FINDS;
             }
+            statement.lists |= depth == 0 && token == Token::Symbol(b',');
+            statement.replaces |= is(token, "replace") && is(last, "or");
             if !statement.has_body {
                 statement.meet(last_but_one, last, token, lexer);
             }
@@ -191,6 +228,8 @@ impl<'a> Statement<'a> {
             begins: false,
             body: false,
             controls: false,
+            replaces: false,
+            lists: false,
         }
     }
 
@@ -218,6 +257,11 @@ impl<'a> Statement<'a> {
             self.controls |= CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known));
             if self.is_prefix() && remembered::makes_null_a_question(name) {
                 self.sequence |= Sequence::READS;
+            }
+            // The value goes back after the statement; what it has brought about may stay.
+            let is_set = self.is_prefix() && (is(last, "statement") || last == Token::Symbol(b','));
+            if is_set && !is_among(Some(Token::Word(name)), &PASSING) {
+                self.pin(PinCause::UnknownStatement);
             }
             if self.shows_variables(last, name) {
                 self.sequence |= remembered::shown(rest);

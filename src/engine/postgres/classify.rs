@@ -47,6 +47,8 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
+    // Several are in a transaction of their own, if none of them ends it.
+    (all.several, all.partly) = (series.several, !series.several && !statement.is_atomic());
     if series.several {
         // A setting among several statements is not taken apart from them.
         all.control = series.control();

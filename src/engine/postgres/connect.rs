@@ -85,9 +85,14 @@ fn mark(login: &Login) -> &str {
 }
 
 /// Whether the server's session is the one that has logged in: it has a setting of the login itself. A pooler that does not
-/// refuse those ignores them.
+/// refuse those ignores them. Asked by `SHOW`, which is no function that somebody may have taken away.
 pub(super) async fn is_of_this_login(conn: &mut PgConnection, login: &Login) -> Result<bool, Error> {
-    let question = format!("select pg_catalog.current_setting('{LOGIN}', true)");
-    let told: Option<String> = without_panic(row::<Postgres>(conn, question)).await?.try_get(0)?;
-    Ok(told.as_deref() == Some(mark(login)))
+    match without_panic(row::<Postgres>(conn, format!("show {LOGIN}"))).await {
+        Ok(told) => Ok(told.try_get::<String, _>(0)? == mark(login)),
+        Err(Error::Database(refusal)) if refusal.code().as_deref() == Some(UNKNOWN_SETTING) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
+
+/// Nobody has set it.
+const UNKNOWN_SETTING: &str = "42704";

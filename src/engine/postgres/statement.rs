@@ -27,6 +27,60 @@ pub(super) fn is_plain(first: &str) -> bool {
     known.iter().any(|known| first.eq_ignore_ascii_case(known))
 }
 
+/// Statements that are done all or nothing: in one transaction, if none is open. Others go through several, as `VACUUM` does,
+/// `ANALYZE` of several tables, `REINDEX SCHEMA`, or leave what no rollback takes back.
+fn is_in_one_transaction(first: &str) -> bool {
+    const WORDS: [&str; 43] = [
+        "select",
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "values",
+        "table",
+        "with",
+        "copy",
+        "explain",
+        "declare",
+        "fetch",
+        "move",
+        "close",
+        "lock",
+        "truncate",
+        "create",
+        "alter",
+        "drop",
+        "comment",
+        "grant",
+        "revoke",
+        "security",
+        "reassign",
+        "import",
+        "refresh",
+        "notify",
+        "listen",
+        "unlisten",
+        "set",
+        "reset",
+        "show",
+        "prepare",
+        "deallocate",
+        "discard",
+        "begin",
+        "start",
+        "commit",
+        "end",
+        "abort",
+        "rollback",
+        "savepoint",
+        "release",
+    ];
+    WORDS.iter().any(|word| first.eq_ignore_ascii_case(word))
+}
+
+/// Objects that are outside of any transaction, in part or as a whole.
+const OUTSIDE: [&str; 4] = ["database", "tablespace", "subscription", "system"];
+
 /// One statement, as far as its words tell.
 pub(super) struct Statement<'a> {
     pub(super) start: usize,
@@ -44,6 +98,8 @@ pub(super) struct Statement<'a> {
     pub(super) drops: bool,
     /// `COPY` from or to the client.
     pub(super) copies: bool,
+    /// `CONCURRENTLY`: in transactions of its own, of which the first stay when the last one fails.
+    concurrently: bool,
 }
 
 impl<'a> Statement<'a> {
@@ -69,6 +125,7 @@ impl<'a> Statement<'a> {
             updates,
             drops: false,
             copies: false,
+            concurrently: false,
         };
         let (creates, copies) = (is(first, "create"), is(first, "copy"));
         let mut body = Body::of(first);
@@ -118,6 +175,7 @@ impl<'a> Statement<'a> {
             if statement.second.is_none() {
                 statement.second = Some(token);
             }
+            statement.concurrently |= is(token, "concurrently");
             (last_but_one, last) = (last, token);
         }
         statement.end = lexer.at();
@@ -213,6 +271,16 @@ impl<'a> Statement<'a> {
             Some(Change::Passing(replans)) => Some(replans),
             _ => None,
         }
+    }
+
+    /// Whether it is known to be done all or nothing. What SQL has prepared is, and `CALL` and `DO` are looked after by their
+    /// cause.
+    pub(super) fn is_atomic(&self) -> bool {
+        let Token::Word(first) = self.first else { return false };
+        let outside = OUTSIDE.iter().any(|word| self.second.is_some_and(|second| is(second, word)));
+        let of_object = ["create", "alter", "drop"].iter().any(|word| is(self.first, word));
+        let known = is_in_one_transaction(first) || is(self.first, "execute");
+        known && !self.concurrently && !(of_object && outside)
     }
 
     pub(super) fn pins(&self) -> Option<PinCause> {

@@ -18,6 +18,8 @@ pub(in crate::session) struct Intent<'a> {
     pub(in crate::session) commits: bool,
     /// The first of its statements may be done when a later one is refused.
     pub(in crate::session) several: bool,
+    /// A part of it may stay done when it fails.
+    pub(in crate::session) partly: bool,
     /// It leaves something behind that the session has been told not to be pinned for.
     pub(in crate::session) leaves_untracked: bool,
     /// What it sets until the transaction ends makes this of what is prepared.
@@ -38,6 +40,7 @@ impl<'a> Intent<'a> {
         uncacheable: false,
         commits: false,
         several: false,
+        partly: false,
         leaves_untracked: false,
         replans: Staleness::Fresh,
         copies: false,
@@ -52,7 +55,8 @@ impl<'a> Intent<'a> {
         filter: PinningFilter,
         init_query: bool,
     ) -> Self {
-        let Class { pins, setting, sequence, control, ends, uncacheable, commits, several, replans, copies } = class;
+        let Class { pins, setting, sequence, control, ends, uncacheable, commits, several, partly, replans, copies } =
+            class;
         let mut change = setting.map(SettingChange::of::<D>);
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -77,6 +81,7 @@ impl<'a> Intent<'a> {
             uncacheable,
             commits,
             several,
+            partly,
             leaves_untracked,
             replans,
             copies,

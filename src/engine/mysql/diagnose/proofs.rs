@@ -35,6 +35,7 @@ const TABLE: &[Row] = &[
     (3118, "", Statement, REFUSED, Authentication),
     (3159, "", Statement, REFUSED, TlsDemanded),
     (3955, "", Statement, REFUSED, Authentication),
+    (4150, "", Statement, REFUSED, Authentication),
     (4151, "", Statement, REFUSED, Authentication),
     // It takes no writes.
     (1290, READ_ONLY_OPTION, ReadOnly, READ_ONLY, ReadOnly),

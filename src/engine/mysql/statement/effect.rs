@@ -36,6 +36,20 @@ impl Statement<'_> {
             || among(&["begin"]) && !then(&["not"])
     }
 
+    /// Of one that commits: whether it is known to be done all or nothing. Of several objects the first are gone when the last
+    /// one is missing (MariaDB), what is created in the place of another is not put back, and accounts are made one by one.
+    pub(in crate::engine::mysql) fn is_atomic(&self) -> bool {
+        let of_one = ["table", "view", "index", "sequence", "procedure", "function", "trigger", "event"];
+        let definition =
+            is_among(self.object, &of_one) && !self.replaces && !(self.lists && self.is_ended_or_renamed());
+        let first = |words| is_among(Some(self.first), words);
+        definition || first(&["truncate", "start", "begin", "lock"])
+    }
+
+    fn is_ended_or_renamed(&self) -> bool {
+        is_among(Some(self.first), &["drop", "rename"])
+    }
+
     pub(in crate::engine::mysql) fn pins(&self) -> Option<PinCause> {
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));

@@ -1,0 +1,93 @@
+//! What a text has committed before it failed, or a statement that goes through several transactions, is not called rolled back:
+//! done again, it would be done twice.
+
+use std::time::Duration;
+
+use lambda_rds::{Connection, Error, Outcome, Postgres, internals};
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::{chain, proxy_to};
+
+const SCHEMA: &str = "create schema w authorization app; create table w.d (n int); alter table w.d owner to app; \
+    create procedure w.p() language plpgsql as $$ begin insert into w.d values (1); commit; perform 1 / 0; end $$; \
+    grant all on procedure w.p() to app; \
+    create function w.conflict() returns int language plpgsql as $$ begin raise 'conflict' using errcode = '40001'; end $$";
+
+async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+async fn count(server: &Server, sql: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut server.admin().await).await.unwrap()
+}
+
+/// What an error says of work of which so much is there.
+fn is_true(error: &Error, done: i64) -> bool {
+    match error.outcome() {
+        Outcome::Unknown => !error.is_retryable(),
+        Outcome::RolledBack | Outcome::NotExecuted => done == 0,
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn what_a_text_has_committed_before_it_fails_is_not_called_rolled_back() {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let proxy = proxy_to(&server).build().unwrap();
+    let mut wrong = Vec::new();
+    for sql in [
+        "insert into w.d values (1); commit; select 1 / 0",
+        "insert into w.d values (1); commit; select w.conflict()",
+        "begin; insert into w.d values (1); commit; select 1 / 0",
+        "begin; insert into w.d values (1); commit; begin; select 1 / 0",
+        "insert into w.d values (1); end; select 1 / 0",
+        "do $$ begin insert into w.d values (1); commit; perform 1 / 0; end $$",
+        "call w.p()",
+        // All or nothing, and told so.
+        "insert into w.d values (1); select 1 / 0",
+        "begin; insert into w.d values (1); select 1 / 0; commit",
+        // Where there is an end.
+        "insert into w.d values (1); commit; select pg_sleep(30)",
+        "begin; insert into w.d values (1); commit; select pg_sleep(30)",
+        "insert into w.d values (1); select pg_sleep(30)",
+    ] {
+        let mut conn = proxy.get_connection().await.unwrap();
+        let invocation = Duration::from_secs(if sql.contains("pg_sleep") { 1 } else { 60 });
+        let error = internals::invocation(invocation, run(&mut conn, sql)).await.unwrap_err();
+        let done = count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await;
+        if !is_true(&error, done) {
+            wrong.push(format!("{sql}: {:?}, and {done} are there: {}", error.outcome(), chain(&error)));
+        }
+        if done == 0 && error.outcome() == Outcome::Unknown && !sql.contains("commit") {
+            wrong.push(format!("{sql}: less is told than is known"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// It is there and invalid; done again with `if not exists` it would be called done.
+#[tokio::test]
+async fn an_index_that_was_left_invalid_is_not_called_rolled_back() {
+    const INVALID: &str = "select count(*) from pg_index where not indisvalid";
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    server.execute("insert into w.d values (1), (1)").await;
+    let proxy = proxy_to(&server).build().unwrap();
+    let mut conn = proxy.get_connection().await.unwrap();
+
+    let error = run(&mut conn, "create unique index concurrently d_n on w.d (n)").await.unwrap_err();
+    assert_eq!((count(&server, INVALID).await, error.outcome(), error.is_retryable()), (1, Outcome::Unknown, false));
+    server.execute("drop index w.d_n").await;
+
+    // Cancelled while it waits for somebody's rows.
+    let mut holder = server.admin().await;
+    holder.execute("begin; insert into w.d values (2)").await.unwrap();
+    let sql = "create index concurrently d_n on w.d (n)";
+    let error = internals::invocation(Duration::from_secs(2), run(&mut conn, sql)).await.unwrap_err();
+    holder.execute("rollback").await.unwrap();
+    assert!(is_true(&error, count(&server, INVALID).await), "{}", chain(&error));
+    assert_eq!(error.outcome(), Outcome::Unknown, "{}", chain(&error));
+}
