@@ -13,8 +13,9 @@ pub enum Outcome {
     /// It ran, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
     RolledBack,
     /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again. Also: a part of
-    /// it failed, and those before it stay done (several statements in one text on MySQL, or with a `COMMIT` among them, a
-    /// procedure with transactions of its own).
+    /// it failed, and those before it may stay done: several statements in one text on MySQL, or with a `COMMIT` among them; a
+    /// procedure with transactions of its own; PostgreSQL's `CREATE INDEX CONCURRENTLY`, which leaves an invalid index, `VACUUM`
+    /// and their kind; `DROP` of several objects, `CREATE OR REPLACE` and statements about accounts on MariaDB and MySQL.
     Unknown,
     /// The statement happened; the error came afterwards (for example a row that was not there). Inside a transaction it
     /// is still the transaction that decides.

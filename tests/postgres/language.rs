@@ -301,6 +301,8 @@ pub(super) async fn connect(server: &Server) -> PgConnection {
 
 /// As good as a new connection, and a hundred times faster than one with sqlx 0.9.0.
 pub(super) async fn refresh(conn: &mut PgConnection, _: &Server) {
+    // What a program has left open goes, as with the end of its session.
+    sqlx::raw_sql("rollback").execute(&mut *conn).await.expect("nothing, or its transaction");
     conn.clear_cached_statements().await.expect("forgets");
     sqlx::raw_sql("discard all").execute(conn).await.expect("is as good as new");
 }
