@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(20);
 /// How long a fault stands that ends by itself.
 const OUTAGE: Duration = Duration::from_secs(1);
+/// How long connections are unused that a NAT forgets. Five minutes in life; here, more than any of the pools calls fresh.
+const SILENCE: Duration = Duration::from_millis(1500);
 const CONNECTIONS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,6 +233,10 @@ async fn trial(fault: Fault, which: usize, server: &Server, replica: &Server) ->
         written.expect("it is well before");
     }
     apply(fault, &way, server, address(replica.port())).await;
+    if fault == Fault::Forgotten {
+        // What forgets a connection forgets it for being silent.
+        sleep(SILENCE).await;
+    }
     let ends = matches!(fault, Fault::Restarted | Fault::Silent).then_some(OUTAGE);
     let over = async {
         if let Some(ends) = ends {

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::core::State;
-use super::slow::Milestones;
 use crate::clock::Moment;
 use crate::connector::{Connector, Unread};
 use crate::engine::Engine;
@@ -51,6 +51,15 @@ pub(super) struct Parted {
     pub(super) wire: u64,
     /// Closes when the connection is at rest, or gone.
     pub(super) at_rest: oneshot::Receiver<Infallible>,
+}
+
+/// When the last exchange of a session came how far.
+#[derive(Debug, Default)]
+pub(super) struct Milestones {
+    /// There was a connection.
+    pub(super) leased: Option<Instant>,
+    /// It was fit, and the statement could be sent.
+    pub(super) fit: Option<Instant>,
 }
 
 /// Tells sessions apart.

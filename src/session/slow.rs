@@ -7,15 +7,6 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::span::first_word;
 
-/// When the last exchange of a session came how far.
-#[derive(Debug, Default)]
-pub(super) struct Milestones {
-    /// There was a connection.
-    pub(super) leased: Option<Instant>,
-    /// It was fit, and the statement could be sent.
-    pub(super) fit: Option<Instant>,
-}
-
 impl<DB: Engine> Connection<DB> {
     /// Tells of a statement that has ended, if it took long. Of several attempts the last one counts as the server's time.
     pub(super) fn tell_if_slow(&self, sql: &str, begun: Instant) {
