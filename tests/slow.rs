@@ -35,7 +35,8 @@ async fn a_slow_statement_says_whether_it_waited_for_a_connection_or_for_the_ser
         tx.rollback().await
     };
     let (answer, held) = tokio::join!(waits, holds);
-    (answer?, held?);
+    answer?;
+    held?;
     sqlx::raw_sql(AssertSqlSafe(sleep(HELD.as_secs_f64()))).execute(&mut conn).await?;
     // Quick, if the machine lets it: it is told like the others then, and nothing else of it is asked here.
     sqlx::query_scalar::<_, String>(ECHO).bind("hunter2").fetch_one(&mut conn).await?;
