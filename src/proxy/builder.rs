@@ -9,7 +9,7 @@ use crate::credentials::CredentialsProvider;
 use crate::engine::Engine;
 use crate::event::{Observer, TracingObserver};
 
-/// Sets up a [`Proxy`]. Every setter takes the builder and gives it back; [`build`](Self::build) validates.
+/// Sets up a [`Proxy`](crate::Proxy). Every setter takes the builder and gives it back; [`build`](Self::build) validates.
 ///
 /// ```
 /// use lambda_rds::{Postgres, Proxy};
@@ -169,7 +169,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// Without any reader, the writer serves [`get_reader`](Proxy::get_reader), read-only. Default: no, for a writer
+    /// Without any reader, the writer serves [`get_reader`](crate::Proxy::get_reader), read-only. Default: no, for a writer
     /// that is loaded with what its readers were meant for may be the next to fail.
     pub fn reader_fallback(mut self, allowed: bool) -> Self {
         self.config.reader_fallback = allowed;
