@@ -60,8 +60,7 @@ async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
         let proxy = proxy.clone();
         async move {
             // Not before: a commit that is cut off has no known end.
-            let has_ended = async || !cluster.node(0).is_running();
-            until_paced(Duration::from_millis(1), "the writer is dead", has_ended).await;
+            is_dead(cluster, 0).await;
             tokio::time::sleep(Duration::from_millis(10 * u64::try_from(n).unwrap())).await;
             proxy.transaction(|tx| Box::pin(insert(tx, n))).await
         }

@@ -18,8 +18,8 @@ async fn a_killed_writer_costs_the_statements_in_flight_and_nothing_else() -> Re
         assert_eq!(proxy.status().epoch, 0);
         let began = Instant::now();
         let (promoted, done) = tokio::join!(cluster.fail_over(0, 1), async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
             // Not in flight when the writer died: it waits for the new one.
+            is_dead(&cluster, 0).await;
             write(&proxy, 2).await?;
             Ok::<_, Error>(Instant::now())
         });

@@ -47,9 +47,9 @@ async fn a_secret_that_was_rotated_before_is_fetched_once_by_the_search() -> Res
     cluster.wait_until_follows(1, 0).await;
     aws.secret(SECRET).rotate(secret_of(&cluster, "app-secret-2"));
     let writes = (2..=9).map(|n| {
-        let proxy = proxy.clone();
+        let (proxy, cluster) = (proxy.clone(), &cluster);
         async move {
-            tokio::time::sleep(SECOND / 20).await;
+            is_dead(cluster, 0).await;
             write(&proxy, n).await
         }
     });
@@ -85,7 +85,7 @@ async fn a_token_that_expired_meanwhile_is_replaced() -> Result<(), Error> {
     server.set_password("app", "app-secret-2").await;
     cluster.wait_until_follows(1, 0).await;
     let (_, done) = tokio::join!(cluster.fail_over(0, 1), async {
-        tokio::time::sleep(SECOND / 20).await;
+        is_dead(&cluster, 0).await;
         write(&proxy, 2).await
     });
     done?;

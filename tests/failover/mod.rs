@@ -138,3 +138,9 @@ pub(super) fn lost<T: std::fmt::Debug>(result: Result<T, Error>, expected: Outco
         other => panic!("{other:?} where a connection lost with {expected:?} was due"),
     }
 }
+
+/// The old writer is gone: what it would still take, a replica that is promoted a moment later may not have.
+async fn is_dead(cluster: &Cluster, node: usize) {
+    let has_ended = async || !cluster.node(node).is_running();
+    until_paced(Duration::from_millis(1), "the old writer is gone", has_ended).await;
+}

@@ -82,7 +82,7 @@ async fn a_new_writer_that_is_full_is_waited_for() -> Result<(), Error> {
             others.close().await;
         },
         async {
-            tokio::time::sleep(SECOND / 10).await;
+            is_dead(&cluster, 0).await;
             write(&proxy, 2).await
         }
     );

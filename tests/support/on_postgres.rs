@@ -231,7 +231,7 @@ pub const ASKS_HOW_FULL: &[&str] = &["pg_stat_get_backend_idset"];
 /// A login brings no text with it.
 pub fn first_texts() -> &'static [&'static str] {
     // A name of one's own may be a pooler's.
-    &["select pg_catalog.current_setting('lambda_rds.login'"]
+    &["show lambda_rds.login"]
 }
 
 /// What a member of a Multi-AZ DB cluster calls itself.
