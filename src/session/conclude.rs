@@ -16,7 +16,9 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) async fn heal(&mut self, error: &sqlx::Error) -> bool {
         let heals = DB::diagnose(error) == Diagnosis::StalePlan
             && self.session.state.depth() == 0
-            && !self.session.state.is_doubtful();
+            && !self.session.state.is_doubtful()
+            // A procedure may have committed before a statement of its own was refused so.
+            && !self.flight.is_unatomic();
         if !heals {
             return false;
         }

@@ -91,3 +91,22 @@ async fn an_index_that_was_left_invalid_is_not_called_rolled_back() {
     assert!(is_true(&error, count(&server, INVALID).await), "{}", chain(&error));
     assert_eq!(error.outcome(), Outcome::Unknown, "{}", chain(&error));
 }
+
+/// The refusal of a statement inside of it reads like that of a plan of the driver's.
+#[tokio::test]
+async fn a_procedure_that_has_committed_is_not_run_again() {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let of = |body: &str| format!("$$ begin insert into w.d values (1); commit; execute '{body}'; end $$");
+    server.execute(&format!("create procedure w.gone() language plpgsql as {}", of("execute gone"))).await;
+    server.execute("grant all on procedure w.gone() to app").await;
+    let proxy = proxy_to(&server).build().unwrap();
+    for sql in
+        ["call w.gone()".to_owned(), format!("do {}", of("execute gone")), format!("do {}", of("deallocate gone"))]
+    {
+        let mut conn = proxy.get_connection().await.unwrap();
+        let error = Error::from(sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut conn).await.unwrap_err());
+        let done = count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await;
+        assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{sql}: {}", chain(&error));
+    }
+}

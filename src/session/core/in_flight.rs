@@ -66,6 +66,11 @@ impl InFlight {
         self.phase
     }
 
+    /// Whether a part of it may be done where it has failed.
+    pub(in crate::session) fn is_unatomic(&self) -> bool {
+        self.unatomic
+    }
+
     pub(in crate::session) fn is_sent(&self) -> bool {
         self.sent
     }
