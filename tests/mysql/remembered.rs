@@ -168,3 +168,20 @@ async fn a_setting_of_one_statement_leaves_nothing_to_others() {
         assert!(seen.is_empty(), "{before}: {seen:#?}");
     }
 }
+
+/// A number that one session has given to its own statement is no row's of another.
+#[tokio::test]
+async fn a_number_that_a_hint_has_set_is_nobody_elses() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(DRAWN).await;
+    let proxy = mysql_proxy_to(&server).max_connections(2).build().unwrap();
+    for hint in ["set_var(insert_id = 7)", "SET_VAR(`insert_id` = 7)", "set_var( insert_id=7) no_icp(t)"] {
+        let mut one = proxy.get_connection().await.unwrap();
+        let mut other = proxy.get_connection().await.unwrap();
+        let _ = answers(&mut one, &format!("select /*+ {hint} */ 1")).await;
+        drop(one);
+        let _ = answers(&mut other, "insert into drawn values ()").await;
+    }
+    let zeros = server.rows("select count(*) from app.drawn where id < 4711").await[0].get::<i64, _>(0);
+    assert_eq!(zeros, 0);
+}

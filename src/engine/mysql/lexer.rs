@@ -64,6 +64,8 @@ pub(super) struct Lexer<'a> {
     gates: usize,
     /// A hint may set what makes a comparison a question about what is remembered.
     hint: bool,
+    /// A hint may leave the connection another one than it was.
+    spoils: bool,
     /// `$$` or `$tag$`: MySQL 9 begins a string by it, to other servers it is the name of something.
     dollars: bool,
 }
@@ -81,6 +83,7 @@ impl<'a> Lexer<'a> {
             met: Doubts::default(),
             gates: 0,
             hint: false,
+            spoils: false,
             dollars: false,
         }
     }
@@ -111,6 +114,11 @@ impl<'a> Lexer<'a> {
     /// What may be something else, read in another way, of what was read until now.
     pub(super) fn doubts(&self) -> Doubts {
         self.met
+    }
+
+    /// A hint was met after which the connection is not as it was.
+    pub(super) fn has_met_spoiling_hint(&self) -> bool {
+        self.spoils
     }
 
     /// A hint was met, up to the token that was returned last, that sets what no statement may be read by.
@@ -160,7 +168,9 @@ impl<'a> Lexer<'a> {
             // What begins a comment in it means nothing.
             let start = self.cursor.at;
             self.cursor.skip_past_comment(1);
-            self.hint |= is_unfollowed_hint(self.cursor.slice(start, self.cursor.at));
+            let comment = self.cursor.slice(start, self.cursor.at);
+            self.hint |= is_unfollowed_hint(comment);
+            self.spoils |= is_spoiling_hint(comment);
             return;
         };
         self.met.gate = true;
@@ -249,6 +259,14 @@ fn is_unfollowed_hint(comment: &str) -> bool {
     let Some(hints) = comment.strip_prefix("/*+") else { return false };
     let hints = hints.to_ascii_lowercase();
     hints.contains("set_var") && (!hints.is_ascii() || hints.contains("is_null"))
+}
+
+/// Whether a comment is a hint that sets `insert_id` for its statement, or may: MySQL 9.7 gives it back as a zero, which the next
+/// row is stored with.
+fn is_spoiling_hint(comment: &str) -> bool {
+    let Some(hints) = comment.strip_prefix("/*+") else { return false };
+    let hints = hints.to_ascii_lowercase();
+    hints.contains("set_var") && (!hints.is_ascii() || hints.contains("insert_id"))
 }
 
 impl<'a> Iterator for Lexer<'a> {

@@ -197,6 +197,9 @@ impl<'a> Statement<'a> {
             }
             (last_but_one, last) = (last, token);
         }
+        if lexer.has_met_spoiling_hint() {
+            statement.pin(PinCause::UnknownStatement);
+        }
         if lexer.has_met_hint() {
             statement.sequence |= Sequence::READS;
         }
