@@ -37,7 +37,7 @@ use self::trial::Trials;
 
 pub(crate) use self::carried::Carried;
 pub(crate) use self::memory::Memory;
-pub(crate) use self::rest::Unread;
+pub(crate) use self::rest::{Rested, Unread};
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 
 /// Knows the way to one database.

@@ -26,6 +26,15 @@ pub(crate) enum Unread {
     Close,
 }
 
+/// A connection has come to rest.
+#[derive(Debug)]
+pub(crate) struct Rested {
+    /// The error of the statement that was under way.
+    pub(crate) late: Option<sqlx::Error>,
+    /// It was cancelled, and may have felt it whatever it answered.
+    pub(crate) cancelled: bool,
+}
+
 /// So much of an answer is read in any case, in bytes: small rows of so much take the driver some milliseconds.
 const MOST_UNREAD: u64 = 32 * 1024;
 /// What has not grown in this time is all there is for now.
@@ -36,7 +45,7 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn restore(self: &Arc<Self>, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
-            let _late: Option<sqlx::Error> = self.come_to_rest(wire, Unread::Close).await?;
+            let _late: Rested = self.come_to_rest(wire, Unread::Close).await?;
             if let Some(before) = wire.carried.before_open().cloned() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
@@ -78,7 +87,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Brings a connection on which a statement was dropped to rest: reads what comes, and cancels the statement on the
-    /// server when that takes long. Returns the statement's late error. Bounded by the caller.
+    /// server when that takes long. Bounded by the caller.
     ///
     /// # Cancel safety
     /// What was begun goes on, and is taken up again: a connection that a cancel may still hit is not at rest.
@@ -86,7 +95,8 @@ impl<DB: Engine> Connector<DB> {
         self: &Arc<Self>,
         wire: &mut Wire<DB>,
         unread: Unread,
-    ) -> Result<Option<sqlx::Error>, sqlx::Error> {
+    ) -> Result<Rested, sqlx::Error> {
+        let by_itself = |late| Rested { late, cancelled: false };
         wire.carried.exchange();
         if wire.out_of_step {
             // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
@@ -105,14 +115,14 @@ impl<DB: Engine> Connector<DB> {
             )
             .await
             {
-                return drained;
+                return drained.map(by_itself);
             }
             wire.cancel = self.cancel(wire);
         }
         let Wire { driver, socket, cancel: under_way, .. } = wire;
         let socket = socket.as_ref().filter(|_| unread == Unread::Close);
         // Without an answer the drain goes on; its bound is the caller's.
-        let Some(cancel) = under_way else { return drained::<DB>(driver, socket).await };
+        let Some(cancel) = under_way else { return drained::<DB>(driver, socket).await.map(by_itself) };
         let late = match select(pin!(drained::<DB>(driver, socket)), pin!(cancel.idle())).await {
             Either::Left((drained, _)) => drained?,
             Either::Right(_) => {
@@ -122,13 +132,13 @@ impl<DB: Engine> Connector<DB> {
         };
         if cancel.recall() {
             *under_way = None;
-            return Ok(late);
+            return Ok(by_itself(late));
         }
         cancel.answered().await?;
         // The answer may have come before the cancel did. Then the cancel hits this question, or nothing.
         let later = drained::<DB>(driver, socket).await?;
         *under_way = None;
-        Ok(late.or(later))
+        Ok(Rested { late: late.or(later), cancelled: true })
     }
 
     /// Makes a connection at rest as good as new.

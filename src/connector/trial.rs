@@ -50,8 +50,9 @@ enum Verdict {
 
 /// Whose turn it is.
 pub(super) enum Turn<'a> {
-    /// These have been let in since the caller came: all who waited go at once.
-    Proven,
+    /// Everybody's who waited: these have been let in since the caller came; or they were before, and it takes too long to hear
+    /// whether they are now.
+    Everybodys,
     /// The caller's. Dropped without a verdict, it is the next one's.
     Yours(Trial<'a>),
     /// Somebody else's, and the database has refused them.
@@ -103,7 +104,7 @@ impl Trials {
                 let mut docket = self.lock();
                 let known = docket.proven.iter().find(|(proven, _)| proven == key).map(|(_, nth)| *nth);
                 if known.is_some_and(|nth| nth > came) {
-                    return Turn::Proven;
+                    return Turn::Everybodys;
                 }
                 if docket.refusals.iter().any(|(refused, nth)| refused == key && *nth > seen) {
                     return Turn::Refused;
@@ -118,7 +119,7 @@ impl Trials {
             };
             let ended = verdict.wait_for(|verdict| *verdict != Verdict::UnderWay);
             let ended = if is_known {
-                let Ok(ended) = timeout_at(patience, ended).await else { return Turn::Proven };
+                let Ok(ended) = timeout_at(patience, ended).await else { return Turn::Everybodys };
                 ended
             } else {
                 ended.await
@@ -157,6 +158,10 @@ impl Trials {
     pub(super) fn refuse(&self, key: &Key) {
         let mut docket = self.lock();
         docket.refused += 1;
+        if docket.proven.iter().any(|(proven, _)| proven == key) {
+            // It knows others by now: what it had refused while these were right may be what it wants.
+            docket.refusals.retain(|(refused, _)| !refused.is_of(key));
+        }
         docket.proven.retain(|(proven, _)| proven != key);
         docket.refusals.retain(|(refused, _)| refused != key);
         if docket.refusals.len() == MOST_REFUSALS {
@@ -207,7 +212,7 @@ mod tests {
 
     fn name(turn: &Turn<'_>) -> &'static str {
         match turn {
-            Turn::Proven => "proven",
+            Turn::Everybodys => "everybody's",
             Turn::Yours(_) => "yours",
             Turn::Refused => "refused",
         }
@@ -219,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_tries_and_those_who_wait_follow_what_was_said() {
-        for (accepted, told) in [(true, "proven"), (false, "refused")] {
+        for (accepted, told) in [(true, "everybody's"), (false, "refused")] {
             let (trials, key) = (Trials::default(), key("db", "x"));
             let Turn::Yours(trial) = turn(&trials, &key).await else { panic!("nobody tries it") };
             let late = trials.refused();
@@ -279,7 +284,7 @@ mod tests {
         let mut waiting = pin!(turn(&trials, &key));
         assert!((&mut waiting).now_or_never().is_none());
         let began = Instant::now();
-        assert_eq!((name(&waiting.await), began.elapsed()), ("proven", HEAD_START));
+        assert_eq!((name(&waiting.await), began.elapsed()), ("everybody's", HEAD_START));
         let unknown = self::key("db", "y");
         let _first = turn(&trials, &unknown).await;
         let mut waiting = pin!(turn(&trials, &unknown));
@@ -314,6 +319,19 @@ mod tests {
         }
         let docket = trials.lock();
         assert!(docket.proven.is_empty() && docket.refusals.is_empty() && docket.under_way.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_over_when_what_was_right_beside_it_is_refused() {
+        let (trials, old, new) = (Trials::default(), key("db", "old"), key("db", "new"));
+        let elsewhere = key("other", "new");
+        trials.refuse(&new);
+        trials.refuse(&elsewhere);
+        trials.accept(&old, &CredentialsRequest::to("db"));
+        assert_eq!(name(&trials.turn(&new, 0).await), "refused");
+        trials.refuse(&old);
+        assert_eq!(name(&trials.turn(&new, 0).await), "yours");
+        assert_eq!(name(&trials.turn(&elsewhere, 0).await), "refused", "another server knows what it knows");
     }
 
     #[tokio::test]

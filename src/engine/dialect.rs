@@ -77,6 +77,9 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
         false
     }
 
+    /// Whether the server could not read a statement, and so has executed nothing of it.
+    fn is_misread(error: &sqlx::Error) -> bool;
+
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;
 

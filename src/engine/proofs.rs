@@ -27,7 +27,9 @@ pub(super) const TURNED_AWAY: Proof = [AGAIN, AGAIN, ROLLED_BACK, UNKNOWN];
 pub(super) const MISLED: Proof = [AGAIN, AGAIN, ROLLED_BACK, ROLLED_BACK];
 
 pub(super) fn proof(diagnosis: Diagnosis) -> Proof {
-    let alone = Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true };
+    // As a pooler in between would say it, where that makes a difference.
+    let alone =
+        Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true, pooled: true };
     let works = [
         Work { sent: false, ..alone },
         alone,

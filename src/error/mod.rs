@@ -261,8 +261,9 @@ pub enum Error {
         phase: Phase,
         /// For how long.
         elapsed: Duration,
-        /// What the database did: what it has answered, [`Completed`](Outcome::Completed) where the statement had ended
-        /// before the cancel came, and [`Unknown`](Outcome::Unknown) where there was no answer.
+        /// What the database did: what it has answered; [`Completed`](Outcome::Completed) where the statement ended before the
+        /// cancel came, or is a part of a transaction; [`Unknown`](Outcome::Unknown) where there was no answer, or where the
+        /// cancel may have ended the commit's wait for its standbys.
         outcome: Outcome,
         /// The server's answer, or the driver's error.
         source: Option<sqlx::Error>,

@@ -37,7 +37,7 @@ use self::monitor::HostMonitor;
 
 pub(crate) use self::hunt::Told;
 pub(crate) use self::reader::Readers;
-pub(crate) use self::verdict::{Verdict, Work, judge};
+pub(crate) use self::verdict::{Verdict, Work, ended, judge};
 
 /// A look is one round trip, two the first time.
 const LOOK_BOUND: Duration = Duration::from_millis(500);

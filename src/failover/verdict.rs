@@ -18,6 +18,9 @@ pub(crate) struct Work {
     pub(crate) doubtful: bool,
     /// The statement may have reached the server. What is sent before it, to make the connection fit, is not it.
     pub(crate) sent: bool,
+    /// A pooler stands in between, which says such things as that a server is full in the middle of a session. Otherwise
+    /// it is a statement's own word.
+    pub(crate) pooled: bool,
 }
 
 /// What is done about it.
@@ -39,7 +42,7 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
         (Diagnosis::ReadOnly | Diagnosis::NotSent, _) => Verdict::Tell(Outcome::NotExecuted),
         // A last word in the place of an answer, of a server or a pooler that takes no statements at all.
         (Diagnosis::NotReady | Diagnosis::Full | Diagnosis::Authentication, Phase::Statement | Phase::Begin)
-            if free =>
+            if free && work.pooled =>
         {
             Verdict::Again
         }
@@ -62,11 +65,31 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
     }
 }
 
+/// A statement has come to its end although the invocation's was near. What a cancel has hit may have been the commit's wait
+/// for its standbys, of which PostgreSQL says no more than a warning
+/// (<https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION>).
+pub(crate) fn ended(phase: Phase, cancelled: bool) -> Outcome {
+    if cancelled && matches!(phase, Phase::Statement | Phase::Commit) { Outcome::Unknown } else { Outcome::Completed }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FREE: Work = Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true };
+    const FREE: Work =
+        Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true, pooled: true };
+
+    #[test]
+    fn what_a_cancel_may_have_cut_off_from_its_standbys_is_not_called_completed() {
+        for (phase, cancelled, outcome) in [
+            (Phase::Statement, false, Outcome::Completed),
+            (Phase::Statement, true, Outcome::Unknown),
+            (Phase::Commit, true, Outcome::Unknown),
+            (Phase::InTransaction, true, Outcome::Completed),
+        ] {
+            assert_eq!(ended(phase, cancelled), outcome, "{phase:?}, {cancelled}");
+        }
+    }
 
     #[test]
     fn only_what_was_provably_not_executed_is_run_again() {
@@ -90,6 +113,9 @@ mod tests {
             (ReadOnly, inside, true, Tell(NotExecuted)),
             (NotReady, FREE, false, Again),
             (Full, FREE, false, Again),
+            (Full, Work { pooled: false, ..FREE }, false, Tell(Unknown)),
+            (Diagnosis::Authentication, Work { pooled: false, ..FREE }, false, Tell(Unknown)),
+            (Full, Work { pooled: false, ..inside }, false, Tell(RolledBack)),
             (NotReady, inside, false, Tell(RolledBack)),
             (NotReady, streaming, false, Tell(Unknown)),
             (Dead, FREE, false, Tell(Unknown)),

@@ -5,6 +5,7 @@ use tokio::time::timeout_at;
 
 use super::borrow::{Borrow, summary};
 use super::core::{After, Left, in_flight};
+use crate::connector::Rested;
 use crate::deadline::TimeToCancel;
 use crate::engine::{Cleanup, Diagnosis, Engine};
 use crate::error::{Error, HalfDone, Outcome, outcome_of, timed_out};
@@ -51,7 +52,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn account_for(&mut self, error: sqlx::Error, diagnosis: Diagnosis) -> Error {
         let ungenerated = DB::is_ungenerated(&error);
         let (flight, state, carried) = self.deciding();
-        let half = flight.is_half_done(state);
+        let half = flight.is_half_done(state, DB::is_misread(&error));
         let after = flight.failed::<DB>(state, carried, diagnosis, &summary(&error));
         match after {
             After::Lose => return self.lose(error),
@@ -117,12 +118,12 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         let reached = |outcome, source| Error::DeadlineReached { phase, elapsed, outcome, source };
         match answered {
-            // It has come to its end before the cancel did.
-            Ok(None) => {
+            // It has come to its end, before the cancel did or in spite of it.
+            Ok(Rested { late: None, cancelled }) => {
                 self.finish();
-                reached(Outcome::Completed, None)
+                reached(failover::ended(phase, cancelled), None)
             }
-            Ok(Some(refusal)) => {
+            Ok(Rested { late: Some(refusal), .. }) => {
                 let code = refusal.as_database_error().and_then(|refusal| refusal.code());
                 let is_cancelled = code.as_deref() == Some(DB::RULES.cancelled);
                 match self.fail(refusal) {

@@ -63,9 +63,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         let pool = self.session.pool.clone();
         let deadline = self.deadline()?;
         let (connector, unread) = (pool.connector().connector(), self.session.unread());
-        let late = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
+        let rested = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
         // An error in a savepoint goes with it.
-        if let Some(error) = late
+        if let Some(error) = rested.late
             && self.session.state.abandoned().is_none()
         {
             self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));

@@ -355,21 +355,26 @@ async fn aborted_connects(server: &MariaDb) -> u64 {
     String::from_utf8_lossy(&rows[0].get_unchecked::<Vec<u8>, _>(1)).parse().unwrap()
 }
 
+fn with_secret(server: &MariaDb, aws: &Aws) -> ProxyBuilder<MySql> {
+    aws.secret("prod").put(json!({"username": "app", "password": APP_PASSWORD}));
+    let place = MySqlProxy::builder().host(server.host()).port(server.port()).database("app").ca_pem(server.ca_pem());
+    place.secret("prod").aws_config(aws.sdk_config())
+}
+
+/// As an administrator may say: nobody is let in any more after so many refusals.
+async fn lock_after_four(server: &MariaDb) {
+    match server.family() {
+        Family::MySql => server.execute("alter user app@'%' failed_login_attempts 4 password_lock_time 1").await,
+        Family::MariaDb => server.execute("set global max_password_errors = 4").await,
+    }
+}
+
 /// The secret has rotated as it should. A statement that was begun before goes on for some seconds, and its host is asked
 /// meanwhile whether it is there, by a login: how often with the password that is refused?
 #[tokio::test]
 async fn a_long_statement_during_a_rotation_does_not_try_the_old_password_again_and_again() {
     let (aws, server) = (Aws::start().await, MariaDb::start(MariaDbOptions::default()).await);
-    aws.secret("prod").put(json!({"username": "app", "password": APP_PASSWORD}));
-    let proxy = MySqlProxy::builder()
-        .host(server.host())
-        .port(server.port())
-        .database("app")
-        .ca_pem(server.ca_pem())
-        .secret("prod")
-        .aws_config(aws.sdk_config())
-        .build()
-        .unwrap();
+    let proxy = with_secret(&server, &aws).build().unwrap();
     let mut conn = proxy.get_connection().await.unwrap();
     sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
     server.set_password("app", "a new one").await;
@@ -384,12 +389,7 @@ async fn a_long_statement_during_a_rotation_does_not_try_the_old_password_again_
 #[tokio::test]
 async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    let mysql = server.family() == Family::MySql;
-    if mysql {
-        server.execute("alter user app@'%' failed_login_attempts 4 password_lock_time 1").await;
-    } else {
-        server.execute("set global max_password_errors = 4").await;
-    }
+    lock_after_four(&server).await;
     let proxy = mysql_proxy_to(&server).build().unwrap();
     let mut conn = proxy.get_connection().await.unwrap();
     sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
@@ -404,23 +404,9 @@ async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
 #[tokio::test]
 async fn a_herd_at_a_rotation_does_not_lock_the_account() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    if server.family() == Family::MySql {
-        server.execute("alter user app@'%' failed_login_attempts 4 password_lock_time 1").await;
-    } else {
-        server.execute("set global max_password_errors = 4").await;
-    }
+    lock_after_four(&server).await;
     let aws = Aws::start().await;
-    aws.secret("prod").put(json!({"username": "app", "password": APP_PASSWORD}));
-    let proxy = MySqlProxy::builder()
-        .host(server.host())
-        .port(server.port())
-        .database("app")
-        .ca_pem(server.ca_pem())
-        .secret("prod")
-        .aws_config(aws.sdk_config())
-        .max_connections(12)
-        .build()
-        .unwrap();
+    let proxy = with_secret(&server, &aws).max_connections(12).build().unwrap();
     let mut first = proxy.get_connection().await.unwrap();
     first.pin().await.unwrap();
     server.set_password("app", "a new one").await;

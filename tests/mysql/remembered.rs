@@ -175,13 +175,19 @@ async fn a_number_that_a_hint_has_set_is_nobody_elses() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute(DRAWN).await;
     let proxy = mysql_proxy_to(&server).max_connections(2).build().unwrap();
-    for hint in ["set_var(insert_id = 7)", "SET_VAR(`insert_id` = 7)", "set_var( insert_id=7) no_icp(t)"] {
+    for (hint, pins) in [
+        ("set_var(insert_id = 7)", true),
+        ("SET_VAR ( `insert_id` = 7)", true),
+        ("set_var(max_execution_time = 1000) set_var(insert_id=7)", true),
+        ("set_var(max_execution_time = 1000)", false),
+    ] {
         let mut one = proxy.get_connection().await.unwrap();
         let mut other = proxy.get_connection().await.unwrap();
-        let _ = answers(&mut one, &format!("select /*+ {hint} */ 1")).await;
+        assert_eq!(answers(&mut one, &format!("select /*+ {hint} */ 1")).await, ["1"]);
+        assert_eq!(one.pin_reason().is_some(), pins, "{hint}");
         drop(one);
-        let _ = answers(&mut other, "insert into drawn values ()").await;
+        assert!(answers(&mut other, "insert into drawn values ()").await.is_empty());
     }
-    let zeros = server.rows("select count(*) from app.drawn where id < 4711").await[0].get::<i64, _>(0);
-    assert_eq!(zeros, 0);
+    let rows = server.rows("select count(*), count(if(id < 4711, 1, null)) from app.drawn").await;
+    assert_eq!((rows[0].get::<i64, _>(0), rows[0].get::<i64, _>(1)), (5, 0), "rows, and those with another number");
 }

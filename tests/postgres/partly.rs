@@ -46,7 +46,9 @@ async fn what_a_text_has_committed_before_it_fails_is_not_called_rolled_back() {
         "insert into w.d values (1); end; select 1 / 0",
         "do $$ begin insert into w.d values (1); commit; perform 1 / 0; end $$",
         "call w.p()",
-        // All or nothing, and told so.
+        // All or nothing, or not even read, and told so.
+        "selct 1",
+        "vacuum (,) w.d",
         "insert into w.d values (1); select 1 / 0",
         "begin; insert into w.d values (1); select 1 / 0; commit",
         // Where there is an end.
@@ -92,21 +94,65 @@ async fn an_index_that_was_left_invalid_is_not_called_rolled_back() {
     assert_eq!(error.outcome(), Outcome::Unknown, "{}", chain(&error));
 }
 
-/// The refusal of a statement inside of it reads like that of a plan of the driver's.
+/// The refusal of a statement inside of it reads like that of a plan or a name of the driver's.
 #[tokio::test]
-async fn a_procedure_that_has_committed_is_not_run_again() {
+async fn what_a_procedure_or_a_function_has_done_is_not_done_again() {
+    const GONE: &str = "execute 'execute gone'";
+    const TAKEN: &str = "execute 'prepare sqlx_s_1 as select 1; prepare sqlx_s_1 as select 1'";
+    const LOST: &str = "raise exception using errcode = 'XX000', message = 'cache lookup failed for type 7'";
     let server = Server::start(PostgresOptions::default()).await;
     server.execute(SCHEMA).await;
-    let of = |body: &str| format!("$$ begin insert into w.d values (1); commit; execute '{body}'; end $$");
-    server.execute(&format!("create procedure w.gone() language plpgsql as {}", of("execute gone"))).await;
-    server.execute("grant all on procedure w.gone() to app").await;
+    server.execute("create sequence w.s; grant all on sequence w.s to app").await;
     let proxy = proxy_to(&server).build().unwrap();
-    for sql in
-        ["call w.gone()".to_owned(), format!("do {}", of("execute gone")), format!("do {}", of("deallocate gone"))]
-    {
+    for body in [GONE, "execute 'deallocate gone'", TAKEN, LOST] {
+        let made = [
+            format!(
+                "create or replace procedure w.q() language plpgsql as $$ begin insert into w.d values (1); commit; {body}; end $$"
+            ),
+            format!(
+                "create or replace function w.f() returns int language plpgsql as $$ begin perform nextval('w.s'); {body}; return 1; end $$"
+            ),
+            "grant all on procedure w.q() to app; alter sequence w.s restart".to_owned(),
+        ];
+        server.execute(&made.join("; ")).await;
+        let block = format!("do $$ begin insert into w.d values (1); commit; {body}; end $$");
+        for (sql, is_function) in [("call w.q()", false), (block.as_str(), false), ("select w.f()", true)] {
+            let mut conn = proxy.get_connection().await.unwrap();
+            let text = AssertSqlSafe(sql.to_owned());
+            let error = Error::from(sqlx::query(text).execute(&mut conn).await.unwrap_err());
+            let done = if is_function {
+                count(&server, "select last_value from w.s").await
+            } else {
+                count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await
+            };
+            let outcome = if is_function { Outcome::RolledBack } else { Outcome::Unknown };
+            assert_eq!((done, error.outcome()), (1, outcome), "{sql}, {body}: {}", chain(&error));
+        }
+    }
+}
+
+/// The cancel of a commit ends its wait for the standbys, and the server says no more than a warning.
+#[tokio::test]
+async fn what_no_standby_may_have_is_not_called_completed() {
+    let settings = vec![("synchronous_standby_names", "nobody".to_owned())];
+    let server = Server::start(PostgresOptions { settings, ..PostgresOptions::default() }).await;
+    server.execute(&format!("set synchronous_commit = local; {SCHEMA}")).await;
+    let proxy = proxy_to(&server).max_connections(1).build().unwrap();
+    for texts in [
+        &["insert into w.d values (1)"][..],
+        &["begin", "insert into w.d values (1)", "commit"],
+        &["begin; insert into w.d values (1); commit"],
+    ] {
         let mut conn = proxy.get_connection().await.unwrap();
-        let error = Error::from(sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut conn).await.unwrap_err());
-        let done = count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await;
-        assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{sql}: {}", chain(&error));
+        let ended = internals::invocation(Duration::from_secs(2), async {
+            for text in texts {
+                run(&mut conn, text).await?;
+            }
+            Ok::<_, Error>(())
+        });
+        let error = ended.await.expect_err("no standby has it");
+        assert_eq!((error.outcome(), error.is_retryable()), (Outcome::Unknown, false), "{texts:?}: {}", chain(&error));
+        drop(conn);
+        proxy.upkeep().await;
     }
 }

@@ -30,6 +30,11 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
+/// Whether the server could not read a statement, and so has executed nothing of it.
+pub(super) fn is_misread(error: &Error) -> bool {
+    refusal(error).is_some_and(|refusal| refusal.number() == 1064)
+}
+
 /// What a login may be refused with, and a statement too.
 pub(super) fn of_login(error: &Error) -> Diagnosis {
     if matches!(error, Error::Configuration(source) if source.to_string().starts_with(WANTS_RSA)) {
@@ -86,8 +91,10 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         // A lock not had in time takes back its statement, or everything, by `innodb_rollback_on_timeout`; a row changed
         // under a snapshot takes back everything in newer MariaDB.
         1205 | 1020 => Diagnosis::Unsure,
-        // The statement was deallocated behind the driver's back, or could not be prepared anew in time.
-        1243 | 1615 => Diagnosis::StalePlan,
+        // The statement was deallocated behind the driver's back, or could not be prepared anew in time. One of SQL's own is
+        // given to `EXECUTE`.
+        1243 if message.contains("stmt_execute") => Diagnosis::StalePlan,
+        1615 => Diagnosis::StalePlan,
         _ => Diagnosis::Statement,
     }
 }

@@ -43,6 +43,10 @@ impl Dialect for MySql {
         false
     }
 
+    fn is_misread(error: &Error) -> bool {
+        diagnose::is_misread(error)
+    }
+
     fn is_no_savepoint(error: &Error) -> bool {
         number(error) == Some(NO_SUCH_SAVEPOINT)
     }

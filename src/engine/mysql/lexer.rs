@@ -6,6 +6,7 @@
 //! How a text is read depends on what the text does not say: on the server's version, and on `sql_mode`, which the server's
 //! configuration may have changed. So a text is read in each of these ways where it makes a difference ([`Reading`]).
 
+use super::passing::passes_for_one_statement;
 use crate::engine::cursor::{Cursor, is_blank, is_in_word};
 use crate::engine::token::Token;
 
@@ -261,12 +262,16 @@ fn is_unfollowed_hint(comment: &str) -> bool {
     hints.contains("set_var") && (!hints.is_ascii() || hints.contains("is_null"))
 }
 
-/// Whether a comment is a hint that sets `insert_id` for its statement, or may: MySQL 9.7 gives it back as a zero, which the next
-/// row is stored with.
+/// Whether a comment is a hint that sets something for its statement of which more may stay than that statement has done: MySQL
+/// 9.7 gives `insert_id` back as a zero, which the next row is stored with.
 fn is_spoiling_hint(comment: &str) -> bool {
     let Some(hints) = comment.strip_prefix("/*+") else { return false };
     let hints = hints.to_ascii_lowercase();
-    hints.contains("set_var") && (!hints.is_ascii() || hints.contains("insert_id"))
+    let mut set = hints.split("set_var").skip(1);
+    set.any(|rest| {
+        let name = rest.trim_start().strip_prefix('(').and_then(|rest| rest.split_once('='));
+        name.is_none_or(|(name, _)| !passes_for_one_statement(name.trim().trim_matches('`')))
+    })
 }
 
 impl<'a> Iterator for Lexer<'a> {

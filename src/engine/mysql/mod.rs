@@ -15,6 +15,7 @@ pub mod inspect;
 mod lexer;
 mod liveness;
 mod occupancy;
+mod passing;
 mod prefilter;
 mod remembered;
 mod rules;

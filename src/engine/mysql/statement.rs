@@ -3,6 +3,7 @@
 mod effect;
 
 use super::lexer::Lexer;
+use super::passing::passes_for_one_statement;
 use super::remembered;
 use crate::engine::Sequence;
 use crate::engine::token::{Token, is};
@@ -35,37 +36,6 @@ pub(super) const PINNING: [(&str, PinCause); 5] = [
 
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
-
-/// Settings that `SET STATEMENT` may set for one statement, and of which nothing stays but what that statement has done:
-/// limits and sizes, and how it is executed.
-const PASSING: [&str; 26] = [
-    "max_statement_time",
-    "lock_wait_timeout",
-    "innodb_lock_wait_timeout",
-    "sort_buffer_size",
-    "join_buffer_size",
-    "join_buffer_space_limit",
-    "join_cache_level",
-    "read_buffer_size",
-    "read_rnd_buffer_size",
-    "mrr_buffer_size",
-    "max_heap_table_size",
-    "tmp_table_size",
-    "tmp_memory_table_size",
-    "tmp_disk_table_size",
-    "max_sort_length",
-    "max_length_for_sort_data",
-    "group_concat_max_len",
-    "max_recursive_iterations",
-    "sql_select_limit",
-    "eq_range_index_dive_limit",
-    "in_predicate_conversion_threshold",
-    "optimizer_switch",
-    "optimizer_search_depth",
-    "optimizer_prune_level",
-    "optimizer_use_condition_selectivity",
-    "long_query_time",
-];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.
@@ -263,7 +233,7 @@ impl<'a> Statement<'a> {
             }
             // The value goes back after the statement; what it has brought about may stay.
             let is_set = self.is_prefix() && (is(last, "statement") || last == Token::Symbol(b','));
-            if is_set && !is_among(Some(Token::Word(name)), &PASSING) {
+            if is_set && !passes_for_one_statement(name) {
                 self.pin(PinCause::UnknownStatement);
             }
             if self.shows_variables(last, name) {

@@ -11,9 +11,11 @@ use crate::error::has_too_many_values;
 pub(super) fn diagnose(error: &Error) -> Diagnosis {
     match error {
         Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
-            Some(error) if is_stale(error) => Diagnosis::StalePlan,
-            Some(error) if error.code() == "42P05" && is_of_driver(error.message()) => Diagnosis::Misled,
-            Some(error) => by_code(error.code(), error.severity(), error.message()),
+            Some(error) => match of_refusal(error) {
+                // It reads like one of the driver's plans or names, and was met after something was executed.
+                Diagnosis::StalePlan | Diagnosis::Misled if is_from_inside(error) => Diagnosis::Statement,
+                diagnosis => diagnosis,
+            },
             None => Diagnosis::Statement,
         },
         Error::Encode(_) | Error::InvalidArgument(_) | Error::Configuration(_) => Diagnosis::NotSent,
@@ -24,6 +26,33 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
+fn of_refusal(error: &PgDatabaseError) -> Diagnosis {
+    match error.code() {
+        _ if is_stale(error) => Diagnosis::StalePlan,
+        "42P05" if is_of_driver(error.message()) => Diagnosis::Misled,
+        code => by_code(code, error.severity(), error.message()),
+    }
+}
+
+/// A function or a procedure has met it: what that had done before is done, and may be committed. The server says where it was
+/// (<https://www.postgresql.org/docs/current/protocol-error-fields.html>, `W`).
+fn is_from_inside(error: &PgDatabaseError) -> bool {
+    error.r#where().is_some_and(|place| !is_parameter(place))
+}
+
+/// A place that is no function's: a parameter that was to be bound, before anything is executed. Translated or not, it ends in
+/// the parameter's number.
+fn is_parameter(place: &str) -> bool {
+    let number = place.rsplit_once(" $").map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether the server could not read a statement, and so has executed nothing of it.
+pub(super) fn is_misread(error: &Error) -> bool {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    refusal.is_some_and(|refusal| refusal.code() == "42601" && !is_from_inside(refusal))
+}
+
 /// As [`diagnose`], of a login. A server takes the options of a login, or does not know one of them. Poolers refuse them as a
 /// whole: PgBouncer as a protocol violation, RDS Proxy as a feature that it does not have
 /// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.howitworks.html>).
@@ -31,7 +60,8 @@ pub(super) fn of_login(error: &Error) -> Diagnosis {
     match error {
         Error::Configuration(problem) if problem.is::<Pooled>() => Diagnosis::Pooler,
         Error::Database(refusal)
-            if refusal.code().as_deref() == Some("0A000")
+            // That of an encoding is the server's own.
+            if refusal.code().as_deref() == Some("0A000") && !refusal.message().contains("conversion between")
                 || refusal.code().as_deref() == Some("08P01") && refusal.message().contains("startup parameter") =>
         {
             Diagnosis::Pooler
@@ -134,5 +164,20 @@ mod tests {
             assert_eq!(by_code(code, severity, message), diagnosis, "{code}");
         }
         assert_eq!(diagnose(&Error::Protocol("x".into())), Diagnosis::Dead);
+    }
+
+    #[test]
+    fn the_place_of_a_parameter_is_told_from_a_functions() {
+        for (place, is) in [
+            ("unnamed portal parameter $1", true),
+            ("portal \"c\" parameter $12", true),
+            ("PL/pgSQL function f() line 1 at EXECUTE", false),
+            ("SQL statement \"select $1\"", false),
+            ("SQL statement \"execute gone\"\nPL/pgSQL function f(integer) line 1 at EXECUTE", false),
+            ("SQL function \"f\" statement 1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_parameter(place), is, "{place}");
+        }
     }
 }

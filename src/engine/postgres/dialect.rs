@@ -89,6 +89,10 @@ impl Dialect for Postgres {
         }
     }
 
+    fn is_misread(error: &Error) -> bool {
+        diagnose::is_misread(error)
+    }
+
     fn may_be_misled(error: &Error) -> bool {
         diagnose::may_be_misled(error)
     }

@@ -49,8 +49,8 @@ impl InFlight {
         if let Gate::RollBack { .. } = gate {
             return gate;
         }
-        self.unatomic = intent.partly
-            || intent.several && (!D::RULES.texts_are_atomic || self.unclear)
+        self.partly = intent.partly;
+        self.unatomic = intent.several && (!D::RULES.texts_are_atomic || self.unclear)
             || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
                 PinCause::Procedure => true,
                 PinCause::PreparedStatement => !D::RULES.texts_are_atomic,

@@ -23,16 +23,17 @@ pub(in crate::session) enum After {
 }
 
 impl InFlight {
-    /// Whether what came before the part that fails now may be committed.
-    pub(in crate::session) fn is_half_done(&self, state: &State) -> bool {
-        self.unatomic && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful())
+    /// Whether what came before the part that fails now may be committed. `misread`: the server could not read a statement.
+    pub(in crate::session) fn is_half_done(&self, state: &State, misread: bool) -> bool {
+        let begun = self.unatomic || self.partly && !misread;
+        begun && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful())
     }
 
     /// For a verdict on a failure.
     pub(in crate::session) fn work(&self, state: &State, handed_on: bool) -> Work {
         let work = state.work(self.phase, handed_on, self.sent);
         // A text that goes from begin to end may have come half way.
-        Work { bound: work.bound || self.turn == Some(Turn::Whole) || self.unatomic, ..work }
+        Work { bound: work.bound || self.turn == Some(Turn::Whole) || self.is_unatomic(), ..work }
     }
 
     /// The server has refused, or the driver.
@@ -126,7 +127,7 @@ impl State {
     /// What is under way, for a verdict.
     pub(in crate::session) fn work(&self, phase: Phase, handed_on: bool, sent: bool) -> Work {
         let bound = self.depth() > 0 || self.pin_reason().is_some();
-        Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent }
+        Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent, pooled: self.pooled }
     }
 
     /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.

@@ -22,6 +22,8 @@ pub(in crate::session) struct InFlight {
     pub(super) unclear: bool,
     /// It is several statements, or calls several, and those before the one that fails are done.
     pub(super) unatomic: bool,
+    /// It is one of which a part may stay done when it fails, if the server has begun with it.
+    pub(super) partly: bool,
     /// It is a guard's `BEGIN`.
     pub(super) begins: bool,
     /// What it takes away of the session's pins.
@@ -55,6 +57,7 @@ impl InFlight {
             turn: None,
             unclear: false,
             unatomic: false,
+            partly: false,
             begins: false,
             ends: None,
             before: Cleanup::None,
@@ -68,7 +71,7 @@ impl InFlight {
 
     /// Whether a part of it may be done where it has failed.
     pub(in crate::session) fn is_unatomic(&self) -> bool {
-        self.unatomic
+        self.unatomic || self.partly
     }
 
     pub(in crate::session) fn is_sent(&self) -> bool {
