@@ -29,18 +29,24 @@ need_mariadb
 need_pgbouncer
 mkdir -p "$out"
 
+version_in_lock() {
+    sed -n "/^name = \"$1\"\$/{n;s/version = //;s/\"//g;p;}" Cargo.lock
+}
+
+# The newest of those that are installed, as the benches take it.
+postgres=$(ls -d /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
 {
     echo "date       $(date -u +%Y-%m-%d)"
     echo "commit     $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
     echo "processor  $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) of it"
     echo "kernel     $(uname -r)"
     echo "compiler   $(rustc --version)"
-    echo "postgres   $(ls /usr/lib/postgresql | sort -n | tail -n 1 | sed 's|.*|/usr/lib/postgresql/&/bin/postgres|' | xargs -I{} {} --version)"
+    echo "postgres   $("$postgres" --version)"
     echo "mariadb    $(PATH=$PATH:/usr/sbin mariadbd --version)"
     echo "pgbouncer  $(PATH=$PATH:/usr/sbin pgbouncer --version | head -n 1)"
-    for crate in sqlx deadpool bb8; do
-        echo "$crate $(sed -n "/^name = \"$crate\"/{n;s/version = //p;}" Cargo.lock)" | tr -d '"' | sed 's/ /           /' | cut -c 1-40
-    done
+    echo "sqlx       $(version_in_lock sqlx)"
+    echo "deadpool   $(version_in_lock deadpool)"
+    echo "bb8        $(version_in_lock bb8)"
 } >"$out/machine.txt"
 
 bench() {

@@ -7,17 +7,19 @@
 //! error, and waits 10 ms after an answer.
 #![allow(clippy::print_stdout, missing_docs, reason = "a program for a person at a terminal")]
 
+mod field;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use field::{Arena as _, Manager};
 use futures_util::future::join_all;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
-use sqlx::{Connection as _, PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Postgres};
 use support::fault_proxy::FaultProxy;
-use support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
+use support::postgres::{Postgres as Server, PostgresOptions};
 use tokio::time::{sleep, timeout};
 
 /// How long anybody waits for a connection.
@@ -53,49 +55,12 @@ const FAULTS: [(Fault, &str); 8] = [
     (Fault::Reader, "its name leads to a reader"),
 ];
 
-/// deadpool and bb8 know sqlx's connection by these few lines.
-struct Manager(PgConnectOptions);
-
-impl deadpool::managed::Manager for Manager {
-    type Type = PgConnection;
-    type Error = sqlx::Error;
-
-    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.0).await
-    }
-
-    async fn recycle(
-        &self,
-        conn: &mut PgConnection,
-        _: &deadpool::managed::Metrics,
-    ) -> deadpool::managed::RecycleResult<sqlx::Error> {
-        Ok(conn.ping().await?)
-    }
-}
-
-impl bb8::ManageConnection for Manager {
-    type Connection = PgConnection;
-    type Error = sqlx::Error;
-
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.0).await
-    }
-
-    async fn is_valid(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        conn.ping().await
-    }
-
-    fn has_broken(&self, _: &mut PgConnection) -> bool {
-        false
-    }
-}
-
 /// Who takes part.
 enum Contestant {
     Ours(lambda_rds::Proxy<Postgres>),
     Sqlx(PgPool),
-    Deadpool(deadpool::managed::Pool<Manager>),
-    Bb8(bb8::Pool<Manager>),
+    Deadpool(deadpool::managed::Pool<Manager<Postgres>>),
+    Bb8(bb8::Pool<Manager<Postgres>>),
 }
 
 const NAMES: [&str; 4] = ["lambda-rds", "sqlx PgPool", "deadpool", "bb8"];
@@ -103,14 +68,7 @@ const WRITE: &str = "insert into down default values";
 
 impl Contestant {
     async fn new(which: usize, server: &Server, port: u16) -> Self {
-        let options = PgConnectOptions::new_without_pgpass()
-            .host(server.host())
-            .port(port)
-            .username("app")
-            .password(APP_PASSWORD)
-            .database("app")
-            .ssl_mode(PgSslMode::VerifyFull)
-            .ssl_root_cert_from_pem(server.ca_pem().to_vec());
+        let options = Postgres::options(server).port(port);
         let limit = u32::try_from(CONNECTIONS).expect("few");
         match which {
             0 => {
@@ -121,7 +79,7 @@ impl Contestant {
                 PgPoolOptions::new().max_connections(limit).acquire_timeout(PATIENCE).connect_lazy_with(options),
             ),
             2 => Self::Deadpool(
-                deadpool::managed::Pool::builder(Manager(options))
+                deadpool::managed::Pool::builder(Manager { options, asks: true })
                     .max_size(CONNECTIONS)
                     .runtime(deadpool::Runtime::Tokio1)
                     .timeouts(deadpool::managed::Timeouts {
@@ -133,7 +91,10 @@ impl Contestant {
                     .expect("valid"),
             ),
             _ => Self::Bb8(
-                bb8::Pool::builder().max_size(limit).connection_timeout(PATIENCE).build_unchecked(Manager(options)),
+                bb8::Pool::builder()
+                    .max_size(limit)
+                    .connection_timeout(PATIENCE)
+                    .build_unchecked(Manager { options, asks: true }),
             ),
         }
     }

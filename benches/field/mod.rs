@@ -114,22 +114,32 @@ impl Arena for MySql {
 }
 
 /// deadpool and bb8 know sqlx's connection by these few lines.
-pub struct Manager<DB: Arena>(Options<DB>);
+pub struct Manager<DB: Arena> {
+    pub options: Options<DB>,
+    /// A connection is asked whether it is there before it is lent.
+    pub asks: bool,
+}
+
+impl<DB: Arena> Manager<DB> {
+    async fn ask(&self, conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
+        if self.asks { conn.ping().await } else { Ok(()) }
+    }
+}
 
 impl<DB: Arena> deadpool::managed::Manager for Manager<DB> {
     type Type = DB::Connection;
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<DB::Connection, sqlx::Error> {
-        DB::Connection::connect_with(&self.0).await
+        DB::Connection::connect_with(&self.options).await
     }
 
     async fn recycle(
         &self,
-        _: &mut DB::Connection,
+        conn: &mut DB::Connection,
         _: &deadpool::managed::Metrics,
     ) -> deadpool::managed::RecycleResult<sqlx::Error> {
-        Ok(())
+        Ok(self.ask(conn).await?)
     }
 }
 
@@ -138,11 +148,11 @@ impl<DB: Arena> bb8::ManageConnection for Manager<DB> {
     type Error = sqlx::Error;
 
     async fn connect(&self) -> Result<DB::Connection, sqlx::Error> {
-        DB::Connection::connect_with(&self.0).await
+        DB::Connection::connect_with(&self.options).await
     }
 
-    async fn is_valid(&self, _: &mut DB::Connection) -> Result<(), sqlx::Error> {
-        Ok(())
+    async fn is_valid(&self, conn: &mut DB::Connection) -> Result<(), sqlx::Error> {
+        self.ask(conn).await
     }
 
     fn has_broken(&self, _: &mut DB::Connection) -> bool {
@@ -169,14 +179,14 @@ impl<DB: Arena> Field<DB> {
                 .connect_with(options())
                 .await
                 .expect("connects"),
-            deadpool: deadpool::managed::Pool::builder(Manager(options()))
+            deadpool: deadpool::managed::Pool::builder(Manager { options: options(), asks: false })
                 .max_size(CONNECTIONS as usize)
                 .build()
                 .expect("valid"),
             bb8: bb8::Pool::builder()
                 .max_size(CONNECTIONS)
                 .test_on_check_out(false)
-                .build(Manager(options()))
+                .build(Manager { options: options(), asks: false })
                 .await
                 .expect("connects"),
         };
