@@ -20,6 +20,7 @@ pub(crate) fn first_word(sql: &str) -> String {
 pub(crate) struct Watch(#[cfg(feature = "otel")] tracing::Span);
 
 /// What a span is told of a failure.
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "without spans nobody asks"))]
 pub(crate) trait Failure {
     /// The server's code, or what kind of error it is.
     fn kind(&self) -> String;
