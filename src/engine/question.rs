@@ -36,13 +36,12 @@ pub(super) async fn row<D: Driver>(conn: &mut D::Connection, text: impl Into<Str
 }
 
 /// Runs a text, and drops whatever rows it has.
-pub(super) async fn run<D: Driver>(conn: &mut D::Connection, text: String) -> Result<(), Error> {
-    let run = async {
+pub(super) fn run<D: Driver>(conn: &mut D::Connection, text: String) -> impl Future<Output = Result<(), Error>> + Send {
+    without_panic(async move {
         let mut steps = D::start(conn, sqlx::raw_sql(AssertSqlSafe(text)));
         while next_of(&mut steps).await?.is_some() {}
         Ok(())
-    };
-    without_panic(run).await
+    })
 }
 
 /// Keeps a row, if there may be so many.

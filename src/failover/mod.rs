@@ -18,7 +18,7 @@ mod search;
 mod verdict;
 mod watch;
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -133,12 +133,12 @@ impl<DB: Engine> Failover<DB> {
     ///
     /// # Cancel safety
     /// As `work`.
-    pub(crate) async fn attend<T>(
-        &self,
-        host: Option<&Peer>,
-        work: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, sqlx::Error> {
-        self.attend_until(None, host, work).await
+    pub(crate) fn attend<'a, T>(
+        &'a self,
+        host: Option<&'a Peer>,
+        work: impl Future<Output = Result<T, sqlx::Error>> + 'a,
+    ) -> impl Future<Output = Result<T, sqlx::Error>> {
+        self.attend_until(None, host, work)
     }
 
     /// As [`attend`](Self::attend), but for statements of the application: [`TimeToCancel`](crate::deadline::TimeToCancel)
@@ -146,13 +146,27 @@ impl<DB: Engine> Failover<DB> {
     ///
     /// # Cancel safety
     /// As `work`.
-    pub(crate) async fn attend_until<T>(
-        &self,
+    pub(crate) fn attend_until<'a, T>(
+        &'a self,
         alarm: Option<Instant>,
-        host: Option<&Peer>,
-        work: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, sqlx::Error> {
-        self.monitor.attend(host, alarm, without_panic(work)).await
+        host: Option<&'a Peer>,
+        work: impl Future<Output = Result<T, sqlx::Error>> + 'a,
+    ) -> impl Future<Output = Result<T, sqlx::Error>> {
+        self.monitor.attend(host, alarm, None, without_panic(work))
+    }
+
+    /// As [`attend_until`](Self::attend_until), for an answer of many parts: `heard` is set with each of them.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    pub(crate) fn attend_answer<'a, T>(
+        &'a self,
+        alarm: Option<Instant>,
+        host: Option<&'a Peer>,
+        heard: &'a AtomicBool,
+        work: impl Future<Output = Result<T, sqlx::Error>> + 'a,
+    ) -> impl Future<Output = Result<T, sqlx::Error>> {
+        self.monitor.attend(host, alarm, Some(heard), without_panic(work))
     }
 
     /// A connection was lost in use, or its server refused to write. Old news is none: a connection that was proven

@@ -5,14 +5,17 @@
 //! at once and without a login. One question at a time a host, whoever waits for it.
 
 use std::collections::HashMap;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::connector::Peer;
@@ -65,27 +68,22 @@ impl<A: Ask> HostMonitor<A> {
     }
 
     /// `work`, unless its host turns out to be gone: then an error of kind `HostUnreachable`. Or unless the alarm rings:
-    /// then [`TimeToCancel`].
+    /// then [`TimeToCancel`]. `heard`: set by `work` with each part of an answer; whatever was heard of the host, it is there,
+    /// and nobody asks it for a while.
     ///
     /// # Cancel safety
     /// As `work`.
-    pub(crate) async fn attend<T>(
-        &self,
-        host: Option<&Peer>,
+    pub(crate) fn attend<'a, T, W>(
+        &'a self,
+        host: Option<&'a Peer>,
         alarm: Option<Instant>,
-        work: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, sqlx::Error> {
-        let mut work = pin!(work);
-        // Made when the first poll finds nothing: an answer that is there costs no timer.
-        let mut watch = None;
-        poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(done);
-            }
-            let watch = watch.get_or_insert_with(|| Box::pin(self.watch(host, alarm)));
-            watch.as_mut().poll(context).map(Err)
-        })
-        .await
+        heard: Option<&'a AtomicBool>,
+        work: W,
+    ) -> Attended<'a, A, W>
+    where
+        W: Future<Output = Result<T, sqlx::Error>>,
+    {
+        Attended { monitor: self, host, alarm, heard, watch: None, work }
     }
 
     /// Ends when the host is gone or the alarm rings.
@@ -160,6 +158,38 @@ impl<A: Ask> HostMonitor<A> {
     }
 }
 
+pin_project! {
+    /// Work that ends with its host. A type of its own, because an `async fn` would have room for the work twice, and every
+    /// statement is some.
+    pub(crate) struct Attended<'a, A: Ask, W> {
+        monitor: &'a HostMonitor<A>,
+        host: Option<&'a Peer>,
+        alarm: Option<Instant>,
+        heard: Option<&'a AtomicBool>,
+        // Made when the first poll finds nothing: an answer that is there costs no timer.
+        watch: Option<BoxFuture<'a, sqlx::Error>>,
+        #[pin]
+        work: W,
+    }
+}
+
+impl<T, A: Ask + Sync, W: Future<Output = Result<T, sqlx::Error>>> Future for Attended<'_, A, W> {
+    type Output = Result<T, sqlx::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(done) = this.work.poll(context) {
+            return Poll::Ready(done);
+        }
+        if this.heard.is_some_and(|heard| heard.swap(false, Ordering::Relaxed)) {
+            *this.watch = None;
+        }
+        let (monitor, host, alarm) = (*this.monitor, *this.host, *this.alarm);
+        let watch = this.watch.get_or_insert_with(|| Box::pin(monitor.watch(host, alarm)));
+        watch.as_mut().poll(context).map(Err)
+    }
+}
+
 fn silent(silence: Duration) -> sqlx::Error {
     let message = format!("the host has gone silent: no answer for {silence:.1?}, and none on a new socket either");
     sqlx::Error::Io(io::Error::new(io::ErrorKind::HostUnreachable, message))
@@ -167,7 +197,7 @@ fn silent(silence: Duration) -> sqlx::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -226,7 +256,8 @@ mod tests {
         ] {
             let (monitor, started) = (HostMonitor::new(Living), Instant::now());
             let alarm = Duration::from_millis(alarm);
-            let result = monitor.attend(host.as_ref(), Some(started + alarm), after(Duration::from_secs(5))).await;
+            let result =
+                monitor.attend(host.as_ref(), Some(started + alarm), None, after(Duration::from_secs(5))).await;
             let error = result.err().map(|error| TimeToCancel::is_behind(&error));
             assert_eq!(error, rings.then_some(true), "{alarm:?}");
             let spent = alarm.min(Duration::from_secs(5));
@@ -239,20 +270,20 @@ mod tests {
     async fn a_long_statement_lives_as_long_as_its_host_and_no_longer() {
         let (monitor, host) = (HostMonitor::new(Host), host());
         let host = Some(&host);
-        assert!(monitor.attend(host, None, after(Duration::from_millis(200))).await.is_ok());
+        assert!(monitor.attend(host, None, None, after(Duration::from_millis(200))).await.is_ok());
         assert_eq!(ASKED.load(Ordering::Relaxed), 0, "nobody asks for a short one");
-        assert!(monitor.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
+        assert!(monitor.attend(host, None, None, after(Duration::from_secs(30))).await.is_ok());
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!((60..=80).contains(&asked), "{asked} questions in 30 s");
 
         // Frozen again and again in the middle of a question.
         SLEPT_THROUGH.store(5, Ordering::Relaxed);
-        assert!(monitor.attend(host, None, after(Duration::from_secs(30))).await.is_ok());
+        assert!(monitor.attend(host, None, None, after(Duration::from_secs(30))).await.is_ok());
         assert_eq!(SLEPT_THROUGH.load(Ordering::Relaxed), 0);
         ASKED.store(0, Ordering::Relaxed);
 
         // Many wait, one asks.
-        let crowd: Vec<_> = (0..64).map(|_| monitor.attend(host, None, after(Duration::from_secs(5)))).collect();
+        let crowd: Vec<_> = (0..64).map(|_| monitor.attend(host, None, None, after(Duration::from_secs(5)))).collect();
         assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
@@ -261,7 +292,7 @@ mod tests {
         for silent_after in [0, 100, 249, 250, 1000, 5000, 30_000, 60_000].map(Duration::from_millis) {
             ALIVE.store(true, Ordering::Relaxed);
             let started = Instant::now();
-            let (result, ()) = tokio::join!(monitor.attend::<()>(host, None, pending()), async {
+            let (result, ()) = tokio::join!(monitor.attend(host, None, None, pending::<Result<(), _>>()), async {
                 sleep(silent_after).await;
                 ALIVE.store(false, Ordering::Relaxed);
             });

@@ -1,8 +1,8 @@
 //! Where the answer of a query goes: collected to its end, or handed on step by step.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, ready};
+use std::task::{self, Poll};
 
 use futures_core::Stream;
 use futures_util::stream::poll_fn as stream_of;
@@ -18,7 +18,13 @@ pub(super) trait Sink<DB: Engine>: Send {
     /// A run begins. What an earlier one has brought does not count.
     fn begin(&mut self);
 
-    fn take(&mut self, step: Step<DB>) -> impl Future<Output = ()> + Send;
+    /// Keeps a step, or gives it back where somebody waits for it: then it is [handed on](Self::hand_on).
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>>;
+
+    /// Hands a step on, and ends when it was taken.
+    fn hand_on(&mut self, _: Step<DB>) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
 
     /// Whether somebody has seen a part of the answer: then the query cannot be run again unnoticed.
     fn is_handed_on(&self) -> bool {
@@ -34,10 +40,11 @@ impl<DB: Engine> Sink<DB> for Done<DB> {
         self.0 = DB::QueryResult::default();
     }
 
-    async fn take(&mut self, step: Step<DB>) {
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
         if let Either::Left(done) = step {
             self.0.extend([done]);
         }
+        None
     }
 }
 
@@ -49,8 +56,9 @@ impl<DB: Engine> Sink<DB> for Rows<DB> {
         self.0.clear();
     }
 
-    async fn take(&mut self, step: Step<DB>) {
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
         self.0.extend(step.right());
+        None
     }
 }
 
@@ -63,10 +71,11 @@ impl<DB: Engine> Sink<DB> for First<DB> {
         self.0 = None;
     }
 
-    async fn take(&mut self, step: Step<DB>) {
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
         if self.0.is_none() {
             self.0 = step.right();
         }
+        None
     }
 }
 
@@ -82,7 +91,11 @@ pub(super) struct HandOver<DB: Engine> {
 impl<DB: Engine> Sink<DB> for HandOver<DB> {
     fn begin(&mut self) {}
 
-    async fn take(&mut self, step: Step<DB>) {
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+        Some(step)
+    }
+
+    async fn hand_on(&mut self, step: Step<DB>) {
         self.handed_on = true;
         put(&self.slot, Some(step));
         // Nobody has to be woken: what takes the step is what polls this.
@@ -108,7 +121,7 @@ where
         if let Some(step) = put(&slot, None) {
             return Poll::Ready(Some(Ok(step)));
         }
-        let ended = ready!(polled);
+        let ended = task::ready!(polled);
         run = None;
         Poll::Ready(ended.err().map(Err))
     })

@@ -47,7 +47,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         (&mut self.flight, state, &mut wire.carried)
     }
 
-    /// What a statement does to transaction and pins, before it is sent.
+    /// What a statement does to transaction and pins, before it is sent. What is rare is boxed, as in [`settle`](Self::settle).
     pub(super) async fn enter(&mut self, intent: &mut Intent<'_>) -> Result<(), Error> {
         match self.gate(intent) {
             Gate::Open => {}
@@ -56,15 +56,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 return Err(Error::ImplicitCommit { statement: shorten(intent.sql) });
             }
             Gate::Commit(turn) => {
-                self.tidy().await?;
+                Box::pin(self.tidy()).await?;
                 let (flight, _, carried) = self.deciding();
                 flight.turn_to(turn, carried);
             }
-            Gate::RollBack { why, chain } => return Err(self.roll_back_instead(why, chain).await?),
+            Gate::RollBack { why, chain } => return Err(Box::pin(self.roll_back_instead(why, chain)).await?),
         }
-        if intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause())) && self.set_sentinel().await? {
+        let may_control = intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause()));
+        if may_control && Box::pin(self.set_sentinel()).await? {
             // What it asks about is the sentinel now.
-            self.remember(intent).await?;
+            Box::pin(self.remember(intent)).await?;
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -139,7 +140,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     /// From here on the server may be working.
-    pub(super) fn begin(&mut self, intent: Intent<'_>) {
+    pub(super) fn begin(&mut self, intent: &mut Intent<'_>) {
         self.session.interrupted = true;
         if let Some(lease) = &mut self.session.lease {
             lease.begin();

@@ -163,7 +163,7 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
-    pub(super) async fn borrow(&mut self, phase: Phase, mut intent: Intent<'_>) -> Result<Borrow<'_, DB>, Error> {
+    pub(super) async fn borrow(&mut self, phase: Phase, intent: &mut Intent<'_>) -> Result<Borrow<'_, DB>, Error> {
         if self.state.is_lost() && !self.begins_anew(intent.control) {
             let phase = match intent.control {
                 Some(Control::Commit { .. }) => Phase::Commit,
@@ -178,10 +178,10 @@ impl<DB: Engine> Connection<DB> {
             return Err(error);
         }
         self.refuse_gone(phase)?;
-        self.become_fit(phase, &intent).await?;
+        self.become_fit(phase, intent).await?;
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.fit = Some(borrow.started);
-        borrow.enter(&mut intent).await?;
+        borrow.enter(intent).await?;
         borrow.begin(intent);
         Ok(borrow)
     }

@@ -60,6 +60,8 @@ pub(super) struct Milestones {
     pub(super) leased: Option<Instant>,
     /// It was fit, and the statement could be sent.
     pub(super) fit: Option<Instant>,
+    /// The statement was answered, and had not failed.
+    pub(super) answered: Option<Instant>,
 }
 
 /// Tells sessions apart.

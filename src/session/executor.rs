@@ -25,7 +25,7 @@ macro_rules! executor {
                 E: 'q + Execute<'q, $engine>,
             {
                 let query = Query::take(query);
-                Box::pin(async move { Ok(self.collect(query?, Done(Default::default())).await?.0) })
+                Box::pin(async move { Ok(self.collect(&query?, Done(Default::default())).await?.0) })
             }
 
             fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Step<$engine>, Error>>
@@ -36,7 +36,7 @@ macro_rules! executor {
                 E: 'q,
             {
                 let query = Query::take(query);
-                Box::pin(answer::stream(async move |mut sink| self.run(query?, &mut sink).await))
+                Box::pin(answer::stream(async move |mut sink| self.run(&query?, &mut sink).await))
             }
 
             fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<<$engine as Database>::Row>, Error>>
@@ -45,7 +45,7 @@ macro_rules! executor {
                 E: 'q + Execute<'q, $engine>,
             {
                 let query = Query::take(query);
-                Box::pin(async move { Ok(self.collect(query?, Rows(Vec::new())).await?.0) })
+                Box::pin(async move { Ok(self.collect(&query?, Rows(Vec::new())).await?.0) })
             }
 
             fn fetch_optional<'e, 'q, E>(
@@ -59,7 +59,7 @@ macro_rules! executor {
                 E: 'q,
             {
                 let query = Query::take(query);
-                Box::pin(async move { Ok(self.collect(query?, First(None)).await?.0) })
+                Box::pin(async move { Ok(self.collect(&query?, First(None)).await?.0) })
             }
 
             fn prepare_with<'e>(

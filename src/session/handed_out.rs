@@ -20,8 +20,8 @@ impl<DB: Engine> Connection<DB> {
     /// A dropped future may leave the session pinned; nothing was sent.
     pub async fn pin(&mut self) -> Result<&mut DB::Connection, Error> {
         let reason = PinReason::new(PinCause::HandedOut, "");
-        let intent = Intent { pin: Some(reason), ..Intent::NONE };
-        let mut borrow = self.borrow(Phase::Statement, intent).await?;
+        let mut intent = Intent { pin: Some(reason), ..Intent::none() };
+        let mut borrow = self.borrow(Phase::Statement, &mut intent).await?;
         if borrow.wire().carried.staleness() != Staleness::Fresh {
             // What others have prepared is not for what the caller makes of the connection.
             borrow.replan().await?;

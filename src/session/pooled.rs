@@ -22,11 +22,11 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Runs a query in a transaction of its own; by itself where it may not run in one.
-    pub(super) async fn run_together<S: Sink<DB>>(&mut self, mut query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+    pub(super) async fn run_together<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
+        let mut query = query.clone();
         while self.would_be_torn(&query) {
-            let spare = query.clone();
             let mut transaction = self.begin().await?;
-            let Err(error) = transaction.run_here(query, sink).await else {
+            let Err(error) = transaction.run_here(&query, sink).await else {
                 return Ok(transaction.commit().await?);
             };
             // The error of the statement is the one that counts; a failed rollback is made up for by the pool.
@@ -34,9 +34,9 @@ impl<DB: Engine> Connection<DB> {
             if sink.is_handed_on() {
                 return Err(error);
             }
-            query = self.once_more(spare, error)?;
+            query = self.once_more(query, error)?;
         }
-        self.run_here(query, sink).await
+        self.run_here(&query, sink).await
     }
 
     /// The query as it can be run once more, where the transaction made for it was what it failed by.

@@ -2,6 +2,8 @@
 //!
 //! One loop for whole answers and for streams; [`Sink`] is what tells them apart.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
@@ -23,51 +25,51 @@ pub(super) const MOST_RUNS: usize = 3;
 
 impl<DB: Engine> Connection<DB> {
     /// Runs a query and collects its answer.
-    pub(super) async fn collect<S: Sink<DB>>(&mut self, query: Query<DB>, mut sink: S) -> Result<S, Error> {
+    pub(super) async fn collect<S: Sink<DB>>(&mut self, query: &Query<DB>, mut sink: S) -> Result<S, Error> {
         self.run(query, &mut sink).await?;
         Ok(sink)
     }
 
     /// Runs a query; behind a pooler, in a transaction of its own where it would be torn apart otherwise.
-    pub(super) async fn run<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
-        let (sql, begun) = (query.sql.clone(), Instant::now());
-        let watch = Watch::statement(DB::RULES.family, sql.as_str());
-        let result = if self.would_be_torn(&query) {
+    pub(super) async fn run<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
+        let begun = Instant::now();
+        let watch = Watch::statement(DB::RULES.family, query.sql.as_str());
+        let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
         };
-        self.tell_if_slow(sql.as_str(), begun);
+        self.tell_if_slow(query.sql.as_str(), begun);
         result
     }
 
     /// Runs a query. A stale plan is made anew once, and what the server provably did not execute is sent again on another
     /// connection.
-    pub(super) async fn run_here<S: Sink<DB>>(&mut self, mut query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+    pub(super) async fn run_here<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         let mut run = 1;
         loop {
-            let (mut borrow, ready) = self.ready_for(query).await?;
+            let (mut borrow, spelled) = self.ready_for(query).await?;
+            let query = spelled.as_deref().unwrap_or(query);
             let at = &borrow.wire().at;
             span::at(&at.host, at.port);
-            let spare = ready.clone();
-            let mut result = borrow.exchange(ready, sink).await;
+            let mut result = borrow.exchange(query, sink).await;
             if let Err(error) = &result
                 && !sink.is_handed_on()
-                && spare.is_prepared()
-                && borrow.heal(error).await
+                && query.is_prepared()
+                && Box::pin(borrow.heal(error)).await
             {
-                result = borrow.exchange(spare.clone(), sink).await;
+                result = borrow.exchange(query, sink).await;
             }
-            let meter = borrow.session.pool.meter();
-            meter.answers.record(borrow.started.elapsed());
+            let answered = Instant::now();
+            borrow.session.pool.meter().answers.record(answered - borrow.started);
             let Err(error) = result else {
+                borrow.session.milestones.answered = Some(answered);
                 borrow.finish();
                 return Ok(());
             };
             match borrow.judged(error, sink.is_handed_on()).await {
                 (Verdict::Again, _) if run < MOST_RUNS => {
                     run += 1;
-                    query = spare;
                     Meter::count(&self.pool.meter().reruns);
                 }
                 (_, error) => return Err(error.into()),
@@ -75,36 +77,40 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    /// A borrowed connection for this query, and the query as it will be sent.
-    async fn ready_for(&mut self, mut query: Query<DB>) -> Result<(Borrow<'_, DB>, Query<DB>), Error> {
+    /// A borrowed connection for this query, and how it is sent there, where that is not as it was given.
+    async fn ready_for(&mut self, query: &Query<DB>) -> Result<(Borrow<'_, DB>, Option<Box<Query<DB>>>), Error> {
         let pooled = self.connector().pools_transactions();
-        // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
-        query.persistent &= !pooled;
         let mut intent = self.intent(DB::classify(query.sql.as_str()), query.sql.as_str());
-        let spelled = match intent.question::<DB>() {
-            Some(question) => Box::pin(self.ask(question, &query)).await?,
+        let told = match intent.question::<DB>() {
+            Some(question) => Box::pin(self.ask(question, query)).await?,
             None => None,
         };
-        if let Some(spelled) = &spelled {
-            intent = self.intent(DB::classify(spelled), query.sql.as_str());
+        if let Some(told) = &told {
+            intent = self.intent(DB::classify(told), query.sql.as_str());
         }
         self.refuse(&intent)?;
         let uncacheable = intent.uncacheable;
         self.texts += u64::from(!uncacheable);
-        let mut unprepared = false;
+        let mut whole = false;
         if pooled && intent.control.is_some() {
             self.refuse_whole(intent.control)?;
             // In one exchange: between two, what it begins or ends could be another's.
-            unprepared = !query.has_values();
+            whole = !query.has_values();
         }
-        let borrow = self.borrow(Phase::Statement, intent).await?;
-        if unprepared {
-            query = query.unprepared();
+        let borrow = self.borrow(Phase::Statement, &mut intent).await?;
+        if !pooled && !uncacheable {
+            return Ok((borrow, None));
+        }
+        let mut spelled = query.clone();
+        // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
+        spelled.persistent &= !pooled;
+        if whole {
+            spelled = spelled.unprepared();
         }
         if uncacheable {
-            query = borrow.session.set_apart(query);
+            spelled = borrow.session.set_apart(spelled);
         }
-        Ok((borrow, query))
+        Ok((borrow, Some(Box::new(spelled))))
     }
 
     /// What a statement does to this session.
@@ -124,18 +130,19 @@ impl<DB: Engine> Connection<DB> {
         let mut run = 1;
         loop {
             let asked = query.clone().reworded(question.text.clone());
-            let asked = if question.given { asked } else { asked.unprepared() };
-            let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+            let mut asked = if question.given { asked } else { asked.unprepared() };
+            asked.persistent &= !self.connector().pools_transactions();
+            let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
             borrow.flight.set_sent(false);
             let mut first = First(None);
-            let error = match borrow.read(asked, &mut first, None).await {
+            let error = match borrow.read(&asked, &mut first, None).await {
                 Ok(()) => {
                     borrow.finish();
                     return Ok(first.0.and_then(|answers| DB::spelled(query.sql.as_str(), &answers)));
                 }
                 Err(error) => error,
             };
-            if run < MOST_RUNS && borrow.heal(&error).await {
+            if run < MOST_RUNS && Box::pin(borrow.heal(&error)).await {
                 borrow.finish();
             } else {
                 match borrow.judged(error, false).await {
@@ -164,7 +171,7 @@ impl<DB: Engine> Connection<DB> {
         prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let pooled = self.connector().pools_transactions();
-        let mut borrow = self.borrow(Phase::Statement, Intent::NONE).await?;
+        let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let (failover, wire) = borrow.apart();
         wire.out_of_step = DB::RULES.prepares_ahead;
         let mut prepared = failover.attend(wire.peer.as_deref(), prepare(&mut wire.driver)).await;
@@ -178,7 +185,7 @@ impl<DB: Engine> Connection<DB> {
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Sends a query and reads its answer.
-    async fn exchange<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S) -> Result<(), Error> {
+    async fn exchange<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         #[cfg(feature = "testing")]
         self.lose_if_asked()?;
         if DB::RULES.prepares_ahead
@@ -208,17 +215,32 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Reads an answer to its end, or until the alarm rings.
-    async fn read<S: Sink<DB>>(&mut self, query: Query<DB>, sink: &mut S, alarm: Option<Instant>) -> Result<(), Error> {
+    async fn read<S: Sink<DB>>(
+        &mut self,
+        query: &Query<DB>,
+        sink: &mut S,
+        alarm: Option<Instant>,
+    ) -> Result<(), Error> {
         sink.begin();
         let (failover, wire) = self.apart();
         let Wire { driver, peer, out_of_step, .. } = wire;
-        let mut steps = DB::start(driver, query);
+        let mut steps = DB::start(driver, query.clone());
+        let heard = AtomicBool::new(false);
         loop {
-            let step = failover.attend_until(alarm, peer.as_deref(), next_of(&mut steps)).await;
-            // The answer is there, and with it the end of what was prepared.
-            *out_of_step = false;
-            match step? {
-                Some(step) => sink.take(step).await,
+            let next = async {
+                loop {
+                    let step = next_of(&mut steps).await;
+                    // The answer is there, and with it the end of what was prepared.
+                    *out_of_step = false;
+                    heard.store(true, Ordering::Relaxed);
+                    let Some(step) = step? else { return Ok(None) };
+                    if let Some(step) = sink.keep(step) {
+                        return Ok(Some(step));
+                    }
+                }
+            };
+            match failover.attend_answer(alarm, peer.as_deref(), &heard, next).await? {
+                Some(step) => sink.hand_on(step).await,
                 None => return Ok(()),
             }
         }

@@ -154,7 +154,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// Begins a transaction, or a savepoint, and says how deep it is.
     pub(super) async fn begin_deeper(&mut self) -> Result<usize, Error> {
-        let mut borrow = self.borrow(Phase::Begin, Intent::NONE).await?;
+        let mut borrow = self.borrow(Phase::Begin, &mut Intent::none()).await?;
         borrow.settle_doubt().await?;
         // NOTE: only now. What was open half way is found out by then, and what is no more.
         let depth = borrow.session.state.depth() + 1;
@@ -181,7 +181,7 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
         // A savepoint that is released commits nothing yet.
         let phase = if depth == 1 { Phase::Commit } else { Phase::InTransaction };
-        let mut borrow = self.borrow(phase, Intent::NONE).await?;
+        let mut borrow = self.borrow(phase, &mut Intent::none()).await?;
         let plan = borrow.session.state.commit_plan(depth);
         if depth == 1 && plan == CommitPlan::Commit {
             borrow.tidy().await?;
@@ -235,7 +235,7 @@ impl<DB: Engine> Connection<DB> {
     }
 
     pub(super) async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
-        let mut borrow = self.borrow(Phase::Rollback, Intent::NONE).await?;
+        let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             borrow.end_doubtful(End::Rollback).await?
         } else {

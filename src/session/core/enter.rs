@@ -115,7 +115,7 @@ impl InFlight {
         state: &mut State,
         carried: &mut Carried,
         wire: u64,
-        intent: Intent<'_>,
+        intent: &mut Intent<'_>,
     ) {
         let before = Exchange { wire, number: carried.exchanges() };
         carried.exchange();
@@ -134,7 +134,7 @@ impl InFlight {
             carried.outdate(Staleness::Statements);
         }
         carried.outdate_for_transaction(intent.replans);
-        (self.sent, self.change, self.ends) = (true, intent.change, intent.ends);
+        (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.ends);
     }
 }
 

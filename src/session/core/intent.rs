@@ -30,21 +30,23 @@ pub(in crate::session) struct Intent<'a> {
 
 impl<'a> Intent<'a> {
     /// An exchange of the session's own.
-    pub(in crate::session) const NONE: Self = Self {
-        sql: "",
-        pin: None,
-        change: None,
-        sequence: Sequence::NONE,
-        control: None,
-        ends: None,
-        uncacheable: false,
-        commits: false,
-        several: false,
-        partly: false,
-        leaves_untracked: false,
-        replans: Staleness::Fresh,
-        copies: false,
-    };
+    pub(in crate::session) const fn none() -> Self {
+        Self {
+            sql: "",
+            pin: None,
+            change: None,
+            sequence: Sequence::NONE,
+            control: None,
+            ends: None,
+            uncacheable: false,
+            commits: false,
+            several: false,
+            partly: false,
+            leaves_untracked: false,
+            replans: Staleness::Fresh,
+            copies: false,
+        }
+    }
 
     /// What a text of this class does to a session. `filter`: what the configuration says need not pin; `init_query`: what a
     /// reset goes back to is not what other sessions expect.

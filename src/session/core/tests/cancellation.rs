@@ -100,7 +100,7 @@ impl World {
         if let Some(reason) = intent.pin.take() {
             self.pin::<D>(reason);
         }
-        flight.begin::<D>(&mut self.state, &mut self.carried, 1, intent);
+        flight.begin::<D>(&mut self.state, &mut self.carried, 1, &mut intent);
         if matches!(fate, Fate::Answered | Fate::Dropped { executed: true } | Fate::Lost { executed: true }) {
             self.execute::<D>(sql);
         }

@@ -108,7 +108,7 @@ fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight), String>
         carried.open();
         state.pin(reason, controls);
     }
-    flight.begin::<D>(state, carried, 1, intent);
+    flight.begin::<D>(state, carried, 1, &mut intent);
     Ok((held, flight))
 }
 
