@@ -96,9 +96,8 @@ impl<DB: Engine> Connector<DB> {
                 _ => return Err(error),
             }
             self.trials.refuse(&key);
-            if let Some(Turn::Yours(trial)) = turn {
-                trial.refused();
-            }
+            // Those who wait are told when it is noted.
+            drop(turn);
             request.refused.push(credentials);
             let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
             self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
@@ -291,9 +290,6 @@ impl<DB: Engine> Connector<DB> {
             }
             Err(Failure { source: Some(refusal), .. }) if DB::diagnose_login(&refusal) == Diagnosis::Authentication => {
                 self.trials.refuse(&key);
-                if let Turn::Yours(trial) = turn {
-                    trial.refused();
-                }
                 Ok(None)
             }
             Err(failure) => Err(failure.source),

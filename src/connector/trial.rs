@@ -2,8 +2,8 @@
 //!
 //! A server may count refused logins and lock the user, and twenty callers who were told the same password at the same
 //! moment would be refused twenty times; that it has let in the same an hour ago says nothing, for it may be a new one since
-//! a moment. So the first of them logs in and the others wait for what the database says: let in, they all follow at once;
-//! refused, none of them tries it again. Who logs in alone waits for nobody. For a connect nothing is remembered longer than that:
+//! a moment. So the first of them logs in, and a second where that takes long, and the others wait for what the database says: let
+//! in, they all follow at once; refused, none of them tries it again. Who logs in alone waits for nobody. For a connect nothing is remembered longer than that:
 //! when a refused secret is tried again is its provider's to say. A cancel asks no provider first; for it a refusal stands
 //! until that server has let somebody in with the same credentials.
 
@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::credentials::{Credentials, CredentialsRequest};
 
-/// So long those who were let in before wait for the one who went ahead. It may be its server that is silent.
+/// So long those who were let in before wait for the one who went ahead, until one more goes: its way may have lost it. No third
+/// one does, for a server may take its time to refuse (MySQL's `connection_control`, PostgreSQL's `auth_delay`).
 const HEAD_START: Duration = Duration::from_secs(1);
 
 /// As many servers are told apart; a cluster has sixteen at the most.
@@ -39,22 +40,12 @@ impl Key {
     }
 }
 
-/// How a trial ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    UnderWay,
-    Refused,
-    /// Let in; or it came to no verdict, and the next one tries.
-    Over,
-}
-
 /// Whose turn it is.
 pub(super) enum Turn<'a> {
-    /// Everybody's who waited: these have been let in since the caller came; or they were before, and it takes too long to hear
-    /// whether they are now.
+    /// Everybody's who waited: these have been let in since the caller came.
     Everybodys,
     /// The caller's. Dropped without a verdict, it is the next one's.
-    Yours(Trial<'a>),
+    Yours(#[allow(dead_code, reason = "held for its end")] Trial<'a>),
     /// Somebody else's, and the database has refused them.
     Refused,
 }
@@ -67,7 +58,7 @@ struct Docket {
     /// What each server has let in last, and how many it had let in by then, wherever.
     proven: Vec<(Key, u64)>,
     let_in: u64,
-    under_way: Vec<(Key, watch::Sender<Verdict>)>,
+    under_way: Vec<Tried>,
     /// Each with how many there had been when it came.
     refusals: Vec<(Key, u64)>,
     refused: u64,
@@ -75,10 +66,20 @@ struct Docket {
     accepted: HashMap<(Option<String>, u16), u64>,
 }
 
+/// Credentials that somebody logs in with.
+#[derive(Debug)]
+struct Tried {
+    key: Key,
+    /// How many do.
+    logins: usize,
+    /// Told of each of them that has ended.
+    ended: watch::Sender<()>,
+}
+
 /// A login on whose end others may wait.
 pub(super) struct Trial<'a> {
     trials: &'a Trials,
-    key: Option<Key>,
+    key: Key,
 }
 
 impl Trials {
@@ -100,7 +101,7 @@ impl Trials {
     pub(super) async fn turn(&self, key: &Key, seen: u64) -> Turn<'_> {
         let (came, patience) = (self.lock().let_in, Instant::now() + HEAD_START);
         loop {
-            let (mut verdict, is_known) = {
+            let (mut ended, waits_for_ever) = {
                 let mut docket = self.lock();
                 let known = docket.proven.iter().find(|(proven, _)| proven == key).map(|(_, nth)| *nth);
                 if known.is_some_and(|nth| nth > came) {
@@ -109,24 +110,25 @@ impl Trials {
                 if docket.refusals.iter().any(|(refused, nth)| refused == key && *nth > seen) {
                     return Turn::Refused;
                 }
-                match docket.under_way.iter().find(|(tried, _)| tried == key) {
-                    Some((_, verdict)) => (verdict.subscribe(), known.is_some()),
+                let late = known.is_some() && Instant::now() >= patience;
+                match docket.under_way.iter_mut().find(|tried| tried.key == *key) {
+                    Some(tried) if late && tried.logins == 1 => {
+                        tried.logins += 1;
+                        return Turn::Yours(Trial { trials: self, key: key.clone() });
+                    }
+                    Some(tried) => (tried.ended.subscribe(), known.is_none() || late),
                     None => {
-                        docket.under_way.push((key.clone(), watch::Sender::new(Verdict::UnderWay)));
-                        return Turn::Yours(Trial { trials: self, key: Some(key.clone()) });
+                        docket.under_way.push(Tried { key: key.clone(), logins: 1, ended: watch::Sender::new(()) });
+                        return Turn::Yours(Trial { trials: self, key: key.clone() });
                     }
                 }
             };
-            let ended = verdict.wait_for(|verdict| *verdict != Verdict::UnderWay);
-            let ended = if is_known {
-                let Ok(ended) = timeout_at(patience, ended).await else { return Turn::Everybodys };
-                ended
+            // An error is the end of all of them.
+            let ended = ended.changed();
+            if waits_for_ever {
+                let _ = ended.await;
             } else {
-                ended.await
-            };
-            // An error is a trial that is over.
-            if ended.is_ok_and(|verdict| *verdict == Verdict::Refused) {
-                return Turn::Refused;
+                let _ = timeout_at(patience, ended).await;
             }
         }
     }
@@ -176,25 +178,18 @@ impl Trials {
     }
 }
 
-impl Trial<'_> {
-    /// The database has refused them: all who wait are told.
-    pub(super) fn refused(mut self) {
-        self.end(Verdict::Refused);
-    }
-
-    fn end(&mut self, verdict: Verdict) {
-        let Some(key) = self.key.take() else { return };
-        let mut docket = self.trials.lock();
-        if let Some(position) = docket.under_way.iter().position(|(tried, _)| *tried == key) {
-            let (_, waiting) = docket.under_way.swap_remove(position);
-            waiting.send_replace(verdict);
-        }
-    }
-}
-
 impl Drop for Trial<'_> {
+    /// It has ended, well or badly: what the database has said of it is noted before.
     fn drop(&mut self) {
-        self.end(Verdict::Over);
+        let mut docket = self.trials.lock();
+        if let Some(position) = docket.under_way.iter().position(|tried| tried.key == self.key) {
+            let tried = &mut docket.under_way[position];
+            tried.logins -= 1;
+            tried.ended.send_replace(());
+            if tried.logins == 0 {
+                docket.under_way.swap_remove(position);
+            }
+        }
     }
 }
 
@@ -232,11 +227,10 @@ mod tests {
             assert!((&mut waiting).now_or_never().is_none(), "somebody else tries it");
             if accepted {
                 trials.accept(&key, &CredentialsRequest::to("db"));
-                drop(trial);
             } else {
                 trials.refuse(&key);
-                trial.refused();
             }
+            drop(trial);
             assert_eq!(name(&waiting.await), told);
             let after = if accepted { "yours" } else { "refused" };
             assert_eq!(name(&trials.turn(&key, late).await), after, "told the same before, and come after");
@@ -276,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_sends_one_ahead_and_waits_for_a_silent_one_only_so_long() {
+    async fn a_crowd_sends_one_ahead_and_one_more_where_that_takes_long() {
         let (trials, key) = (Trials::default(), key("db", "x"));
         trials.accept(&key, &CredentialsRequest::to("db"));
         let first = turn(&trials, &key).await;
@@ -284,7 +278,17 @@ mod tests {
         let mut waiting = pin!(turn(&trials, &key));
         assert!((&mut waiting).now_or_never().is_none());
         let began = Instant::now();
-        assert_eq!((name(&waiting.await), began.elapsed()), ("everybody's", HEAD_START));
+        let second = waiting.await;
+        assert_eq!((name(&second), began.elapsed()), ("yours", HEAD_START));
+        let mut waiting = pin!(turn(&trials, &key));
+        assert!(tokio::time::timeout(10 * HEAD_START, &mut waiting).await.is_err(), "both may be refused");
+        drop(first);
+        assert!(
+            (&mut waiting).now_or_never().is_none_or(|turn| name(&turn) == "yours"),
+            "the first came to no verdict"
+        );
+        trials.accept(&key, &CredentialsRequest::to("db"));
+        drop(second);
         let unknown = self::key("db", "y");
         let _first = turn(&trials, &unknown).await;
         let mut waiting = pin!(turn(&trials, &unknown));

@@ -80,6 +80,12 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// Whether the server could not read a statement, and so has executed nothing of it.
     fn is_misread(error: &sqlx::Error) -> bool;
 
+    /// Whether the server may have executed a part of a statement before it refused to write. A reader of MySQL's kind lets
+    /// nothing be written, by a function neither.
+    fn may_have_begun(_: &sqlx::Error) -> bool {
+        false
+    }
+
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;
 

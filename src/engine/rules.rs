@@ -38,6 +38,8 @@ pub(crate) struct Rules {
     /// Whether a host is there is asked over a login: without one, too many questions would be held against the host
     /// that asks.
     pub(crate) probes_by_login: bool,
+    /// A function can fail with any number and any text, those of the server's last word too (`SIGNAL`).
+    pub(crate) functions_say_anything: bool,
     /// The setting that is the session's name for those who look for it; `None` where it cannot change.
     pub(crate) renamed_by: Option<&'static str>,
     /// Settings by which transactions begin or end.

@@ -6,6 +6,8 @@ use std::fmt;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
+use super::Error;
+
 /// The server's own error, to be asked and downcast as before. Only the outcome is another one.
 pub(crate) struct HalfDone(Box<dyn DatabaseError>);
 
@@ -22,6 +24,16 @@ impl HalfDone {
         // Not by sqlx's downcast, which finds the server's own error in it.
         let error: &(dyn StdError + 'static) = error;
         error.is::<Self>()
+    }
+}
+
+impl Error {
+    /// The refusal of a part of a transaction, of which another part stays done.
+    pub(crate) fn half_done(self) -> Self {
+        match self {
+            Self::Database(source) | Self::ReadOnly { source } => Self::Database(HalfDone::mark(source)),
+            other => other,
+        }
     }
 }
 

@@ -67,9 +67,11 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
 
 /// A statement has come to its end although the invocation's was near. What a cancel has hit may have been the commit's wait
 /// for its standbys, of which PostgreSQL says no more than a warning
-/// (<https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION>).
-pub(crate) fn ended(phase: Phase, cancelled: bool) -> Outcome {
-    if cancelled && matches!(phase, Phase::Statement | Phase::Commit) { Outcome::Unknown } else { Outcome::Completed }
+/// (<https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION>). `may_commit`: the text may have ended
+/// its transaction.
+pub(crate) fn ended(phase: Phase, cancelled: bool, may_commit: bool) -> Outcome {
+    let commits = may_commit || matches!(phase, Phase::Statement | Phase::Commit);
+    if cancelled && commits { Outcome::Unknown } else { Outcome::Completed }
 }
 
 #[cfg(test)]
@@ -81,13 +83,15 @@ mod tests {
 
     #[test]
     fn what_a_cancel_may_have_cut_off_from_its_standbys_is_not_called_completed() {
-        for (phase, cancelled, outcome) in [
-            (Phase::Statement, false, Outcome::Completed),
-            (Phase::Statement, true, Outcome::Unknown),
-            (Phase::Commit, true, Outcome::Unknown),
-            (Phase::InTransaction, true, Outcome::Completed),
+        for (phase, cancelled, may_commit, outcome) in [
+            (Phase::Statement, false, false, Outcome::Completed),
+            (Phase::Statement, true, false, Outcome::Unknown),
+            (Phase::Commit, true, false, Outcome::Unknown),
+            (Phase::InTransaction, true, false, Outcome::Completed),
+            (Phase::InTransaction, true, true, Outcome::Unknown),
+            (Phase::InTransaction, false, true, Outcome::Completed),
         ] {
-            assert_eq!(ended(phase, cancelled), outcome, "{phase:?}, {cancelled}");
+            assert_eq!(ended(phase, cancelled, may_commit), outcome, "{phase:?}, {cancelled}, {may_commit}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::borrow::Borrow;
 use super::connection::{Connection, Parted};
 use super::core::Intent;
 use crate::connector::Wire;
-use crate::engine::{Control, Engine};
+use crate::engine::{Control, Diagnosis, Engine};
 use crate::error::{Error, Outcome, Phase, Purpose};
 use crate::event::Discard;
 use crate::failover::Failover;
@@ -109,7 +109,8 @@ impl<DB: Engine> Connection<DB> {
         if lease.is_foreign() {
             let message =
                 "the session's connection belongs to the tokio runtime that it was opened on, and this is another";
-            return Err(self.lose(phase, false, Duration::ZERO, sqlx::Error::Protocol(message.to_owned())));
+            let foreign = sqlx::Error::Protocol(message.to_owned());
+            return Err(self.lose(phase, false, Duration::ZERO, foreign, Diagnosis::Dead));
         }
         match self.pool.connector().peek(lease.conn()) {
             Peek::Quiet => Ok(()),
@@ -119,7 +120,7 @@ impl<DB: Engine> Connection<DB> {
             }
             Peek::Closed => {
                 let hung_up = sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into());
-                Err(self.lose(phase, false, Duration::ZERO, hung_up))
+                Err(self.lose(phase, false, Duration::ZERO, hung_up, Diagnosis::Dead))
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::deadline::TimeToCancel;
 use crate::engine::{Cleanup, Diagnosis, Engine};
 use crate::error::{Error, HalfDone, Outcome, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
+use crate::pool::{Connect as _, Peek};
 
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
@@ -68,23 +69,32 @@ impl<DB: Engine> Borrow<'_, DB> {
             After::Unread => self.done = true,
             After::Drop => {}
         }
-        let lost = self.session.state.generated.failed(ungenerated);
-        if let Some(state) = lost.filter(|_| !half) {
+        let state = &self.session.state;
+        if let Some(state) = state.generated.failed(ungenerated).filter(|_| !half) {
             return Error::SessionStateLost { state };
         }
-        if half {
-            return HalfDone::mark(error).into();
-        }
-        Error::from(error)
+        // What a text has committed before is not to be done again with the rest of its guard's transaction.
+        let kept = state.has_guards() && state.may_have_committed();
+        let error = Error::from(if half { HalfDone::mark(error) } else { error });
+        if kept && error.may_pass() { error.half_done() } else { error }
     }
 
     /// What an error means for this connection.
     fn diagnose(&mut self, error: &sqlx::Error) -> Diagnosis {
         let diagnosis = DB::diagnose(error);
+        if diagnosis == Diagnosis::HungUp && DB::RULES.functions_say_anything && !self.is_hung_up() {
+            return Diagnosis::Dead;
+        }
         if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && DB::may_be_misled(error) {
             return Diagnosis::Misled;
         }
         diagnosis
+    }
+
+    /// Whether the server has closed the connection, or says goodbye.
+    fn is_hung_up(&mut self) -> bool {
+        let (failover, wire) = self.apart();
+        failover.peek(wire) != Peek::Quiet
     }
 
     /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
@@ -96,7 +106,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         let diagnosis = self.diagnose(&error);
         let work = self.flight.work(&self.session.state, handed_on);
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
-        let verdict = failover::judge(diagnosis, work, reader);
+        // What a function of the statement's had done elsewhere by then is not taken back with it.
+        let verdict = failover::judge(diagnosis, work, reader && !DB::may_have_begun(&error));
         let error = self.fail(error);
         if reader {
             self.session.leave();
@@ -106,7 +117,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// The end of the invocation is near: ends the statement on the server, and says what the server says of it.
     async fn cancelled(mut self) -> Error {
-        let (phase, elapsed) = (self.flight.phase(), self.started.elapsed());
+        let (phase, may_commit, elapsed) = (self.flight.phase(), self.flight.may_commit(), self.started.elapsed());
         let pool = self.session.pool.clone();
         let answered = match self.deadline() {
             Ok(deadline) => {
@@ -121,7 +132,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             // It has come to its end, before the cancel did or in spite of it.
             Ok(Rested { late: None, cancelled }) => {
                 self.finish();
-                reached(failover::ended(phase, cancelled), None)
+                reached(failover::ended(phase, cancelled, may_commit), None)
             }
             Ok(Rested { late: Some(refusal), .. }) => {
                 let code = refusal.as_database_error().and_then(|refusal| refusal.code());
@@ -177,8 +188,9 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
         self.done = true;
+        let diagnosis = self.diagnose(&source);
         let (phase, sent) = (self.flight.phase(), self.flight.is_sent());
-        let error = self.session.lose(phase, sent, self.started.elapsed(), source);
+        let error = self.session.lose(phase, sent, self.started.elapsed(), source, diagnosis);
         self.flight.lost(&mut self.session.state);
         error
     }

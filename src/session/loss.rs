@@ -4,18 +4,25 @@ use std::io;
 use std::time::Duration;
 
 use super::connection::Connection;
-use crate::engine::Engine;
+use crate::engine::{Diagnosis, Engine};
 use crate::error::{Error, Outcome, Phase, chain};
 use crate::failover::{self, Verdict};
 
 impl<DB: Engine> Connection<DB> {
     /// The connection is broken: closes it, and says what that means for the work in hand.
-    pub(super) fn lose(&mut self, phase: Phase, sent: bool, elapsed: Duration, source: sqlx::Error) -> Error {
+    pub(super) fn lose(
+        &mut self,
+        phase: Phase,
+        sent: bool,
+        elapsed: Duration,
+        source: sqlx::Error,
+        diagnosis: Diagnosis,
+    ) -> Error {
         // Before it is sent a statement's phase is not yet the transaction's.
         let inside = phase == Phase::Statement && self.state.depth() > 0;
         let phase = if inside { Phase::InTransaction } else { phase };
         let work = self.state.work(phase, false, sent);
-        let outcome = match failover::judge(DB::diagnose(&source), work, false) {
+        let outcome = match failover::judge(diagnosis, work, false) {
             Verdict::Again => Outcome::NotExecuted,
             Verdict::Tell(outcome) => outcome,
         };

@@ -425,6 +425,33 @@ async fn a_herd_at_a_rotation_does_not_lock_the_account() {
     assert!(anew.get_connection().await.is_ok());
 }
 
+/// And where the server is far away, or takes its time to refuse.
+#[tokio::test]
+async fn a_herd_at_a_rotation_over_a_slow_way_does_not_lock_the_account() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    lock_after_four(&server).await;
+    let door = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let aws = Aws::start().await;
+    let patient = Duration::from_secs(30);
+    let builder = with_secret(&server, &aws).port(door.port()).max_connections(12);
+    let proxy = builder.connect_timeout(patient).borrow_timeout(patient).build().unwrap();
+    let mut first = proxy.get_connection().await.unwrap();
+    first.pin().await.unwrap();
+    server.set_password("app", "a new one").await;
+    aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
+    door.delay(Duration::from_millis(350));
+    let herd = join_all((0..10).map(|_| async {
+        let mut conn = proxy.get_connection().await?;
+        conn.pin().await?;
+        Ok::<_, Error>(conn)
+    }));
+    for one in herd.await {
+        assert!(one.is_ok(), "{}", chain(&one.unwrap_err()));
+    }
+    let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
+    assert!(anew.get_connection().await.is_ok());
+}
+
 /// Hands out what is right by now.
 #[derive(Debug)]
 struct Now(Arc<Mutex<&'static str>>);

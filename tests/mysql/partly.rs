@@ -1,6 +1,6 @@
 //! A definition of which a part was done before it failed is not called rolled back.
 
-use lambda_rds::{Error, Outcome};
+use lambda_rds::{Connection, Error, MySql, Outcome};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
@@ -58,11 +58,19 @@ async fn what_a_function_has_done_is_not_done_again_for_its_number() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create table app.log (n int) engine = myisam").await;
     let proxy = mysql_proxy_to(&server).build().unwrap();
-    for (state, number) in [("08004", 1040), ("42000", 1203), ("28000", 1045), ("HY000", 1243)] {
+    for (state, number, words) in [
+        ("08004", 1040, "said by a function"),
+        ("42000", 1203, "said by a function"),
+        ("28000", 1045, "said by a function"),
+        ("HY000", 1243, "said by a function, and not by mysqld_stmt_execute itself"),
+        ("HY000", 1615, "said by a function"),
+        // The server's own words, and it has not hung up.
+        ("HY000", 4031, "The client was disconnected by the server because of inactivity."),
+    ] {
         server
             .execute(&format!(
                 "drop function if exists app.f; create function app.f() returns int begin insert into app.log values (1); \
-                 signal sqlstate '{state}' set mysql_errno = {number}, message_text = 'said by a function'; return 1; end; \
+                 signal sqlstate '{state}' set mysql_errno = {number}, message_text = '{words}'; return 1; end; \
                  truncate app.log"
             ))
             .await;
@@ -72,4 +80,120 @@ async fn what_a_function_has_done_is_not_done_again_for_its_number() {
         assert_eq!(done, 1, "{number}: {}", chain(&error));
         assert!(!error.is_retryable() && error.outcome() != Outcome::NotExecuted, "{number}: {}", chain(&error));
     }
+}
+
+const SCHEMA: &str = "create table app.d (n int); \
+    create procedure app.p() begin insert into d values (1); commit; signal sqlstate '40001' set mysql_errno = 1213; end; \
+    create function app.f() returns int begin signal sqlstate '40001' set mysql_errno = 1213; return 1; end";
+
+async fn run(conn: &mut Connection<MySql>, sql: &str) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
+}
+
+/// What is there, and taken away.
+async fn gone(server: &MariaDb) -> i64 {
+    let count = server.rows("select count(*) from app.d").await[0].get(0);
+    server.execute("delete from app.d").await;
+    count
+}
+
+/// A definition commits what came before it, and then it fails.
+#[tokio::test]
+async fn what_a_definition_has_committed_before_it_failed_is_not_called_rolled_back() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let proxy = mysql_proxy_to(&server).build().unwrap();
+    for begin in ["begin", "start transaction", "set autocommit = 0"] {
+        for definition in [
+            "create table d2 as select f() as n",
+            "create table d (n int)",
+            "alter table d add column n int",
+            "alter table missing add column m int",
+            "truncate missing",
+            "drop table missing",
+            "lock tables missing read",
+            "/*!50000 create table d2 as select f() as n */",
+            "create /*!50000 table */ d2 as select f() as n",
+        ] {
+            let mut conn = proxy.get_connection().await.unwrap();
+            run(&mut conn, begin).await.unwrap();
+            run(&mut conn, "insert into d values (1)").await.unwrap();
+            let error = run(&mut conn, definition).await.unwrap_err();
+            drop(conn);
+            proxy.upkeep().await;
+            let done = gone(&server).await;
+            assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{begin}, {definition}: {}", chain(&error));
+            assert!(!error.is_retryable());
+        }
+        // Nothing was even read.
+        let mut conn = proxy.get_connection().await.unwrap();
+        run(&mut conn, begin).await.unwrap();
+        let error = run(&mut conn, "create table (").await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::RolledBack, "{}", chain(&error));
+    }
+}
+
+/// Only some servers read what is in such a comment, and they execute it.
+#[tokio::test]
+async fn what_a_comment_has_called_is_not_called_rolled_back() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let proxy = mysql_proxy_to(&server).build().unwrap();
+    let mut texts =
+        vec!["call p()", "/*! call p() */", "/*!50000 call */ p()", "/*!50000 call */ p /* it */ ()"];
+    if server.family() == Family::MariaDb {
+        texts.extend([
+            "/*M! call p() */",
+            "/*! execute immediate 'call p()' */",
+            "/*! begin not atomic call p(); end */",
+        ]);
+    }
+    for text in texts {
+        for begin in ["", "begin", "set autocommit = 0"] {
+            let mut conn = proxy.get_connection().await.unwrap();
+            if !begin.is_empty() {
+                run(&mut conn, begin).await.unwrap();
+                run(&mut conn, "insert into d values (3)").await.unwrap();
+            }
+            let error = run(&mut conn, text).await.unwrap_err();
+            drop(conn);
+            proxy.upkeep().await;
+            let done = gone(&server).await;
+            assert!(done > 0, "{begin}, {text}");
+            assert_eq!(error.outcome(), Outcome::Unknown, "{begin}, {text}: {done}: {}", chain(&error));
+        }
+        let mut runs = 0;
+        let result: Result<(), Error> = proxy
+            .transaction(|tx| {
+                runs += 1;
+                Box::pin(async move { run(tx, text).await })
+            })
+            .await;
+        let error = result.expect_err("it fails");
+        assert_eq!(
+            (runs, error.outcome(), error.is_retryable()),
+            (1, Outcome::Unknown, false),
+            "{text}: {}",
+            chain(&error)
+        );
+        gone(&server).await;
+    }
+}
+
+/// A full-text search is read when the old table is gone, and what cannot be read of it has the number of a text's.
+#[tokio::test]
+async fn a_search_that_could_not_be_read_is_none_of_the_text() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(SCHEMA).await;
+    server
+        .execute("create table app.ft (t text, fulltext (t)) engine = innodb; insert into app.ft values ('abcd efgh')")
+        .await;
+    let proxy = mysql_proxy_to(&server).build().unwrap();
+    let mut conn = proxy.get_connection().await.unwrap();
+    let sql = "create or replace table d select t from ft where match (t) against ('+-(' in boolean mode)";
+    let error = run(&mut conn, sql).await.unwrap_err();
+    // MySQL cannot read the text itself.
+    let expected = server.family().either(Outcome::Unknown, Outcome::RolledBack);
+    assert_eq!(error.outcome(), expected, "{}", chain(&error));
 }

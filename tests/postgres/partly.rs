@@ -131,6 +131,104 @@ async fn what_a_procedure_or_a_function_has_done_is_not_done_again() {
     }
 }
 
+/// What the server says to a word of the text it says to a value too, when rows are there.
+#[tokio::test]
+async fn a_syntax_error_of_a_value_is_none_of_the_text() {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    server.execute("create table w.t (t text); alter table w.t owner to app; insert into w.t values ('a b')").await;
+    let proxy = proxy_to(&server).build().unwrap();
+    for what in ["to_tsquery('simple', t)", "(t::tsquery)", "(t::jsonpath::text)"] {
+        let mut conn = proxy.get_connection().await.unwrap();
+        let error = run(&mut conn, &format!("create index concurrently q on w.t ({what})")).await.unwrap_err();
+        let left = count(&server, "select count(*) from pg_index where not indisvalid").await;
+        assert_eq!(
+            (left, error.sqlstate().as_deref(), error.outcome()),
+            (1, Some("42601"), Outcome::Unknown),
+            "{what}"
+        );
+        server.execute("drop index w.q").await;
+    }
+}
+
+/// Sessions whose paths differ share a connection: there the driver may know a type by a name that stands for another one. That
+/// is told by what the server says before it executes anything, and by nothing that it says at work.
+#[tokio::test]
+async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let place = format!("host=127.0.0.1 port={} dbname=app user=postgres sslmode=disable", server.port());
+    server
+        .execute(&format!(
+            "create extension dblink; create sequence w.s; grant all on sequence w.s to app; \
+             create schema a authorization app; create schema b authorization app; \
+             create function w.done(t text) returns int language plpgsql security definer as $$ begin perform nextval('w.s'); \
+             perform public.dblink_exec('{place}', 'insert into w.d values (1)'); return t::int; end $$; \
+             create function w.said(code text) returns int language plpgsql as $$ begin perform nextval('w.s'); \
+             raise exception using errcode = code, message = 'said'; end $$"
+        ))
+        .await;
+    for text in [
+        "select w.done('nonsense')",
+        "select w.said('22P02')",
+        "select w.said('42883')",
+        "select w.said('42704')",
+        // No function of anybody's: what was drawn is drawn.
+        "select nextval('w.s'), ((random() * 0)::text || 'x')::int",
+        "select nextval('w.s'), n::text::int from (values ('x'), ('y')) v (n) where random() < 2",
+    ] {
+        server.execute("alter sequence w.s restart; delete from w.d").await;
+        let proxy = proxy_to(&server).max_connections(1).build().unwrap();
+        let mut one = proxy.get_connection().await.unwrap();
+        let mut other = proxy.get_connection().await.unwrap();
+        run(&mut one, "set search_path = a, public").await.unwrap();
+        run(&mut other, "set search_path = b, public").await.unwrap();
+        for conn in [&mut one, &mut other] {
+            sqlx::query("select 1").execute(conn).await.unwrap();
+        }
+        let error = Error::from(sqlx::query(text).execute(&mut one).await.unwrap_err());
+        let drawn = count(&server, "select last_value from w.s").await;
+        let done = count(&server, "select count(*) from w.d").await;
+        assert_eq!((drawn, done), (1, i64::from(text.contains("done"))), "{text}: {}", chain(&error));
+        assert_eq!(error.outcome(), Outcome::RolledBack, "{text}: {}", chain(&error));
+    }
+}
+
+/// A text inside has committed: the closure's failure is not to be mended by running it once more.
+#[tokio::test]
+async fn what_a_closure_has_committed_is_not_to_be_done_again() {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(SCHEMA).await;
+    server
+        .execute(
+            "create function w.said(code text) returns int language plpgsql as $$ begin \
+             raise exception using errcode = code, message = 'said'; end $$",
+        )
+        .await;
+    let proxy = proxy_to(&server).build().unwrap();
+    for code in ["25006", "40001", "40P01"] {
+        for first in [
+            "insert into w.d values (1); commit; begin",
+            "commit; insert into w.d values (1)",
+            "insert into w.d values (1); commit and chain",
+        ] {
+            let result: Result<(), Error> = proxy
+                .transaction(|tx| {
+                    Box::pin(async move {
+                        run(tx, first).await?;
+                        sqlx::query("select w.said($1)").bind(code).execute(&mut **tx).await?;
+                        Ok(())
+                    })
+                })
+                .await;
+            let error = result.expect_err("it says so");
+            let done = count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await;
+            assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{code}, {first}: {}", chain(&error));
+            assert!(!error.is_retryable());
+        }
+    }
+}
+
 /// The cancel of a commit ends its wait for the standbys, and the server says no more than a warning.
 #[tokio::test]
 async fn what_no_standby_may_have_is_not_called_completed() {
@@ -142,6 +240,10 @@ async fn what_no_standby_may_have_is_not_called_completed() {
         &["insert into w.d values (1)"][..],
         &["begin", "insert into w.d values (1)", "commit"],
         &["begin; insert into w.d values (1); commit"],
+        &["begin", "insert into w.d values (1); commit"],
+        &["begin", "insert into w.d values (1)", "commit; select 1"],
+        &["begin", "insert into w.d values (1)", "select 1; end"],
+        &["begin", "insert into w.d values (1)", "commit; begin"],
     ] {
         let mut conn = proxy.get_connection().await.unwrap();
         let ended = internals::invocation(Duration::from_secs(2), async {

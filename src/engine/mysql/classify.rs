@@ -67,7 +67,8 @@ fn either<'a>(one: Class<'a>, other: Class<'a>) -> Class<'a> {
         // Where only one of them does, the transaction is looked after as with all that is not understood.
         commits: one.commits && other.commits,
         several: one.several,
-        partly: one.partly,
+        // One of them may be a procedure's call, or a definition.
+        partly: true,
         ..Class::default()
     }
 }

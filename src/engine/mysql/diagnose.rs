@@ -30,9 +30,12 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
-/// Whether the server could not read a statement, and so has executed nothing of it.
+/// Whether the server could not read a statement, and so has executed nothing of it. The number is a full-text search's as
+/// well, which is read when the rows are there.
 pub(super) fn is_misread(error: &Error) -> bool {
-    refusal(error).is_some_and(|refusal| refusal.number() == 1064)
+    refusal(error).is_some_and(|refusal| {
+        refusal.number() == 1064 && refusal.message().starts_with("You have an error in your SQL syntax")
+    })
 }
 
 /// What a login may be refused with, and a statement too.
@@ -92,9 +95,9 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         // under a snapshot takes back everything in newer MariaDB.
         1205 | 1020 => Diagnosis::Unsure,
         // The statement was deallocated behind the driver's back, or could not be prepared anew in time. One of SQL's own is
-        // given to `EXECUTE`.
-        1243 if message.contains("stmt_execute") => Diagnosis::StalePlan,
-        1615 => Diagnosis::StalePlan,
+        // given to `EXECUTE`; and a function may say any number, in other words.
+        1243 if message.ends_with("given to mysqld_stmt_execute") => Diagnosis::StalePlan,
+        1615 if message == "Prepared statement needs to be re-prepared" => Diagnosis::StalePlan,
         _ => Diagnosis::Statement,
     }
 }

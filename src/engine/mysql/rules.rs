@@ -26,6 +26,7 @@ pub(super) const RULES: Rules = Rules {
     prepares_ahead: true,
     loses_its_place: true,
     probes_by_login: true,
+    functions_say_anything: true,
     renamed_by: None,
     controlling_settings: &statement::CONTROLLING,
     cancelled: "70100",

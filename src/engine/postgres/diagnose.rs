@@ -3,7 +3,7 @@
 //! Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 
 use sqlx::Error;
-use sqlx::postgres::{PgDatabaseError, PgSeverity};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
 
 use crate::engine::Diagnosis;
 use crate::error::has_too_many_values;
@@ -40,6 +40,23 @@ fn is_from_inside(error: &PgDatabaseError) -> bool {
     error.r#where().is_some_and(|place| !is_parameter(place))
 }
 
+/// Whether a refusal shows that nothing was executed: it is about a word of the text, which the server reads before, or about
+/// a parameter that was to be bound. What a value has met on its way has neither a position nor, where a function in C has
+/// met it, a place.
+fn is_before_execution(error: &PgDatabaseError) -> bool {
+    match error.r#where() {
+        Some(place) => is_parameter(place),
+        None => matches!(error.position(), Some(PgErrorPosition::Original(_))),
+    }
+}
+
+/// Whether the server may have executed a part of a statement before it refused to write: a function had been called, or one
+/// of the server's own has refused, which it names with its parentheses.
+pub(super) fn may_have_begun(error: &Error) -> bool {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    refusal.is_none_or(|refusal| is_from_inside(refusal) || refusal.message().contains("()"))
+}
+
 /// A place that is no function's: a parameter that was to be bound, before anything is executed. Translated or not, it ends in
 /// the parameter's number.
 fn is_parameter(place: &str) -> bool {
@@ -50,7 +67,7 @@ fn is_parameter(place: &str) -> bool {
 /// Whether the server could not read a statement, and so has executed nothing of it.
 pub(super) fn is_misread(error: &Error) -> bool {
     let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
-    refusal.is_some_and(|refusal| refusal.code() == "42601" && !is_from_inside(refusal))
+    refusal.is_some_and(|refusal| refusal.code() == "42601" && is_before_execution(refusal))
 }
 
 /// As [`diagnose`], of a login. A server takes the options of a login, or does not know one of them. Poolers refuse them as a
@@ -88,11 +105,12 @@ fn is_stale(error: &PgDatabaseError) -> bool {
 /// Whether a refusal may come from a type that the driver knows by name from when the name stood for another one: what
 /// the server says to a value of the wrong type, before it executes anything.
 pub(super) fn may_be_misled(error: &Error) -> bool {
-    let code = error.as_database_error().and_then(|refusal| refusal.code());
-    matches!(
-        code.as_deref(),
-        Some("42804" | "42883" | "42846" | "42704" | "42725" | "42P18" | "22P02" | "22P03" | "42809")
-    )
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    refusal.is_some_and(|refusal| {
+        let code = refusal.code();
+        matches!(code, "42804" | "42883" | "42846" | "42704" | "42725" | "42P18" | "22P02" | "22P03" | "42809")
+            && is_before_execution(refusal)
+    })
 }
 
 /// Whether a message is about one of the driver's own names, `sqlx_s_1` and so on (sqlx 0.9.0). Translated or not, it quotes
@@ -121,8 +139,8 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
         "57P05" | "25P03" if fatal => Diagnosis::HungUp,
         _ if fatal => Diagnosis::Dead,
         "25006" => Diagnosis::ReadOnly,
-        // A type, a function or a relation that the driver or a plan knows by a number that is no longer one.
-        "XX000" if message.contains("cache lookup failed for") => Diagnosis::Misled,
+        // A type that the driver knows by a number that is no longer one.
+        "XX000" if message.contains("cache lookup failed for type") => Diagnosis::Misled,
         _ => Diagnosis::Statement,
     }
 }

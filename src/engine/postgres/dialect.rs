@@ -93,6 +93,10 @@ impl Dialect for Postgres {
         diagnose::is_misread(error)
     }
 
+    fn may_have_begun(error: &Error) -> bool {
+        diagnose::may_have_begun(error)
+    }
+
     fn may_be_misled(error: &Error) -> bool {
         diagnose::may_be_misled(error)
     }

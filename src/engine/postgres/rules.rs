@@ -20,6 +20,7 @@ pub(super) const RULES: Rules = Rules {
     prepares_ahead: false,
     loses_its_place: false,
     probes_by_login: false,
+    functions_say_anything: false,
     renamed_by: Some("application_name"),
     controlling_settings: &[],
     cancelled: "57014",

@@ -32,6 +32,8 @@ impl InFlight {
         login_defaults: &Settings,
     ) -> Gate {
         let commits = intent.commits || state.commits_by::<D>(intent.change.as_ref());
+        // What it commits stays, whatever becomes of itself.
+        self.partly = intent.partly || commits && state.depth() > 0;
         if commits && state.has_guards() {
             return Gate::Guarded;
         }
@@ -49,7 +51,6 @@ impl InFlight {
         if let Gate::RollBack { .. } = gate {
             return gate;
         }
-        self.partly = intent.partly;
         self.unatomic = intent.several && (!D::RULES.texts_are_atomic || self.unclear)
             || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
                 PinCause::Procedure => true,

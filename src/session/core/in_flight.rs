@@ -74,6 +74,11 @@ impl InFlight {
         self.unatomic || self.partly
     }
 
+    /// Whether it may commit what came before it.
+    pub(in crate::session) fn may_commit(&self) -> bool {
+        self.unclear
+    }
+
     pub(in crate::session) fn is_sent(&self) -> bool {
         self.sent
     }

@@ -22,7 +22,7 @@ const CODES: &[(&str, PgSeverity, &str, Diagnosis, Proof)] = &[
     // The connection is good, and the statement was taken back.
     ("25006", Refusal, "cannot execute INSERT in a read-only transaction", ReadOnly, READ_ONLY),
     ("XX000", Refusal, "cache lookup failed for type 16395", Misled, MISLED),
-    ("XX000", Refusal, "cache lookup failed for relation 16395", Misled, MISLED),
+    ("XX000", Refusal, "cache lookup failed for relation 16395", Statement, REFUSED),
     ("XX000", Refusal, "tuple concurrently updated", Statement, REFUSED),
     ("57014", Refusal, "canceling statement due to user request", Statement, REFUSED),
     ("40001", Refusal, "could not serialize access", Statement, REFUSED),
