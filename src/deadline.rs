@@ -1,5 +1,6 @@
 //! When a piece of work gives up: its own budget, and the end of the invocation that it serves.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +26,15 @@ pub(crate) const TO_CANCEL: Duration = Duration::from_millis(200);
 pub(crate) struct TimeToCancel;
 
 impl TimeToCancel {
+    /// Whether it has come by the clock. Timers alone do not tell: they share the task's budget with what it is busy with.
+    pub(crate) fn check(alarm: Option<Instant>) -> Result<(), sqlx::Error> {
+        if alarm.is_some_and(|alarm| Instant::now() >= alarm) { Err(Self::error()) } else { Ok(()) }
+    }
+
+    pub(crate) fn error() -> sqlx::Error {
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, Self))
+    }
+
     pub(crate) fn is_behind(error: &sqlx::Error) -> bool {
         matches!(error, sqlx::Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Self>()))
     }

@@ -22,6 +22,12 @@ pub async fn invocation<T>(left: Duration, work: impl Future<Output = T>) -> T {
     crate::deadline::INVOCATION.scope(tokio::time::Instant::now() + left, work).await
 }
 
+/// Reads a secret's text.
+#[cfg(feature = "secrets-manager")]
+pub fn secret(text: &str) -> Result<(), crate::error::CredentialsError> {
+    crate::credentials::parse_secret("secret", text, "postgres").map(|_| ())
+}
+
 /// What a survey said, in one line: `writer`, or `reader`, the flavour, the own name, the members, the writer's with a
 /// `*`.
 pub async fn survey<C>(conn: &mut C, flavour: Flavour) -> Result<String, sqlx::Error>

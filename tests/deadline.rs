@@ -170,3 +170,33 @@ async fn a_commit_that_nobody_answers_is_unknown_while_the_handler_can_hear_it()
     assert_eq!(n, 1);
     Ok(())
 }
+
+/// Rows that are there at once never let a timer have its turn.
+#[tokio::test]
+async fn an_answer_whose_rows_come_fast_ends_with_its_invocation() -> Result<(), Error> {
+    let server = ledger().await;
+    server.execute("create table k (n int)").await;
+    server.execute("insert into k values (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)").await;
+    server.execute("grant select on k to app").await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for how in ["execute", "raw", "stream"] {
+        let mut conn = proxy.get_connection().await?;
+        let sql = "select a.n from k a, k b, k c, k d, k e, k f, k g, k h, k i";
+        let work = async {
+            match how {
+                "execute" => sqlx::query(sql).execute(&mut conn).await.map(|_| ()),
+                "raw" => sqlx::raw_sql(sql).execute(&mut conn).await.map(|_| ()),
+                _ => {
+                    let mut rows = sqlx::query(sql).fetch(&mut conn);
+                    while rows.try_next().await?.is_some() {}
+                    Ok(())
+                }
+            }
+        };
+        let error = internals::invocation(LEFT, work).await.expect_err("there is no end of it");
+        assert_eq!(reached(error), Outcome::Unknown, "{how}");
+        drop(conn);
+        proxy.upkeep().await;
+    }
+    Ok(())
+}

@@ -158,12 +158,6 @@ impl<DB: Engine> Work<DB> {
         is_named: bool,
     ) {
         let Self { connector, stage } = &self;
-        let failed = |error: String| {
-            // Recalled, it has nothing to do any more.
-            if *stage.borrow() != Stage::Unsent {
-                connector.events.emit(&Event::CancelFailed { error });
-            }
-        };
         let deadline = Deadline::after(connector.config.connect_timeout());
         let recalled = async {
             if DB::RULES.probes_by_login {
@@ -179,11 +173,10 @@ impl<DB: Engine> Work<DB> {
         };
         let mut side = match logged_in {
             Ok(side) => side,
-            Err(Some(error)) => return failed(chain(&error)),
+            Err(Some(error)) => return self.failed(&chain(&error)),
             Err(None) => {
-                return failed(
-                    "the login for it did not end in time, or there were no credentials that the server takes"
-                        .to_owned(),
+                return self.failed(
+                    "the login for it did not end in time, or there were no credentials that the server takes",
                 );
             }
         };
@@ -193,28 +186,41 @@ impl<DB: Engine> Work<DB> {
             _ => None,
         };
         if advance(stage, Stage::Dialling, Stage::Sent) {
-            match timeout_at(deadline.instant(), DB::cancel(&mut side.driver, &target)).await {
-                Ok(Ok(found)) => {
-                    advance(stage, Stage::Sent, Stage::Answered);
-                    // One whose connection was given up meanwhile may be at an end, if it would have been known.
-                    let is_over = is_named && stage.is_closed();
-                    if !found && !is_over {
-                        failed("the server knows of no such session".to_owned());
-                    }
-                    if found && DB::RULES.loses_its_place {
-                        self.watch(&mut side, &target, deadline).await;
-                    }
-                }
-                Ok(Err(error)) => {
-                    if DB::diagnose(&error).is_of_statement() {
-                        advance(stage, Stage::Sent, Stage::Answered);
-                    }
-                    failed(chain(&error));
-                }
-                Err(_) => failed("the server did not answer in time".to_owned()),
-            }
+            self.send(&mut side, &target, deadline, is_named).await;
         }
         connector.close(side).await;
+    }
+
+    /// Sends it, and says what came of it. `is_named`: the server would have known the session by its name.
+    async fn send(&self, side: &mut Wire<DB>, target: &Target, deadline: Deadline, is_named: bool) {
+        let stage = &self.stage;
+        match timeout_at(deadline.instant(), DB::cancel(&mut side.driver, target)).await {
+            Ok(Ok(found)) => {
+                advance(stage, Stage::Sent, Stage::Answered);
+                // One whose connection was given up meanwhile may be at an end, if it would have been known.
+                let is_over = is_named && stage.is_closed();
+                if !found && !is_over {
+                    self.failed("the server knows of no such session");
+                }
+                if found && DB::RULES.loses_its_place {
+                    self.watch(side, target, deadline).await;
+                }
+            }
+            Ok(Err(error)) => {
+                if DB::diagnose(&error).is_of_statement() {
+                    advance(stage, Stage::Sent, Stage::Answered);
+                }
+                self.failed(&chain(&error));
+            }
+            Err(_) => self.failed("the server did not answer in time"),
+        }
+    }
+
+    fn failed(&self, error: &str) {
+        // Recalled, it has nothing to do any more.
+        if *self.stage.borrow() != Stage::Unsent {
+            self.connector.events.emit(&Event::CancelFailed { error: error.to_owned() });
+        }
     }
 
     /// As long as the connection waits: whether there is still something to wait for.

@@ -71,14 +71,10 @@ impl<DB: Engine> Connector<DB> {
             };
             let failure = match self.dial(&login, &credentials, attempt).await {
                 Ok(wire) => {
-                    self.trials.accept(&key, &request);
-                    if login.may_be_pooler {
-                        self.saw_no_pooler(Address::new(login.host.clone(), login.port));
-                    }
+                    self.let_in(&key, &request, &login);
+                    // Those who wait are told when it is noted.
                     drop(turn);
-                    let host = format!("{}:{}", login.host, login.port);
-                    *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
-                    self.events.emit(&Event::Connected { host, elapsed: attempt.deadline.spent() });
+                    self.events.emit(&Event::Connected { host: place_of(&login), elapsed: attempt.deadline.spent() });
                     return Ok(wire);
                 }
                 Err(failure) => failure,
@@ -96,13 +92,21 @@ impl<DB: Engine> Connector<DB> {
                 _ => return Err(error),
             }
             self.trials.refuse(&key);
-            // Those who wait are told when it is noted.
             drop(turn);
             request.refused.push(credentials);
             let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
             self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
             refusal = Some(error);
         }
+    }
+
+    /// What is remembered of a login that the server has accepted.
+    fn let_in(&self, key: &Key, request: &CredentialsRequest, login: &Login) {
+        self.trials.accept(key, request);
+        if login.may_be_pooler {
+            self.saw_no_pooler(Address::new(login.host.clone(), login.port));
+        }
+        *self.last_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(place_of(login));
     }
 
     #[cfg(feature = "testing")]
@@ -313,4 +317,8 @@ impl<DB: Engine> Connector<DB> {
         let host = wire.at.host.clone();
         Err(Error::Connect { host, phase: Phase::Setup, elapsed: attempt.deadline.spent(), source })
     }
+}
+
+fn place_of(login: &Login) -> String {
+    format!("{}:{}", login.host, login.port)
 }

@@ -37,6 +37,8 @@ pub(crate) struct Rested {
 
 /// So much of an answer is read in any case, in bytes: small rows of so much take the driver some milliseconds.
 const MOST_UNREAD: u64 = 32 * 1024;
+/// And in so many turns, each of many rows where they come fast: then the driver has read what the socket had.
+const MOST_TURNS: u32 = 64;
 /// What has not grown in this time is all there is for now.
 const SETTLING: Duration = Duration::from_millis(2);
 
@@ -184,8 +186,11 @@ async fn drained<DB: Engine>(
     socket: Option<&Socket>,
 ) -> Result<Option<sqlx::Error>, sqlx::Error> {
     let mut drain = pin!(DB::drain(driver));
+    let mut turns = 0;
     poll_fn(|context| {
-        if socket.and_then(Socket::unread).is_some_and(|unread| unread > MOST_UNREAD) {
+        turns += 1;
+        if socket.is_some_and(|socket| turns > MOST_TURNS || socket.unread().is_some_and(|unread| unread > MOST_UNREAD))
+        {
             return Poll::Ready(Err(much_to_read()));
         }
         drain.as_mut().poll(context)

@@ -25,11 +25,6 @@ impl<T: Clone> Cache<T> {
         kept.as_ref().map(|(value, stored)| (value.clone(), self.clock.now().since(*stored)))
     }
 
-    /// The value, if it is younger than `limit`.
-    pub(super) fn younger_than(&self, limit: Duration) -> Option<T> {
-        self.get().filter(|(_, age)| *age < limit).map(|(value, _)| value)
-    }
-
     pub(super) fn clear(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -51,7 +51,7 @@ impl Iam {
         let host = request.host.as_deref().ok_or_else(|| missing("the host is not known"))?;
         let user = request.user.as_deref().ok_or_else(|| missing("no database user is configured"))?;
         let kept = || {
-            let token = self.tokens.younger_than(KEEP)?;
+            let (token, _) = self.tokens.get().filter(|(_, age)| *age < KEEP)?;
             let fits = token.place.0 == host && token.place.1 == request.port;
             (fits && !request.refused.contains(&token.credentials)).then_some(token.credentials)
         };

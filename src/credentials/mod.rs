@@ -32,6 +32,8 @@ pub use crate::error::{Cause, CredentialsError};
 pub(crate) use fixed::Fixed;
 #[cfg(feature = "iam")]
 pub(crate) use iam::Iam;
+#[cfg(all(feature = "_internals", feature = "secrets-manager"))]
+pub(crate) use secret::parse as parse_secret;
 #[cfg(feature = "secrets-manager")]
 pub(crate) use secrets_manager::SecretsManager;
 

@@ -72,19 +72,17 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// The same for settings that may have changed, unseen, by what pins.
     fn staleness_by(cause: PinCause) -> Staleness;
 
-    /// Whether a refusal may come from what the driver has learnt about names while they stood for something else.
-    fn may_be_misled(_: &sqlx::Error) -> bool {
+    /// Whether the refusal of a prepared statement shows that nothing was executed, and may come from what the driver has learnt
+    /// about names while they stood for something else. `values`: it has some.
+    fn is_misled(_: &sqlx::Error, _values: bool) -> bool {
         false
     }
 
     /// Whether the server could not read a statement, and so has executed nothing of it.
-    fn is_misread(error: &sqlx::Error) -> bool;
+    fn is_misread(error: &sqlx::Error, sql: &str) -> bool;
 
-    /// Whether the server may have executed a part of a statement before it refused to write. A reader of MySQL's kind lets
-    /// nothing be written, by a function neither.
-    fn may_have_begun(_: &sqlx::Error) -> bool {
-        false
-    }
+    /// Whether the server may have executed a part of a text before it refused to write.
+    fn may_have_begun(error: &sqlx::Error, sql: &str) -> bool;
 
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;

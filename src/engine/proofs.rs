@@ -23,13 +23,18 @@ pub(super) const LOST: Proof = [AGAIN, UNKNOWN, ROLLED_BACK, UNKNOWN];
 pub(super) const UNREAD: Proof = [AGAIN, AGAIN, ROLLED_BACK, ROLLED_BACK];
 /// It takes no statements. In the place of a commit's answer that is a pooler's word, and none of the server's.
 pub(super) const TURNED_AWAY: Proof = [AGAIN, AGAIN, ROLLED_BACK, UNKNOWN];
-/// It was refused before it was executed, for what the driver believes: another connection believes something else.
-pub(super) const MISLED: Proof = [AGAIN, AGAIN, ROLLED_BACK, ROLLED_BACK];
 
 pub(super) fn proof(diagnosis: Diagnosis) -> Proof {
     // As a pooler in between would say it, where that makes a difference.
-    let alone =
-        Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true, pooled: true };
+    let alone = Work {
+        phase: Phase::Statement,
+        handed_on: false,
+        bound: false,
+        doubtful: false,
+        sent: true,
+        unexecuted: false,
+        pooled: true,
+    };
     let works = [
         Work { sent: false, ..alone },
         alone,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Error, HalfDone, Outcome, Unreachable, detail};
+use super::{Error, Judged, Outcome, Unreachable, detail};
 
 /// The outcome of an error that came from a healthy connection.
 pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
@@ -11,9 +11,8 @@ pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
         sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("08") || code == "40003") => {
             Outcome::Unknown
         }
-        sqlx::Error::Database(error) if HalfDone::is_one(error.as_ref()) => Outcome::Unknown,
         // PostgreSQL and MySQL take a failed statement back as a whole.
-        sqlx::Error::Database(_) => Outcome::RolledBack,
+        sqlx::Error::Database(error) => Judged::outcome_of(error.as_ref()).unwrap_or(Outcome::RolledBack),
         // All answers were read before the row was missed. A value that did not decode is no such proof: its stream is
         // dropped where it stands, and a deferred constraint or a lost connection may still take the statement back.
         sqlx::Error::RowNotFound => Outcome::Completed,
@@ -27,6 +26,12 @@ pub(crate) fn outcome_of(error: &sqlx::Error) -> Outcome {
         | sqlx::Error::PoolClosed => Outcome::NotExecuted,
         _ => Outcome::Unknown,
     }
+}
+
+/// The outcome of a refusal to write.
+pub(super) fn outcome_of_refusal(error: &sqlx::Error) -> Outcome {
+    let judged = error.as_database_error().and_then(Judged::outcome_of);
+    judged.unwrap_or(Outcome::NotExecuted)
 }
 
 impl From<sqlx::Error> for Error {
@@ -46,7 +51,8 @@ impl From<sqlx::Error> for Error {
                 Err(inner) => Self::Database(sqlx::Error::Tls(inner)),
             },
             sqlx::Error::Database(ref inner)
-                if detail::is_read_only(inner.as_ref()) && !HalfDone::is_one(inner.as_ref()) =>
+                if detail::is_read_only(inner.as_ref())
+                    && Judged::outcome_of(inner.as_ref()) != Some(Outcome::Unknown) =>
             {
                 Self::ReadOnly { source: error }
             }

@@ -9,7 +9,7 @@
 mod credentials;
 pub(crate) mod detail;
 mod driver;
-mod half_done;
+mod judged;
 mod kind;
 mod outcome;
 
@@ -25,8 +25,9 @@ pub use self::detail::{
 use self::detail::{Answers, Seen, login_cure};
 #[cfg(feature = "postgres")]
 pub(crate) use self::driver::has_too_many_values;
+use self::driver::outcome_of_refusal;
 pub(crate) use self::driver::{chain, outcome_of, timed_out};
-pub(crate) use self::half_done::HalfDone;
+pub(crate) use self::judged::Judged;
 pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;
 use crate::occupancy::Occupancy;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Error, outcome_of};
+use super::{Error, outcome_of, outcome_of_refusal};
 
 /// What the database did with the statement or the transaction that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ use super::{Error, outcome_of};
 pub enum Outcome {
     /// It was never sent, or the server refused to begin with it.
     NotExecuted,
-    /// It ran, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
+    /// It ran, or may have begun to, and all of it was taken back; but for rows of tables that know no transactions (MyISAM, Aria).
     RolledBack,
     /// It was sent and its end was not seen: it may or may not have happened. Look before doing it again. Also: a part of
     /// it failed, and those before it may stay done: several statements in one text on MySQL, or with a `COMMIT` among them; a
@@ -76,6 +76,7 @@ impl Error {
             | Self::TransactionAborted { outcome, .. }
             | Self::DeadlineReached { outcome, .. } => *outcome,
             Self::Database(error) => outcome_of(error),
+            Self::ReadOnly { source } => outcome_of_refusal(source),
             Self::Config(_)
             | Self::Credentials(_)
             | Self::Endpoint { .. }
@@ -91,7 +92,6 @@ impl Error {
             | Self::NoReader { .. }
             | Self::PoolExhausted { .. }
             | Self::DeadlineTooClose { .. }
-            | Self::ReadOnly { .. }
             | Self::SessionStateLost { .. }
             | Self::ImplicitCommit { .. }
             | Self::Refused { .. }

@@ -105,7 +105,7 @@ impl<A: Ask> HostMonitor<A> {
         sleep_until(alarm.map_or(first, |alarm| first.min(alarm))).await;
         tokio::select! {
             biased;
-            () = rung => sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, TimeToCancel)),
+            () = rung => TimeToCancel::error(),
             silent = silence => silent,
         }
     }
@@ -183,6 +183,7 @@ impl<T, A: Ask + Sync, W: Future<Output = Result<T, sqlx::Error>>> Future for At
         }
         if this.heard.is_some_and(|heard| heard.swap(false, Ordering::Relaxed)) {
             *this.watch = None;
+            TimeToCancel::check(*this.alarm)?;
         }
         let (monitor, host, alarm) = (*this.monitor, *this.host, *this.alarm);
         let watch = this.watch.get_or_insert_with(|| Box::pin(monitor.watch(host, alarm)));

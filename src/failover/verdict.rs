@@ -18,6 +18,8 @@ pub(crate) struct Work {
     pub(crate) doubtful: bool,
     /// The statement may have reached the server. What is sent before it, to make the connection fit, is not it.
     pub(crate) sent: bool,
+    /// The refusal shows that nothing of the statement was executed.
+    pub(crate) unexecuted: bool,
     /// A pooler stands in between, which says such things as that a server is full in the middle of a session. Otherwise
     /// it is a statement's own word.
     pub(crate) pooled: bool,
@@ -47,8 +49,7 @@ pub(crate) fn judge(diagnosis: Diagnosis, work: Work, reader: bool) -> Verdict {
             Verdict::Again
         }
         (Diagnosis::Dead, Phase::Begin) if free => Verdict::Again,
-        // Refused before it was prepared, and so before it was executed.
-        (Diagnosis::Misled, Phase::Statement) if free => Verdict::Again,
+        (Diagnosis::Misled, Phase::Statement) if free && work.unexecuted => Verdict::Again,
         (
             Diagnosis::Statement | Diagnosis::RolledBack | Diagnosis::Unsure | Diagnosis::StalePlan | Diagnosis::Misled,
             _,
@@ -78,8 +79,15 @@ pub(crate) fn ended(phase: Phase, cancelled: bool, may_commit: bool) -> Outcome 
 mod tests {
     use super::*;
 
-    const FREE: Work =
-        Work { phase: Phase::Statement, handed_on: false, bound: false, doubtful: false, sent: true, pooled: true };
+    const FREE: Work = Work {
+        phase: Phase::Statement,
+        handed_on: false,
+        bound: false,
+        doubtful: false,
+        sent: true,
+        unexecuted: true,
+        pooled: true,
+    };
 
     #[test]
     fn what_a_cancel_may_have_cut_off_from_its_standbys_is_not_called_completed() {
@@ -146,6 +154,7 @@ mod tests {
             (Statement, commit, false, Tell(RolledBack)),
             (StalePlan, inside, false, Tell(RolledBack)),
             (Misled, FREE, false, Again),
+            (Misled, Work { unexecuted: false, ..FREE }, false, Tell(RolledBack)),
             (Misled, pinned, false, Tell(RolledBack)),
             (Misled, inside, false, Tell(RolledBack)),
             (Diagnosis::RolledBack, inside, false, Tell(RolledBack)),

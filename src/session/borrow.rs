@@ -189,7 +189,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// done: its connection is closed, and what became of it is said as far as it is known.
     fn unanswered(&mut self, error: sqlx::Error) -> Error {
         if !TimeToCancel::is_behind(&error) {
-            return self.fail(error);
+            return self.fail(error, "");
         }
         match self.lose(error) {
             Error::ConnectionLost { phase, elapsed, outcome, source } => {
@@ -229,7 +229,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;
         let silent = |_| Err(timed_out());
-        answered.unwrap_or_else(silent).map_err(|error| self.fail(error))
+        answered.unwrap_or_else(silent).map_err(|error| self.fail(error, ""))
     }
 
     pub(super) async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {

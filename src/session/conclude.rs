@@ -8,13 +8,13 @@ use super::core::{After, Left, in_flight};
 use crate::connector::Rested;
 use crate::deadline::TimeToCancel;
 use crate::engine::{Cleanup, Diagnosis, Engine};
-use crate::error::{Error, HalfDone, Outcome, outcome_of, timed_out};
+use crate::error::{Error, Judged, Outcome, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pool::{Connect as _, Peek};
 
 impl<DB: Engine> Borrow<'_, DB> {
-    /// Makes the driver forget its prepared statements when one of them has become stale; then the same statement can be
-    /// run again. Not inside a transaction, which the server has aborted by then.
+    /// Makes the driver forget its prepared statements when one of them has become stale. Whether the same statement can be run
+    /// again then. Not inside a transaction, which the server has aborted by then.
     pub(super) async fn heal(&mut self, error: &sqlx::Error) -> bool {
         let heals = DB::diagnose(error) == Diagnosis::StalePlan
             && self.session.state.depth() == 0
@@ -29,7 +29,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             // What is still on its way is not known.
             lease.broke();
         }
-        forgotten
+        // Where a function can say that its plan is stale, only a pooler's word for it is believed.
+        forgotten && (!DB::RULES.functions_say_anything || self.session.connector().pools_transactions())
     }
 
     /// Makes the driver forget what it has prepared, within `borrow_timeout`.
@@ -41,19 +42,19 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Notes a failure, and says what it means.
-    pub(super) fn fail(&mut self, error: sqlx::Error) -> Error {
+    pub(super) fn fail(&mut self, error: sqlx::Error, sql: &str) -> Error {
         let diagnosis = self.diagnose(&error);
-        let misled = matches!(diagnosis, Diagnosis::StalePlan | Diagnosis::Misled);
-        let error = self.account_for(error, diagnosis);
+        let misled = diagnosis == Diagnosis::StalePlan || diagnosis == Diagnosis::Misled && self.is_misled(&error);
+        let error = self.account_for(error, diagnosis, sql);
         self.session.may_succeed_again = error.may_pass() || misled && error.outcome() != Outcome::Unknown;
         error
     }
 
     /// What a failure changes in the session's account, and what it is called.
-    fn account_for(&mut self, error: sqlx::Error, diagnosis: Diagnosis) -> Error {
+    fn account_for(&mut self, error: sqlx::Error, diagnosis: Diagnosis, sql: &str) -> Error {
         let ungenerated = DB::is_ungenerated(&error);
         let (flight, state, carried) = self.deciding();
-        let half = flight.is_half_done(state, DB::is_misread(&error));
+        let half = flight.is_half_done(state, DB::is_misread(&error, sql));
         let after = flight.failed::<DB>(state, carried, diagnosis, &summary(&error));
         match after {
             After::Lose => return self.lose(error),
@@ -75,7 +76,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         // What a text has committed before is not to be done again with the rest of its guard's transaction.
         let kept = state.has_guards() && state.may_have_committed();
-        let error = Error::from(if half { HalfDone::mark(error) } else { error });
+        let error = Error::from(if half { Judged::mark(error, Outcome::Unknown) } else { error });
         if kept && error.may_pass() { error.half_done() } else { error }
     }
 
@@ -85,10 +86,15 @@ impl<DB: Engine> Borrow<'_, DB> {
         if diagnosis == Diagnosis::HungUp && DB::RULES.functions_say_anything && !self.is_hung_up() {
             return Diagnosis::Dead;
         }
-        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && DB::may_be_misled(error) {
+        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && self.is_misled(error) {
             return Diagnosis::Misled;
         }
         diagnosis
+    }
+
+    /// Whether a refusal shows that nothing was executed, and comes of names that the driver has learnt.
+    fn is_misled(&self, error: &sqlx::Error) -> bool {
+        self.flight.values().is_some_and(|values| DB::is_misled(error, values > 0))
     }
 
     /// Whether the server has closed the connection, or says goodbye.
@@ -98,17 +104,20 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
-    pub(super) async fn judged(mut self, error: sqlx::Error, handed_on: bool) -> (Verdict, Error) {
+    pub(super) async fn judged(mut self, error: sqlx::Error, sql: &str, handed_on: bool) -> (Verdict, Error) {
         if TimeToCancel::is_behind(&error) {
-            let error = Box::pin(self.cancelled()).await;
+            let error = Box::pin(self.cancelled(sql)).await;
             return (Verdict::Tell(error.outcome()), error);
         }
         let diagnosis = self.diagnose(&error);
         let work = self.flight.work(&self.session.state, handed_on);
+        let work = Work { unexecuted: self.is_misled(&error), ..work };
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
         // What a function of the statement's had done elsewhere by then is not taken back with it.
-        let verdict = failover::judge(diagnosis, work, reader && !DB::may_have_begun(&error));
-        let error = self.fail(error);
+        let begun = diagnosis == Diagnosis::ReadOnly && DB::may_have_begun(&error, sql);
+        let verdict = failover::judge(diagnosis, work, reader && !begun);
+        let error = self.fail(error, sql);
+        let error = if begun { error.begun() } else { error };
         if reader {
             self.session.leave();
         }
@@ -116,7 +125,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// The end of the invocation is near: ends the statement on the server, and says what the server says of it.
-    async fn cancelled(mut self) -> Error {
+    pub(super) async fn cancelled(mut self, sql: &str) -> Error {
         let (phase, may_commit, elapsed) = (self.flight.phase(), self.flight.may_commit(), self.started.elapsed());
         let pool = self.session.pool.clone();
         let answered = match self.deadline() {
@@ -137,7 +146,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             Ok(Rested { late: Some(refusal), .. }) => {
                 let code = refusal.as_database_error().and_then(|refusal| refusal.code());
                 let is_cancelled = code.as_deref() == Some(DB::RULES.cancelled);
-                match self.fail(refusal) {
+                match self.fail(refusal, sql) {
                     Error::Database(source) if is_cancelled => reached(outcome_of(&source), Some(source)),
                     error => error,
                 }
@@ -176,13 +185,13 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// The end of a statement, one way or the other.
-    pub(super) fn concluded<T>(mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    pub(super) async fn concluded<T>(self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         match result {
             Ok(value) => {
                 self.finish();
                 Ok(value)
             }
-            Err(error) => Err(self.fail(error).into()),
+            Err(error) => Err(self.judged(error, "", false).await.1.into()),
         }
     }
 

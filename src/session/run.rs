@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::core::Intent;
 use super::query::Query;
 use crate::connector::Wire;
-use crate::deadline::time_to_cancel;
+use crate::deadline::{TimeToCancel, time_to_cancel};
 use crate::engine::{Class, Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
@@ -67,7 +67,7 @@ impl<DB: Engine> Connection<DB> {
                 borrow.finish();
                 return Ok(());
             };
-            match borrow.judged(error, sink.is_handed_on()).await {
+            match borrow.judged(error, query.sql.as_str(), sink.is_handed_on()).await {
                 (Verdict::Again, _) if run < MOST_RUNS => {
                     run += 1;
                     Meter::count(&self.pool.meter().reruns);
@@ -145,7 +145,7 @@ impl<DB: Engine> Connection<DB> {
             if run < MOST_RUNS && Box::pin(borrow.heal(&error)).await {
                 borrow.finish();
             } else {
-                match borrow.judged(error, false).await {
+                match borrow.judged(error, "", false).await {
                     (Verdict::Again, _) if run < MOST_RUNS => {}
                     (_, error) => return Err(error.into()),
                 }
@@ -174,12 +174,15 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let (failover, wire) = borrow.apart();
         wire.out_of_step = DB::RULES.prepares_ahead;
-        let mut prepared = failover.attend(wire.peer.as_deref(), prepare(&mut wire.driver)).await;
-        wire.out_of_step = false;
+        let prepare = prepare(&mut wire.driver);
+        let mut prepared = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), prepare).await;
+        // Where its end was not waited for, it is still on its way.
+        wire.out_of_step &= prepared.as_ref().is_err_and(TimeToCancel::is_behind);
         if pooled && prepared.is_ok() {
             prepared = borrow.forget_names().await.and(prepared);
         }
-        borrow.concluded(prepared)
+        borrow.flight.set_sent(false);
+        borrow.concluded(prepared).await
     }
 }
 
@@ -188,10 +191,11 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn exchange<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         #[cfg(feature = "testing")]
         self.lose_if_asked()?;
+        let values = query.arguments.as_ref().map(sqlx::Arguments::len);
+        self.flight.set_values(values);
         if DB::RULES.prepares_ahead
-            && let Some(arguments) = &query.arguments
+            && let Some(values) = values
         {
-            let values = sqlx::Arguments::len(arguments);
             self.prepare_ahead(query.sql.clone(), values, query.persistent).await?;
         }
         self.read(query, sink, time_to_cancel()).await
@@ -205,9 +209,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         let (failover, wire) = self.apart();
         wire.out_of_step = true;
         if persistent {
-            let prepared = failover.attend(wire.peer.as_deref(), DB::prepare(&mut wire.driver, sql, values)).await;
-            // What is not kept is prepared again, and executed in one go with that.
-            wire.out_of_step = matches!(prepared, Ok(false));
+            let prepare = DB::prepare(&mut wire.driver, sql, values);
+            let prepared = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), prepare).await;
+            // What is not kept is prepared again, and executed in one go with that; what was not waited for is on its way.
+            wire.out_of_step = match &prepared {
+                Ok(kept) => !kept,
+                Err(error) => TimeToCancel::is_behind(error),
+            };
             prepared?;
         }
         self.flight.set_sent(true);
@@ -243,6 +251,8 @@ impl<DB: Engine> Borrow<'_, DB> {
                 Some(step) => sink.hand_on(step).await,
                 None => return Ok(()),
             }
+            // A step that is there at once is taken without a look at the alarm.
+            TimeToCancel::check(alarm)?;
         }
     }
 }

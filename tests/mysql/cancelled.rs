@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
-use lambda_rds::{Connection, Error, Event, MySql, MySqlProxy, Proxy};
-use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection};
+use lambda_rds::{Connection, Error, Event, MySql, MySqlProxy, Outcome, Proxy, internals};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, Row};
 use tokio::time::{sleep, timeout};
 
 use super::stage::{in_transaction, running};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
-use crate::support::{Recorder, mysql_proxy_to};
+use crate::support::until::until;
+use crate::support::{Recorder, chain, mysql_proxy_to};
 
 async fn stage() -> MariaDb {
     let server = MariaDb::start(MariaDbOptions::default()).await;
@@ -137,7 +138,7 @@ async fn all_or_nothing(work: impl AsyncFn(&mut Connection<MySql>, i32) -> Resul
         assert_eq!(in_transaction(&server).await, 0, "after {n} polls");
         if done {
             let count = server.rows("select count(*) from app.t where n < 0").await;
-            assert_eq!(sqlx::Row::get_unchecked::<i64, _>(&count[0], 0), i64::from(n), "no write was swallowed");
+            assert_eq!(Row::get_unchecked::<i64, _>(&count[0], 0), i64::from(n), "no write was swallowed");
             assert!(n > 11, "{n} polls are too few for so many awaits");
             return Ok(());
         }
@@ -203,7 +204,7 @@ async fn an_answer_of_which_a_part_was_read_is_nobody_elses() -> Result<(), Erro
         way.pass();
         let ask = async {
             bare.ping().await?;
-            sqlx::Row::try_get::<String, _>(&bare.fetch_one(QUESTION).await?, 0)
+            Row::try_get::<String, _>(&bare.fetch_one(QUESTION).await?, 0)
         };
         let answer = timeout(Duration::from_millis(50), ask).await;
         forged += i32::from(matches!(answer, Ok(Ok(text)) if text == "forged"));
@@ -223,7 +224,7 @@ async fn an_answer_of_which_a_part_was_read_is_nobody_elses() -> Result<(), Erro
             let next = async {
                 let mut answers = Vec::new();
                 for _ in 0..3 {
-                    answers.push(sqlx::Row::try_get::<String, _>(&(&mut *next).fetch_one(QUESTION).await?, 0)?);
+                    answers.push(Row::try_get::<String, _>(&(&mut *next).fetch_one(QUESTION).await?, 0)?);
                 }
                 Ok::<_, Error>(answers)
             };
@@ -283,7 +284,7 @@ async fn a_cancel_hits_nobody_else() -> Result<(), Error> {
     .await?;
     assert_eq!(seen.count(|event| matches!(event, Event::CancelFailed { .. })), 0, "{:?}", seen.events());
     let count = server.rows("select count(*) from app.t").await;
-    assert_eq!(sqlx::Row::get_unchecked::<i64, _>(&count[0], 0), 48);
+    assert_eq!(Row::get_unchecked::<i64, _>(&count[0], 0), 48);
     Ok(())
 }
 
@@ -368,4 +369,37 @@ async fn a_driver_that_has_lost_its_place_is_not_waited_for() -> Result<(), Erro
     let waited_for = seen.count(|event| matches!(event, Event::Discarded { error: None, .. }));
     assert_eq!(waited_for, 0, "{:?}", seen.events());
     Ok(())
+}
+
+/// A definition that waits for somebody makes everybody wait, and the driver asks the server about a statement before it sends it.
+#[tokio::test]
+async fn a_preparation_ends_with_its_invocation() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.k (n int); insert into app.k values (1)").await;
+    let proxy = mysql_proxy_to(&server).max_connections(2).build().unwrap();
+    let mut holder = server.admin().await;
+    holder.execute("begin").await.unwrap();
+    holder.fetch_all("select * from app.k").await.unwrap();
+    let mut changer = server.admin().await;
+    let change = tokio::spawn(async move { changer.execute("alter table app.k add column m int").await.map(|_| ()) });
+    let waiting = "select count(*) from information_schema.processlist where info like concat('%from ', 'k%') and command <> 'Sleep'";
+    let altering = "select count(*) from information_schema.processlist where info like 'alter%'";
+    until("it alters", async || server.rows(altering).await[0].get::<i64, _>(0) == 1).await;
+    for prepares in [false, true] {
+        let mut conn = proxy.get_connection().await.unwrap();
+        let work = async {
+            if prepares {
+                let sql = sqlx::SqlStr::from_static("select * from k");
+                Executor::prepare(&mut conn, sql).await.map(|_| ())
+            } else {
+                sqlx::query("select * from k where n = ?").bind(1).execute(&mut conn).await.map(|_| ())
+            }
+        };
+        let error = Error::from(internals::invocation(Duration::from_secs(2), work).await.unwrap_err());
+        let told = matches!(error, Error::DeadlineReached { outcome: Outcome::NotExecuted, .. });
+        assert!(told, "{prepares}: {}", chain(&error));
+    }
+    until("nobody waits", async || server.rows(waiting).await[0].get::<i64, _>(0) == 0).await;
+    holder.execute("rollback").await.unwrap();
+    change.await.unwrap().unwrap();
 }

@@ -64,7 +64,12 @@ async fn what_a_function_has_done_is_not_done_again_for_its_number() {
         ("28000", 1045, "said by a function"),
         ("HY000", 1243, "said by a function, and not by mysqld_stmt_execute itself"),
         ("HY000", 1615, "said by a function"),
-        // The server's own words, and it has not hung up.
+        // The server's own words.
+        ("HY000", 1243, "Unknown prepared statement handler (1) given to mysqld_stmt_execute"),
+        ("HY000", 1615, "Prepared statement needs to be re-prepared"),
+        ("25006", 1792, "Cannot execute statement in a READ ONLY transaction"),
+        ("HY000", 1290, "The MySQL server is running with the --read-only option so it cannot execute this statement"),
+        // And it has not hung up.
         ("HY000", 4031, "The client was disconnected by the server because of inactivity."),
     ] {
         server
@@ -84,7 +89,9 @@ async fn what_a_function_has_done_is_not_done_again_for_its_number() {
 
 const SCHEMA: &str = "create table app.d (n int); \
     create procedure app.p() begin insert into d values (1); commit; signal sqlstate '40001' set mysql_errno = 1213; end; \
-    create function app.f() returns int begin signal sqlstate '40001' set mysql_errno = 1213; return 1; end";
+    create function app.f() returns int begin signal sqlstate '40001' set mysql_errno = 1213; return 1; end; \
+    create function app.misread() returns int begin signal sqlstate '42000' set mysql_errno = 1064, \
+    message_text = 'You have an error in your SQL syntax'; return 1; end";
 
 async fn run(conn: &mut Connection<MySql>, sql: &str) -> Result<(), Error> {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
@@ -115,6 +122,7 @@ async fn what_a_definition_has_committed_before_it_failed_is_not_called_rolled_b
             "lock tables missing read",
             "/*!50000 create table d2 as select f() as n */",
             "create /*!50000 table */ d2 as select f() as n",
+            "create table d2 as select misread() as n",
         ] {
             let mut conn = proxy.get_connection().await.unwrap();
             run(&mut conn, begin).await.unwrap();
@@ -140,8 +148,7 @@ async fn what_a_comment_has_called_is_not_called_rolled_back() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute(SCHEMA).await;
     let proxy = mysql_proxy_to(&server).build().unwrap();
-    let mut texts =
-        vec!["call p()", "/*! call p() */", "/*!50000 call */ p()", "/*!50000 call */ p /* it */ ()"];
+    let mut texts = vec!["call p()", "/*! call p() */", "/*!50000 call */ p()", "/*!50000 call */ p /* it */ ()"];
     if server.family() == Family::MariaDb {
         texts.extend([
             "/*M! call p() */",

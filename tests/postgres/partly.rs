@@ -151,33 +151,48 @@ async fn a_syntax_error_of_a_value_is_none_of_the_text() {
     }
 }
 
+/// `w.done` writes by a connection of its own: how often it was called shows, whatever is rolled back.
+async fn with_work_elsewhere(server: &Server) {
+    server.execute(SCHEMA).await;
+    let place = format!("host=127.0.0.1 port={} dbname=app user=postgres sslmode=disable", server.port());
+    server
+        .execute(&format!(
+            "create extension dblink; create table w.t (t text); insert into w.t values ('{{\"price\": \"US $5'); \
+             alter table w.t owner to app; create sequence w.s; grant all on sequence w.s to app; \
+             create schema a authorization app; create schema b authorization app; \
+             create function w.done(t text) returns int language plpgsql security definer as $$ begin \
+             perform public.dblink_exec('{place}', 'insert into w.d values (1)'); return t::int; end $$; \
+             create function w.said(code text) returns int language plpgsql as $$ begin perform w.done('1'); \
+             raise exception using errcode = code, message = 'said'; end $$; \
+             create function w.began() returns event_trigger language plpgsql security definer as $$ begin \
+             perform w.done('1'); end $$; \
+             create event trigger began on ddl_command_start when tag in ('CREATE VIEW') execute function w.began()"
+        ))
+        .await;
+}
+
 /// Sessions whose paths differ share a connection: there the driver may know a type by a name that stands for another one. That
 /// is told by what the server says before it executes anything, and by nothing that it says at work.
 #[tokio::test]
 async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
     let server = Server::start(PostgresOptions::default()).await;
-    server.execute(SCHEMA).await;
-    let place = format!("host=127.0.0.1 port={} dbname=app user=postgres sslmode=disable", server.port());
-    server
-        .execute(&format!(
-            "create extension dblink; create sequence w.s; grant all on sequence w.s to app; \
-             create schema a authorization app; create schema b authorization app; \
-             create function w.done(t text) returns int language plpgsql security definer as $$ begin perform nextval('w.s'); \
-             perform public.dblink_exec('{place}', 'insert into w.d values (1)'); return t::int; end $$; \
-             create function w.said(code text) returns int language plpgsql as $$ begin perform nextval('w.s'); \
-             raise exception using errcode = code, message = 'said'; end $$"
-        ))
-        .await;
-    for text in [
-        "select w.done('nonsense')",
-        "select w.said('22P02')",
-        "select w.said('42883')",
-        "select w.said('42704')",
-        // No function of anybody's: what was drawn is drawn.
-        "select nextval('w.s'), ((random() * 0)::text || 'x')::int",
-        "select nextval('w.s'), n::text::int from (values ('x'), ('y')) v (n) where random() < 2",
+    with_work_elsewhere(&server).await;
+    for (text, prepared) in [
+        ("select w.done('nonsense')", true),
+        ("select w.said('22P02')", true),
+        ("select w.said('42883')", true),
+        ("select w.said('42704')", true),
+        // No function of anybody's has met it.
+        ("select w.done('1'), ((random() * 0)::text || 'x')::int", true),
+        ("select w.done('1'), t::jsonb from w.t", true),
+        ("select w.done('1'), array_in('{1}', 7, -1)::text", true),
+        ("create view a.v as select nofn()", true),
+        // The next statement is read when the one before is done.
+        ("select w.done('1'); select nofn()", false),
+        ("select w.done('1'); select 'x'::int", false),
+        ("explain analyze select w.done('1'); select null::nosuch", false),
     ] {
-        server.execute("alter sequence w.s restart; delete from w.d").await;
+        server.execute("delete from w.d").await;
         let proxy = proxy_to(&server).max_connections(1).build().unwrap();
         let mut one = proxy.get_connection().await.unwrap();
         let mut other = proxy.get_connection().await.unwrap();
@@ -186,11 +201,36 @@ async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
         for conn in [&mut one, &mut other] {
             sqlx::query("select 1").execute(conn).await.unwrap();
         }
-        let error = Error::from(sqlx::query(text).execute(&mut one).await.unwrap_err());
-        let drawn = count(&server, "select last_value from w.s").await;
+        let ended = if prepared {
+            sqlx::query(text).execute(&mut one).await.map_err(Error::from)
+        } else {
+            sqlx::raw_sql(text).execute(&mut one).await.map_err(Error::from)
+        };
+        let error = ended.expect_err(text);
         let done = count(&server, "select count(*) from w.d").await;
-        assert_eq!((drawn, done), (1, i64::from(text.contains("done"))), "{text}: {}", chain(&error));
-        assert_eq!(error.outcome(), Outcome::RolledBack, "{text}: {}", chain(&error));
+        assert_eq!((done, error.outcome()), (1, Outcome::RolledBack), "{text}: {}", chain(&error));
+    }
+}
+
+/// A reader refuses a command as a whole, and a function when it is called: what was done before that is done.
+#[tokio::test]
+async fn what_a_reader_had_begun_is_not_run_again() {
+    let server = Server::start(PostgresOptions::default()).await;
+    with_work_elsewhere(&server).await;
+    let replica = server.replica().await;
+    for text in [
+        "select w.done('1'), nextval('w.s')",
+        "select w.done('1'), pg_notify('x', 'y')",
+        "select w.done('1'), txid_current()",
+        "select w.done('1'); notify x",
+        "select w.done('1'); insert into w.t values ('x')",
+    ] {
+        server.execute("delete from w.d").await;
+        let builder = proxy_to(&replica).max_connections(1).failover_timeout(Duration::from_secs(1));
+        let mut conn = builder.build().unwrap().get_connection().await.unwrap();
+        let error = run(&mut conn, text).await.expect_err(text);
+        let done = count(&server, "select count(*) from w.d").await;
+        assert_eq!((done, error.outcome()), (1, Outcome::RolledBack), "{text}: {}", chain(&error));
     }
 }
 

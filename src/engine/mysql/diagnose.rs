@@ -30,12 +30,28 @@ pub(super) fn diagnose(error: &Error) -> Diagnosis {
     }
 }
 
-/// Whether the server could not read a statement, and so has executed nothing of it. The number is a full-text search's as
-/// well, which is read when the rows are there.
-pub(super) fn is_misread(error: &Error) -> bool {
-    refusal(error).is_some_and(|refusal| {
-        refusal.number() == 1064 && refusal.message().starts_with("You have an error in your SQL syntax")
-    })
+/// Whether the server could not read a statement, and so has executed nothing of it. A query in it may have read something when
+/// the rows were there: a full-text search has the same number, and a function can say it in the same words.
+pub(super) fn is_misread(error: &Error, sql: &str) -> bool {
+    // `TABLE v` is a query too, of a view.
+    let queries = || ["select", "values", "with"].iter().any(|word| count(sql, word) > 0) || count(sql, "table") > 1;
+    refusal(error).is_some_and(|refusal| refusal.number() == 1064) && !queries()
+}
+
+/// Whether a statement is a command that writes, which a reader refuses before it evaluates anything of it.
+pub(super) fn is_refused_as_a_whole(sql: &str) -> bool {
+    const WRITES: [&str; 12] = [
+        "insert", "update", "delete", "replace", "load", "create", "alter", "drop", "truncate", "rename", "grant",
+        "revoke",
+    ];
+    let first = sql.trim_ascii_start();
+    let length = first.bytes().take_while(u8::is_ascii_alphabetic).count();
+    WRITES.iter().any(|word| first[..length].eq_ignore_ascii_case(word))
+}
+
+/// How often these letters are in a text, large or small.
+fn count(sql: &str, letters: &str) -> usize {
+    sql.as_bytes().windows(letters.len()).filter(|part| part.eq_ignore_ascii_case(letters.as_bytes())).count()
 }
 
 /// What a login may be refused with, and a statement too.

@@ -43,8 +43,12 @@ impl Dialect for MySql {
         false
     }
 
-    fn is_misread(error: &Error) -> bool {
-        diagnose::is_misread(error)
+    fn is_misread(error: &Error, sql: &str) -> bool {
+        diagnose::is_misread(error, sql)
+    }
+
+    fn may_have_begun(_: &Error, sql: &str) -> bool {
+        classify::classify(sql).several || !diagnose::is_refused_as_a_whole(sql)
     }
 
     fn is_no_savepoint(error: &Error) -> bool {

@@ -50,18 +50,26 @@ fn is_before_execution(error: &PgDatabaseError) -> bool {
     }
 }
 
-/// Whether the server may have executed a part of a statement before it refused to write: a function had been called, or one
-/// of the server's own has refused, which it names with its parentheses.
-pub(super) fn may_have_begun(error: &Error) -> bool {
+/// Whether the server may have executed a part of a statement before it refused to write. Refused before, it is called by its
+/// own first word, translated or not; a function of the server's is called by another.
+pub(super) fn may_have_begun(error: &Error, sql: &str) -> bool {
+    let sql = sql.trim_ascii_start();
+    let command = sql[..sql.bytes().take_while(u8::is_ascii_alphabetic).count()].to_ascii_uppercase();
     let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
-    refusal.is_none_or(|refusal| is_from_inside(refusal) || refusal.message().contains("()"))
+    refusal.is_none_or(|refusal| {
+        let names_it = refusal.message().split(|c: char| !c.is_ascii_alphabetic()).any(|word| word == command);
+        is_from_inside(refusal) || !names_it
+    })
 }
 
-/// A place that is no function's: a parameter that was to be bound, before anything is executed. Translated or not, it ends in
-/// the parameter's number.
+/// A place that is no function's: a parameter that was to be bound, before anything is executed. Others end in a number too: a
+/// foreign table's command, a document that could not be read. A translated one is taken for one of those.
 fn is_parameter(place: &str) -> bool {
-    let number = place.rsplit_once(" $").map(|(_, number)| number);
-    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    let Some((portal, number)) = place.split_once(" parameter $") else { return false };
+    let named = portal.strip_prefix("portal \"").and_then(|name| name.strip_suffix('"'));
+    (portal == "unnamed portal" || named.is_some_and(|name| !name.contains(['"', '\n'])))
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether the server could not read a statement, and so has executed nothing of it.
@@ -102,14 +110,17 @@ fn is_stale(error: &PgDatabaseError) -> bool {
     }
 }
 
-/// Whether a refusal may come from a type that the driver knows by name from when the name stood for another one: what
-/// the server says to a value of the wrong type, before it executes anything.
-pub(super) fn may_be_misled(error: &Error) -> bool {
+/// Whether the refusal of a prepared statement shows that nothing was executed, and may come from a name that stands for something
+/// else than when the driver learnt it: its own of a statement, or the type of a value, of which the server complains before it
+/// executes anything.
+pub(super) fn is_misled(error: &Error, values: bool) -> bool {
     let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
-    refusal.is_some_and(|refusal| {
-        let code = refusal.code();
-        matches!(code, "42804" | "42883" | "42846" | "42704" | "42725" | "42P18" | "22P02" | "22P03" | "42809")
-            && is_before_execution(refusal)
+    refusal.is_some_and(|refusal| match refusal.code() {
+        "42P05" => is_of_driver(refusal.message()) && !is_from_inside(refusal),
+        "42804" | "42883" | "42846" | "42704" | "42725" | "42P18" | "22P02" | "22P03" | "42809" => {
+            values && is_before_execution(refusal)
+        }
+        _ => false,
     })
 }
 
@@ -191,6 +202,10 @@ mod tests {
             ("portal \"c\" parameter $12", true),
             ("PL/pgSQL function f() line 1 at EXECUTE", false),
             ("SQL statement \"select $1\"", false),
+            ("remote SQL command: DELETE FROM w.r WHERE ctid = $1", false),
+            ("JSON data, line 1: {\"a portal parameter $1", false),
+            ("unnamed portal parameter $1\nPL/pgSQL function f() line 1 at RAISE", false),
+            ("portal \"a\nb\" parameter $1", false),
             ("SQL statement \"execute gone\"\nPL/pgSQL function f(integer) line 1 at EXECUTE", false),
             ("SQL function \"f\" statement 1", false),
             ("", false),

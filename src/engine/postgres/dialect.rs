@@ -89,16 +89,16 @@ impl Dialect for Postgres {
         }
     }
 
-    fn is_misread(error: &Error) -> bool {
+    fn is_misread(error: &Error, _: &str) -> bool {
         diagnose::is_misread(error)
     }
 
-    fn may_have_begun(error: &Error) -> bool {
-        diagnose::may_have_begun(error)
+    fn may_have_begun(error: &Error, sql: &str) -> bool {
+        classify::classify(sql).several || diagnose::may_have_begun(error, sql)
     }
 
-    fn may_be_misled(error: &Error) -> bool {
-        diagnose::may_be_misled(error)
+    fn is_misled(error: &Error, values: bool) -> bool {
+        diagnose::is_misled(error, values)
     }
 
     fn cleanup_after(cause: PinCause) -> Cleanup {

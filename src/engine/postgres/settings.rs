@@ -101,29 +101,49 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     if begins(token, "role", &tokens) {
         return identity(statement, ROLE, None, local, tokens);
     }
-    let zone = begins(token, "time", &tokens);
-    let schema = begins(token, "schema", &tokens);
-    let name = if zone {
-        if !is(tokens.next()?, "zone") {
-            return None;
-        }
-        Name("timezone", None)
-    } else if schema {
-        Name("search_path", None)
+    let form = if begins(token, "time", &tokens) {
+        Form::Zone
+    } else if begins(token, "schema", &tokens) {
+        Form::Schema
     } else {
-        dotted(token, &mut tokens)?
+        Form::Name
     };
+    let name = match form {
+        Form::Zone if is(tokens.next()?, "zone") => Name("timezone", None),
+        Form::Zone => return None,
+        Form::Schema => Name("search_path", None),
+        Form::Name => dotted(token, &mut tokens)?,
+    };
+    to_value(statement, name, form, local, tokens)
+}
+
+/// How `SET` says what it sets: `SET TIME ZONE x`, `SET SCHEMA 'x'`, or by a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Zone,
+    Schema,
+    Name,
+}
+
+/// What comes after what is set.
+fn to_value<'a>(
+    statement: &'a str,
+    name: Name<'a>,
+    form: Form,
+    local: bool,
+    mut tokens: Lexer<'a>,
+) -> Option<Change<'a>> {
     if is_as_fixed(name, tokens.clone()) {
         return Some(Change::Passing(Staleness::Fresh));
     }
     if is_among(name, &NOT_MOVED) || is_cut(name) {
         return Some(Change::Pins(unmoved(name)));
     }
-    // `SET TIME ZONE x` and `SET SCHEMA 'x'` have no `TO`; anything else without is not understood.
+    // Only the forms of their own have no `TO`; anything else without is not understood.
     let first = tokens.clone().next()?;
     if first == Token::Symbol(b'=') || is(first, "to") {
         tokens.next();
-    } else if !zone && !schema {
+    } else if form == Form::Name {
         return None;
     }
     if let Some(cause) = unmoved_value(name, local, tokens.clone()) {
@@ -136,7 +156,7 @@ fn set<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     if local {
         return Some(Change::Passing(staleness_by(&name.key())));
     }
-    let to_default = is(value, "default") || zone && is(value, "local");
+    let to_default = is(value, "default") || form == Form::Zone && is(value, "local");
     Some(Change::Lasting(if to_default && tokens.next().is_none() {
         Setting::Reset(name)
     } else {

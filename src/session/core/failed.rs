@@ -127,7 +127,7 @@ impl State {
     /// What is under way, for a verdict.
     pub(in crate::session) fn work(&self, phase: Phase, handed_on: bool, sent: bool) -> Work {
         let bound = self.depth() > 0 || self.pin_reason().is_some();
-        Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent, pooled: self.pooled }
+        Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent, unexecuted: false, pooled: self.pooled }
     }
 
     /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.

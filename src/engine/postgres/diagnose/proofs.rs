@@ -14,14 +14,14 @@ use crate::engine::Diagnosis::{
     self, Authentication, Dead, Full, HungUp, Misled, NotReady, ReadOnly, Statement, TlsDemanded, UnknownDatabase,
     UnknownSetting,
 };
-use crate::engine::proofs::{LOST, MISLED, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
+use crate::engine::proofs::{LOST, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
 use crate::error::{Error, Outcome};
 
 /// Code, severity and text; what it means, and what it proves.
 const CODES: &[(&str, PgSeverity, &str, Diagnosis, Proof)] = &[
     // The connection is good, and the statement was taken back.
     ("25006", Refusal, "cannot execute INSERT in a read-only transaction", ReadOnly, READ_ONLY),
-    ("XX000", Refusal, "cache lookup failed for type 16395", Misled, MISLED),
+    ("XX000", Refusal, "cache lookup failed for type 16395", Misled, REFUSED),
     ("XX000", Refusal, "cache lookup failed for relation 16395", Statement, REFUSED),
     ("XX000", Refusal, "tuple concurrently updated", Statement, REFUSED),
     ("57014", Refusal, "canceling statement due to user request", Statement, REFUSED),

@@ -1,4 +1,4 @@
-//! The refusal of one statement among several, where those before it stay done.
+//! A refusal whose outcome is another one than it says: a part stays done, or was done and taken back.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -6,24 +6,25 @@ use std::fmt;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use super::Error;
+use super::{Error, Outcome};
 
 /// The server's own error, to be asked and downcast as before. Only the outcome is another one.
-pub(crate) struct HalfDone(Box<dyn DatabaseError>);
+pub(crate) struct Judged(Box<dyn DatabaseError>, Outcome);
 
-impl HalfDone {
+impl Judged {
     /// Marks what the server has said; any other error is left as it is.
-    pub(crate) fn mark(error: sqlx::Error) -> sqlx::Error {
+    pub(crate) fn mark(error: sqlx::Error, outcome: Outcome) -> sqlx::Error {
         match error {
-            sqlx::Error::Database(inner) => sqlx::Error::Database(Box::new(Self(inner))),
+            sqlx::Error::Database(inner) => sqlx::Error::Database(Box::new(Self(inner, outcome))),
             other => other,
         }
     }
 
-    pub(super) fn is_one(error: &dyn DatabaseError) -> bool {
+    /// What it was marked with.
+    pub(super) fn outcome_of(error: &dyn DatabaseError) -> Option<Outcome> {
         // Not by sqlx's downcast, which finds the server's own error in it.
         let error: &(dyn StdError + 'static) = error;
-        error.is::<Self>()
+        error.downcast_ref::<Self>().map(|judged| judged.1)
     }
 }
 
@@ -31,31 +32,41 @@ impl Error {
     /// The refusal of a part of a transaction, of which another part stays done.
     pub(crate) fn half_done(self) -> Self {
         match self {
-            Self::Database(source) | Self::ReadOnly { source } => Self::Database(HalfDone::mark(source)),
+            Self::Database(source) | Self::ReadOnly { source } => {
+                Self::Database(Judged::mark(source, Outcome::Unknown))
+            }
+            other => other,
+        }
+    }
+
+    /// A refusal to write that came when the statement was at work.
+    pub(crate) fn begun(self) -> Self {
+        match self {
+            Self::ReadOnly { source } => Self::ReadOnly { source: Judged::mark(source, Outcome::RolledBack) },
             other => other,
         }
     }
 }
 
-impl fmt::Debug for HalfDone {
+impl fmt::Debug for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl fmt::Display for HalfDone {
+impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl StdError for HalfDone {
+impl StdError for Judged {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
     }
 }
 
-impl DatabaseError for HalfDone {
+impl DatabaseError for Judged {
     fn message(&self) -> &str {
         self.0.message()
     }
