@@ -1,9 +1,12 @@
 //! When a piece of work gives up: its own budget, and the end of the invocation that it serves.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// As good as never, where a budget is longer than a clock can count.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -46,6 +49,22 @@ pub(crate) fn time_to_cancel() -> Option<Instant> {
     let end = INVOCATION.try_with(|end| *end).ok()?;
     let left = end.saturating_duration_since(Instant::now());
     Some(end.checked_sub(TO_CANCEL.min(left / 2)).unwrap_or(end))
+}
+
+/// What `work` comes to, if it does by then, by the clock: a timer does not tell where work is never kept waiting, for they share the
+/// task's budget.
+pub(crate) async fn until<F: Future>(end: Instant, work: F) -> Option<F::Output> {
+    let (mut work, mut timer) = (pin!(work), pin!(sleep_until(end)));
+    poll_fn(|context| {
+        if Instant::now() >= end {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        timer.as_mut().poll(context).map(|()| None)
+    })
+    .await
 }
 
 /// So little is left of the invocation that nothing is begun.

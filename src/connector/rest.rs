@@ -7,9 +7,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{Connector, Wire};
+use crate::deadline::until;
 use crate::engine::{Cleanup, Engine, Socket, Staleness};
 use crate::error::Error;
 
@@ -111,8 +112,8 @@ impl<DB: Engine> Connector<DB> {
         }
         wire.cancel.take_if(|cancel| cancel.is_unsent());
         if wire.cancel.is_none() {
-            if let Ok(drained) = timeout(
-                PATIENCE,
+            if let Some(drained) = until(
+                Instant::now() + PATIENCE,
                 drained::<DB>(&mut wire.driver, wire.socket.as_ref().filter(|_| unread == Unread::Close)),
             )
             .await

@@ -2,10 +2,10 @@
 //!
 //! A server may count refused logins and lock the user, and twenty callers who were told the same password at the same
 //! moment would be refused twenty times; that it has let in the same an hour ago says nothing, for it may be a new one since
-//! a moment. So the first of them logs in, and a second where that takes long, and the others wait for what the database says: let
-//! in, they all follow at once; refused, none of them tries it again. Who logs in alone waits for nobody. For a connect nothing is remembered longer than that:
-//! when a refused secret is tried again is its provider's to say. A cancel asks no provider first; for it a refusal stands
-//! until that server has let somebody in with the same credentials.
+//! a moment. So the first of them logs in, and a second where that takes long, and the others wait for what the database says:
+//! let in, they all follow at once; refused, none of them tries it again. Who logs in alone waits for nobody. For a connect
+//! nothing is remembered longer than that: when a refused secret is tried again is its provider's to say. A cancel asks no
+//! provider first; for it a refusal stands until that server has let somebody in with the same credentials.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

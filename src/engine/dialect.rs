@@ -74,8 +74,13 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
 
     /// Whether the refusal of a prepared statement shows that nothing was executed, and may come from what the driver has learnt
     /// about names while they stood for something else. `values`: it has some.
-    fn is_misled(_: &sqlx::Error, _values: bool) -> bool {
+    fn is_misled(_: &sqlx::Error, _sql: &str, _values: bool) -> bool {
         false
+    }
+
+    /// A text that the server refuses as it would the given one, with the same values, as long as it executes nothing of it.
+    fn unexecuted(_: &str) -> Option<String> {
+        None
     }
 
     /// Whether the server could not read a statement, and so has executed nothing of it.

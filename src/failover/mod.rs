@@ -1,9 +1,10 @@
 //! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
-//! writer. `belief` is how far the writer is known, `connect` what the pool asks, `verdict` judges a failed statement, `search` is the way to the writer and `reader` the one to its readers,
-//! `hunt` asks all candidates, `monitor` tells a silent host from a busy one by `liveness`, `watch` looks at the members in between. The
-//! first is pure; `hunt` and `monitor` are generic over who goes and asks.
+//! writer. `belief` is how far the writer is known, `connect` what the pool asks, `verdict` judges a failed statement, `search`
+//! is the way to the writer and `reader` the one to its readers, `hunt` asks all candidates, `monitor` tells a silent host from a
+//! busy one by `liveness`, `watch` looks at the members in between. `belief` and `verdict` are pure; `hunt` and `monitor` are
+//! generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
 //! connection has to be dialled is there a search, one for all who wait.

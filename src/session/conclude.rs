@@ -3,10 +3,12 @@
 
 use tokio::time::timeout_at;
 
+use super::answer::First;
 use super::borrow::{Borrow, summary};
 use super::core::{After, Left, in_flight};
+use super::query::Query;
 use crate::connector::Rested;
-use crate::deadline::TimeToCancel;
+use crate::deadline::{TimeToCancel, until};
 use crate::engine::{Cleanup, Diagnosis, Engine};
 use crate::error::{Error, Judged, Outcome, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
@@ -15,8 +17,11 @@ use crate::pool::{Connect as _, Peek};
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale. Whether the same statement can be run
     /// again then. Not inside a transaction, which the server has aborted by then.
-    pub(super) async fn heal(&mut self, error: &sqlx::Error) -> bool {
+    pub(super) async fn heal(&mut self, error: &sqlx::Error, sql: &str) -> bool {
+        // What `EXECUTE` is given is evaluated before its plan is looked at.
+        let executes = || sql.as_bytes().windows(7).any(|part| part.eq_ignore_ascii_case(b"execute"));
         let heals = DB::diagnose(error) == Diagnosis::StalePlan
+            && !executes()
             && self.session.state.depth() == 0
             && !self.session.state.is_doubtful()
             // A procedure may have committed before a statement of its own was refused so.
@@ -43,8 +48,8 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Notes a failure, and says what it means.
     pub(super) fn fail(&mut self, error: sqlx::Error, sql: &str) -> Error {
-        let diagnosis = self.diagnose(&error);
-        let misled = diagnosis == Diagnosis::StalePlan || diagnosis == Diagnosis::Misled && self.is_misled(&error);
+        let diagnosis = self.diagnose(&error, sql);
+        let misled = diagnosis == Diagnosis::StalePlan || diagnosis == Diagnosis::Misled && self.is_misled(&error, sql);
         let error = self.account_for(error, diagnosis, sql);
         self.session.may_succeed_again = error.may_pass() || misled && error.outcome() != Outcome::Unknown;
         error
@@ -81,20 +86,42 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// What an error means for this connection.
-    fn diagnose(&mut self, error: &sqlx::Error) -> Diagnosis {
+    fn diagnose(&mut self, error: &sqlx::Error, sql: &str) -> Diagnosis {
         let diagnosis = DB::diagnose(error);
         if diagnosis == Diagnosis::HungUp && DB::RULES.functions_say_anything && !self.is_hung_up() {
             return Diagnosis::Dead;
         }
-        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && self.is_misled(error) {
+        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && self.is_misled(error, sql) {
             return Diagnosis::Misled;
         }
         diagnosis
     }
 
     /// Whether a refusal shows that nothing was executed, and comes of names that the driver has learnt.
-    fn is_misled(&self, error: &sqlx::Error) -> bool {
-        self.flight.values().is_some_and(|values| DB::is_misled(error, values > 0))
+    fn is_misled(&self, error: &sqlx::Error, sql: &str) -> bool {
+        self.flight.values().is_some_and(|values| DB::is_misled(error, sql, values > 0))
+    }
+
+    /// Whether the server refuses likewise what executes nothing: a value's type that is gone is not found by any word of the
+    /// text.
+    async fn is_refused_unexecuted(&mut self, query: &Query<DB>, error: &sqlx::Error) -> bool {
+        let (Some(text), Ok(deadline)) = (DB::unexecuted(query.sql.as_str()), self.deadline()) else { return false };
+        if !query.has_values() {
+            return false;
+        }
+        let asked = Query { persistent: false, ..query.clone().reworded(text) };
+        let mut plan = First(None);
+        let code = |error: &sqlx::Error| error.as_database_error().and_then(|refusal| refusal.code().map(String::from));
+        match timeout_at(deadline.instant(), self.read(&asked, &mut plan, None)).await {
+            Ok(Ok(())) => false,
+            Ok(Err(again)) if DB::diagnose(&again).is_of_statement() => code(&again) == code(error),
+            _ => {
+                if let Some(lease) = &mut self.session.lease {
+                    lease.broke();
+                }
+                false
+            }
+        }
     }
 
     /// Whether the server has closed the connection, or says goodbye.
@@ -103,18 +130,32 @@ impl<DB: Engine> Borrow<'_, DB> {
         failover.peek(wire) != Peek::Quiet
     }
 
-    /// The end of a statement that failed: whether it is to be run again, and the error if it is not.
-    pub(super) async fn judged(mut self, error: sqlx::Error, sql: &str, handed_on: bool) -> (Verdict, Error) {
+    /// The end of a statement that failed: whether it is to be run again, and the error if it is not. `query`: it, if it is the
+    /// application's.
+    pub(super) async fn judged(
+        mut self,
+        error: sqlx::Error,
+        query: Option<&Query<DB>>,
+        handed_on: bool,
+    ) -> (Verdict, Error) {
+        let sql = query.map_or("", |query| query.sql.as_str());
         if TimeToCancel::is_behind(&error) {
             let error = Box::pin(self.cancelled(sql)).await;
             return (Verdict::Tell(error.outcome()), error);
         }
-        let diagnosis = self.diagnose(&error);
+        let diagnosis = self.diagnose(&error, sql);
         let work = self.flight.work(&self.session.state, handed_on);
-        let work = Work { unexecuted: self.is_misled(&error), ..work };
+        let unexecuted = match query {
+            Some(query) if diagnosis == Diagnosis::Misled && !work.bound => {
+                self.is_misled(&error, sql) || Box::pin(self.is_refused_unexecuted(query, &error)).await
+            }
+            _ => false,
+        };
+        let work = Work { unexecuted, ..work };
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
         // What a function of the statement's had done elsewhere by then is not taken back with it.
-        let begun = diagnosis == Diagnosis::ReadOnly && DB::may_have_begun(&error, sql);
+        let anybodys = DB::RULES.functions_say_anything && !reader;
+        let begun = diagnosis == Diagnosis::ReadOnly && (anybodys || DB::may_have_begun(&error, sql));
         let verdict = failover::judge(diagnosis, work, reader && !begun);
         let error = self.fail(error, sql);
         let error = if begun { error.begun() } else { error };
@@ -132,7 +173,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             Ok(deadline) => {
                 let unread = self.session.unread();
                 let ended = pool.connector().connector().come_to_rest(self.wire(), unread);
-                timeout_at(deadline.instant(), ended).await.unwrap_or_else(|_| Err(timed_out()))
+                until(deadline.instant(), ended).await.unwrap_or_else(|| Err(timed_out()))
             }
             Err(_) => Err(timed_out()),
         };
@@ -191,13 +232,13 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.finish();
                 Ok(value)
             }
-            Err(error) => Err(self.judged(error, "", false).await.1.into()),
+            Err(error) => Err(self.judged(error, None, false).await.1.into()),
         }
     }
 
     pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
         self.done = true;
-        let diagnosis = self.diagnose(&source);
+        let diagnosis = self.diagnose(&source, "");
         let (phase, sent) = (self.flight.phase(), self.flight.is_sent());
         let error = self.session.lose(phase, sent, self.started.elapsed(), source, diagnosis);
         self.flight.lost(&mut self.session.state);

@@ -56,7 +56,7 @@ impl<DB: Engine> Connection<DB> {
             if let Err(error) = &result
                 && !sink.is_handed_on()
                 && query.is_prepared()
-                && Box::pin(borrow.heal(error)).await
+                && Box::pin(borrow.heal(error, query.sql.as_str())).await
             {
                 result = borrow.exchange(query, sink).await;
             }
@@ -67,7 +67,7 @@ impl<DB: Engine> Connection<DB> {
                 borrow.finish();
                 return Ok(());
             };
-            match borrow.judged(error, query.sql.as_str(), sink.is_handed_on()).await {
+            match borrow.judged(error, Some(query), sink.is_handed_on()).await {
                 (Verdict::Again, _) if run < MOST_RUNS => {
                     run += 1;
                     Meter::count(&self.pool.meter().reruns);
@@ -142,10 +142,10 @@ impl<DB: Engine> Connection<DB> {
                 }
                 Err(error) => error,
             };
-            if run < MOST_RUNS && Box::pin(borrow.heal(&error)).await {
+            if run < MOST_RUNS && Box::pin(borrow.heal(&error, query.sql.as_str())).await {
                 borrow.finish();
             } else {
-                match borrow.judged(error, "", false).await {
+                match borrow.judged(error, None, false).await {
                     (Verdict::Again, _) if run < MOST_RUNS => {}
                     (_, error) => return Err(error.into()),
                 }
@@ -223,7 +223,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Reads an answer to its end, or until the alarm rings.
-    async fn read<S: Sink<DB>>(
+    pub(super) async fn read<S: Sink<DB>>(
         &mut self,
         query: &Query<DB>,
         sink: &mut S,

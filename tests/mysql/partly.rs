@@ -42,7 +42,8 @@ async fn a_definition_that_is_half_done_is_not_called_rolled_back() {
         let left: i64 = server.rows(looked).await[0].get(0);
         let told = error.outcome();
         // MySQL cannot read it.
-        let is_known = is_known || server.family() == Family::MySql && sql.starts_with("create or replace");
+        let unread = sql.starts_with("create or replace") && !sql.contains("select");
+        let is_known = is_known || server.family() == Family::MySql && unread;
         let expected = if is_known { Outcome::RolledBack } else { Outcome::Unknown };
         if told != expected || left == 0 && told != Outcome::Unknown {
             wrong.push(format!("{sql}: {told:?}, left: {left}: {}", chain(&error)));
@@ -56,7 +57,7 @@ async fn a_definition_that_is_half_done_is_not_called_rolled_back() {
 #[tokio::test]
 async fn what_a_function_has_done_is_not_done_again_for_its_number() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    server.execute("create table app.log (n int) engine = myisam").await;
+    server.execute("create table app.log (n int) engine = myisam; create table app.d (n int)").await;
     let proxy = mysql_proxy_to(&server).build().unwrap();
     for (state, number, words) in [
         ("08004", 1040, "said by a function"),
@@ -80,10 +81,19 @@ async fn what_a_function_has_done_is_not_done_again_for_its_number() {
             ))
             .await;
         let mut conn = proxy.get_connection().await.unwrap();
-        let error = Error::from(sqlx::query("select f()").execute(&mut conn).await.expect_err("it says so"));
-        let done: i64 = server.rows("select count(*) from app.log").await[0].get(0);
-        assert_eq!(done, 1, "{number}: {}", chain(&error));
-        assert!(!error.is_retryable() && error.outcome() != Outcome::NotExecuted, "{number}: {}", chain(&error));
+        for text in ["select f()", "insert into d select f()"] {
+            if text.starts_with("insert") && server.family() == Family::MySql {
+                // It refuses to write to tables with and without transactions in one statement.
+                continue;
+            }
+            let error = Error::from(sqlx::query(text).execute(&mut conn).await.expect_err("it says so"));
+            let done: i64 = server.rows("select count(*) from app.log").await[0].get(0);
+            server.execute("truncate app.log").await;
+            let told = format!("{number}, {text}: {}", chain(&error));
+            assert_eq!(done, 1, "{told}");
+            assert!(!error.is_retryable() && error.outcome() != Outcome::NotExecuted, "{told}");
+            conn = proxy.get_connection().await.unwrap();
+        }
     }
 }
 
@@ -200,7 +210,5 @@ async fn a_search_that_could_not_be_read_is_none_of_the_text() {
     let mut conn = proxy.get_connection().await.unwrap();
     let sql = "create or replace table d select t from ft where match (t) against ('+-(' in boolean mode)";
     let error = run(&mut conn, sql).await.unwrap_err();
-    // MySQL cannot read the text itself.
-    let expected = server.family().either(Outcome::Unknown, Outcome::RolledBack);
-    assert_eq!(error.outcome(), expected, "{}", chain(&error));
+    assert_eq!(error.outcome(), Outcome::Unknown, "{}", chain(&error));
 }

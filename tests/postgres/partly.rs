@@ -187,6 +187,7 @@ async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
         ("select w.done('1'), t::jsonb from w.t", true),
         ("select w.done('1'), array_in('{1}', 7, -1)::text", true),
         ("create view a.v as select nofn()", true),
+        ("create view a.v as select 'x'::int /* with a value */", true),
         // The next statement is read when the one before is done.
         ("select w.done('1'); select nofn()", false),
         ("select w.done('1'); select 'x'::int", false),
@@ -201,7 +202,9 @@ async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
         for conn in [&mut one, &mut other] {
             sqlx::query("select 1").execute(conn).await.unwrap();
         }
-        let ended = if prepared {
+        let ended = if text.contains("with a value") {
+            sqlx::query(text).bind("7").execute(&mut one).await.map_err(Error::from)
+        } else if prepared {
             sqlx::query(text).execute(&mut one).await.map_err(Error::from)
         } else {
             sqlx::raw_sql(text).execute(&mut one).await.map_err(Error::from)
@@ -210,6 +213,23 @@ async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
         let done = count(&server, "select count(*) from w.d").await;
         assert_eq!((done, error.outcome()), (1, Outcome::RolledBack), "{text}: {}", chain(&error));
     }
+}
+
+/// What `EXECUTE` is given is evaluated, and then its plan is found to be stale.
+#[tokio::test]
+async fn what_an_execute_was_given_is_not_evaluated_again() {
+    let server = Server::start(PostgresOptions::default()).await;
+    with_work_elsewhere(&server).await;
+    server.execute("create table a.c (n int); alter table a.c owner to app").await;
+    let proxy = proxy_to(&server).max_connections(1).build().unwrap();
+    let mut conn = proxy.get_connection().await.unwrap();
+    run(&mut conn, "prepare p (int) as select *, $1 from a.c").await.unwrap();
+    run(&mut conn, "execute p(1)").await.unwrap();
+    server.execute("alter table a.c add column m int").await;
+    let text = "explain analyze execute p(w.done('1'))";
+    let error = Error::from(sqlx::query(text).execute(&mut conn).await.unwrap_err());
+    let done = count(&server, "select count(*) from w.d").await;
+    assert_eq!((done, error.outcome()), (1, Outcome::RolledBack), "{}", chain(&error));
 }
 
 /// A reader refuses a command as a whole, and a function when it is called: what was done before that is done.
@@ -222,6 +242,8 @@ async fn what_a_reader_had_begun_is_not_run_again() {
         "select w.done('1'), nextval('w.s')",
         "select w.done('1'), pg_notify('x', 'y')",
         "select w.done('1'), txid_current()",
+        "/* by a framework */ select w.done('1'), nextval('w.s')",
+        "(select w.done('1'), nextval('w.s'))",
         "select w.done('1'); notify x",
         "select w.done('1'); insert into w.t values ('x')",
     ] {

@@ -11,7 +11,7 @@ use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::Cleanup;
 use crate::engine::series::Series;
-use crate::engine::token::is;
+use crate::engine::token::{Token, is};
 use crate::engine::{Class, Control, Dialect};
 use crate::pin::PinCause;
 
@@ -86,6 +86,14 @@ pub(super) fn single(sql: &str) -> Option<&str> {
     let mut lexer = Lexer::new(sql);
     let statement = Statement::scan(&mut lexer)?;
     Statement::scan(&mut lexer).is_none().then(|| statement.text(sql))
+}
+
+/// The word that a text begins with, after comments and parentheses; empty where it is none.
+pub(super) fn first_word(sql: &str) -> &str {
+    match Statement::scan(&mut Lexer::new(sql)).map(|statement| statement.first) {
+        Some(Token::Word(word)) => word,
+        _ => "",
+    }
 }
 
 /// Whether nothing takes away what a cause leaves behind.

@@ -52,13 +52,12 @@ fn is_before_execution(error: &PgDatabaseError) -> bool {
 
 /// Whether the server may have executed a part of a statement before it refused to write. Refused before, it is called by its
 /// own first word, translated or not; a function of the server's is called by another.
-pub(super) fn may_have_begun(error: &Error, sql: &str) -> bool {
-    let sql = sql.trim_ascii_start();
-    let command = sql[..sql.bytes().take_while(u8::is_ascii_alphabetic).count()].to_ascii_uppercase();
+pub(super) fn may_have_begun(error: &Error, first_word: &str) -> bool {
+    let command = first_word.to_ascii_uppercase();
     let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
     refusal.is_none_or(|refusal| {
         let names_it = refusal.message().split(|c: char| !c.is_ascii_alphabetic()).any(|word| word == command);
-        is_from_inside(refusal) || !names_it
+        command.is_empty() || is_from_inside(refusal) || !names_it
     })
 }
 

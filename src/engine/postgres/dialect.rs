@@ -89,16 +89,24 @@ impl Dialect for Postgres {
         }
     }
 
+    fn unexecuted(sql: &str) -> Option<String> {
+        Some(format!("EXPLAIN {sql}"))
+    }
+
     fn is_misread(error: &Error, _: &str) -> bool {
         diagnose::is_misread(error)
     }
 
     fn may_have_begun(error: &Error, sql: &str) -> bool {
-        classify::classify(sql).several || diagnose::may_have_begun(error, sql)
+        classify::classify(sql).several || diagnose::may_have_begun(error, classify::first_word(sql))
     }
 
-    fn is_misled(error: &Error, values: bool) -> bool {
-        diagnose::is_misled(error, values)
+    fn is_misled(error: &Error, sql: &str, values: bool) -> bool {
+        // Other statements take values too, and are read when they are executed.
+        const READ_FIRST: [&str; 7] = ["select", "insert", "update", "delete", "merge", "values", "with"];
+        let first = classify::first_word(sql);
+        let read_first = READ_FIRST.iter().any(|word| first.eq_ignore_ascii_case(word));
+        diagnose::is_misled(error, values && read_first)
     }
 
     fn cleanup_after(cause: PinCause) -> Cleanup {
