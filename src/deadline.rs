@@ -56,11 +56,11 @@ pub(crate) fn time_to_cancel() -> Option<Instant> {
 pub(crate) async fn until<F: Future>(end: Instant, work: F) -> Option<F::Output> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep_until(end)));
     poll_fn(|context| {
-        if Instant::now() >= end {
-            return Poll::Ready(None);
-        }
         if let Poll::Ready(done) = work.as_mut().poll(context) {
             return Poll::Ready(Some(done));
+        }
+        if Instant::now() >= end {
+            return Poll::Ready(None);
         }
         timer.as_mut().poll(context).map(|()| None)
     })
