@@ -51,9 +51,9 @@ pub(crate) fn time_to_cancel() -> Option<Instant> {
     Some(end.checked_sub(TO_CANCEL.min(left / 2)).unwrap_or(end))
 }
 
-/// What `work` comes to, if it does by then, by the clock: a timer does not tell where work is never kept waiting, for they share the
-/// task's budget.
-pub(crate) async fn until<F: Future>(end: Instant, work: F) -> Option<F::Output> {
+/// What work comes to, if it does by then: by the clock, for a timer alone does not tell where work is never kept waiting. They
+/// share the task's budget.
+pub(crate) async fn by_the_clock<F: Future>(end: Instant, work: F) -> Option<F::Output> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep_until(end)));
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {

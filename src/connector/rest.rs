@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 
 use super::{Connector, Wire};
-use crate::deadline::until;
+use crate::deadline::by_the_clock;
 use crate::engine::{Cleanup, Engine, Socket, Staleness};
 use crate::error::Error;
 
@@ -112,7 +112,7 @@ impl<DB: Engine> Connector<DB> {
         }
         wire.cancel.take_if(|cancel| cancel.is_unsent());
         if wire.cancel.is_none() {
-            if let Some(drained) = until(
+            if let Some(drained) = by_the_clock(
                 Instant::now() + PATIENCE,
                 drained::<DB>(&mut wire.driver, wire.socket.as_ref().filter(|_| unread == Unread::Close)),
             )

@@ -86,8 +86,12 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// Whether the server could not read a statement, and so has executed nothing of it.
     fn is_misread(error: &sqlx::Error, sql: &str) -> bool;
 
-    /// Whether the server may have executed a part of a text before it refused to write.
-    fn may_have_begun(error: &sqlx::Error, sql: &str) -> bool;
+    /// Whether the server may have executed a part of a text before it refused to write. `reader`: it was asked since, and is
+    /// none that writes.
+    fn may_have_begun(error: &sqlx::Error, sql: &str, reader: bool) -> bool;
+
+    /// Whether a stale plan shows that nothing of a text was executed.
+    fn is_stale_before_execution(sql: &str) -> bool;
 
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;

@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::core::{self, Gate, InFlight, Intent, State};
 use crate::connector::{Carried, Wire};
-use crate::deadline::{Deadline, TimeToCancel, time_to_cancel};
+use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{End, Engine, Found};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
@@ -165,11 +165,11 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.unrest();
         let (failover, wire) = self.apart();
         let peer = wire.peer.clone();
-        let answered = timeout_at(deadline.instant(), failover.attend(peer.as_deref(), exchange(wire))).await;
+        let answered = by_the_clock(deadline.instant(), failover.attend(peer.as_deref(), exchange(wire))).await;
         let source = match answered {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(source)) => source,
-            Err(_) => timed_out(),
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(source)) => source,
+            None => timed_out(),
         };
         Err(self.lose(source))
     }
@@ -189,7 +189,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// done: its connection is closed, and what became of it is said as far as it is known.
     fn unanswered(&mut self, error: sqlx::Error) -> Error {
         if !TimeToCancel::is_behind(&error) {
-            return self.fail(error, "");
+            return self.fail(error, None);
         }
         match self.lose(error) {
             Error::ConnectionLost { phase, elapsed, outcome, source } => {
@@ -229,7 +229,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;
         let silent = |_| Err(timed_out());
-        answered.unwrap_or_else(silent).map_err(|error| self.fail(error, ""))
+        answered.unwrap_or_else(silent).map_err(|error| self.fail(error, None))
     }
 
     pub(super) async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {

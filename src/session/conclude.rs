@@ -8,7 +8,7 @@ use super::borrow::{Borrow, summary};
 use super::core::{After, Left, in_flight};
 use super::query::Query;
 use crate::connector::Rested;
-use crate::deadline::{TimeToCancel, until};
+use crate::deadline::{TimeToCancel, by_the_clock};
 use crate::engine::{Cleanup, Diagnosis, Engine};
 use crate::error::{Error, Judged, Outcome, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
@@ -18,10 +18,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget its prepared statements when one of them has become stale. Whether the same statement can be run
     /// again then. Not inside a transaction, which the server has aborted by then.
     pub(super) async fn heal(&mut self, error: &sqlx::Error, sql: &str) -> bool {
-        // What `EXECUTE` is given is evaluated before its plan is looked at.
-        let executes = || sql.as_bytes().windows(7).any(|part| part.eq_ignore_ascii_case(b"execute"));
         let heals = DB::diagnose(error) == Diagnosis::StalePlan
-            && !executes()
             && self.session.state.depth() == 0
             && !self.session.state.is_doubtful()
             // A procedure may have committed before a statement of its own was refused so.
@@ -34,8 +31,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             // What is still on its way is not known.
             lease.broke();
         }
-        // Where a function can say that its plan is stale, only a pooler's word for it is believed.
-        forgotten && (!DB::RULES.functions_say_anything || self.session.connector().pools_transactions())
+        forgotten && DB::is_stale_before_execution(sql)
     }
 
     /// Makes the driver forget what it has prepared, within `borrow_timeout`.
@@ -46,11 +42,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Notes a failure, and says what it means.
-    pub(super) fn fail(&mut self, error: sqlx::Error, sql: &str) -> Error {
-        let diagnosis = self.diagnose(&error, sql);
-        let misled = diagnosis == Diagnosis::StalePlan || diagnosis == Diagnosis::Misled && self.is_misled(&error, sql);
-        let error = self.account_for(error, diagnosis, sql);
+    /// Notes a failure, and says what it means. `query`: what has failed, if it is the application's.
+    pub(super) fn fail(&mut self, error: sqlx::Error, query: Option<&Query<DB>>) -> Error {
+        let diagnosis = self.diagnose(&error, query);
+        let misled = diagnosis == Diagnosis::StalePlan || diagnosis == Diagnosis::Misled && is_misled(&error, query);
+        let error = self.account_for(error, diagnosis, text_of(query));
         self.session.may_succeed_again = error.may_pass() || misled && error.outcome() != Outcome::Unknown;
         error
     }
@@ -86,20 +82,15 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// What an error means for this connection.
-    fn diagnose(&mut self, error: &sqlx::Error, sql: &str) -> Diagnosis {
+    fn diagnose(&mut self, error: &sqlx::Error, query: Option<&Query<DB>>) -> Diagnosis {
         let diagnosis = DB::diagnose(error);
         if diagnosis == Diagnosis::HungUp && DB::RULES.functions_say_anything && !self.is_hung_up() {
             return Diagnosis::Dead;
         }
-        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && self.is_misled(error, sql) {
+        if diagnosis == Diagnosis::Statement && self.wire().carried.is_mixed() && is_misled(error, query) {
             return Diagnosis::Misled;
         }
         diagnosis
-    }
-
-    /// Whether a refusal shows that nothing was executed, and comes of names that the driver has learnt.
-    fn is_misled(&self, error: &sqlx::Error, sql: &str) -> bool {
-        self.flight.values().is_some_and(|values| DB::is_misled(error, sql, values > 0))
     }
 
     /// Whether the server refuses likewise what executes nothing: a value's type that is gone is not found by any word of the
@@ -112,9 +103,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         let asked = Query { persistent: false, ..query.clone().reworded(text) };
         let mut plan = First(None);
         let code = |error: &sqlx::Error| error.as_database_error().and_then(|refusal| refusal.code().map(String::from));
-        match timeout_at(deadline.instant(), self.read(&asked, &mut plan, None)).await {
-            Ok(Ok(())) => false,
-            Ok(Err(again)) if DB::diagnose(&again).is_of_statement() => code(&again) == code(error),
+        match by_the_clock(deadline.instant(), self.read(&asked, &mut plan, None)).await {
+            Some(Ok(())) => false,
+            Some(Err(again)) if DB::diagnose(&again).is_of_statement() => code(&again) == code(error),
             _ => {
                 if let Some(lease) = &mut self.session.lease {
                     lease.broke();
@@ -138,26 +129,24 @@ impl<DB: Engine> Borrow<'_, DB> {
         query: Option<&Query<DB>>,
         handed_on: bool,
     ) -> (Verdict, Error) {
-        let sql = query.map_or("", |query| query.sql.as_str());
         if TimeToCancel::is_behind(&error) {
-            let error = Box::pin(self.cancelled(sql)).await;
+            let error = Box::pin(self.cancelled(query)).await;
             return (Verdict::Tell(error.outcome()), error);
         }
-        let diagnosis = self.diagnose(&error, sql);
+        let diagnosis = self.diagnose(&error, query);
         let work = self.flight.work(&self.session.state, handed_on);
         let unexecuted = match query {
             Some(query) if diagnosis == Diagnosis::Misled && !work.bound => {
-                self.is_misled(&error, sql) || Box::pin(self.is_refused_unexecuted(query, &error)).await
+                is_misled(&error, Some(query)) || Box::pin(self.is_refused_unexecuted(query, &error)).await
             }
             _ => false,
         };
         let work = Work { unexecuted, ..work };
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
         // What a function of the statement's had done elsewhere by then is not taken back with it.
-        let anybodys = DB::RULES.functions_say_anything && !reader;
-        let begun = diagnosis == Diagnosis::ReadOnly && (anybodys || DB::may_have_begun(&error, sql));
+        let begun = diagnosis == Diagnosis::ReadOnly && DB::may_have_begun(&error, text_of(query), reader);
         let verdict = failover::judge(diagnosis, work, reader && !begun);
-        let error = self.fail(error, sql);
+        let error = self.fail(error, query);
         let error = if begun { error.begun() } else { error };
         if reader {
             self.session.leave();
@@ -166,14 +155,14 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// The end of the invocation is near: ends the statement on the server, and says what the server says of it.
-    pub(super) async fn cancelled(mut self, sql: &str) -> Error {
+    async fn cancelled(mut self, query: Option<&Query<DB>>) -> Error {
         let (phase, may_commit, elapsed) = (self.flight.phase(), self.flight.may_commit(), self.started.elapsed());
         let pool = self.session.pool.clone();
         let answered = match self.deadline() {
             Ok(deadline) => {
                 let unread = self.session.unread();
                 let ended = pool.connector().connector().come_to_rest(self.wire(), unread);
-                until(deadline.instant(), ended).await.unwrap_or_else(|| Err(timed_out()))
+                by_the_clock(deadline.instant(), ended).await.unwrap_or_else(|| Err(timed_out()))
             }
             Err(_) => Err(timed_out()),
         };
@@ -187,7 +176,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             Ok(Rested { late: Some(refusal), .. }) => {
                 let code = refusal.as_database_error().and_then(|refusal| refusal.code());
                 let is_cancelled = code.as_deref() == Some(DB::RULES.cancelled);
-                match self.fail(refusal, sql) {
+                match self.fail(refusal, query) {
                     Error::Database(source) if is_cancelled => reached(outcome_of(&source), Some(source)),
                     error => error,
                 }
@@ -238,7 +227,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     pub(super) fn lose(&mut self, source: sqlx::Error) -> Error {
         self.done = true;
-        let diagnosis = self.diagnose(&source, "");
+        let diagnosis = self.diagnose(&source, None);
         let (phase, sent) = (self.flight.phase(), self.flight.is_sent());
         let error = self.session.lose(phase, sent, self.started.elapsed(), source, diagnosis);
         self.flight.lost(&mut self.session.state);
@@ -280,6 +269,15 @@ impl<DB: Engine> Borrow<'_, DB> {
             lease.end();
         }
     }
+}
+
+/// Whether a refusal shows that nothing was executed, and comes of names that the driver has learnt.
+fn is_misled<DB: Engine>(error: &sqlx::Error, query: Option<&Query<DB>>) -> bool {
+    query.is_some_and(|query| query.is_prepared() && DB::is_misled(error, query.sql.as_str(), query.has_values()))
+}
+
+fn text_of<DB: Engine>(query: Option<&Query<DB>>) -> &str {
+    query.map_or("", |query| query.sql.as_str())
 }
 
 impl<DB: Engine> Drop for Borrow<'_, DB> {

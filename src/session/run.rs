@@ -191,11 +191,10 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn exchange<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         #[cfg(feature = "testing")]
         self.lose_if_asked()?;
-        let values = query.arguments.as_ref().map(sqlx::Arguments::len);
-        self.flight.set_values(values);
         if DB::RULES.prepares_ahead
-            && let Some(values) = values
+            && let Some(arguments) = &query.arguments
         {
+            let values = sqlx::Arguments::len(arguments);
             self.prepare_ahead(query.sql.clone(), values, query.persistent).await?;
         }
         self.read(query, sink, time_to_cancel()).await

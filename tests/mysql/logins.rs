@@ -400,6 +400,18 @@ async fn a_long_statement_during_a_rotation_does_not_lock_the_account() {
     assert!(let_in.is_ok(), "{}", chain(&let_in.unwrap_err()));
 }
 
+/// At the same moment, each by a connection of its own.
+async fn ten_are_let_in(proxy: &MySqlProxy) {
+    let herd = join_all((0..10).map(|_| async {
+        let mut conn = proxy.get_connection().await?;
+        conn.pin().await?;
+        Ok::<_, Error>(conn)
+    }));
+    for one in herd.await {
+        assert!(one.is_ok(), "{}", chain(&one.unwrap_err()));
+    }
+}
+
 /// And where many log in at the moment of the rotation.
 #[tokio::test]
 async fn a_herd_at_a_rotation_does_not_lock_the_account() {
@@ -412,14 +424,7 @@ async fn a_herd_at_a_rotation_does_not_lock_the_account() {
     server.set_password("app", "a new one").await;
     aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
     let before = aborted_connects(&server).await;
-    let herd = join_all((0..10).map(|_| async {
-        let mut conn = proxy.get_connection().await?;
-        conn.pin().await?;
-        Ok::<_, Error>(conn)
-    }));
-    for one in herd.await {
-        assert!(one.is_ok(), "{}", chain(&one.unwrap_err()));
-    }
+    ten_are_let_in(&proxy).await;
     assert_eq!(aborted_connects(&server).await - before, 1, "one goes ahead");
     let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
     assert!(anew.get_connection().await.is_ok());
@@ -440,14 +445,7 @@ async fn a_herd_at_a_rotation_over_a_slow_way_does_not_lock_the_account() {
     server.set_password("app", "a new one").await;
     aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
     door.delay(Duration::from_millis(350));
-    let herd = join_all((0..10).map(|_| async {
-        let mut conn = proxy.get_connection().await?;
-        conn.pin().await?;
-        Ok::<_, Error>(conn)
-    }));
-    for one in herd.await {
-        assert!(one.is_ok(), "{}", chain(&one.unwrap_err()));
-    }
+    ten_are_let_in(&proxy).await;
     let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
     assert!(anew.get_connection().await.is_ok());
 }

@@ -171,27 +171,36 @@ async fn with_work_elsewhere(server: &Server) {
         .await;
 }
 
+/// How a statement is sent.
+#[derive(Clone, Copy)]
+enum Way {
+    Text,
+    Prepared,
+    /// Which the statement has no place for.
+    WithAValue,
+}
+
 /// Sessions whose paths differ share a connection: there the driver may know a type by a name that stands for another one. That
 /// is told by what the server says before it executes anything, and by nothing that it says at work.
 #[tokio::test]
 async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
     let server = Server::start(PostgresOptions::default()).await;
     with_work_elsewhere(&server).await;
-    for (text, prepared) in [
-        ("select w.done('nonsense')", true),
-        ("select w.said('22P02')", true),
-        ("select w.said('42883')", true),
-        ("select w.said('42704')", true),
+    for (text, way) in [
+        ("select w.done('nonsense')", Way::Prepared),
+        ("select w.said('22P02')", Way::Prepared),
+        ("select w.said('42883')", Way::Prepared),
+        ("select w.said('42704')", Way::Prepared),
         // No function of anybody's has met it.
-        ("select w.done('1'), ((random() * 0)::text || 'x')::int", true),
-        ("select w.done('1'), t::jsonb from w.t", true),
-        ("select w.done('1'), array_in('{1}', 7, -1)::text", true),
-        ("create view a.v as select nofn()", true),
-        ("create view a.v as select 'x'::int /* with a value */", true),
+        ("select w.done('1'), ((random() * 0)::text || 'x')::int", Way::Prepared),
+        ("select w.done('1'), t::jsonb from w.t", Way::Prepared),
+        ("select w.done('1'), array_in('{1}', 7, -1)::text", Way::Prepared),
+        ("create view a.v as select nofn()", Way::Prepared),
+        ("create view a.v as select 'x'::int", Way::WithAValue),
         // The next statement is read when the one before is done.
-        ("select w.done('1'); select nofn()", false),
-        ("select w.done('1'); select 'x'::int", false),
-        ("explain analyze select w.done('1'); select null::nosuch", false),
+        ("select w.done('1'); select nofn()", Way::Text),
+        ("select w.done('1'); select 'x'::int", Way::Text),
+        ("explain analyze select w.done('1'); select null::nosuch", Way::Text),
     ] {
         server.execute("delete from w.d").await;
         let proxy = proxy_to(&server).max_connections(1).build().unwrap();
@@ -202,14 +211,12 @@ async fn what_was_met_at_work_is_not_run_again_where_names_are_mixed() {
         for conn in [&mut one, &mut other] {
             sqlx::query("select 1").execute(conn).await.unwrap();
         }
-        let ended = if text.contains("with a value") {
-            sqlx::query(text).bind("7").execute(&mut one).await.map_err(Error::from)
-        } else if prepared {
-            sqlx::query(text).execute(&mut one).await.map_err(Error::from)
-        } else {
-            sqlx::raw_sql(text).execute(&mut one).await.map_err(Error::from)
+        let ended = match way {
+            Way::Text => sqlx::raw_sql(text).execute(&mut one).await,
+            Way::Prepared => sqlx::query(text).execute(&mut one).await,
+            Way::WithAValue => sqlx::query(text).bind("7").execute(&mut one).await,
         };
-        let error = ended.expect_err(text);
+        let error = Error::from(ended.expect_err(text));
         let done = count(&server, "select count(*) from w.d").await;
         assert_eq!((done, error.outcome()), (1, Outcome::RolledBack), "{text}: {}", chain(&error));
     }

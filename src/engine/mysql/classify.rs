@@ -10,6 +10,7 @@ use super::prefilter;
 use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::series::Series;
+use crate::engine::token::Token;
 use crate::engine::{Class, Control};
 use crate::pin::PinCause;
 
@@ -109,6 +110,14 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
         Some(Change::None) => Class { pins: None, ..all },
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,
+    }
+}
+
+/// The word that a text begins with, after comments and parentheses; empty where it is none.
+pub(super) fn first_word(sql: &str) -> &str {
+    match Statement::scan(&mut Lexer::new(sql)).map(|statement| statement.first) {
+        Some(Token::Word(word)) => word,
+        _ => "",
     }
 }
 

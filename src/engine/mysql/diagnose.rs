@@ -38,17 +38,6 @@ pub(super) fn is_misread(error: &Error, sql: &str) -> bool {
     refusal(error).is_some_and(|refusal| refusal.number() == 1064) && !queries()
 }
 
-/// Whether a statement is a command that writes, which a reader refuses before it evaluates anything of it.
-pub(super) fn is_refused_as_a_whole(sql: &str) -> bool {
-    const WRITES: [&str; 12] = [
-        "insert", "update", "delete", "replace", "load", "create", "alter", "drop", "truncate", "rename", "grant",
-        "revoke",
-    ];
-    let first = sql.trim_ascii_start();
-    let length = first.bytes().take_while(u8::is_ascii_alphabetic).count();
-    WRITES.iter().any(|word| first[..length].eq_ignore_ascii_case(word))
-}
-
 /// How often these letters are in a text, large or small.
 fn count(sql: &str, letters: &str) -> usize {
     sql.as_bytes().windows(letters.len()).filter(|part| part.eq_ignore_ascii_case(letters.as_bytes())).count()
@@ -111,9 +100,9 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
         // under a snapshot takes back everything in newer MariaDB.
         1205 | 1020 => Diagnosis::Unsure,
         // The statement was deallocated behind the driver's back, or could not be prepared anew in time. One of SQL's own is
-        // given to `EXECUTE`; and a function may say any number, in other words.
-        1243 if message.ends_with("given to mysqld_stmt_execute") => Diagnosis::StalePlan,
-        1615 if message == "Prepared statement needs to be re-prepared" => Diagnosis::StalePlan,
+        // given to `EXECUTE`.
+        1243 if message.contains("stmt_execute") => Diagnosis::StalePlan,
+        1615 => Diagnosis::StalePlan,
         _ => Diagnosis::Statement,
     }
 }

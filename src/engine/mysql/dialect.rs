@@ -47,8 +47,21 @@ impl Dialect for MySql {
         diagnose::is_misread(error, sql)
     }
 
-    fn may_have_begun(_: &Error, sql: &str) -> bool {
-        classify::classify(sql).several || !diagnose::is_refused_as_a_whole(sql)
+    fn may_have_begun(_: &Error, sql: &str, reader: bool) -> bool {
+        // A reader refuses a command that writes before it evaluates anything of it.
+        const WRITES: [&str; 12] = [
+            "insert", "update", "delete", "replace", "load", "create", "alter", "drop", "truncate", "rename", "grant",
+            "revoke",
+        ];
+        let first = classify::first_word(sql);
+        let writes = WRITES.iter().any(|word| first.eq_ignore_ascii_case(word));
+        // Where it is none, a function has said so.
+        !reader || !writes || classify::classify(sql).several
+    }
+
+    fn is_stale_before_execution(_: &str) -> bool {
+        // A function can say that as well.
+        false
     }
 
     fn is_no_savepoint(error: &Error) -> bool {

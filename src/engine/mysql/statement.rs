@@ -73,7 +73,7 @@ fn is_among(token: Option<Token<'_>>, words: &[&str]) -> bool {
 pub(super) struct Statement<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
-    first: Token<'a>,
+    pub(super) first: Token<'a>,
     second: Option<Token<'a>>,
     third: Option<Token<'a>>,
     is_plain: bool,

@@ -96,6 +96,11 @@ pub(super) fn first_word(sql: &str) -> &str {
     }
 }
 
+/// Whether a word is anywhere in a text.
+pub(super) fn has_word(sql: &str, word: &str) -> bool {
+    Lexer::new(sql).any(|token| is(token, word))
+}
+
 /// Whether nothing takes away what a cause leaves behind.
 fn stays(cause: PinCause) -> bool {
     <sqlx::Postgres as Dialect>::cleanup_after(cause) == Cleanup::Impossible

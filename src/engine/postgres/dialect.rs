@@ -97,7 +97,12 @@ impl Dialect for Postgres {
         diagnose::is_misread(error)
     }
 
-    fn may_have_begun(error: &Error, sql: &str) -> bool {
+    fn is_stale_before_execution(sql: &str) -> bool {
+        // What `EXECUTE` is given is evaluated before its plan is looked at.
+        !classify::has_word(sql, "execute")
+    }
+
+    fn may_have_begun(error: &Error, sql: &str, _: bool) -> bool {
         classify::classify(sql).several || diagnose::may_have_begun(error, classify::first_word(sql))
     }
 

@@ -30,8 +30,6 @@ pub(in crate::session) struct InFlight {
     pub(super) ends: Option<PinEnd>,
     /// What the connection had to be cleaned of before it.
     pub(super) before: Cleanup,
-    /// How many values it has, if it is prepared.
-    pub(super) values: Option<usize>,
     /// It may have reached the server; until then there are only exchanges that make the connection fit.
     pub(super) sent: bool,
 }
@@ -63,7 +61,6 @@ impl InFlight {
             begins: false,
             ends: None,
             before: Cleanup::None,
-            values: None,
             sent: false,
         }
     }
@@ -89,15 +86,6 @@ impl InFlight {
     /// Whether the exchange itself may have reached the server.
     pub(in crate::session) fn set_sent(&mut self, sent: bool) {
         self.sent = sent;
-    }
-
-    /// How many values the query has, if it is prepared.
-    pub(in crate::session) fn set_values(&mut self, values: Option<usize>) {
-        self.values = values;
-    }
-
-    pub(in crate::session) fn values(&self) -> Option<usize> {
-        self.values
     }
 
     /// A guard's `BEGIN` is on its way, or answered.

@@ -87,8 +87,7 @@ const TABLE: &[Row] = &[
     // It has forgotten what was prepared.
     (1243, "Unknown prepared statement handler (1) given to mysqld_stmt_execute", StalePlan, REFUSED, StalePlan),
     (1243, "Unknown prepared statement handler (p) given to EXECUTE", Statement, REFUSED, Statement),
-    (1615, "Prepared statement needs to be re-prepared", StalePlan, REFUSED, StalePlan),
-    (1615, "said by a function", Statement, REFUSED, Statement),
+    (1615, "", StalePlan, REFUSED, StalePlan),
     // The statement's own: a key twice, a syntax error, no table, a value that does not fit, a statement that was ended.
     (1062, "", Statement, REFUSED, Statement),
     (1064, "", Statement, REFUSED, Statement),
