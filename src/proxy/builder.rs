@@ -137,7 +137,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// Members of the cluster, by identifier, host and port: they are candidates at once when the writer is lost, whatever
-    /// else is known. With them the host may be left out.
+    /// else is known. With them the host may be left out. Whom you name here is believed: a server that is none of the
+    /// cluster's, and takes writes, would pass for its writer.
     pub fn instances(
         mut self,
         instances: impl IntoIterator<Item = (impl Into<String>, impl Into<String>, u16)>,
@@ -193,7 +194,9 @@ impl<DB: Engine> ProxyBuilder<DB> {
     /// What pins cannot be kept through a pooler in transaction mode: temporary tables that outlive their transaction,
     /// session locks, held cursors, SQL's `PREPARE`, `SET`s that are not understood or stand among other statements. They
     /// are refused ([`Error::Refused`](crate::Error::Refused)), unless [`pin`](crate::Connection::pin) was called before:
-    /// they are right where the pooler itself pins (RDS Proxy) or lends for a session, and only there.
+    /// they are right where the pooler itself pins (RDS Proxy) or lends for a session, and only there. So is a `DO` block of
+    /// which a statement is not known to leave nothing, such as one that runs a text that it has put together. What procedures
+    /// and functions do is not seen: what they set, lock or make temporary stays on the server's connection.
     pub fn via_proxy(mut self) -> Self {
         self.config.via_proxy = Some(true);
         self

@@ -93,9 +93,9 @@ impl<DB: Engine> Proxy<DB> {
         Ok(Connection::new(self.0.pool.clone()))
     }
 
-    /// A read-only session with one of the cluster's readers, the one with the fewest connections. A reader that was
-    /// promoted or does not answer is left for another. Connections to readers have a pool of their own, of
-    /// `max_connections` too. What a reader shows may be a moment older than what the writer has:
+    /// A session with one of the cluster's readers, the one with the fewest connections. It is read-only by its settings, which a
+    /// statement may undo: where the writer stands in, that writes. A reader that was promoted or does not answer is left for
+    /// another. Connections to readers have a pool of their own, of `max_connections` too. What a reader shows may be a moment older than what the writer has:
     /// <https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Replication.html>.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ mod language;
 mod leaks;
 #[path = "../ledger/mod.rs"]
 mod ledger;
+mod left_with_pooler;
 mod lines;
 mod managed;
 #[cfg(feature = "migrate")]

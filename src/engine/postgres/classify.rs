@@ -73,14 +73,6 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
 }
 
-/// What a text leaves beyond its transaction on a connection, as far as its words tell: where a pooler in between lends
-/// connections, whoever gets this one next would find it. Procedures, and functions that run a text, are not in it: what they
-/// do is seen no more than what any other function does.
-pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
-    let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(|| Statement::scan(&mut lexer)).filter_map(|statement| statement.leaves(sql)).collect()
-}
-
 /// The statement, where there is only one.
 pub(super) fn single(sql: &str) -> Option<&str> {
     let mut lexer = Lexer::new(sql);

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use sqlx::postgres::PgRow;
 use sqlx::{Error, Postgres, Row};
 
-use super::{classify, diagnose, occupancy, rules, settings};
+use super::{classify, diagnose, leaves, occupancy, rules, settings};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
 use crate::engine::{Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
@@ -39,7 +39,7 @@ impl Dialect for Postgres {
     }
 
     fn leaves(sql: &str) -> Vec<PinCause> {
-        classify::leaves(sql)
+        leaves::leaves(sql)
     }
 
     fn diagnose(error: &Error) -> Diagnosis {

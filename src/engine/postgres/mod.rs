@@ -13,6 +13,7 @@ mod ends;
 mod functions;
 #[cfg(feature = "_internals")]
 pub mod inspect;
+mod leaves;
 mod lexer;
 mod liveness;
 mod occupancy;

@@ -2,7 +2,6 @@
 
 use super::context::{Body, Definition, Execution};
 use super::control;
-use super::ends;
 use super::functions::{Called, both};
 use super::lexer::Lexer;
 use super::settings::{self, Change, TEMPORARY};
@@ -315,20 +314,6 @@ impl<'a> Statement<'a> {
         } else {
             PinCause::UnknownStatement
         })
-    }
-
-    pub(super) fn leaves(&self, sql: &str) -> Option<PinCause> {
-        if self.is_control() || self.passes(sql).is_some() || ends::pin_end(self.text(sql)).is_some() {
-            return None;
-        }
-        if settings::change(self.text(sql)).is_some() {
-            return Some(PinCause::Setting);
-        }
-        if is(self.first, "execute") {
-            return Some(PinCause::PreparedStatement);
-        }
-        let runs = self.runs_text || is(self.first, "call") || is(self.first, "do");
-        if runs { self.cause } else { self.pins() }
     }
 }
 

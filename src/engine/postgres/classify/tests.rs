@@ -214,27 +214,6 @@ fn a_table_that_is_dropped_at_the_commit_does_not_pin() {
 }
 
 #[test]
-fn what_is_left_is_told_statement_by_statement() {
-    let nothing: &[PinCause] = &[];
-    for (sql, left) in [
-        ("select set_config('lock_timeout', '7s', false); select 1", &[PinCause::Setting][..]),
-        ("begin; set lock_timeout = '7s'; commit", &[PinCause::Setting]),
-        ("begin; set local lock_timeout = '7s'; select 1; commit", nothing),
-        ("begin; create temp table t (n int) on commit drop; commit", nothing),
-        ("create temp table t (n int); listen x", &[PinCause::TemporaryObject, PinCause::Listen]),
-        ("prepare p as select 1", &[PinCause::PreparedStatement]),
-        ("execute p", &[PinCause::PreparedStatement]),
-        ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),
-        ("do $$ begin end $$; call p(); select crosstab('x')", nothing),
-        ("select crosstab('x'), pg_advisory_lock(1)", &[PinCause::AdvisoryLock]),
-        ("set standard_conforming_strings = off", &[PinCause::Setting]),
-        ("commit; select 1; unlisten *", nothing),
-    ] {
-        assert_eq!(leaves(sql), left, "{sql}");
-    }
-}
-
-#[test]
 fn a_copy_from_or_to_the_client_is_seen() {
     for sql in [
         "copy t from stdin",

@@ -1,0 +1,277 @@
+//! What a text leaves beyond its transaction on a connection, as far as its words tell: where a pooler in between lends
+//! connections, whoever gets this one next would find it, and nothing cleans up.
+//!
+//! The texts within the text are read as well, the block of a `DO` and what is handed to a function that runs it. A block is
+//! known to leave nothing where each of its statements is one that leaves nothing; of what it puts together at run time nobody
+//! knows. What procedures and functions do is not seen, wherever they are called from. Grammar:
+//! <https://www.postgresql.org/docs/current/sql-do.html> and `plpgsql-statements`.
+
+use std::borrow::Cow;
+
+use super::ends;
+use super::lexer::Lexer;
+use super::settings;
+use super::statement::{Statement, is_plain};
+use crate::engine::token::{Token, is};
+use crate::pin::PinCause;
+
+/// What each statement of a text leaves, if anything.
+pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
+    let mut lexer = Lexer::new(sql);
+    std::iter::from_fn(|| Statement::scan(&mut lexer)).filter_map(|statement| of_statement(&statement, sql)).collect()
+}
+
+fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
+    let text = statement.text(sql);
+    if statement.is_control() || statement.passes(sql).is_some() || ends::pin_end(text).is_some() {
+        return None;
+    }
+    if settings::change(text).is_some() {
+        return Some(PinCause::Setting);
+    }
+    if is(statement.first, "execute") {
+        return Some(PinCause::PreparedStatement);
+    }
+    if is(statement.first, "do") {
+        return of_block(text);
+    }
+    if statement.runs_text {
+        return statement.cause.or_else(|| of_constants(text));
+    }
+    if is(statement.first, "call") { statement.cause } else { statement.pins() }
+}
+
+fn of_block(statement: &str) -> Option<PinCause> {
+    match block(statement) {
+        Some(block) => words_leave(&block).or_else(|| (!is_of_known_statements(&block)).then_some(PinCause::Procedure)),
+        None => Some(PinCause::Procedure),
+    }
+}
+
+/// What the constants of a statement leave that is run: names and numbers are among them.
+fn of_constants(statement: &str) -> Option<PinCause> {
+    constants(statement).find_map(|text| text.map_or(Some(PinCause::UnknownStatement), |text| words_leave(&text)))
+}
+
+/// The block of a `DO`, where that is one constant, in the language that is read here.
+fn block(statement: &str) -> Option<Cow<'_, str>> {
+    let mut tokens = Lexer::new(statement).skip(1);
+    while let Some(token) = tokens.next() {
+        if is(token, "language") {
+            let (Token::Word(name) | Token::Identifier(name) | Token::String(name)) = tokens.next()? else {
+                return None;
+            };
+            if !name.eq_ignore_ascii_case("plpgsql") {
+                return None;
+            }
+        } else if !matches!(token, Token::String(_)) {
+            return None;
+        }
+    }
+    let mut blocks = constants(statement);
+    let is_language =
+        |text: &Option<Cow<'_, str>>| text.as_deref().is_some_and(|text| text.eq_ignore_ascii_case("plpgsql"));
+    let block = blocks.find(|text| !is_language(text))??;
+    blocks.all(|text| is_language(&text)).then_some(block)
+}
+
+/// The constants of a statement; `None` for one that has escapes.
+fn constants(statement: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
+    let mut lexer = Lexer::new(statement);
+    std::iter::from_fn(move || {
+        loop {
+            let (start, token) = lexer.next_at()?;
+            let Token::String(text) = token else { continue };
+            return Some(match statement.as_bytes()[start] {
+                b'$' => Some(text.into()),
+                b'\'' if text.contains("''") => Some(text.replace("''", "'").into()),
+                b'\'' => Some(text.into()),
+                _ => (!text.contains(['\\', '\''])).then_some(text.into()),
+            });
+        }
+    })
+}
+
+/// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves.
+fn words_leave(text: &str) -> Option<PinCause> {
+    let mut lexer = Lexer::new(text);
+    std::iter::from_fn(|| Statement::scan(&mut lexer))
+        .find_map(|statement| statement.cause.or_else(|| statement.runs_text.then_some(PinCause::UnknownStatement)))
+}
+
+/// Whether every statement of a PL/pgSQL block is one that leaves nothing.
+fn is_of_known_statements(block: &str) -> bool {
+    let mut tokens = Lexer::new(block).peekable();
+    // Between `DECLARE` and `BEGIN` there are names; a `CASE` in an expression has no statements.
+    let (mut begins, mut declares, mut cases) = (true, false, 0_usize);
+    while let Some(token) = tokens.next() {
+        if declares {
+            declares = !is(token, "begin");
+            begins = !declares;
+            continue;
+        }
+        if begins {
+            if token == Token::Symbol(b'<') {
+                // `<<label>>`
+                let mut closing = tokens.by_ref().filter(|token| *token == Token::Symbol(b'>'));
+                if closing.nth(1).is_none() {
+                    return false;
+                }
+                continue;
+            }
+            declares = is(token, "declare");
+            if !declares && !is_known(token, tokens.peek().copied()) {
+                return false;
+            }
+        } else if is(token, "case") {
+            cases += 1;
+        } else if is(token, "end") {
+            cases = cases.saturating_sub(1);
+        }
+        let opens = ["begin", "then", "else", "loop"].iter().any(|word| is(token, word));
+        begins = token == Token::End || opens && cases == 0;
+    }
+    true
+}
+
+/// Whether a statement that begins so leaves nothing by itself.
+fn is_known(first: Token<'_>, next: Option<Token<'_>>) -> bool {
+    const WORDS: [&str; 21] = [
+        "begin",
+        "end",
+        "if",
+        "elsif",
+        "elseif",
+        "else",
+        "case",
+        "when",
+        "loop",
+        "while",
+        "for",
+        "foreach",
+        "exit",
+        "continue",
+        "return",
+        "raise",
+        "assert",
+        "perform",
+        "get",
+        "null",
+        "exception",
+    ];
+    let Token::Word(word) = first else { return first == Token::End };
+    let assigns = next.is_some_and(|next| [b':', b'=', b'.', b'['].map(Token::Symbol).contains(&next));
+    // What it runs is put together at run time.
+    let is_dynamic = word.eq_ignore_ascii_case("execute");
+    let calls = ["call", "open"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    assigns || calls || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) || is_plain(word) && !is_dynamic
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_statement_by_statement() {
+        let nothing: &[PinCause] = &[];
+        for (sql, left) in [
+            ("select set_config('lock_timeout', '7s', false); select 1", &[PinCause::Setting][..]),
+            ("begin; set lock_timeout = '7s'; commit", &[PinCause::Setting]),
+            ("begin; set local lock_timeout = '7s'; select 1; commit", nothing),
+            ("begin; create temp table t (n int) on commit drop; commit", nothing),
+            ("create temp table t (n int); listen x", &[PinCause::TemporaryObject, PinCause::Listen]),
+            ("prepare p as select 1", &[PinCause::PreparedStatement]),
+            ("execute p", &[PinCause::PreparedStatement]),
+            ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),
+            ("do $$ begin end $$; call p(); select crosstab('x')", nothing),
+            ("select crosstab('x'), pg_advisory_lock(1)", &[PinCause::AdvisoryLock]),
+            ("set standard_conforming_strings = off", &[PinCause::Setting]),
+            ("commit; select 1; unlisten *", nothing),
+        ] {
+            assert_eq!(leaves(sql), left, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_block_leaves_nothing_where_all_its_statements_are_known() {
+        for sql in [
+            "do $$ begin end $$",
+            "DO LANGUAGE plpgsql 'begin perform now(); end'",
+            "do $x$ begin perform 1; end $x$ language 'PLpgSQL'",
+            "do $$ <<a>> declare settings int := 1; r record; begin update t set a = 1 where b = 2; \
+             insert into t values (1) on conflict (a) do update set a = excluded.a; end a $$",
+            "do $$ begin if not exists (select from pg_type where typname = 'x') then create type x as enum ('a'); end if; end $$",
+            "do $$ begin for r in select case when a then 1 else b end as c from t loop r.a := case when a then b else c end; \
+             x = 2; y[1] := 3; raise notice 'set %', r; continue when false; end loop; \
+             exception when others then null; end $$",
+            "do $$ begin case x when 1 then delete from t; else call p(); end case; end $$",
+        ] {
+            assert_eq!(of_block(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_block_of_which_that_is_not_known_leaves_something() {
+        for sql in [
+            "do $$ begin perform set_config('app.x', '1', false); end $$",
+            "do $$ begin set app.x = 1; end $$",
+            "do $$ begin perform '--'; set app.x = 1; end $$",
+            "do 'begin perform ''--''; set app.x = 1; end'",
+            "do e'begin perform \\'--\\'; set app.x = 1; end'",
+            "do 'begin '\n'set app.x = 1; end'",
+            "do 'begin create temp table tt (n int); end'",
+            "do $$ begin perform pg_advisory_lock(7); end $$",
+            "do $$ begin if true then set app.x = 1; end if; end $$",
+            "do $$ begin if true then null; else reset all; end if; end $$",
+            "do $$ begin loop listen x; end loop; end $$",
+            "do $$ <<a>> begin discard all; end $$",
+            "do $$ begin declare x int; begin load 'x'; end; end $$",
+            "do $$ begin case x when 1 then set app.x = 1; end case; end $$",
+            "do $$ begin exception when others then set app.x = 1; end $$",
+            "do $$ begin execute 'select 1'; end $$",
+            "do $$ begin execute('set app.x = 1'); end $$",
+            "do $$ begin perform query_to_xml('select 1', true, true, ''); end $$",
+            "do $$ begin u&\"\\0073et\" := 1; end $$",
+            "do $$ begin update pg_settings set setting = 1; end $$",
+            "do language plpython3u $$ x = 1 $$",
+            "do $$ begin null; commit; end $$",
+            "do",
+            "do 'begin end' 'x'",
+        ] {
+            assert!(of_block(sql).is_some(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_constant_is_looked_through_where_a_function_runs_it() {
+        for (sql, left) in [
+            ("select crosstab('x')", None),
+            ("select query_to_xml(e'select set_conf\\x69g(1)', true, true, '')", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml('select 1', true, true, '')", None),
+            ("select query_to_xml('select pg_advisory_lock(1)', true, true, '')", Some(PinCause::AdvisoryLock)),
+            (
+                "select query_to_xml('select set_config(''a.b'', ''1'', false)', true, true, '')",
+                Some(PinCause::Setting),
+            ),
+            ("select query_to_xml($$select query_to_xml('select 1')$$)", Some(PinCause::UnknownStatement)),
+        ] {
+            assert_eq!(of_constants(sql), left, "{sql}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(crate::engine::fuzz::at_least(2000))]
+        #[test]
+        fn no_setting_hides_in_a_block(
+            before in r"(begin |null; |perform 1; |if a then |else |end if; |loop |x := 1; |<<a>> |select case when a then b end; |declare x int; begin |'--' |/\* \*/|-- \n){0,6}",
+            after in r"(; end|;| end if;| end){0,2}",
+        ) {
+            // After what ends or opens a statement, it is one.
+            let opened = ["begin ", "; ", "then ", "else ", "loop ", ">> "].iter().any(|end| before.ends_with(end));
+            if opened || before.is_empty() {
+                let sql = format!("do $q$ {before}set app.x = 1{after} $q$");
+                proptest::prop_assert!(of_block(&sql).is_some(), "{}", sql);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a text leaves with a pooler, whatever it is and however it is sent: another client looks at the one connection of the
+//! server that there is, while the session is there, and when it has gone.
+
+use lambda_rds::{Connection, Error, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+
+use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
+use crate::support::postgres::{Postgres as Server, PostgresOptions};
+
+/// How a text goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Raw,
+    Prepared,
+    Unnamed,
+}
+
+async fn send(conn: &mut Connection<Postgres>, text: &str, way: Way) -> Result<(), sqlx::Error> {
+    let text = AssertSqlSafe(text.to_owned());
+    match way {
+        Way::Raw => sqlx::raw_sql(text).execute(conn).await.map(|_| ()),
+        Way::Prepared => sqlx::query(text).execute(conn).await.map(|_| ()),
+        Way::Unnamed => sqlx::query(text).persistent(false).fetch_all(conn).await.map(|_| ()),
+    }
+}
+
+const LOOK: &str = "select concat_ws('|', current_setting('lock_timeout'), coalesce(current_setting('app.x', true), ''), \
+    (select count(*) from pg_locks where locktype = 'advisory'), (select count(*) from pg_cursors), \
+    (select count(*) from pg_prepared_statements), (select count(*) from pg_listening_channels()), \
+    (select string_agg(relname, ',') from pg_class where relpersistence = 't'), current_user, \
+    current_setting('search_path'), current_setting('datestyle'), now() = statement_timestamp())";
+
+/// Whatever the outcome: a refusal leaves nothing either.
+const TEXTS: &[&str] = &[
+    "update pg_settings set setting = '7s' where name = 'lock_timeout'",
+    "with u as (update pg_settings set setting = '7s' where name = 'lock_timeout' returning 1) select * from u",
+    "update pg_catalog.\"pg_settings\" as p set setting = '7s' where name = 'lock_timeout'",
+    "merge into pg_settings p using (select 1) s on p.name = 'lock_timeout' when matched then update set setting = '7s'",
+    "select pg_catalog . \"set_config\" ('lock_timeout', '7s', false)",
+    "select U&\"set\\005fconfig\"('lock_timeout', '7s', false)",
+    "select * from set_config('lock_timeout', '7s', false)",
+    "select set_config(name, '7s', false) from pg_settings where name = 'lock_timeout'",
+    "select set_config('lock_timeout', case when true then '7s' end, false), set_config('app.x', '1', false)",
+    "select set_config('lock_timeout', '7s', 1 = 2)",
+    "explain analyze select set_config('app.x', '1', false)",
+    "create table made as select set_config('app.x', '1', false); drop table made",
+    "insert into written select length(set_config('app.x', '1', false)) returning n",
+    "values (set_config('app.x', '1', false))",
+    "table written; set app.x = 1",
+    "do $$ begin perform set_config('app.x', '1', false); end $$",
+    "do $$ begin set app.x = 1; end $$",
+    "do 'begin perform ''--''; set app.x = 1; end'",
+    "do $$ begin execute 'set app.x' || ' = 1'; end $$",
+    "do 'begin create temp table tt (n int); end'",
+    "do $$ begin perform pg_advisory_lock(7); end $$",
+    "declare c scroll insensitive cursor with hold for select generate_series(1, 3)",
+    "begin; declare c cursor with hold for select 1; commit",
+    "create local temp sequence ts",
+    "create view pg_temp.tv as select 1",
+    "create function pg_temp.f() returns int language sql as 'select 1'",
+    "set search_path = pg_temp; create table tt (n int)",
+    "select 1 into temporary tt",
+    "select \"pg_try_advisory_lock\"(n) from generate_series(1, 3) n",
+    "set session authorization app",
+    "set session characteristics as transaction read only",
+    "set local lock_timeout = '7s'; commit; set lock_timeout = '7s'",
+    "prepare p as select 1",
+    "listen x",
+    "begin; listen x; commit",
+    "select query_to_xml('select set_config(''app.x'', ''1'', false)', true, true, '')",
+    "select query_to_xml($q$select pg_advisory_lock(7)$q$, true, true, '')",
+    "savepoint x",
+    "begin",
+    "begin; select 1",
+    "start transaction; set lock_timeout = '7s'",
+    "commit and chain",
+    "begin; commit and chain",
+    "begin; rollback and chain",
+    "reset all",
+    "discard all",
+    "set role app",
+    "set constraints all deferred",
+    "select lo_open(1, 131072)",
+    "select pg_export_snapshot()",
+    "begin; prepare transaction 'x'",
+    "set time zone 'Asia/Tokyo'",
+    "set datestyle = 'SQL'",
+    "set client_encoding = 'LATIN1'",
+];
+
+#[tokio::test]
+async fn nothing_whatever_is_sent_and_however() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    server.execute("create table written (n int8); grant all on written to app").await;
+    let proxy = bouncer.proxy().max_connections(3).build()?;
+    let look = async || {
+        let mut stranger = bouncer.options().connect().await.expect("connects");
+        let row = sqlx::raw_sql(LOOK).fetch_one(&mut stranger).await.expect("answers");
+        row.get::<String, _>(0)
+    };
+    let clean = look().await;
+    for text in TEXTS {
+        for way in [Way::Raw, Way::Prepared, Way::Unnamed] {
+            let mut conn = proxy.get_connection().await?;
+            // What became of it is told elsewhere.
+            let done = send(&mut conn, text, way).await;
+            // In a transaction it holds the only connection.
+            if !["begin", "start", "savepoint"].iter().any(|word| text.starts_with(word)) {
+                assert_eq!(look().await, clean, "meanwhile: {text}, {way:?}: {done:?}");
+            }
+            drop(conn);
+            proxy.upkeep().await;
+            assert_eq!(look().await, clean, "{text}, {way:?}: {done:?}");
+        }
+    }
+    Ok(())
+}
