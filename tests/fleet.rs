@@ -160,6 +160,40 @@ async fn newcomers_are_served_beside_frozen_holders_and_the_holders_again() {
     join_all(holders.iter().map(serve)).await;
 }
 
+/// Who comes often keeps its connection, and cannot give it back while it is frozen: the server does.
+#[tokio::test]
+async fn newcomers_are_served_beside_those_who_came_often_and_do_no_more() {
+    let server = small().await;
+    server.execute(ORDERS).await;
+    let mut often = Vec::new();
+    for _ in 0..SLOTS {
+        often.push(Environment::start(function(&server)).await);
+    }
+    let mut kept = 0;
+    for _ in 0..40 {
+        for one in &often {
+            serve(one).await;
+        }
+        kept = server.sessions("app").await;
+        if kept >= i64::from(SLOTS) - 2 {
+            break;
+        }
+    }
+    for one in &often {
+        one.freeze().await;
+    }
+    assert!(kept > i64::from(SLOTS / 2), "nobody has kept one, and nothing was tried: {kept}");
+    join_all((0..SLOTS).map(|_| async {
+        let newcomer = Environment::start(function(&server)).await;
+        serve(&newcomer).await;
+    }))
+    .await;
+    for one in &often {
+        one.thaw();
+    }
+    join_all(often.iter().map(serve)).await;
+}
+
 #[tokio::test]
 async fn the_end_of_an_environment_is_a_goodbye() {
     let server = small().await;

@@ -89,6 +89,28 @@ impl<DB: Engine> Connector<DB> {
         restored.await.map_err(Error::Database)
     }
 
+    /// Has the server close a connection at rest when it has been idle for so long. That is a setting like those of sessions:
+    /// the next one that has another takes it back before its first statement.
+    pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration) -> Result<(), sqlx::Error> {
+        let is_old = self.old_servers().contains(&wire.at);
+        // What a reset goes back to is not what the `init_query` had set; and a pooler has terms of its own.
+        if self.config.via_proxy() || self.has_init_query() || is_old || term >= self.config.idle_timeout() {
+            return Ok(());
+        }
+        let text = DB::idle_term(term);
+        let mut settings = wire.carried.settings().clone();
+        for (name, statement) in DB::settings_of(&text) {
+            if settings.contains(&name) {
+                return Ok(());
+            }
+            settings.set(name, statement);
+        }
+        // Cut short, it may be set or not: then it is taken back for nothing.
+        wire.carried.become_set::<DB>(settings);
+        wire.carried.exchange();
+        DB::run(&mut wire.driver, text).await
+    }
+
     /// Brings a connection on which a statement was dropped to rest: reads what comes, and cancels the statement on the
     /// server when that takes long. Bounded by the caller.
     ///

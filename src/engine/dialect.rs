@@ -1,5 +1,7 @@
 //! The language of a database: what its texts do and what its errors mean. Nothing here waits for anything.
 
+use std::time::Duration;
+
 use super::{Class, Diagnosis, Login, Question, Rules, Settings, Staleness};
 use crate::engine::Cleanup;
 use crate::error::ConnectionLimit;
@@ -61,6 +63,9 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     fn is_ungenerated(_: &sqlx::Error) -> bool {
         false
     }
+
+    /// The text by which the server closes the session when it has been idle for so long.
+    fn idle_term(term: Duration) -> String;
 
     /// What a change of settings makes of the statements that were prepared before it.
     ///

@@ -81,6 +81,10 @@ impl<DB: Engine> Connect for Failover<DB> {
         }
     }
 
+    async fn let_for(&self, wire: &mut Wire<DB>, term: Duration) -> Result<(), Error> {
+        self.connector.let_for(wire, term).await.map_err(Error::Database)
+    }
+
     async fn settled(&self) {
         self.connector.settled().await;
     }

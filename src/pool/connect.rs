@@ -60,6 +60,10 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// the caller.
     fn occupancy(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<Option<Occupancy>, Error>> + Send;
 
+    /// Has the server close a connection at rest that has been idle for so long, where that can be said. Whoever uses it sooner
+    /// takes that back. Bounded by the caller.
+    fn let_for(&self, conn: &mut Self::Conn, term: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
     /// the caller.
     fn settled(&self) -> impl Future<Output = ()> + Send;

@@ -97,10 +97,10 @@ impl<C: Connect> Approval<C> {
                 error
             };
             was_refused |= error.is_refusal();
-            let pause = pauses.next_of(attempt.deadline.share());
             // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
             let left = attempt.deadline.remaining();
             let took = before.saturating_sub(left);
+            let pause = pauses.next_of(attempt.deadline.share(), took);
             if !error.is_refusal() || !self.wanted() || pause + took >= left {
                 return Err(error);
             }

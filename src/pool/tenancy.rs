@@ -8,7 +8,8 @@
 //! |---|---|
 //! | is at most half full | the connection is kept |
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
-//! | stays full to the last slot | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
+//! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
+//! | is more than half full | who keeps one has the server close it when it lies idle for [`TERM`]: a frozen environment cannot |
 //!
 //! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
 //! time, all of them are served. Who was turned away after it had given its slot back has learnt that others need it more,
@@ -40,9 +41,14 @@ const MOST_WORTH: Duration = Duration::from_secs(1);
 const CUT: f64 = 0.5;
 const GROWTH: f64 = 1.25;
 const LEAST_READINESS: f64 = 1.0 / 8.0;
+/// Who keeps one in a crowd comes back sooner than this. Who does not is frozen, and cannot give it back: the server does.
+pub(super) const TERM: Duration = Duration::from_secs(2);
+/// From this share on a server is as good as full: a slot that somebody has let go shows in the looks of the others, and none of
+/// them would let go any more.
+const FULL: f64 = 0.9;
 /// A server that is full for so long at each look may have somebody waiting before it. Spread from half to one and a half
 /// times that, so that not all let go at once.
-const FULL: Duration = Duration::from_secs(3);
+const BORNE: Duration = Duration::from_secs(4);
 
 /// What to do with connections at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,29 @@ pub(super) enum Kind {
     Session,
 }
 
+/// How long this environment was idle between its works, the last three times.
+///
+/// The middle one is the usual one. A mean would remember the hour before a crowd for as long as the crowd lasts, and the
+/// last one alone is chance.
+#[derive(Debug, Default)]
+struct Gaps([Option<Duration>; 3]);
+
+impl Gaps {
+    fn note(&mut self, gap: Duration) {
+        let [_, older, old] = self.0;
+        self.0 = [older, old, Some(gap)];
+    }
+
+    /// Of two the shorter one: that the second has come so soon is news.
+    fn usual(&self) -> Option<Duration> {
+        match self.0 {
+            [Some(one), Some(other), Some(last)] => Some(one.max(other).min(one.min(other).max(last))),
+            [_, Some(old), Some(last)] => Some(old.min(last)),
+            [.., last] => last,
+        }
+    }
+}
+
 /// One environment's account of its server.
 #[derive(Debug)]
 pub(super) struct Tenancy {
@@ -71,11 +100,11 @@ pub(super) struct Tenancy {
     /// The last refusal, or the last look at a crowded server.
     crowded: Option<Moment>,
     refused: Option<Moment>,
-    /// Since when every look has shown the last slot taken, and for how long that is borne.
+    /// Since when every look has shown a full server, and for how long that is borne.
     full: Option<(Moment, Duration)>,
-    /// The end of the last work, and how long after one the next usually begins.
+    /// The end of the last work, and how long after one the next has begun, lately.
     ended: Option<(Kind, Moment)>,
-    gap: Option<Duration>,
+    gaps: Gaps,
     cheapest: Option<Duration>,
     /// From 0 to 1: how much of a connect's worth it takes to keep one.
     readiness: f64,
@@ -92,7 +121,7 @@ impl Tenancy {
             refused: None,
             full: None,
             ended: None,
-            gap: None,
+            gaps: Gaps::default(),
             cheapest: None,
             readiness: 1.0,
         }
@@ -101,8 +130,7 @@ impl Tenancy {
     /// Work begins: an invocation, or a session outside of any.
     pub(super) fn began(&mut self, work: Kind, now: Moment) {
         let Some((_, ended)) = self.ended.take().filter(|(kind, _)| *kind == work) else { return };
-        let gap = now.since(ended);
-        self.gap = Some(self.gap.map_or(gap, |usual| (usual * 2 + gap) / 3));
+        self.gaps.note(now.since(ended));
     }
 
     /// The work is done.
@@ -153,10 +181,10 @@ impl Tenancy {
         if occupancy.share() > CROWDED {
             self.crowded = Some(now);
         }
-        if occupancy.share() < 1.0 {
+        if occupancy.share() < FULL {
             self.full = None;
         } else if self.full.is_none() {
-            self.full = Some((now, FULL.mul_f64(0.5 + self.rng.f64())));
+            self.full = Some((now, BORNE.mul_f64(0.5 + self.rng.f64())));
         }
     }
 
@@ -193,7 +221,7 @@ impl Tenancy {
     /// Whether the next work usually begins sooner than a connect is worth.
     fn comes_back(&self) -> bool {
         let worth = self.cheapest.map_or(LEAST_WORTH, |cheapest| (cheapest * WORTH).clamp(LEAST_WORTH, MOST_WORTH));
-        self.gap.is_some_and(|gap| gap <= worth.mul_f64(self.readiness))
+        self.gaps.usual().is_some_and(|gap| gap <= worth.mul_f64(self.readiness))
     }
 
     fn is_crowded(&self, now: Moment) -> bool {
@@ -244,6 +272,16 @@ mod tests {
             let (mut tenancy, now) = invoked_every(gap, sessions);
             tenancy.told(of_a_hundred(sessions), at(now));
             assert_eq!(tenancy.judge(at(now)), verdict, "every {gap} s, {sessions} of 100");
+        }
+    }
+
+    #[test]
+    fn the_usual_gap_follows_a_crowd_at_once_and_is_not_fooled_by_one() {
+        let mut gaps = Gaps::default();
+        assert_eq!(gaps.usual(), None);
+        for (gap, usual) in [(3600, 3600), (1, 1), (1, 1), (900, 1), (1, 1), (60, 60), (60, 60), (2, 60), (50, 50)] {
+            gaps.note(Duration::from_secs(gap));
+            assert_eq!(gaps.usual(), Some(Duration::from_secs(usual)), "after {gap}");
         }
     }
 

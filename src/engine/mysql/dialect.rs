@@ -1,6 +1,7 @@
 //! How MySQL is read and worded.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use sqlx::{Error, MySql};
 
@@ -78,6 +79,10 @@ impl Dialect for MySql {
 
     fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String> {
         settings::replay(applied, wanted, login_defaults)
+    }
+
+    fn idle_term(term: Duration) -> String {
+        format!("SET wait_timeout = {}", term.as_secs().max(1))
     }
 
     fn staleness(before: &Settings, after: &Settings) -> Staleness {

@@ -1,6 +1,7 @@
 //! How PostgreSQL is read and worded.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{Error, Postgres, Row};
@@ -65,6 +66,10 @@ impl Dialect for Postgres {
 
     fn replay(applied: &Settings, wanted: &Settings, _: &Settings) -> Option<String> {
         settings::replay(applied, wanted)
+    }
+
+    fn idle_term(term: Duration) -> String {
+        format!("SET idle_session_timeout = '{}ms'", term.as_millis())
     }
 
     fn is_ungenerated(error: &Error) -> bool {

@@ -56,6 +56,7 @@ struct Stage {
     patience: Option<Duration>,
     occupancy: Option<Occupancy>,
     asked: usize,
+    terms: Vec<(u32, Duration)>,
     connects: usize,
     opened: u32,
     open: usize,
@@ -168,6 +169,11 @@ impl Double {
         self.stage().asked
     }
 
+    /// For how long connections were let, in order.
+    pub(super) fn terms(&self) -> Vec<(u32, Duration)> {
+        self.stage().terms.clone()
+    }
+
     /// Whatever begins from now on goes well.
     pub(super) fn recover(&self) {
         self.stage().scripts = Default::default();
@@ -268,6 +274,11 @@ impl Connect for Double {
         self.stage().asked += 1;
         self.pass(Step::Ask).await?;
         Ok(self.stage().occupancy)
+    }
+
+    async fn let_for(&self, conn: &mut Conn, term: Duration) -> Result<(), Error> {
+        self.stage().terms.push((conn.id, term));
+        self.pass(Step::Ask).await
     }
 
     async fn settled(&self) {

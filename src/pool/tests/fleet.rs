@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::clock::Moment;
 use crate::occupancy::Occupancy;
 use crate::pool::dial::{REFUSED_BASE, REFUSED_CAP};
-use crate::pool::tenancy::{Kind, Tenancy, Verdict};
+use crate::pool::tenancy::{Kind, TERM, Tenancy, Verdict};
 
 const LOGIN: Duration = Duration::from_millis(20);
 const REFUSAL: Duration = Duration::from_millis(10);
@@ -26,6 +26,8 @@ enum Event {
     Works,
     /// The response is sent.
     Rests,
+    /// The server closes what has been idle since this work of its environment.
+    Expires(u32),
 }
 
 struct Environment {
@@ -147,7 +149,7 @@ impl Fleet {
                 one.tenancy.refused(!one.refused, moment);
                 one.refused = true;
                 let waited = now - one.began;
-                let pause = one.pauses.next_of(waited.as_secs_f64() / BUDGET.as_secs_f64());
+                let pause = one.pauses.next_of(waited.as_secs_f64() / BUDGET.as_secs_f64(), REFUSAL);
                 if waited + pause + REFUSAL >= BUDGET {
                     self.outcome.failed += 1;
                     self.ends(now, id);
@@ -170,8 +172,19 @@ impl Fleet {
                 if one.tenancy.judge(moment) == Verdict::GiveBack {
                     one.holds = false;
                     self.taken -= 1;
+                } else if one.tenancy.is_pressed(moment) {
+                    let work = one.left;
+                    self.at(now + TERM, id, Event::Expires(work));
                 }
                 self.ends(now, id);
+            }
+            Event::Expires(work) => {
+                // It has not been at work since.
+                let is_idle = one.left + 1 == work && (one.left == 0 || one.rest > TERM);
+                if one.holds && is_idle {
+                    one.holds = false;
+                    self.taken -= 1;
+                }
             }
         }
     }
@@ -233,6 +246,22 @@ fn frozen_holders_leave_room_for_newcomers() {
     let (outcome, _) = fleet.run("17 holders on 17, 10 newcomers");
     assert_eq!(outcome.failed, 0);
     assert!(outcome.longest < Duration::from_secs(2), "{:?}", outcome.longest);
+}
+
+#[test]
+fn those_who_came_often_and_do_no_more_leave_room_too() {
+    let mut fleet = Fleet::new(17, Duration::from_millis(150), each(17, 40, 100).chain(each(10, 1, 0)));
+    // The newcomers when all the others are frozen for good.
+    fleet.queue = fleet
+        .queue
+        .into_iter()
+        .map(|Reverse((at, n, id, event))| {
+            Reverse((if id < 17 { at } else { at + Duration::from_secs(7) }, n, id, event))
+        })
+        .collect();
+    let (outcome, _) = fleet.run("17 that came often, 10 newcomers");
+    assert_eq!(outcome.failed, 0);
+    assert!(outcome.longest < TERM + Duration::from_secs(1), "{:?}", outcome.longest);
 }
 
 #[test]

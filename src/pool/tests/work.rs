@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deadline::Deadline;
+use crate::pool::tenancy::TERM;
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_millis(500))
@@ -35,6 +36,26 @@ async fn what_has_room_is_kept_and_asked_about_once() {
         pool.rest(soon()).await;
     }
     assert_eq!((server.asked(), server.open(), server.connects()), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_in_a_crowd_is_let_for_a_term() {
+    for (sessions, lets) in [(40, false), (80, true)] {
+        let rig = Rig::new(2);
+        let (pool, server) = (&rig.pool, &rig.server);
+        server.has(sessions, 100);
+        for _ in 0..5 {
+            let invocation = pool.invoked();
+            drop(pool.lease(Purpose::Statement).await.unwrap());
+            drop(invocation);
+            pool.rest(soon()).await;
+            tokio::time::advance(Duration::from_millis(20)).await;
+        }
+        assert_eq!(server.open(), 1, "{sessions} of 100: it comes back soon");
+        let terms = server.terms();
+        assert_eq!(!terms.is_empty(), lets, "{sessions} of 100: {terms:?}");
+        assert!(terms.iter().all(|(_, term)| *term == TERM), "{terms:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
