@@ -8,6 +8,7 @@
 //! ```text
 //! cargo bench --features _internals,mysql --bench fleet -- warm                       60 environments on 17 slots
 //! cargo bench --features _internals,mysql --bench fleet -- warm --environments 100
+//! FLEET_OUT=x.svg cargo bench --features _internals,mysql --bench fleet -- growth     10 to 100 on 17 slots, and a picture
 //! cargo bench --features _internals,mysql --bench fleet -- newcomers                  10 new ones where 17 frozen ones have all slots
 //! cargo bench --features _internals,mysql --bench fleet -- burst                      40 at once on 17 slots, three times
 //! cargo bench --features _internals,mysql --bench fleet -- burst --environments 200 --slots 40 --rounds 1
@@ -44,6 +45,7 @@ mod engine;
 mod environment;
 mod function;
 mod phase;
+mod picture;
 mod scenario;
 mod service;
 mod subject;
@@ -56,12 +58,17 @@ use service::Service;
 #[tokio::main]
 async fn bench(arguments: &Arguments) {
     println!("{}", phase::HEADER);
+    let mut shown = Vec::new();
     for scenario in &arguments.scenarios {
         for &subject in &arguments.subjects {
-            let fleet = scenario.fleet(arguments);
-            let service = Service::open(subject, arguments, &fleet).await;
-            scenario.run(&service, &fleet).await;
+            for fleet in scenario.fleets(arguments) {
+                let service = Service::open(subject, arguments, &fleet).await;
+                shown.extend(scenario.run(&service, &fleet).await);
+            }
         }
+    }
+    if let Some(path) = std::env::var_os("FLEET_OUT").filter(|_| !shown.is_empty()) {
+        picture::write(path.as_ref(), &shown).expect("the picture's folder is there");
     }
 }
 

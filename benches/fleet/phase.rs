@@ -12,6 +12,18 @@ pub(crate) const HEADER: &str = "engine,phase,subject,environments,slots,failed,
 /// How much of an error's text is told.
 const MESSAGE: usize = 400;
 
+/// What a picture is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) subject: &'static str,
+    pub(crate) environments: usize,
+    pub(crate) slots: usize,
+    pub(crate) failed: usize,
+    pub(crate) invocations: usize,
+    /// In milliseconds.
+    pub(crate) p99: f64,
+}
+
 /// What stays the same in a row.
 #[derive(Debug)]
 pub(crate) struct Phase<'a> {
@@ -27,8 +39,8 @@ impl<'a> Phase<'a> {
     }
 
     /// Prints a row about these.
-    pub(crate) async fn end(&self, name: &str, environments: usize, samples: &[Sample]) {
-        self.print(name, environments, samples, false).await;
+    pub(crate) async fn end(&self, name: &str, environments: usize, samples: &[Sample]) -> Row {
+        self.print(name, environments, samples, false).await
     }
 
     /// As [`end`](Self::end), with the statements that the server has counted.
@@ -36,7 +48,7 @@ impl<'a> Phase<'a> {
         self.print(name, environments, samples, true).await;
     }
 
-    async fn print(&self, name: &str, environments: usize, samples: &[Sample], statements: bool) {
+    async fn print(&self, name: &str, environments: usize, samples: &[Sample], statements: bool) -> Row {
         let seconds = self.began.elapsed().as_secs_f64();
         let counts = self.service.counts().await;
         let (engine, subject, slots) = (self.service.engine(), self.service.subject.name(), self.slots);
@@ -58,6 +70,7 @@ impl<'a> Phase<'a> {
              {connects},{refused},{statements},{seconds:.1}"
         );
         tell_of_failures(name, subject, samples);
+        Row { subject, environments, slots, failed, invocations, p99 }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
 //! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
 //! | is more than half full | who keeps one has the server close it when it lies idle for [`TERM`]: a frozen environment cannot |
+//! | is more than an eighth full | so does who has served once only, for [`FIRST_TERM`] |
 //!
 //! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
 //! time, all of them are served. Who was turned away after it had given its slot back has learnt that others need it more,
@@ -43,6 +44,10 @@ const GROWTH: f64 = 1.25;
 const LEAST_READINESS: f64 = 1.0 / 8.0;
 /// Who keeps one in a crowd comes back sooner than this. Who does not is frozen, and cannot give it back: the server does.
 pub(super) const TERM: Duration = Duration::from_secs(2);
+/// Who has served once may have been made for a crowd that is over. Until it has come a second time the server waits no longer
+/// than this, unless it is nearly empty: then nobody minds.
+const FIRST_TERM: Duration = Duration::from_secs(10);
+const NEARLY_EMPTY: f64 = 0.125;
 /// From this share on a server is as good as full: a slot that somebody has let go shows in the looks of the others, and none of
 /// them would let go any more.
 const FULL: f64 = 0.9;
@@ -196,6 +201,16 @@ impl Tenancy {
     /// Whether the ends of sessions are worth a thought.
     pub(super) fn is_pressed(&self, now: Moment) -> bool {
         self.is_crowded(now) || self.seen(now).is_some_and(|(seen, _)| seen.share() > ROOMY)
+    }
+
+    /// For how long what is kept may lie idle, where that is not for `idle_timeout`.
+    pub(super) fn term(&self, now: Moment) -> Option<Duration> {
+        if self.is_pressed(now) {
+            return Some(TERM);
+        }
+        let is_first = self.gaps.usual().is_none();
+        let is_used = self.seen(now).is_some_and(|(seen, _)| seen.share() > NEARLY_EMPTY);
+        (is_first && is_used).then_some(FIRST_TERM)
     }
 
     /// What to do with what is at rest, at the end of the work.

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout_at;
 
 use super::ledger::Physical;
-use super::tenancy::{Kind, TERM, Tenancy, Verdict};
+use super::tenancy::{Kind, Tenancy, Verdict};
 use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::deadline::Deadline;
 use crate::error::{Error, Purpose};
@@ -84,18 +84,18 @@ impl<C: Connect> Pool<C> {
         if !self.is_invoked() {
             join_all(self.leaving(Kind::Invocation).into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
         }
-        let is_time = deadline.remaining() >= TOO_LITTLE;
-        if !self.is_invoked() && is_time && self.0.work.is_pressed.load(Ordering::Relaxed) {
+        let term = self.tenancy().term(self.0.clock.now());
+        if let Some(term) = term.filter(|_| !self.is_invoked() && deadline.remaining() >= TOO_LITTLE) {
             let kept = self.all_at_rest();
-            join_all(kept.into_iter().map(|lease| self.let_for_a_term(lease, deadline))).await;
+            join_all(kept.into_iter().map(|lease| self.let_for(lease, term, deadline))).await;
         }
     }
 
-    /// What is kept in a crowd is let for a term: when this environment stays frozen for longer, the server takes the slot back.
-    async fn let_for_a_term(&self, mut lease: Lease<C>, deadline: Deadline) {
+    /// What is kept is let for a term: when this environment stays frozen for longer, the server takes the slot back.
+    async fn let_for(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
         lease.note(Purpose::Check);
         lease.begin();
-        match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), TERM)).await {
+        match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term)).await {
             Ok(Ok(())) => lease.end(),
             // As above.
             _ => lease.broke(),

@@ -7,18 +7,19 @@ use tokio::time::sleep;
 
 use super::{Fleet, end, started};
 use crate::environment::{Environment, Sample};
-use crate::phase::Phase;
+use crate::phase::{Phase, Row};
 use crate::service::Service;
 
 /// How often each is invoked while statements are counted.
 const COUNTED: usize = 3;
 
-pub(super) async fn warm(service: &Service, fleet: &Fleet) {
+pub(super) async fn warm(service: &Service, fleet: &Fleet) -> Row {
     let mut environments = started(service, fleet, "warm: first").await;
     let phase = Phase::begin(service, fleet.slots).await;
     let samples = in_loops(service, fleet, &mut environments, fleet.invocations).await;
-    phase.end("warm", fleet.environments, &samples).await;
+    let row = phase.end("warm", fleet.environments, &samples).await;
     end(environments).await;
+    row
 }
 
 /// Statements are counted apart from the latencies, which a server that logs them spoils.

@@ -13,13 +13,15 @@ use tokio::time::sleep;
 
 use crate::arguments::Arguments;
 use crate::environment::{Environment, Sample};
-use crate::phase::Phase;
+use crate::phase::{Phase, Row};
 use crate::service::Service;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// More environments than slots, in closed loops.
     Warm,
+    /// The same with more and more environments.
+    Growth,
     /// New environments where frozen ones have all slots.
     Newcomers,
     /// Many cold starts at once.
@@ -31,6 +33,9 @@ pub(crate) enum Scenario {
     /// Environments that are often invoked beside some that are not.
     Mixed,
 }
+
+/// So many environments, one fleet after the other.
+const GROWING: [usize; 7] = [10, 17, 30, 45, 60, 80, 100];
 
 /// How large a fleet is and what it does.
 #[derive(Debug)]
@@ -53,11 +58,13 @@ pub(crate) struct Fleet {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] = [Self::Warm, Self::Newcomers, Self::Burst, Self::Open, Self::Room, Self::Mixed];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Warm, Self::Growth, Self::Newcomers, Self::Burst, Self::Open, Self::Room, Self::Mixed];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Warm => "warm",
+            Self::Growth => "growth",
             Self::Newcomers => "newcomers",
             Self::Burst => "burst",
             Self::Open => "open",
@@ -66,9 +73,19 @@ impl Scenario {
         }
     }
 
-    pub(crate) fn fleet(self, arguments: &Arguments) -> Fleet {
+    /// The fleets that it takes, each on a new server.
+    pub(crate) fn fleets(self, arguments: &Arguments) -> Vec<Fleet> {
+        match self {
+            Self::Growth => {
+                GROWING.iter().map(|count| Fleet { environments: *count, ..self.fleet(arguments) }).collect()
+            }
+            _ => vec![self.fleet(arguments)],
+        }
+    }
+
+    fn fleet(self, arguments: &Arguments) -> Fleet {
         let (environments, slots) = match self {
-            Self::Warm => (60, 17),
+            Self::Warm | Self::Growth => (60, 17),
             Self::Newcomers => (17, 17),
             Self::Burst => (40, 17),
             Self::Open => (200, 40),
@@ -96,15 +113,18 @@ impl Scenario {
         }
     }
 
-    pub(crate) async fn run(self, service: &Service, fleet: &Fleet) {
+    /// What a picture shows of it, if anything.
+    pub(crate) async fn run(self, service: &Service, fleet: &Fleet) -> Option<Row> {
         match self {
-            Self::Warm => closed::warm(service, fleet).await,
+            Self::Warm => drop(closed::warm(service, fleet).await),
+            Self::Growth => return Some(closed::warm(service, fleet).await),
             Self::Newcomers => newcomers::run(service, fleet).await,
             Self::Burst => burst::run(service, fleet).await,
             Self::Open => open::run(service, fleet).await,
             Self::Room => closed::room(service, fleet).await,
             Self::Mixed => mixed::run(service, fleet).await,
         }
+        None
     }
 }
 

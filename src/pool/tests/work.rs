@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::deadline::Deadline;
-use crate::pool::tenancy::TERM;
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_millis(500))
@@ -39,8 +38,9 @@ async fn what_has_room_is_kept_and_asked_about_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_in_a_crowd_is_let_for_a_term() {
-    for (sessions, lets) in [(40, false), (80, true)] {
+async fn what_is_kept_is_let_for_a_term_in_a_crowd_and_at_first() {
+    for (sessions, expected) in [(10, vec![]), (40, vec![10]), (80, vec![2; 4])] {
+        // The fullest server gets the first one back: whether it comes again soon is not known by then.
         let rig = Rig::new(2);
         let (pool, server) = (&rig.pool, &rig.server);
         server.has(sessions, 100);
@@ -52,9 +52,8 @@ async fn what_is_kept_in_a_crowd_is_let_for_a_term() {
             tokio::time::advance(Duration::from_millis(20)).await;
         }
         assert_eq!(server.open(), 1, "{sessions} of 100: it comes back soon");
-        let terms = server.terms();
-        assert_eq!(!terms.is_empty(), lets, "{sessions} of 100: {terms:?}");
-        assert!(terms.iter().all(|(_, term)| *term == TERM), "{terms:?}");
+        let terms: Vec<_> = server.terms().iter().map(|(_, term)| term.as_secs()).collect();
+        assert_eq!(terms, expected, "{sessions} of 100");
     }
 }
 
