@@ -116,8 +116,10 @@ impl Scenario {
     /// What a picture shows of it, if anything.
     pub(crate) async fn run(self, service: &Service, fleet: &Fleet) -> Option<Row> {
         match self {
-            Self::Warm => drop(closed::warm(service, fleet).await),
-            Self::Growth => return Some(closed::warm(service, fleet).await),
+            Self::Warm | Self::Growth => {
+                let row = closed::warm(service, fleet).await;
+                return (self == Self::Growth).then_some(row);
+            }
             Self::Newcomers => newcomers::run(service, fleet).await,
             Self::Burst => burst::run(service, fleet).await,
             Self::Open => open::run(service, fleet).await,
