@@ -208,6 +208,35 @@ async fn who_has_served_once_and_is_frozen_loses_its_slot() {
     assert_eq!(server.sessions("app").await, 5);
 }
 
+/// What a session has set stays on its connection until the next one takes it back, and that may be after the freeze.
+#[tokio::test]
+async fn no_session_says_how_long_a_slot_is_kept() -> Result<(), Error> {
+    let server = small().await;
+    let _crowd = others(&server, 4).await;
+    let proxy = proxy_to(&server).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let usual: String = sqlx::query_scalar(IDLE_TERM).fetch_one(&mut conn).await?;
+    sqlx::query(SET_IDLE_TERM).execute(&mut conn).await?;
+    drop(conn);
+    proxy.upkeep().await;
+    assert_eq!(server.sessions("app").await, 5, "there is room");
+    let mut conn = proxy.get_connection().await?;
+    assert_eq!(
+        sqlx::query_scalar::<_, String>(IDLE_TERM).fetch_one(&mut conn).await?,
+        usual,
+        "that was between two sessions"
+    );
+    sqlx::query(SET_IDLE_TERM).execute(&mut conn).await?;
+    drop((conn, proxy));
+
+    let proxy = proxy_to(&server).build()?;
+    sqlx::query(SET_IDLE_TERM).execute(&mut proxy.get_connection().await?).await?;
+    proxy.upkeep().await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    server.wait_until_sessions("app", 4).await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_end_of_an_environment_is_a_goodbye() {
     let server = small().await;

@@ -100,7 +100,7 @@ impl<DB: Engine> Connector<DB> {
         let text = DB::idle_term(term);
         let mut settings = wire.carried.settings().clone();
         for (name, statement) in DB::settings_of(&text) {
-            if settings.contains(&name) {
+            if settings.get(&name) == Some(&statement) {
                 return Ok(());
             }
             settings.set(name, statement);

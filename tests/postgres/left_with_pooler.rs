@@ -51,6 +51,16 @@ const TEXTS: &[&str] = &[
     "do $$ begin set app.x = 1; end $$",
     "do 'begin perform ''--''; set app.x = 1; end'",
     "do $$ begin execute 'set app.x' || ' = 1'; end $$",
+    "do $$ begin if (select 1 as case) = 1 then set app.x = 1; end if; end $$",
+    "do $$ begin for r in select 1 as case loop listen x; end loop; end $$",
+    "do $$ declare r record; begin for r in execute 'select set_con' || 'fig(''app.x'', ''1'', false)' loop null; end loop; end $$",
+    "do $$ declare c refcursor; x text; begin open c for execute 'select set_con' || 'fig(''app.x'', ''1'', false)'; \
+     fetch c into x; close c; end $$",
+    "select query_to_xml('select set_con' || 'fig(''app.x'', ''1'', false)', true, true, '')",
+    "select query_to_xml('select pg_advisory_lo'\n'ck(7)', true, true, '')",
+    "begin; set local app.text = 'select pg_advisory_lock(7)'; select query_to_xml(current_setting('app.text'), true, true, ''); \
+     commit",
+    "select * from ts_stat(concat('select pg_advisory_lock(7)::text::tsvector'))",
     "do 'begin create temp table tt (n int); end'",
     "do $$ begin perform pg_advisory_lock(7); end $$",
     "declare c scroll insensitive cursor with hold for select generate_series(1, 3)",

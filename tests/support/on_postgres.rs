@@ -10,6 +10,9 @@ pub use super::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions as S
 pub use super::{account, proxy, proxy_to, server};
 
 /// A cluster that tells of its members.
+/// How long the server leaves an idle session alone, set and asked.
+pub const SET_IDLE_TERM: &str = "set idle_session_timeout = '77s'";
+pub const IDLE_TERM: &str = "show idle_session_timeout";
 pub const CLUSTERED: Imitation = Imitation::Aurora;
 /// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
 pub fn names_a_member(port: u16) -> String {

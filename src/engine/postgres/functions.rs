@@ -92,6 +92,12 @@ pub(super) const INITIALS: u32 = {
     letters
 };
 
+/// Whether a name is that of a function that runs a text.
+pub(super) fn runs_text(name: Token<'_>) -> bool {
+    let (Token::Word(name) | Token::Identifier(name)) = name else { return false };
+    RUNS_TEXT.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 pub(super) fn both(one: Option<PinCause>, other: PinCause) -> PinCause {
     one.filter(|one| *one != other).map_or(other, |_| PinCause::UnknownStatement)
 }

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::ends;
+use super::functions::runs_text;
 use super::lexer::Lexer;
 use super::settings;
 use super::statement::{Statement, is_plain};
@@ -36,7 +37,7 @@ fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
         return of_block(text);
     }
     if statement.runs_text {
-        return statement.cause.or_else(|| of_constants(text));
+        return statement.cause.or_else(|| of_run_texts(text));
     }
     if is(statement.first, "call") { statement.cause } else { statement.pins() }
 }
@@ -48,9 +49,45 @@ fn of_block(statement: &str) -> Option<PinCause> {
     }
 }
 
-/// What the constants of a statement leave that is run: names and numbers are among them.
-fn of_constants(statement: &str) -> Option<PinCause> {
+/// What the texts leave that functions of a statement run: constants, which are read. Names and numbers are among them. Of what
+/// is put together or comes with the values nobody knows.
+fn of_run_texts(statement: &str) -> Option<PinCause> {
+    if !runs_constants_only(statement) {
+        return Some(PinCause::UnknownStatement);
+    }
     constants(statement).find_map(|text| text.map_or(Some(PinCause::UnknownStatement), |text| words_leave(&text)))
+}
+
+/// Whether what a statement hands to functions that run a text are constants, with commas and casts between them.
+fn runs_constants_only(statement: &str) -> bool {
+    let mut tokens = Lexer::new(statement);
+    let mut last = Token::End;
+    while let Some(token) = tokens.next() {
+        if token == Token::Symbol(b'(') && runs_text(last) {
+            let mut before = token;
+            loop {
+                let Some(argument) = tokens.next() else { return false };
+                let is_cast = before == Token::Symbol(b':');
+                match argument {
+                    Token::Symbol(b')') => break,
+                    Token::Symbol(b',' | b':') => {}
+                    // Two in a row are one text, of which neither is read as a whole.
+                    Token::String(_) if !matches!(before, Token::String(_)) => {}
+                    Token::Word(word) if is_cast || is_value(word) => {}
+                    _ => return false,
+                }
+                before = argument;
+            }
+        }
+        last = token;
+    }
+    true
+}
+
+/// A number or a word that is a value.
+fn is_value(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_digit())
+        || ["true", "false", "null"].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// The block of a `DO`, where that is one constant, in the language that is read here.
@@ -102,41 +139,52 @@ fn words_leave(text: &str) -> Option<PinCause> {
 /// Whether every statement of a PL/pgSQL block is one that leaves nothing.
 fn is_of_known_statements(block: &str) -> bool {
     let mut tokens = Lexer::new(block).peekable();
-    // Between `DECLARE` and `BEGIN` there are names; a `CASE` in an expression has no statements.
-    let (mut begins, mut declares, mut cases) = (true, false, 0_usize);
+    // Whether a statement may begin here, as far as words tell that may be names of columns as well; and whether one does.
+    let (mut may_begin, mut begins) = (true, true);
+    // Between `DECLARE` and `BEGIN` there are names.
+    let mut declares = false;
     while let Some(token) = tokens.next() {
+        if is(token, "execute") && !is_of_a_definition(&mut tokens) {
+            // What it runs is put together at run time.
+            return false;
+        }
         if declares {
             declares = !is(token, "begin");
-            begins = !declares;
+            (may_begin, begins) = (!declares, !declares);
             continue;
         }
-        if begins {
-            if token == Token::Symbol(b'<') {
-                // `<<label>>`
-                let mut closing = tokens.by_ref().filter(|token| *token == Token::Symbol(b'>'));
-                if closing.nth(1).is_none() {
-                    return false;
-                }
-                continue;
-            }
-            declares = is(token, "declare");
-            if !declares && !is_known(token, tokens.peek().copied()) {
+        if begins && token == Token::Symbol(b'<') {
+            // `<<label>>`
+            let [open, name, close, closed] = std::array::from_fn(|_| tokens.next());
+            let is_label = open == Some(token) && [close, closed] == [Some(Token::Symbol(b'>')); 2];
+            if !is_label || !matches!(name, Some(Token::Word(_) | Token::Identifier(_))) {
                 return false;
             }
-        } else if is(token, "case") {
-            cases += 1;
-        } else if is(token, "end") {
-            cases = cases.saturating_sub(1);
+            continue;
         }
-        let opens = ["begin", "then", "else", "loop"].iter().any(|word| is(token, word));
-        begins = token == Token::End || opens && cases == 0;
+        declares = begins && is(token, "declare");
+        if may_begin && !declares && !is_known(token, tokens.peek().copied()) {
+            return false;
+        }
+        begins = token == Token::End || begins && is(token, "begin");
+        may_begin = begins || ["begin", "then", "else", "loop"].iter().any(|word| is(token, word));
     }
     true
 }
 
-/// Whether a statement that begins so leaves nothing by itself.
+/// `GRANT EXECUTE ON`, or `EXECUTE FUNCTION name` of a trigger.
+fn is_of_a_definition<'a>(tokens: &mut std::iter::Peekable<Lexer<'a>>) -> bool {
+    let next = tokens.peek().copied();
+    if next.is_some_and(|next| is(next, "on")) {
+        return true;
+    }
+    let names = next.is_some_and(|next| is(next, "function") || is(next, "procedure"));
+    names && tokens.next().is_some() && matches!(tokens.peek(), Some(Token::Word(_) | Token::Identifier(_)))
+}
+
+/// Whether a statement that begins so leaves nothing by itself, or this is the beginning of an expression.
 fn is_known(first: Token<'_>, next: Option<Token<'_>>) -> bool {
-    const WORDS: [&str; 21] = [
+    const WORDS: [&str; 23] = [
         "begin",
         "end",
         "if",
@@ -158,13 +206,17 @@ fn is_known(first: Token<'_>, next: Option<Token<'_>>) -> bool {
         "get",
         "null",
         "exception",
+        "call",
+        "open",
     ];
-    let Token::Word(word) = first else { return first == Token::End };
-    let assigns = next.is_some_and(|next| [b':', b'=', b'.', b'['].map(Token::Symbol).contains(&next));
-    // What it runs is put together at run time.
-    let is_dynamic = word.eq_ignore_ascii_case("execute");
-    let calls = ["call", "open"].iter().any(|known| word.eq_ignore_ascii_case(known));
-    assigns || calls || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) || is_plain(word) && !is_dynamic
+    // Only words begin statements that leave something, and those go on with a word or a constant, or are commits.
+    let Token::Word(word) = first else { return true };
+    let goes_on = match next {
+        Some(Token::Symbol(_)) => true,
+        Some(next) => ["end", "else", "when"].iter().any(|word| is(next, word)),
+        None => false,
+    };
+    goes_on || is_value(word) || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) || is_plain(word)
 }
 
 #[cfg(test)]
@@ -204,6 +256,8 @@ mod tests {
             "do $$ begin for r in select case when a then 1 else b end as c from t loop r.a := case when a then b else c end; \
              x = 2; y[1] := 3; raise notice 'set %', r; continue when false; end loop; \
              exception when others then null; end $$",
+            "do $$ begin grant execute on function f to app; create trigger a before insert on t execute function f(); end $$",
+            "do $$ begin x := case when a then 'b' when c then 1 else -d end; return; end $$",
             "do $$ begin case x when 1 then delete from t; else call p(); end case; end $$",
         ] {
             assert_eq!(of_block(sql), None, "{sql}");
@@ -229,6 +283,19 @@ mod tests {
             "do $$ begin case x when 1 then set app.x = 1; end case; end $$",
             "do $$ begin exception when others then set app.x = 1; end $$",
             "do $$ begin execute 'select 1'; end $$",
+            "do $$ begin if (select 1 as case) = 1 then set app.x = 1; end if; end $$",
+            "do $$ begin if (select 1 case) = 1 then listen x; end if; end $$",
+            "do $$ begin perform t.case from t; if a then null; else set app.x = 1; end if; end $$",
+            "do $$ begin for r in select 1 as case loop set app.x = 1; end loop; end $$",
+            "do $$ declare r record; begin for r in execute 'select ' || 1 loop null; end loop; end $$",
+            "do $$ declare c refcursor; begin open c scroll for execute 'select ' || 1; end $$",
+            "do $$ begin if a then execute('set app.x = 1'); end if; end $$",
+            "do $$ begin if a then commit; end if; end $$",
+            "do $$ begin x := (select case when true then declare else 1 end from t); set app.x = 1; end $$",
+            "do $$ begin perform t.begin declare from t; set app.x = 1; end $$",
+            "do $$ begin perform 1 from t where t.begin < 3; set app.x = 1; perform 1 where 2 > 1 and 3 > 2; end $$",
+            "do $$ begin perform 1; < set app.x = 1; end $$",
+            "do $$ begin execute function('set app.x = 1'); end $$",
             "do $$ begin execute('set app.x = 1'); end $$",
             "do $$ begin perform query_to_xml('select 1', true, true, ''); end $$",
             "do $$ begin u&\"\\0073et\" := 1; end $$",
@@ -253,9 +320,16 @@ mod tests {
                 "select query_to_xml('select set_config(''a.b'', ''1'', false)', true, true, '')",
                 Some(PinCause::Setting),
             ),
+            ("select query_to_xml($1, true, true, '')", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml('select 1' || t.a, true, true, '') from t", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml(concat('select', ' 1'), true, true, '')", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml('select pg_advisory_lo'\n'ck(1)', true, true, '')", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml(t.a, true, true, '') from t", Some(PinCause::UnknownStatement)),
+            ("select * from crosstab('select 1', 2) as (a int)", None),
+            ("select * from crosstab('select 1'::text, 'select 2') as (a int)", None),
             ("select query_to_xml($$select query_to_xml('select 1')$$)", Some(PinCause::UnknownStatement)),
         ] {
-            assert_eq!(of_constants(sql), left, "{sql}");
+            assert_eq!(of_run_texts(sql), left, "{sql}");
         }
     }
 
@@ -267,7 +341,7 @@ mod tests {
             after in r"(; end|;| end if;| end){0,2}",
         ) {
             // After what ends or opens a statement, it is one.
-            let opened = ["begin ", "; ", "then ", "else ", "loop ", ">> "].iter().any(|end| before.ends_with(end));
+            let opened = ["begin ", "; ", "then ", "else ", "loop "].iter().any(|end| before.ends_with(end));
             if opened || before.is_empty() {
                 let sql = format!("do $q$ {before}set app.x = 1{after} $q$");
                 proptest::prop_assert!(of_block(&sql).is_some(), "{}", sql);
