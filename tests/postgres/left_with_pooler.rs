@@ -52,6 +52,12 @@ const TEXTS: &[&str] = &[
     "do 'begin perform ''--''; set app.x = 1; end'",
     "do $$ begin execute 'set app.x' || ' = 1'; end $$",
     "do $$ begin if (select 1 as case) = 1 then set app.x = 1; end if; end $$",
+    "do $$ declare function text := 'set app.x = 1'; begin execute function using 1; end $$",
+    "do $$ begin if false then create function made() returns int language sql begin atomic (select 1); declare c cursor \
+     for select 1; end; end if; set app.x = 1; end $$",
+    "begin; set local check_function_bodies = off; do $$ begin if false then create rule r as on insert to t do also (select 1; \
+     declare c cursor for select 1); end if; set app.x = 1; end $$; commit",
+    "prepare p as select query_to_xml('select 1', true, true, '')",
     "do $$ begin for r in select 1 as case loop listen x; end loop; end $$",
     "do $$ declare r record; begin for r in execute 'select set_con' || 'fig(''app.x'', ''1'', false)' loop null; end loop; end $$",
     "do $$ declare c refcursor; x text; begin open c for execute 'select set_con' || 'fig(''app.x'', ''1'', false)'; \

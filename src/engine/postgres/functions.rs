@@ -53,8 +53,8 @@ pub(super) const PINNING: [(&str, PinCause); 39] = [
     ("hypopg_hide_index", PinCause::UnknownStatement),
 ];
 
-/// Those of them that leave nothing by themselves, but run a text.
-pub(super) const RUNS_TEXT: [&str; 12] = [
+/// Those of them that leave nothing by themselves, but run a text, as it is and as one statement.
+pub(super) const RUNS_TEXT: [&str; 9] = [
     "query_to_xml",
     "query_to_xmlschema",
     "query_to_xml_and_xmlschema",
@@ -64,9 +64,6 @@ pub(super) const RUNS_TEXT: [&str; 12] = [
     "crosstab2",
     "crosstab3",
     "crosstab4",
-    "connectby",
-    "xpath_table",
-    "query_export_to_s3",
 ];
 
 /// Functions that have to do with what the session remembers of sequences.

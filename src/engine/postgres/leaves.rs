@@ -36,10 +36,12 @@ fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
     if is(statement.first, "do") {
         return of_block(text);
     }
-    if statement.runs_text {
-        return statement.cause.or_else(|| of_run_texts(text));
+    if statement.runs_text
+        && let Some(left) = of_run_texts(text)
+    {
+        return Some(left);
     }
-    if is(statement.first, "call") { statement.cause } else { statement.pins() }
+    if is(statement.first, "call") { statement.cause } else { statement.pins_by(statement.cause) }
 }
 
 fn of_block(statement: &str) -> Option<PinCause> {
@@ -49,13 +51,22 @@ fn of_block(statement: &str) -> Option<PinCause> {
     }
 }
 
-/// What the texts leave that functions of a statement run: constants, which are read. Names and numbers are among them. Of what
-/// is put together or comes with the values nobody knows.
+/// What the texts leave that functions of a statement run: constants, each of which is one query, or empty. Of what is put
+/// together or comes with the values nobody knows.
 fn of_run_texts(statement: &str) -> Option<PinCause> {
     if !runs_constants_only(statement) {
         return Some(PinCause::UnknownStatement);
     }
-    constants(statement).find_map(|text| text.map_or(Some(PinCause::UnknownStatement), |text| words_leave(&text)))
+    let is_query = |text: &str| {
+        let mut lexer = Lexer::new(text);
+        let Some(statement) = Statement::scan(&mut lexer) else { return true };
+        let reads = ["select", "with", "values", "table"].iter().any(|word| is(statement.first, word));
+        reads && Statement::scan(&mut lexer).is_none()
+    };
+    constants(statement).find_map(|text| match text {
+        Some(text) if is_query(&text) => words_leave(&text),
+        _ => Some(PinCause::UnknownStatement),
+    })
 }
 
 /// Whether what a statement hands to functions that run a text are constants, with commas and casts between them.
@@ -143,10 +154,16 @@ fn is_of_known_statements(block: &str) -> bool {
     let (mut may_begin, mut begins) = (true, true);
     // Between `DECLARE` and `BEGIN` there are names.
     let mut declares = false;
+    let mut depth = 0_usize;
     while let Some(token) = tokens.next() {
-        if is(token, "execute") && !is_of_a_definition(&mut tokens) {
-            // What it runs is put together at run time.
-            return false;
+        match token {
+            Token::Symbol(b'(' | b'[') => depth += 1,
+            Token::Symbol(b')' | b']') => depth = depth.saturating_sub(1),
+            // It ends no statement.
+            Token::End if depth > 0 => return false,
+            // What it runs is put together at run time; it is the name of a right as well, and then this is a pity.
+            _ if is(token, "execute") => return false,
+            _ => {}
         }
         if declares {
             declares = !is(token, "begin");
@@ -170,16 +187,6 @@ fn is_of_known_statements(block: &str) -> bool {
         may_begin = begins || ["begin", "then", "else", "loop"].iter().any(|word| is(token, word));
     }
     true
-}
-
-/// `GRANT EXECUTE ON`, or `EXECUTE FUNCTION name` of a trigger.
-fn is_of_a_definition<'a>(tokens: &mut std::iter::Peekable<Lexer<'a>>) -> bool {
-    let next = tokens.peek().copied();
-    if next.is_some_and(|next| is(next, "on")) {
-        return true;
-    }
-    let names = next.is_some_and(|next| is(next, "function") || is(next, "procedure"));
-    names && tokens.next().is_some() && matches!(tokens.peek(), Some(Token::Word(_) | Token::Identifier(_)))
 }
 
 /// Whether a statement that begins so leaves nothing by itself, or this is the beginning of an expression.
@@ -209,6 +216,11 @@ fn is_known(first: Token<'_>, next: Option<Token<'_>>) -> bool {
         "call",
         "open",
     ];
+    // A routine's body and a rule have statements of their own, which end nothing here.
+    let has_statements = ["or", "function", "procedure", "rule"];
+    if is(first, "create") && next.is_some_and(|next| has_statements.iter().any(|word| is(next, word))) {
+        return false;
+    }
     // Only words begin statements that leave something, and those go on with a word or a constant, or are commits.
     let Token::Word(word) = first else { return true };
     let goes_on = match next {
@@ -235,8 +247,10 @@ mod tests {
             ("prepare p as select 1", &[PinCause::PreparedStatement]),
             ("execute p", &[PinCause::PreparedStatement]),
             ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),
-            ("do $$ begin end $$; call p(); select crosstab('x')", nothing),
-            ("select crosstab('x'), pg_advisory_lock(1)", &[PinCause::AdvisoryLock]),
+            ("do $$ begin end $$; call p(); select crosstab('select 1')", nothing),
+            ("prepare p as select query_to_xml('select 1', true, true, '')", &[PinCause::PreparedStatement]),
+            ("select connectby('t', 'a', 'b', 'c', 0)", &[PinCause::UnknownStatement]),
+            ("select crosstab('select 1'), pg_advisory_lock(1)", &[PinCause::AdvisoryLock]),
             ("set standard_conforming_strings = off", &[PinCause::Setting]),
             ("commit; select 1; unlisten *", nothing),
         ] {
@@ -256,7 +270,6 @@ mod tests {
             "do $$ begin for r in select case when a then 1 else b end as c from t loop r.a := case when a then b else c end; \
              x = 2; y[1] := 3; raise notice 'set %', r; continue when false; end loop; \
              exception when others then null; end $$",
-            "do $$ begin grant execute on function f to app; create trigger a before insert on t execute function f(); end $$",
             "do $$ begin x := case when a then 'b' when c then 1 else -d end; return; end $$",
             "do $$ begin case x when 1 then delete from t; else call p(); end case; end $$",
         ] {
@@ -295,7 +308,14 @@ mod tests {
             "do $$ begin perform t.begin declare from t; set app.x = 1; end $$",
             "do $$ begin perform 1 from t where t.begin < 3; set app.x = 1; perform 1 where 2 > 1 and 3 > 2; end $$",
             "do $$ begin perform 1; < set app.x = 1; end $$",
-            "do $$ begin execute function('set app.x = 1'); end $$",
+            "do $$ declare function text := 'set app.x = 1'; begin execute function using 1; end $$",
+            "do $$ begin grant execute on function f to app; end $$",
+            "do $$ begin if false then create function f() returns int language sql begin atomic (select 1); declare c cursor \
+             for select 1; end; end if; set app.x = 1; end $$",
+            "do $$ begin if false then create rule r as on insert to t do also (select 1; declare c cursor for select 1); end if; \
+             set app.x = 1; end $$",
+            "do $$ begin if false then perform (1; declare c cursor for select 1); end if; set app.x = 1; end $$",
+            "do $$ begin if false then perform a[1; declare c cursor for select 1]; end if; set app.x = 1; end $$",
             "do $$ begin execute('set app.x = 1'); end $$",
             "do $$ begin perform query_to_xml('select 1', true, true, ''); end $$",
             "do $$ begin u&\"\\0073et\" := 1; end $$",
@@ -312,7 +332,8 @@ mod tests {
     #[test]
     fn a_constant_is_looked_through_where_a_function_runs_it() {
         for (sql, left) in [
-            ("select crosstab('x')", None),
+            ("select crosstab('x')", Some(PinCause::UnknownStatement)),
+            ("select query_to_xml('select 1; select 2', true, true, '')", Some(PinCause::UnknownStatement)),
             ("select query_to_xml(e'select set_conf\\x69g(1)', true, true, '')", Some(PinCause::UnknownStatement)),
             ("select query_to_xml('select 1', true, true, '')", None),
             ("select query_to_xml('select pg_advisory_lock(1)', true, true, '')", Some(PinCause::AdvisoryLock)),

@@ -283,7 +283,11 @@ impl<'a> Statement<'a> {
     }
 
     pub(super) fn pins(&self) -> Option<PinCause> {
-        let cause = if self.runs_text { Some(PinCause::UnknownStatement) } else { self.cause };
+        self.pins_by(if self.runs_text { Some(PinCause::UnknownStatement) } else { self.cause })
+    }
+
+    /// Why it pins, where its functions and the objects that it makes are a cause or none.
+    pub(super) fn pins_by(&self, cause: Option<PinCause>) -> Option<PinCause> {
         let Token::Word(first) = self.first else { return Some(PinCause::UnknownStatement) };
         let among = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
         let second = |word| self.second.is_some_and(|token| is(token, word));
