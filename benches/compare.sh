@@ -68,7 +68,7 @@ for name; do
         FAILOVERS=${FAILOVERS:-5} FAILOVER_OUT="$PWD/$out/failover.svg" bench failover failover
         ;;
     fleet)
-        bench fleet fleet -- warm newcomers burst --subjects rds,each,pgbouncer
+        FLEET_OUT="$PWD/$out/fleet.svg" bench fleet fleet -- growth newcomers burst --subjects rds,each,pgbouncer
         bench fleet-mysql fleet -- warm newcomers burst --subjects rds,each --engine mysql
         grep , "$out/fleet.txt" >"$out/fleet.csv"
         grep , "$out/fleet-mysql.txt" >"$out/fleet-mysql.csv"
