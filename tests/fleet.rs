@@ -136,6 +136,20 @@ async fn serve(environment: &Environment) {
     environment.invoke(json!({"item": "tea"})).await.result.expect("served");
 }
 
+/// So many newcomers at once, and after them those who were frozen.
+async fn newcomers_and_the_thawed_are_served(server: &Server, count: usize, frozen: &[Environment]) {
+    let newcomers = join_all((0..count).map(|_| async {
+        let newcomer = Environment::start(function(server)).await;
+        serve(&newcomer).await;
+        newcomer
+    }));
+    drop(newcomers.await);
+    for one in frozen {
+        one.thaw();
+    }
+    join_all(frozen.iter().map(serve)).await;
+}
+
 #[tokio::test]
 async fn newcomers_are_served_beside_frozen_holders_and_the_holders_again() {
     let server = small().await;
@@ -148,16 +162,7 @@ async fn newcomers_are_served_beside_frozen_holders_and_the_holders_again() {
         holders.push(holder);
     }
     assert!(server.sessions("app").await < i64::from(SLOTS));
-    let newcomers = join_all((0..5).map(|_| async {
-        let newcomer = Environment::start(function(&server)).await;
-        serve(&newcomer).await;
-        newcomer
-    }));
-    drop(newcomers.await);
-    for holder in &holders {
-        holder.thaw();
-    }
-    join_all(holders.iter().map(serve)).await;
+    newcomers_and_the_thawed_are_served(&server, 5, &holders).await;
 }
 
 /// Who comes often keeps its connection, and cannot give it back while it is frozen: the server does.
@@ -179,13 +184,7 @@ async fn newcomers_are_served_beside_those_who_came_often_and_do_no_more() {
         one.freeze().await;
     }
     assert!(kept > 13, "hardly anybody has kept one, and nothing was tried: {kept}");
-    let newcomers: Vec<_> = join_all((0..7).map(|_| Environment::start(function(&server)))).await;
-    join_all(newcomers.iter().map(serve)).await;
-    drop(newcomers);
-    for one in &often {
-        one.thaw();
-    }
-    join_all(often.iter().map(serve)).await;
+    newcomers_and_the_thawed_are_served(&server, 7, &often).await;
 }
 
 /// It may have been made for a crowd that is over.

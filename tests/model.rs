@@ -533,11 +533,18 @@ fn is_same(together: &str, alone: &str) -> bool {
         };
         let question = one.split(": ").next().filter(|text| language::is_question(text));
         let same = question.is_some_and(|question| other.starts_with(question));
-        if one != other && !(same && (refused || one.ends_with(REFUSED))) {
+        if one != other && !(same && (refused || one.ends_with(REFUSED))) && !is_refused_by_both(one, other) {
             return false;
         }
         refused = question.is_some() && (refused || one.ends_with(REFUSED));
     }
+}
+
+/// An aborted transaction is told nothing, alone. Shared, a text that would be is refused before it is sent: there the server
+/// cannot be told to forget another session's numbers either.
+fn is_refused_by_both(together: &str, alone: &str) -> bool {
+    let text = together.strip_suffix(REFUSED);
+    text.is_some_and(|text| language::ABORTED.is_some_and(|code| alone.strip_suffix(code) == Some(text)))
 }
 
 /// A number from the environment.

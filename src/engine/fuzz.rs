@@ -14,10 +14,10 @@ use super::shapes::Shape;
 use super::{Class, Dialect, Setting};
 use crate::pin::{PinCause, PinReason};
 
-/// So many texts, unless more are asked for.
+/// So many texts, unless more are asked for. One that fails is printed, and becomes a row of a table.
 pub(super) fn at_least(cases: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
-    ProptestConfig { cases: asked.cases.max(cases), ..asked }
+    ProptestConfig { cases: asked.cases.max(cases), failure_persistence: None, ..asked }
 }
 
 /// Pieces of shapes, and what is none of them.

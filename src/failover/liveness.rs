@@ -56,12 +56,17 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
         let mut login = match side.take() {
             Some(Beside::Login(login)) => login,
             Some(Beside::Wire(mut wire)) => {
-                if let Ok(Ok(_)) = timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
-                    self.greetings.store(0, Ordering::Relaxed);
-                    *side = Some(Beside::Wire(wire));
-                    return Ok(());
+                match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
+                    Ok(Ok(_)) => {
+                        self.greetings.store(0, Ordering::Relaxed);
+                        *side = Some(Beside::Wire(wire));
+                        return Ok(());
+                    }
+                    // It may have been cut off meanwhile, which says nothing about the host.
+                    Ok(Err(_)) => {}
+                    // What it answers late the next question reads first.
+                    Err(_) => *side = Some(Beside::Wire(wire)),
                 }
-                // It may have been cut off meanwhile, which says nothing about the host.
                 return self.greeting(host.address).await;
             }
             None => {

@@ -135,11 +135,12 @@ impl<A: Ask> HostMonitor<A> {
         health.missed = 0;
         while health.missed < MOST_MISSED {
             let began = Instant::now();
-            // What was dropped in the middle of a question is of no use for the next.
             let mut side = health.side.take();
-            match timeout(BOUND, self.asker.ask(host, &mut side)).await {
+            let asked = timeout(BOUND, self.asker.ask(host, &mut side)).await;
+            // Whatever is of use for the next question has been put back.
+            health.side = side;
+            match asked {
                 Ok(Ok(())) => {
-                    health.side = side;
                     health.missed = 0;
                     break;
                 }

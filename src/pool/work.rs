@@ -94,6 +94,8 @@ impl<C: Connect> Pool<C> {
     /// What is kept is let for a term: when this environment stays frozen for longer, the server takes the slot back.
     async fn let_for(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
         lease.note(Purpose::Check);
+        // That is no use of it: one that nobody needs would never be idle for long.
+        lease.lent = lease.physical().past.used;
         lease.begin();
         match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term)).await {
             Ok(Ok(())) => lease.end(),

@@ -18,6 +18,7 @@ pub(super) const USER: &str = "plain";
 
 /// A transaction goes on after an error.
 pub(super) const ERRORS_ABORT: bool = false;
+pub(super) const ABORTED: Option<&str> = None;
 /// A rollback leaves settings as they are.
 pub(super) const ROLLBACK_RESETS: bool = false;
 /// What is dropped while the driver prepares it takes the connection with it.

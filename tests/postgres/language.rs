@@ -13,6 +13,8 @@ pub(super) const USER: &str = "app";
 
 /// An error aborts the transaction that it happens in.
 pub(super) const ERRORS_ABORT: bool = true;
+/// What every statement is told in an aborted transaction.
+pub(super) const ABORTED: Option<&str> = Some("25P02");
 /// A rollback takes settings back, too.
 pub(super) const ROLLBACK_RESETS: bool = true;
 /// What the driver prepares can be dropped at any moment.

@@ -30,14 +30,14 @@ pub(super) const PINNING: [(&str, PinCause); 39] = [
     ("query_to_xml_and_xmlschema", PinCause::UnknownStatement),
     ("ts_stat", PinCause::UnknownStatement),
     ("ts_rewrite", PinCause::UnknownStatement),
-    // tablefunc, xml2.
+    // tablefunc.
     ("crosstab", PinCause::UnknownStatement),
     ("crosstab2", PinCause::UnknownStatement),
     ("crosstab3", PinCause::UnknownStatement),
     ("crosstab4", PinCause::UnknownStatement),
+    // tablefunc, xml2, aws_s3: they put a text together of what they are given, and run that.
     ("connectby", PinCause::UnknownStatement),
     ("xpath_table", PinCause::UnknownStatement),
-    // aws_s3.
     ("query_export_to_s3", PinCause::UnknownStatement),
     // pg_trgm, smlar, isn, sepgsql, temporal_tables, spi, hll, hypopg.
     ("set_limit", PinCause::UnknownStatement),
@@ -108,8 +108,8 @@ pub(super) struct Called {
 }
 
 impl Called {
-    pub(super) fn add(&mut self, name: Token<'_>) {
-        let (Token::Word(name) | Token::Identifier(name)) = name else { return };
+    pub(super) fn add(&mut self, token: Token<'_>) {
+        let (Token::Word(name) | Token::Identifier(name)) = token else { return };
         let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
         let initial = name.as_bytes().first().map_or(0, |byte| (byte | 0x20).wrapping_sub(b'a'));
         if initial >= 26 || INITIALS >> initial & 1 == 0 {
@@ -118,7 +118,7 @@ impl Called {
         if let Some((_, sequence)) = REMEMBERING.iter().find(|(known, _)| same(known)) {
             self.sequence |= *sequence;
         }
-        if RUNS_TEXT.iter().any(|known| same(known)) {
+        if runs_text(token) {
             self.runs_text = true;
         } else if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
             self.cause = Some(both(self.cause, *cause));

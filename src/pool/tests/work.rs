@@ -58,6 +58,33 @@ async fn what_is_kept_is_let_for_a_term_in_a_crowd_and_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_let_for_a_term_is_not_used_by_that() {
+    let rig = Rig::new(2);
+    let (pool, server) = (&rig.pool, &rig.server);
+    server.has(80, 100);
+    let serve = async || {
+        let invocation = pool.invoked();
+        drop(pool.lease(Purpose::Statement).await.unwrap());
+        drop(invocation);
+        pool.rest(soon()).await;
+        tokio::time::advance(Duration::from_millis(20)).await;
+    };
+    for _ in 0..3 {
+        serve().await;
+    }
+    let both = (pool.lease(Purpose::Statement).await.unwrap(), pool.lease(Purpose::Statement).await.unwrap());
+    drop(both);
+    for _ in 0..5 {
+        serve().await;
+    }
+    assert_eq!(server.open(), 2, "both are let for a term: {:?}", server.terms());
+    // One of them was idle all the while.
+    tokio::time::advance(IDLE_TIMEOUT - Duration::from_millis(50)).await;
+    pool.upkeep(Duration::from_millis(500)).await;
+    assert_eq!(server.open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_session_of_a_refused_environment_leaves_nothing() {
     let rig = Rig::new(2);
     let (pool, server) = (&rig.pool, &rig.server);
