@@ -187,6 +187,36 @@ async fn newcomers_are_served_beside_those_who_came_often_and_do_no_more() {
     newcomers_and_the_thawed_are_served(&server, 7, &often).await;
 }
 
+/// The server may close what an environment keeps at any moment: when it is thawed, when it looks, when its first words are on
+/// their way. None of that is the invocation's concern.
+#[tokio::test]
+async fn a_slot_that_is_taken_back_at_the_very_moment_of_an_invocation_costs_nothing_but_a_connect() -> Result<(), Error>
+{
+    let server = small().await;
+    server.execute(ORDERS).await;
+    let crowd = others(&server, 14).await;
+    let environment = Environment::start(function(&server)).await;
+    let rounds = if SHORTEST_TERM < Duration::from_secs(1) { 60 } else { 12 };
+    let mut taken_back = 0;
+    for round in 0..rounds {
+        // It comes back soon, by its last three gaps.
+        for _ in 0..3 {
+            serve(&environment).await;
+        }
+        environment.freeze().await;
+        let part = 0.5 + 0.6 * f64::from(round) / f64::from(rounds);
+        tokio::time::sleep(SHORTEST_TERM.mul_f64(part)).await;
+        taken_back += u32::from(server.sessions("app").await == 14);
+        environment.thaw();
+    }
+    drop(crowd);
+    assert!(taken_back > 0 && taken_back < rounds, "{taken_back} of {rounds}");
+    let proxy = proxy_to(&server).build()?;
+    let query = sqlx::query_scalar::<_, i64>("select count(*) from orders");
+    assert_eq!(query.fetch_one(&mut proxy.get_connection().await?).await?, i64::from(rounds * 3));
+    Ok(())
+}
+
 /// It may have been made for a crowd that is over.
 #[tokio::test]
 async fn who_has_served_once_and_is_frozen_loses_its_slot() {

@@ -100,7 +100,8 @@ impl<C: Connect> Approval<C> {
             // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
             let left = attempt.deadline.remaining();
             let took = before.saturating_sub(left);
-            let pause = pauses.next_of(attempt.deadline.share(), took);
+            let usual = self.pool.tenancy().cheapest().unwrap_or(took);
+            let pause = pauses.next_of(attempt.deadline.share(), took, usual, left);
             if !error.is_refusal() || !self.wanted() || pause + took >= left {
                 return Err(error);
             }

@@ -10,6 +10,7 @@
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
 //! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
 //! | is more than half full | who keeps one has the server close it when it lies idle for [`TERM`]: a frozen environment cannot |
+//! | is crowded | for [`GAPS`] times as long as it usually does, at least [`LEAST_TERM`]: who has become one too many gives way first |
 //! | is more than an eighth full | so does who has served once only, for [`FIRST_TERM`] |
 //!
 //! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
@@ -44,6 +45,10 @@ const GROWTH: f64 = 1.25;
 const LEAST_READINESS: f64 = 1.0 / 8.0;
 /// Who keeps one in a crowd comes back sooner than this. Who does not is frozen, and cannot give it back: the server does.
 pub(super) const TERM: Duration = Duration::from_secs(2);
+/// In a crowd: Lambda calls the one that was at work last, so that of several that keep theirs the last one lies idle, and
+/// longer the more there are. Those who wait get its slot, and not the one of somebody who is about to be called.
+const GAPS: u32 = 4;
+const LEAST_TERM: Duration = Duration::from_millis(100);
 /// Who has served once may have been made for a crowd that is over. Until it has come a second time the server waits no longer
 /// than this, unless it is nearly empty: then nobody minds.
 const FIRST_TERM: Duration = Duration::from_secs(10);
@@ -206,7 +211,8 @@ impl Tenancy {
     /// For how long what is kept may lie idle, where that is not for `idle_timeout`.
     pub(super) fn term(&self, now: Moment) -> Option<Duration> {
         if self.is_pressed(now) {
-            return Some(TERM);
+            let usual = self.gaps.usual().filter(|_| self.is_crowded(now));
+            return Some(usual.map_or(TERM, |gap| gap.saturating_mul(GAPS).clamp(LEAST_TERM, TERM)));
         }
         let is_first = self.gaps.usual().is_none();
         let is_used = self.seen(now).is_some_and(|(seen, _)| seen.share() > NEARLY_EMPTY);
@@ -231,6 +237,11 @@ impl Tenancy {
         }
         self.full = None;
         Verdict::GiveBack
+    }
+
+    /// What a connect takes at its best, if one has succeeded.
+    pub(super) fn cheapest(&self) -> Option<Duration> {
+        self.cheapest
     }
 
     /// Whether the next work usually begins sooner than a connect is worth.
@@ -287,6 +298,22 @@ mod tests {
             let (mut tenancy, now) = invoked_every(gap, sessions);
             tenancy.told(of_a_hundred(sessions), at(now));
             assert_eq!(tenancy.judge(at(now)), verdict, "every {gap} s, {sessions} of 100");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_in_a_crowd_is_let_for_a_few_of_its_gaps() {
+        for (gap, sessions, term) in [
+            (0.1, 10, None),
+            (0.1, 70, Some(2000)),
+            (0.001, 80, Some(100)),
+            (0.1, 80, Some(400)),
+            (0.2, 100, Some(800)),
+            (60.0, 100, Some(2000)),
+        ] {
+            let (mut tenancy, now) = invoked_every(gap, sessions);
+            tenancy.told(of_a_hundred(sessions), at(now));
+            assert_eq!(tenancy.term(at(now)), term.map(Duration::from_millis), "every {gap} s, {sessions} of 100");
         }
     }
 

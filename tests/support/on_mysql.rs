@@ -18,10 +18,12 @@ pub fn names_a_member(port: u16) -> String {
 }
 
 /// A cluster that tells of its members. Aurora's tables cannot be imitated under their own names.
+pub const CLUSTERED: Imitation = Imitation::MultiAz;
 /// How long the server leaves an idle session alone, set and asked.
 pub const SET_IDLE_TERM: &str = "set session wait_timeout = 77";
 pub const IDLE_TERM: &str = "select cast(@@wait_timeout as char)";
-pub const CLUSTERED: Imitation = Imitation::MultiAz;
+/// The shortest term for which what an environment keeps is let to it.
+pub const SHORTEST_TERM: Duration = Duration::from_millis(1000);
 /// A cluster that tells of no addresses.
 pub const WITHOUT_ADDRESSES: Imitation = Imitation::Nothing;
 /// As secrets and URLs call it, and what they call the other one.

@@ -10,10 +10,12 @@ pub use super::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions as S
 pub use super::{account, proxy, proxy_to, server};
 
 /// A cluster that tells of its members.
+pub const CLUSTERED: Imitation = Imitation::Aurora;
 /// How long the server leaves an idle session alone, set and asked.
 pub const SET_IDLE_TERM: &str = "set idle_session_timeout = '77s'";
 pub const IDLE_TERM: &str = "show idle_session_timeout";
-pub const CLUSTERED: Imitation = Imitation::Aurora;
+/// The shortest term for which what an environment keeps is let to it.
+pub const SHORTEST_TERM: Duration = Duration::from_millis(100);
 /// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
 pub fn names_a_member(port: u16) -> String {
     format!("insert into stage.members values ('stage-9', {port})")

@@ -20,6 +20,8 @@ const BUDGET: Duration = Duration::from_secs(9);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
+    /// Somebody calls, and Lambda picks the environment: the one that was at work last.
+    Calls,
     Arrives,
     /// An attempt has come to the server.
     Knocks,
@@ -37,9 +39,13 @@ struct Environment {
     began: Duration,
     refused: bool,
     left: u32,
-    rest: Duration,
+    /// How long after the end of a work the next one begins; where Lambda picks, that is not known.
+    rest: Option<Duration>,
+    at_work: bool,
     waits: Vec<Duration>,
     kept: u32,
+    /// For how long the server bears that its connection lies idle.
+    term: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +64,9 @@ struct Fleet {
     slots: u32,
     taken: u32,
     environments: Vec<Environment>,
+    /// Frozen, the one that was at work last on top; and the calls that found none.
+    frozen: Vec<usize>,
+    unanswered: usize,
     queue: BinaryHeap<Reverse<(Duration, u64, usize, Event)>>,
     sequence: u64,
     outcome: Outcome,
@@ -65,12 +74,14 @@ struct Fleet {
 
 impl Fleet {
     /// Environments that are invoked so often, each first at a random moment of `over`, and rest so long in between.
-    fn new(slots: u32, over: Duration, each: impl Iterator<Item = (u32, Duration)>) -> Self {
+    fn new(slots: u32, over: Duration, each: impl Iterator<Item = (u32, Option<Duration>)>) -> Self {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut fleet = Self {
             slots,
             taken: 0,
             environments: Vec::new(),
+            frozen: Vec::new(),
+            unanswered: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
             outcome: Outcome::default(),
@@ -84,10 +95,26 @@ impl Fleet {
                 refused: false,
                 left,
                 rest,
+                at_work: false,
                 waits: Vec::new(),
                 kept: 0,
+                term: TERM,
             });
             fleet.at(over.mul_f64(rng.f64()), id, Event::Arrives);
+        }
+        fleet
+    }
+
+    /// As many as that, each of which has served once by the time when calls begin to come at random, so many a second.
+    fn open(slots: u32, count: usize, rate: f64, over: Duration) -> Self {
+        let warm = Duration::from_secs(8);
+        let once = std::iter::repeat_n((u32::MAX, None), count);
+        let mut fleet = Self::new(slots, warm, once);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut now = warm + WORK;
+        while now < warm + over {
+            fleet.at(now, 0, Event::Calls);
+            now += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / rate);
         }
         fleet
     }
@@ -124,7 +151,12 @@ impl Fleet {
         let moment = Moment::at(now);
         let one = &mut self.environments[id];
         match event {
+            Event::Calls => match self.frozen.pop() {
+                Some(id) => self.step(now, id, Event::Arrives),
+                None => self.unanswered += 1,
+            },
             Event::Arrives => {
+                one.at_work = true;
                 one.tenancy.began(Kind::Invocation, moment);
                 (one.began, one.refused) = (now, false);
                 if one.holds {
@@ -149,7 +181,8 @@ impl Fleet {
                 one.tenancy.refused(!one.refused, moment);
                 one.refused = true;
                 let waited = now - one.began;
-                let pause = one.pauses.next_of(waited.as_secs_f64() / BUDGET.as_secs_f64(), REFUSAL);
+                let share = waited.as_secs_f64() / BUDGET.as_secs_f64();
+                let pause = one.pauses.next_of(share, REFUSAL, LOGIN, BUDGET.saturating_sub(waited));
                 if waited + pause + REFUSAL >= BUDGET {
                     self.outcome.failed += 1;
                     self.ends(now, id);
@@ -172,15 +205,16 @@ impl Fleet {
                 if one.tenancy.judge(moment) == Verdict::GiveBack {
                     one.holds = false;
                     self.taken -= 1;
-                } else if one.tenancy.is_pressed(moment) {
+                } else if let Some(term) = one.tenancy.term(moment) {
+                    one.term = term;
                     let work = one.left;
-                    self.at(now + TERM, id, Event::Expires(work));
+                    self.at(now + term, id, Event::Expires(work));
                 }
                 self.ends(now, id);
             }
             Event::Expires(work) => {
                 // It has not been at work since.
-                let is_idle = one.left + 1 == work && (one.left == 0 || one.rest > TERM);
+                let is_idle = one.left + 1 == work && !one.at_work;
                 if one.holds && is_idle {
                     one.holds = false;
                     self.taken -= 1;
@@ -192,15 +226,21 @@ impl Fleet {
     fn ends(&mut self, now: Duration, id: usize) {
         let one = &mut self.environments[id];
         one.left -= 1;
-        if one.left > 0 {
-            let next = now + one.rest;
-            self.at(next, id, Event::Arrives);
+        one.at_work = false;
+        match one.rest {
+            Some(rest) if one.left > 0 => self.at(now + rest, id, Event::Arrives),
+            Some(_) => {}
+            None if self.unanswered > 0 => {
+                self.unanswered -= 1;
+                self.step(now, id, Event::Arrives);
+            }
+            None => self.frozen.push(id),
         }
     }
 }
 
-fn each(count: usize, invocations: u32, rest_ms: u64) -> impl Iterator<Item = (u32, Duration)> {
-    std::iter::repeat_n((invocations, Duration::from_millis(rest_ms)), count)
+fn each(count: usize, invocations: u32, rest_ms: u64) -> impl Iterator<Item = (u32, Option<Duration>)> {
+    std::iter::repeat_n((invocations, Some(Duration::from_millis(rest_ms))), count)
 }
 
 const TITLES: &str = "| fleet | served | failed | connects | p50 | p99 | longest wait | attempts in a second |";
@@ -271,4 +311,15 @@ fn the_frequent_keep_theirs_and_the_rare_are_served() {
     let kept: u32 = environments[..10].iter().map(|one| one.kept).sum();
     assert_eq!(outcome.failed, 0);
     assert!(kept >= 3600, "{kept} of 4000 kept");
+}
+
+/// Lambda calls the environment that was at work last, so that a few serve nearly everything. Those who wait must not wait for
+/// as long as those few come back.
+#[test]
+fn who_waits_beside_a_few_that_serve_everything_is_served() {
+    for part in [0.3, 0.5, 0.7] {
+        let rate = part * 40.0 / WORK.as_secs_f64();
+        let (outcome, _) = Fleet::open(40, 200, rate, Duration::from_secs(30)).run(&format!("200 on 40, {part} of it"));
+        assert_eq!((outcome.failed, outcome.p50), (0, Duration::ZERO), "{part}");
+    }
 }
