@@ -94,10 +94,14 @@ impl<DB: Engine> Connector<DB> {
             self.trials.refuse(&key);
             drop(turn);
             request.refused.push(credentials);
-            let refused = u32::try_from(request.refused.len()).unwrap_or(u32::MAX);
-            self.events.emit(&Event::CredentialsRefused { error: chain(&error), refused });
+            self.refused_so_many(&error, request.refused.len());
             refusal = Some(error);
         }
+    }
+
+    fn refused_so_many(&self, error: &Error, credentials: usize) {
+        let refused = u32::try_from(credentials).unwrap_or(u32::MAX);
+        self.events.emit(&Event::CredentialsRefused { error: chain(error), refused });
     }
 
     /// What is remembered of a login that the server has accepted.

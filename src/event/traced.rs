@@ -24,66 +24,52 @@ macro_rules! log {
 impl Observer for TracingObserver {
     fn observe(&self, event: &Event) {
         match event {
-            Event::ConnectFailed { error, elapsed } => {
-                log!(warn, "a connect failed", error = %error, elapsed_ms = ms(elapsed));
-            }
+            Event::ConnectFailed { error, elapsed } => log!(warn, "a connect failed", %error, elapsed_ms = ms(elapsed)),
             Event::CredentialsKept { error, age } => {
                 log!(warn, "the source of the credentials failed, and those at hand stay in use",
-                    error = %error, age_ms = ms(age));
+                    %error, age_ms = ms(age));
             }
             Event::CredentialsRefused { error, refused } => {
-                log!(warn, "the database refused the credentials", error = %error, refused = *refused);
+                log!(warn, "the database refused the credentials", %error, refused);
             }
-            Event::CancelFailed { error } => log!(warn, "a dropped statement could not be cancelled", error = %error),
+            Event::CancelFailed { error } => log!(warn, "a dropped statement could not be cancelled", %error),
             Event::ClaimIgnored { host, claim } => {
-                log!(warn, "a server named what nobody vouches for, and it is ignored", host = %host, claim = %claim);
+                log!(warn, "a server named what nobody vouches for, and it is ignored", %host, %claim);
             }
             Event::LookFailed { host, error } => {
-                log!(warn, "a server could not be asked for its neighbours", host = %host, error = %error);
+                log!(warn, "a server could not be asked for its neighbours", %host, %error);
             }
             Event::Outgrown { max_connections, seen } => {
                 log!(warn, "the server admits fewer sessions than the environments may open together",
-                    max_connections = *max_connections, seen = %seen);
+                    max_connections, %seen);
             }
             Event::UpkeepCutShort { bound } => log!(warn, "the upkeep did not end in time", bound_ms = ms(bound)),
-            Event::Connected { host, elapsed } => {
-                log!(info, "a connection is open", host = %host, elapsed_ms = ms(elapsed));
-            }
+            Event::Connected { host, elapsed } => log!(info, "a connection is open", %host, elapsed_ms = ms(elapsed)),
             Event::SlowStatement { statement, elapsed, waited, settled, answered } => {
-                log!(info, "a statement was slow", statement = %statement, elapsed_ms = ms(elapsed),
+                log!(info, "a statement was slow", %statement, elapsed_ms = ms(elapsed),
                     waited_ms = ms(waited), settled_ms = ms(settled), answered_ms = ms(answered));
             }
-            Event::Suspected { host, error } => {
-                log!(info, "something speaks against the writer", host = %host, error = %error);
-            }
+            Event::Suspected { host, error } => log!(info, "something speaks against the writer", %host, %error),
             Event::WriterFound { host, moved, epoch, elapsed } => {
-                log!(info, "the writer is known", host = %host, moved = *moved, epoch = *epoch, elapsed_ms = ms(elapsed));
+                log!(info, "the writer is known", %host, moved, epoch, elapsed_ms = ms(elapsed));
             }
             Event::Refused { error, pause } => {
-                log!(info, "the server takes no connection now, and is tried again", error = %error, pause_ms = ms(pause));
+                log!(info, "the server takes no connection now, and is tried again", %error, pause_ms = ms(pause));
             }
             Event::CredentialsFetched { source, elapsed } => {
-                log!(info, "credentials were fetched", source = %source, elapsed_ms = ms(elapsed));
+                log!(info, "credentials were fetched", %source, elapsed_ms = ms(elapsed));
             }
-            Event::Discarded { why, error } => {
-                log!(info, "a connection was closed", why = ?why, error = error.as_deref());
-            }
-            Event::Pinned { reason } => {
-                log!(info, "a session is pinned", cause = ?reason.cause(), statement = %reason);
-            }
-            Event::SocketsUnreachable { error } => {
-                log!(info, "the driver's sockets are out of reach", error = %error);
-            }
+            Event::Discarded { why, error } => log!(info, "a connection was closed", ?why, error = error.as_deref()),
+            Event::Pinned { reason } => log!(info, "a session is pinned", cause = ?reason.cause(), statement = %reason),
+            Event::SocketsUnreachable { error } => log!(info, "the driver's sockets are out of reach", %error),
             Event::WatchGivenUp { cluster, problem, error } => {
                 log!(info, "the RDS API is not asked for the members any more",
-                    cluster = %cluster, problem = %problem, error = %error);
+                    %cluster, %problem, %error);
             }
             Event::Validated { idle, elapsed } => {
                 log!(debug, "an idle connection has answered", idle_ms = ms(idle), elapsed_ms = ms(elapsed));
             }
-            Event::Recovered { elapsed } => {
-                log!(debug, "a connection was brought to rest", elapsed_ms = ms(elapsed));
-            }
+            Event::Recovered { elapsed } => log!(debug, "a connection was brought to rest", elapsed_ms = ms(elapsed)),
             Event::Thawed { frozen } => log!(debug, "the environment was frozen", frozen_ms = ms(frozen)),
             Event::Unpinned { held } => log!(debug, "a session is pinned no longer", held_ms = ms(held)),
             Event::UpkeepDone { status } => {

@@ -14,6 +14,7 @@
 mod connect;
 mod dial;
 mod fit;
+mod gaps;
 mod lease;
 mod ledger;
 mod policy;

@@ -19,6 +19,7 @@
 
 use std::time::Duration;
 
+use super::gaps::Gaps;
 use crate::clock::Moment;
 use crate::occupancy::Occupancy;
 
@@ -72,29 +73,6 @@ pub(super) enum Verdict {
 pub(super) enum Kind {
     Invocation,
     Session,
-}
-
-/// How long this environment was idle between its works, the last three times.
-///
-/// The middle one is the usual one. A mean would remember the hour before a crowd for as long as the crowd lasts, and the
-/// last one alone is chance.
-#[derive(Debug, Default)]
-struct Gaps([Option<Duration>; 3]);
-
-impl Gaps {
-    fn note(&mut self, gap: Duration) {
-        let [_, older, old] = self.0;
-        self.0 = [older, old, Some(gap)];
-    }
-
-    /// Of two the shorter one: that the second has come so soon is news.
-    fn usual(&self) -> Option<Duration> {
-        match self.0 {
-            [Some(one), Some(other), Some(last)] => Some(one.max(other).min(one.min(other).max(last))),
-            [_, Some(old), Some(last)] => Some(old.min(last)),
-            [.., last] => last,
-        }
-    }
 }
 
 /// One environment's account of its server.
@@ -314,16 +292,6 @@ mod tests {
             let (mut tenancy, now) = invoked_every(gap, sessions);
             tenancy.told(of_a_hundred(sessions), at(now));
             assert_eq!(tenancy.term(at(now)), term.map(Duration::from_millis), "every {gap} s, {sessions} of 100");
-        }
-    }
-
-    #[test]
-    fn the_usual_gap_follows_a_crowd_at_once_and_is_not_fooled_by_one() {
-        let mut gaps = Gaps::default();
-        assert_eq!(gaps.usual(), None);
-        for (gap, usual) in [(3600, 3600), (1, 1), (1, 1), (900, 1), (1, 1), (60, 60), (60, 60), (2, 60), (50, 50)] {
-            gaps.note(Duration::from_secs(gap));
-            assert_eq!(gaps.usual(), Some(Duration::from_secs(usual)), "after {gap}");
         }
     }
 

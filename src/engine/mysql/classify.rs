@@ -7,6 +7,7 @@ use super::control;
 use super::ends;
 use super::lexer::{Doubts, Lexer, Reading};
 use super::prefilter;
+use super::scan::next_statement;
 use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::series::Series;
@@ -78,7 +79,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
     let mut series = Series::default();
-    while let Some(statement) = Statement::scan(lexer) {
+    while let Some(statement) = next_statement(lexer) {
         let control = statement.is_control().then(|| control::parse(lexer.of(&sql[statement.start..statement.end])));
         series.add(control, found.is_some(), statement.commits());
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
@@ -115,7 +116,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
 
 /// The word that a text begins with, after comments and parentheses; empty where it is none.
 pub(super) fn first_word(sql: &str) -> &str {
-    match Statement::scan(&mut Lexer::new(sql)).map(|statement| statement.first) {
+    match next_statement(&mut Lexer::new(sql)).map(|statement| statement.first) {
         Some(Token::Word(word)) => word,
         _ => "",
     }
@@ -125,7 +126,7 @@ pub(super) fn first_word(sql: &str) -> &str {
 #[cfg(any(test, feature = "_internals"))]
 pub(super) fn statements(sql: &str) -> usize {
     let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(|| Statement::scan(&mut lexer)).count()
+    std::iter::from_fn(|| next_statement(&mut lexer)).count()
 }
 
 #[cfg(test)]

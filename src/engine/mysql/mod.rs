@@ -19,6 +19,7 @@ mod passing;
 mod prefilter;
 mod remembered;
 mod rules;
+mod scan;
 mod settings;
 mod statement;
 mod survey;

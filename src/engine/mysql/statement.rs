@@ -74,20 +74,20 @@ pub(super) struct Statement<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) first: Token<'a>,
-    second: Option<Token<'a>>,
-    third: Option<Token<'a>>,
+    pub(super) second: Option<Token<'a>>,
+    pub(super) third: Option<Token<'a>>,
     is_plain: bool,
     is_definition: bool,
     /// `CREATE`, `ALTER`, `DROP`, `RENAME`: what.
     object: Option<Token<'a>>,
     /// Statements may follow that are part of it.
-    has_body: bool,
+    pub(super) has_body: bool,
     temporary: bool,
     /// What pins whatever the statement is: a function, a variable, a temporary object.
     pub(super) cause: Option<PinCause>,
     pub(super) sequence: Sequence,
     /// `SQL_CALC_FOUND_ROWS`
-    counts: bool,
+    pub(super) counts: bool,
     /// It stands behind `SET STATEMENT … FOR`.
     prefixed: bool,
     /// `FLUSH TABLES … WITH READ LOCK`, `… FOR EXPORT`.
@@ -95,88 +95,18 @@ pub(super) struct Statement<'a> {
     /// `CREATE TABLE … START TRANSACTION`, of MySQL: it leaves a transaction open.
     begins: bool,
     /// Semicolons were part of it.
-    body: bool,
+    pub(super) body: bool,
     /// It names a setting by which transactions begin or end.
     controls: bool,
     /// `OR REPLACE`
-    replaces: bool,
+    pub(super) replaces: bool,
     /// There is a comma in it, outside of parentheses.
-    lists: bool,
+    pub(super) lists: bool,
 }
 
 impl<'a> Statement<'a> {
-    /// The next statement that is not empty.
-    pub(super) fn scan(lexer: &mut Lexer<'a>) -> Option<Self> {
-        let (start, first) = loop {
-            let (start, token) = lexer.next_at()?;
-            if !matches!(token, Token::End | Token::Symbol(b'(')) {
-                break (start, token);
-            }
-        };
-        let mut statement = Self::of(start, lexer.at(), first);
-        if lexer.is_inside() {
-            // Which statement it is depends on the server.
-            statement.pin(PinCause::UnknownStatement);
-        }
-        let (mut last_but_one, mut last) = (Token::End, first);
-        let mut depth = 0_usize;
-        // A semicolon is part of the statement only if something follows.
-        let mut has_ended = false;
-        while let Some(token) = lexer.next() {
-            if token == Token::End {
-                if !statement.has_body {
-                    break;
-                }
-                has_ended = true;
-                continue;
-            }
-            statement.body |= has_ended;
-            statement.end = lexer.at();
-            if lexer.is_inside() && !statement.is_understood_with(token) {
-                statement.pin(PinCause::UnknownStatement);
-            }
-            match token {
-                Token::Symbol(b'(') => depth += 1,
-                Token::Symbol(b')') => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth == 0 && is(token, "for") && statement.is_prefix() {
-                // The variables are set for the statement that follows, and go back after it.
-                let Some(first) = lexer.next().filter(|token| *token != Token::End) else { break };
-                statement = statement.followed_by(first, lexer.at());
-                (last_but_one, last) = (Token::End, first);
-                continue;
-            }
-            // The rows that a query had found are there for sure where it was told to count them, and has a table.
-            statement.counts |= is(token, "sql_calc_found_rows");
-            if depth == 0 && statement.counts && is(last, "from") && !is(token, "dual") && is(statement.first, "select")
-            {
-                statement.sequence |= Sequence::FINDS;
-            }
-            statement.lists |= depth == 0 && token == Token::Symbol(b',');
-            statement.replaces |= is(token, "replace") && is(last, "or");
-            if !statement.has_body {
-                statement.meet(last_but_one, last, token, lexer);
-            }
-            if statement.second.is_none() {
-                statement.second = Some(token);
-                statement.has_body |= statement.may_have_body();
-                statement.sequence |= statement.generated_by_block();
-            } else if statement.third.is_none() {
-                statement.third = Some(token);
-            }
-            (last_but_one, last) = (last, token);
-        }
-        if lexer.has_met_spoiling_hint() {
-            statement.pin(PinCause::UnknownStatement);
-        }
-        if lexer.has_met_hint() {
-            statement.sequence |= Sequence::READS;
-        }
-        Some(statement)
-    }
-
-    fn of(start: usize, end: usize, first: Token<'a>) -> Self {
+    /// Of which only the first token is read.
+    pub(super) fn of(start: usize, end: usize, first: Token<'a>) -> Self {
         let generates = is_among(Some(first), &["insert", "replace", "load", "call", "execute"]);
         // Others may leave standing what an earlier one has left:
         // https://dev.mysql.com/doc/refman/8.4/en/show-warnings.html
@@ -207,13 +137,13 @@ impl<'a> Statement<'a> {
     }
 
     /// `SET STATEMENT … FOR` is read; this one begins the statement itself.
-    fn followed_by(self, first: Token<'a>, end: usize) -> Self {
+    pub(super) fn followed_by(self, first: Token<'a>, end: usize) -> Self {
         let next = Self::of(self.start, end, first);
         Self { cause: self.cause, sequence: self.sequence | next.sequence, prefixed: true, ..next }
     }
 
     /// The next token, outside of a routine's body, and the two before it.
-    fn meet(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, rest: &Lexer<'a>) {
+    pub(super) fn meet(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, rest: &Lexer<'a>) {
         match token {
             Token::Symbol(b'(') => self.called(last, rest),
             Token::Symbol(b'@') if !self.is_about_accounts() => self.pin(PinCause::UserVariable),
@@ -313,12 +243,12 @@ impl<'a> Statement<'a> {
     }
 
     /// What a block does is not read.
-    fn generated_by_block(&self) -> Sequence {
+    pub(super) fn generated_by_block(&self) -> Sequence {
         if is(self.first, "begin") && self.has_body { Sequence::GENERATES } else { Sequence::NONE }
     }
 
     /// What pins and goes away by a statement must not hide what does not.
-    fn pin(&mut self, cause: PinCause) {
+    pub(super) fn pin(&mut self, cause: PinCause) {
         self.cause = match self.cause {
             Some(PinCause::AdvisoryLock) | None => Some(cause),
             kept => kept,
@@ -331,14 +261,14 @@ impl<'a> Statement<'a> {
     }
 
     /// Whether statements may follow that are part of it, by its second word or by what it defines.
-    fn may_have_body(&self) -> bool {
+    pub(super) fn may_have_body(&self) -> bool {
         is(self.first, "create") && is_among(self.object, &ROUTINES)
             || is(self.first, "alter") && is_among(self.object, &["event"])
             || is(self.first, "begin") && is_among(self.second, &["not"])
     }
 
     /// `SET STATEMENT`, of MariaDB.
-    fn is_prefix(&self) -> bool {
+    pub(super) fn is_prefix(&self) -> bool {
         is(self.first, "set") && is_among(self.second, &["statement"])
     }
 
@@ -353,7 +283,7 @@ impl<'a> Statement<'a> {
     }
 
     /// Whether a token that some servers read and others do not leaves this statement what it is.
-    fn is_understood_with(&self, token: Token<'_>) -> bool {
+    pub(super) fn is_understood_with(&self, token: Token<'_>) -> bool {
         self.is_plain && matches!(token, Token::Word(_) | Token::Symbol(b',' | b'='))
     }
 }

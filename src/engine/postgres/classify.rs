@@ -7,6 +7,7 @@ use super::control;
 use super::ends;
 use super::lexer::Lexer;
 use super::prefilter;
+use super::scan::next_statement;
 use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::Cleanup;
@@ -25,7 +26,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
     let mut series = Series::default();
-    while let Some(statement) = Statement::scan(&mut lexer) {
+    while let Some(statement) = next_statement(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
@@ -76,13 +77,13 @@ pub(super) fn read(sql: &str) -> Class<'_> {
 /// The statement, where there is only one.
 pub(super) fn single(sql: &str) -> Option<&str> {
     let mut lexer = Lexer::new(sql);
-    let statement = Statement::scan(&mut lexer)?;
-    Statement::scan(&mut lexer).is_none().then(|| statement.text(sql))
+    let statement = next_statement(&mut lexer)?;
+    next_statement(&mut lexer).is_none().then(|| statement.text(sql))
 }
 
 /// The word that a text begins with, after comments and parentheses; empty where it is none.
 pub(super) fn first_word(sql: &str) -> &str {
-    match Statement::scan(&mut Lexer::new(sql)).map(|statement| statement.first) {
+    match next_statement(&mut Lexer::new(sql)).map(|statement| statement.first) {
         Some(Token::Word(word)) => word,
         _ => "",
     }
@@ -102,7 +103,7 @@ fn stays(cause: PinCause) -> bool {
 #[cfg(any(test, feature = "_internals"))]
 pub(super) fn statements(sql: &str) -> impl Iterator<Item = &str> {
     let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(move || Statement::scan(&mut lexer)).map(|statement| &sql[statement.start..statement.end])
+    std::iter::from_fn(move || next_statement(&mut lexer)).map(|statement| &sql[statement.start..statement.end])
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use super::ends;
 use super::functions::runs_text;
 use super::lexer::Lexer;
+use super::scan::next_statement;
 use super::settings;
 use super::statement::{Statement, is_plain};
 use crate::engine::token::{Token, is};
@@ -19,7 +20,7 @@ use crate::pin::PinCause;
 /// What each statement of a text leaves, if anything.
 pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
     let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(|| Statement::scan(&mut lexer)).filter_map(|statement| of_statement(&statement, sql)).collect()
+    std::iter::from_fn(|| next_statement(&mut lexer)).filter_map(|statement| of_statement(&statement, sql)).collect()
 }
 
 fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
@@ -59,9 +60,9 @@ fn of_run_texts(statement: &str) -> Option<PinCause> {
     }
     let is_query = |text: &str| {
         let mut lexer = Lexer::new(text);
-        let Some(statement) = Statement::scan(&mut lexer) else { return true };
+        let Some(statement) = next_statement(&mut lexer) else { return true };
         let reads = ["select", "with", "values", "table"].iter().any(|word| is(statement.first, word));
-        reads && Statement::scan(&mut lexer).is_none()
+        reads && next_statement(&mut lexer).is_none()
     };
     constants(statement).find_map(|text| match text {
         Some(text) if is_query(&text) => words_leave(&text),
@@ -143,7 +144,7 @@ fn constants(statement: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
 /// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves.
 fn words_leave(text: &str) -> Option<PinCause> {
     let mut lexer = Lexer::new(text);
-    std::iter::from_fn(|| Statement::scan(&mut lexer))
+    std::iter::from_fn(|| next_statement(&mut lexer))
         .find_map(|statement| statement.cause.or_else(|| statement.runs_text.then_some(PinCause::UnknownStatement)))
 }
 

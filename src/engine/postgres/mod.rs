@@ -19,6 +19,7 @@ mod liveness;
 mod occupancy;
 mod prefilter;
 mod rules;
+mod scan;
 mod settings;
 mod statement;
 mod survey;

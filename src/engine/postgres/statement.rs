@@ -1,6 +1,5 @@
 //! One statement of a text, as far as its words tell.
 
-use super::context::{Body, Definition, Execution};
 use super::control;
 use super::functions::{Called, both};
 use super::lexer::Lexer;
@@ -98,87 +97,26 @@ pub(super) struct Statement<'a> {
     /// `COPY` from or to the client.
     pub(super) copies: bool,
     /// `CONCURRENTLY`: in transactions of its own, of which the first stay when the last one fails.
-    concurrently: bool,
+    pub(super) concurrently: bool,
 }
 
 impl<'a> Statement<'a> {
-    /// The next statement that is not empty.
-    pub(super) fn scan(lexer: &mut Lexer<'a>) -> Option<Self> {
-        let (start, first) = loop {
-            let (start, token) = lexer.next_at()?;
-            if !matches!(token, Token::End | Token::Symbol(b'(')) {
-                break (start, token);
-            }
-        };
+    /// Of which only the first token is read.
+    pub(super) fn of(start: usize, first: Token<'a>) -> Self {
         let generates = ["insert", "merge", "update", "copy"].iter().any(|word| is(first, word));
-        let sequence = if generates { Sequence::GENERATES } else { Sequence::NONE };
-        let updates = is(first, "update");
-        let mut statement = Self {
+        Self {
             start,
             end: start,
             first,
             second: None,
             cause: None,
             runs_text: false,
-            sequence,
-            updates,
+            sequence: if generates { Sequence::GENERATES } else { Sequence::NONE },
+            updates: is(first, "update"),
             drops: false,
             copies: false,
             concurrently: false,
-        };
-        let (creates, copies) = (is(first, "create"), is(first, "copy"));
-        let mut body = Body::of(first);
-        let mut execution = Execution::of(first);
-        let mut definition = Definition::of(first);
-        let mut mentioned = Called::default();
-        let mut depth = 0_usize;
-        let (mut last_but_one, mut last) = (first, first);
-        while let Some(token) = lexer.next() {
-            if matches!(token, Token::Word(_) | Token::Identifier(_)) {
-                statement.named(last_but_one, last, token);
-            } else if token == Token::Symbol(b'(') {
-                depth += 1;
-                if matches!(definition, Definition::None) {
-                    statement.called(last);
-                } else {
-                    mentioned.add(last);
-                }
-            } else if token == Token::Symbol(b')') {
-                depth = depth.saturating_sub(1);
-            } else if token == Token::End && depth == 0 && !body.is_open() {
-                // Semicolons inside a statement: a rule's commands, in parentheses, and the body of a routine.
-                statement.end = lexer.at() - 1;
-                return Some(statement);
-            }
-            if depth == 0 && body.matters() {
-                body.see(last, token);
-            }
-            if depth == 0 && definition.matters() {
-                definition.see(token);
-                if matches!(definition, Definition::None) {
-                    // It was none.
-                    statement.calls(std::mem::take(&mut mentioned));
-                }
-            }
-            if depth == 0 && execution.sees(token) && is_drivers(token) {
-                // It may do anything.
-                statement.pin(PinCause::UnknownStatement);
-            }
-            if depth == 0 && creates && is(token, "drop") {
-                statement.drops |= is(last, "commit") && is(last_but_one, "on");
-            }
-            if depth == 0 && copies && (is(token, "stdin") || is(token, "stdout")) {
-                // The server takes either word for either direction.
-                statement.copies |= is(last, "from") || is(last, "to");
-            }
-            if statement.second.is_none() {
-                statement.second = Some(token);
-            }
-            statement.concurrently |= is(token, "concurrently");
-            (last_but_one, last) = (last, token);
         }
-        statement.end = lexer.at();
-        Some(statement)
     }
 
     /// `name (`
