@@ -1,9 +1,11 @@
 //! The seam: what the pool asks of whoever makes and judges connections.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::ledger::PHASES;
 use crate::deadline::Deadline;
@@ -78,6 +80,8 @@ pub(crate) struct Attempt {
     pub(crate) deadline: Deadline,
     pub(super) phase: Arc<[AtomicU8]>,
     pub(super) slot: usize,
+    /// When a server was last dialled, or the attempt began. What comes before, a secret for example, is not its slowness.
+    pub(super) dialled: Arc<Mutex<Instant>>,
 }
 
 impl Attempt {
@@ -90,6 +94,18 @@ impl Attempt {
     pub(crate) fn enter(&self, phase: Phase) {
         let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
         self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
+        if phase == Phase::Dialling {
+            self.begin();
+        }
+    }
+
+    pub(super) fn begin(&self) {
+        *self.dialled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long the server has taken.
+    pub(super) fn took(&self) -> Duration {
+        self.dialled.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -2,7 +2,7 @@
 //!
 //! A panic in it is a failure like any other, for one waiter, and the next dial waits for a moment.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -41,6 +41,7 @@ impl<C: Connect> Approval<C> {
             deadline: Deadline::after(inner.settings.borrow_timeout.mul_f64(DIAL_SHARE)),
             phase: Arc::clone(&inner.notes),
             slot,
+            dialled: Arc::new(Mutex::new(Instant::now())),
         };
         attempt.enter(Phase::Credentials);
         let pause = inner.relapse.pause(inner.clock.now()).min(attempt.deadline.remaining().mul_f64(PAUSE_SHARE));
@@ -50,7 +51,6 @@ impl<C: Connect> Approval<C> {
                 return;
             }
         }
-        let began = inner.clock.now();
         match self.dial_until_accepted(&attempt).await {
             Ok(Some((conn, was_refused))) => {
                 self.slot = None;
@@ -58,7 +58,7 @@ impl<C: Connect> Approval<C> {
                 let lifetime = inner.settings.policy.lifetime(&mut random::generator());
                 let past = Past { opened, lifetime, used: opened, dirty: false };
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.pool.tenancy().connected(opened.since(began), was_refused);
+                self.pool.tenancy().connected(attempt.took(), was_refused);
                 inner.relapse.over();
                 self.pool.come_home(Box::new(Physical { conn, slot, past, runtime: runtime::current() }));
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.
@@ -83,7 +83,7 @@ impl<C: Connect> Approval<C> {
         let mut pauses = Backoff::new(REFUSED_BASE, REFUSED_CAP, random::generator());
         let mut was_refused = false;
         loop {
-            let before = attempt.deadline.remaining();
+            attempt.begin();
             let connected = caught("a connect", inner.connector.connect(attempt)).await;
             let error = match connected.unwrap_or_else(|panicked| Err(self.panicked(panicked, attempt))) {
                 Ok(conn) => return Ok(Some((conn, was_refused))),
@@ -99,7 +99,7 @@ impl<C: Connect> Approval<C> {
             was_refused |= error.is_refusal();
             // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
             let left = attempt.deadline.remaining();
-            let took = before.saturating_sub(left);
+            let took = attempt.took();
             let usual = self.pool.tenancy().cheapest().unwrap_or(took);
             let pause = pauses.next_of(attempt.deadline.share(), took, usual, left);
             if !error.is_refusal() || !self.wanted() || pause + took >= left {

@@ -40,9 +40,11 @@ pub(super) enum Step {
     Close,
     Settle,
     Ask,
+    /// What a connect logs in with.
+    Secret,
 }
 
-const STEPS: usize = 5;
+const STEPS: usize = 6;
 
 /// The server. Clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -239,6 +241,9 @@ impl Connect for Double {
 
     async fn connect(&self, attempt: &Attempt) -> Result<Conn, Error> {
         self.stage().connects += 1;
+        attempt.enter(Phase::Credentials);
+        self.pass(Step::Secret).await?;
+        attempt.enter(Phase::Dialling);
         attempt.enter(Phase::Handshake);
         match timeout_at(attempt.deadline.instant(), self.pass(Step::Connect)).await {
             Ok(passed) => passed.map(|()| self.open_one()),

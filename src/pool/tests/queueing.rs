@@ -84,6 +84,15 @@ async fn a_full_server_is_asked_again_after_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_comes_late_is_not_taken_for_a_server_that_is_slow_to_refuse() {
+    let rig = Rig::new(1);
+    rig.server.next(Step::Secret, [Gate::Slow(ms(500))]);
+    rig.server.refuse::<1>();
+    drop(rig.lend().await);
+    assert!(rig.saw(|event| matches!(event, Event::Refused { pause, .. } if *pause <= ms(60))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_stays_full_is_the_error_and_in_time() {
     let rig = Rig::new(2);
     rig.server.refuse_connects();
