@@ -30,6 +30,9 @@ const ROWS: usize = 3;
 /// Between two failovers, for writes that nobody disturbs.
 const REST: Duration = Duration::from_millis(500);
 
+/// A look whether it goes on.
+const PAUSED: Duration = Duration::from_millis(5);
+
 /// How a write is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -59,12 +62,19 @@ struct Entry {
 struct Book {
     next: AtomicI64,
     closed: AtomicBool,
+    /// While one that was the writer gets all that it lacks: it would never have it, if ever more were written.
+    paused: AtomicBool,
     entries: Mutex<BTreeMap<i64, Entry>>,
     /// The longest time in which nobody's write was acknowledged, and since when that is.
     gap: Mutex<(Duration, Option<Instant>)>,
 }
 
 impl Book {
+    fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        lock(&self.gap).1 = None;
+    }
+
     fn enter(&self, id: i64, kind: Kind, result: Result<(), Error>) {
         let text = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let told = result.map_err(|error| error.outcome());
@@ -112,6 +122,10 @@ async fn write(proxy: &DbProxy, kind: Kind, id: i64) -> Result<(), Error> {
 /// In an invocation of so much time where there is one.
 async fn keep_writing(proxy: DbProxy, book: Arc<Book>, kind: Kind, pause: Duration, invocation: Option<Duration>) {
     while !book.closed.load(Ordering::Relaxed) {
+        if book.paused.load(Ordering::Relaxed) {
+            tokio::time::sleep(PAUSED).await;
+            continue;
+        }
         let id = book.next.fetch_add(1, Ordering::Relaxed);
         let result = match invocation {
             Some(time) => internals::invocation(time, write(&proxy, kind, id)).await,
@@ -139,8 +153,11 @@ async fn every_write_is_accounted_for_through_failovers() -> Result<(), Error> {
         let (promoted, found) =
             tokio::join!(cluster.fail_over(from, to), promoted_and_found(&proxy, cluster.node(to).port()));
         spans.push(found.saturating_duration_since(promoted));
+        tokio::time::sleep(REST).await;
+        book.pause(true);
         cluster.rejoin(from, to).await;
         synchronize(&cluster, to, from).await;
+        book.pause(false);
     }
     tokio::time::sleep(REST).await;
     close(&book, writers).await;
