@@ -49,6 +49,20 @@ const TEXTS: &[&str] = &[
     "table written; set app.x = 1",
     "do $$ begin perform set_config('app.x', '1', false); end $$",
     "do $$ begin set app.x = 1; end $$",
+    // Words that begin statements are names of variables and labels as well.
+    "do $$ declare a int; comment text := set_config('app.x', '1', false); begin end $$",
+    "do $$ declare revoke text; begin perform 1; revoke := set_config('app.x', '1', false); end $$",
+    "do $$ declare a int; drop bool := pg_try_advisory_lock(7); begin end $$",
+    "do $$ declare a int; comment text = query_to_xml('select set_con' || 'fig(''app.x'', ''1'', false)', true, true, ''); \
+     begin end $$",
+    "do $$ <<drop>> declare drop text; begin null; drop.drop = set_config('app.x', '1', false); end $$",
+    // What belonged to a table that is dropped at the commit.
+    "begin; create temp table tt (n serial) on commit drop; alter sequence tt_n_seq owned by none; commit",
+    "begin; create temp table tt (n int) on commit drop; alter table tt add k serial; alter sequence tt_k_seq owned by none; \
+     commit",
+    "begin; create temp table tt (n serial) on commit drop; do 'begin alter sequence tt_n_seq owned by none; end'; commit",
+    "begin; create temp table tt (n int) on commit drop; create view tv as select n from tt; create or replace rule \"_RETURN\" \
+     as on select to tv do instead select 1 as n; commit",
     "do 'begin perform ''--''; set app.x = 1; end'",
     "do $$ begin execute 'set app.x' || ' = 1'; end $$",
     "do $$ begin if (select 1 as case) = 1 then set app.x = 1; end if; end $$",

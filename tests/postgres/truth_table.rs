@@ -98,6 +98,15 @@ async fn every_row_is_shared_or_pinned_as_claimed_and_leaks_nothing() -> Result<
         ("create table pg_temp.t (n int)", PinCause::TemporaryObject),
         ("select 1 as n into temp t", PinCause::TemporaryObject),
         ("create temp table t as select 1", PinCause::TemporaryObject),
+        (
+            "begin; create temp table t (n serial) on commit drop; alter sequence t_n_seq owned by none; commit",
+            PinCause::SeveralStatements,
+        ),
+        (
+            "begin; create temp table t (n int) on commit drop; create view v as select n from t; \
+             create or replace rule \"_RETURN\" as on select to v do instead select 1 as n; commit",
+            PinCause::SeveralStatements,
+        ),
         ("declare c cursor with hold for select 1", PinCause::HoldableCursor),
         ("select pg_advisory_lock(1)", PinCause::AdvisoryLock),
         ("select pg_try_advisory_lock(1)", PinCause::AdvisoryLock),

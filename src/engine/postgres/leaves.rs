@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use super::ends;
-use super::functions::runs_text;
+use super::functions::{Called, runs_text};
 use super::lexer::Lexer;
 use super::scan::next_statement;
 use super::settings;
@@ -141,11 +141,20 @@ fn constants(statement: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
     })
 }
 
-/// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves.
+/// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves. Nothing in it is taken for a
+/// definition, in which a function is only mentioned: the word that begins one may be the name of a variable.
 fn words_leave(text: &str) -> Option<PinCause> {
+    let mut called = Called::default();
+    let mut last = Token::End;
+    for token in Lexer::new(text) {
+        if token == Token::Symbol(b'(') {
+            called.add(last);
+        }
+        last = token;
+    }
     let mut lexer = Lexer::new(text);
-    std::iter::from_fn(|| next_statement(&mut lexer))
-        .find_map(|statement| statement.cause.or_else(|| statement.runs_text.then_some(PinCause::UnknownStatement)))
+    let named = std::iter::from_fn(|| next_statement(&mut lexer)).find_map(|statement| statement.cause);
+    called.cause.or(named).or_else(|| called.runs_text.then_some(PinCause::UnknownStatement))
 }
 
 /// Whether every statement of a PL/pgSQL block is one that leaves nothing.
@@ -245,6 +254,13 @@ mod tests {
             ("begin; set local lock_timeout = '7s'; select 1; commit", nothing),
             ("begin; create temp table t (n int) on commit drop; commit", nothing),
             ("create temp table t (n int); listen x", &[PinCause::TemporaryObject, PinCause::Listen]),
+            // What belonged to a table that goes with its transaction stays.
+            (
+                "create temp table t (n serial) on commit drop; alter sequence s owned by none",
+                &[PinCause::TemporaryObject],
+            ),
+            ("create or replace rule \"_RETURN\" as on select to v do instead select 1", &[PinCause::TemporaryObject]),
+            ("create rule r as on insert to v do instead nothing; alter sequence s owned by t.n", nothing),
             ("prepare p as select 1", &[PinCause::PreparedStatement]),
             ("execute p", &[PinCause::PreparedStatement]),
             ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),
@@ -320,6 +336,10 @@ mod tests {
             "do $$ begin execute('set app.x = 1'); end $$",
             "do $$ begin perform query_to_xml('select 1', true, true, ''); end $$",
             "do $$ begin u&\"\\0073et\" := 1; end $$",
+            "do $$ declare a int; comment text := set_config('app.x', '1', false); begin end $$",
+            "do $$ declare drop bool; begin drop := pg_try_advisory_lock(7); end $$",
+            "do $$ <<revoke>> declare grant text[]; begin null; revoke.grant[1] = query_to_xml('x', true, true, ''); end $$",
+            "do $$ begin alter sequence s owned by none; end $$",
             "do $$ begin update pg_settings set setting = 1; end $$",
             "do language plpython3u $$ x = 1 $$",
             "do $$ begin null; commit; end $$",

@@ -166,6 +166,14 @@ impl<'a> Statement<'a> {
                 self.changes_rows(last, token);
                 None
             }
+            // What belongs to a table that is dropped at the commit stays from here on, and may be temporary as that is.
+            (b'n', 4) if !quoted && same("none") && is(last, "by") && is(last_but_one, "owned") => {
+                Some(PinCause::TemporaryObject)
+            }
+            // The same of a view, whose query is another one from here on.
+            (b's', 6) if !quoted && same("select") && is(last, "on") && is(self.first, "create") => {
+                Some(PinCause::TemporaryObject)
+            }
             // An update of that view is a `SET`.
             (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
             (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
