@@ -133,28 +133,31 @@ impl<DB: Engine> Connector<DB> {
             return Err(much_to_read());
         }
         wire.cancel.take_if(|cancel| cancel.is_unsent());
-        if wire.cancel.is_none() {
-            if let Some(drained) = by_the_clock(
-                Instant::now() + PATIENCE,
-                drained::<DB>(&mut wire.driver, wire.socket.as_ref().filter(|_| unread == Unread::Close)),
-            )
-            .await
-            {
-                return drained.map(by_itself);
-            }
-            wire.cancel = self.cancel(wire);
-        }
+        let intended = self.intended(wire);
         let Wire { driver, socket, cancel: under_way, .. } = wire;
         let socket = socket.as_ref().filter(|_| unread == Unread::Close);
-        // Without an answer the drain goes on; its bound is the caller's.
-        let Some(cancel) = under_way else { return drained::<DB>(driver, socket).await.map(by_itself) };
-        let late = match select(pin!(drained::<DB>(driver, socket)), pin!(cancel.idle())).await {
-            Either::Left((drained, _)) => drained?,
-            Either::Right(_) => {
-                let message = "the server has answered everything, and the driver waits for more";
-                return Err(sqlx::Error::Protocol(message.to_owned()));
+        let late = {
+            // One and the same from beginning to end: MySQL's driver loses its place when it is dropped in the middle of a
+            // long row (sqlx 0.9.0), and the transaction with it.
+            let mut draining = pin!(drained::<DB>(driver, socket));
+            if under_way.is_none() {
+                let patience = Instant::now() + PATIENCE;
+                if let Some(drained) = by_the_clock(patience, draining.as_mut()).await {
+                    return drained.map(by_itself);
+                }
+                *under_way = intended.map(|intended| self.send(intended));
+            }
+            // Without an answer the drain goes on; its bound is the caller's.
+            let Some(cancel) = under_way.as_mut() else { return draining.await.map(by_itself) };
+            match select(draining, pin!(cancel.idle())).await {
+                Either::Left((drained, _)) => drained?,
+                Either::Right(_) => {
+                    let message = "the server has answered everything, and the driver waits for more";
+                    return Err(sqlx::Error::Protocol(message.to_owned()));
+                }
             }
         };
+        let Some(cancel) = under_way else { return Ok(by_itself(late)) };
         if cancel.recall() {
             *under_way = None;
             return Ok(by_itself(late));
