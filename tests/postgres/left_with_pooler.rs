@@ -61,6 +61,12 @@ const TEXTS: &[&str] = &[
     "begin; create temp table tt (n int) on commit drop; alter table tt add k serial; alter sequence tt_k_seq owned by none; \
      commit",
     "begin; create temp table tt (n serial) on commit drop; do 'begin alter sequence tt_n_seq owned by none; end'; commit",
+    "begin; create temp table tt (n serial) on commit drop; alter sequence tt_n_seq increment 2 owned by \"none\" cache 2; commit",
+    "begin; create temp table tt (n serial) on commit drop; create view tv as select last_value as n from tt_n_seq; \
+     alter sequence tt_n_seq owned by tv.n; commit",
+    "begin; create temp table tt (n int) on commit drop; create view tv as table tt; create or replace view tv as table tv; \
+     commit",
+    "create temp table tt (n int) on commit drop; create view tv as table tt; create or replace view tv as table tv",
     "begin; create temp table tt (n int) on commit drop; create view tv as select n from tt; create or replace rule \"_RETURN\" \
      as on select to tv do instead select 1 as n; commit",
     "do 'begin perform ''--''; set app.x = 1; end'",

@@ -26,6 +26,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
     let mut series = Series::default();
+    let mut drops = false;
     while let Some(statement) = next_statement(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
@@ -35,8 +36,10 @@ pub(super) fn read(sql: &str) -> Class<'_> {
                 all.replans = all.replans.max(replans);
                 None
             }
+            None if drops && statement.replaces_view => Some(PinCause::TemporaryObject),
             None => statement.pins(),
         };
+        drops |= statement.drops;
         all.pins = match (all.pins, pins) {
             // What nothing takes away is not hidden by what stands beside it.
             (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),

@@ -20,7 +20,13 @@ use crate::pin::PinCause;
 /// What each statement of a text leaves, if anything.
 pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
     let mut lexer = Lexer::new(sql);
-    std::iter::from_fn(|| next_statement(&mut lexer)).filter_map(|statement| of_statement(&statement, sql)).collect()
+    let mut drops = false;
+    let one = |statement: Statement<'_>| {
+        let stays = drops && statement.replaces_view;
+        drops |= statement.drops;
+        of_statement(&statement, sql).or_else(|| stays.then_some(PinCause::TemporaryObject))
+    };
+    std::iter::from_fn(|| next_statement(&mut lexer)).filter_map(one).collect()
 }
 
 fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
@@ -260,7 +266,18 @@ mod tests {
                 &[PinCause::TemporaryObject],
             ),
             ("create or replace rule \"_RETURN\" as on select to v do instead select 1", &[PinCause::TemporaryObject]),
-            ("create rule r as on insert to v do instead nothing; alter sequence s owned by t.n", nothing),
+            ("alter sequence s owned by \"none\"", &[PinCause::TemporaryObject]),
+            ("alter sequence s owned by v.n", &[PinCause::TemporaryObject]),
+            (
+                "create temp table t (n int) on commit drop; create or replace recursive view v (n) as select n from v",
+                &[PinCause::TemporaryObject],
+            ),
+            ("create or replace view v as select 1; create temp table t (n int) on commit drop", nothing),
+            ("create rule r as on insert to v do instead nothing; drop owned by a; create view v as select 1", nothing),
+            (
+                "reassign owned by a to b; create sequence s owned by t.n; create recursive view v (n) as select 1",
+                nothing,
+            ),
             ("prepare p as select 1", &[PinCause::PreparedStatement]),
             ("execute p", &[PinCause::PreparedStatement]),
             ("declare c cursor with hold for select 1", &[PinCause::HoldableCursor]),

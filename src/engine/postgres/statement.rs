@@ -94,6 +94,8 @@ pub(super) struct Statement<'a> {
     pub(super) updates: bool,
     /// `ON COMMIT DROP`
     pub(super) drops: bool,
+    /// `CREATE OR REPLACE VIEW`: one of a table that is dropped at the commit may be one of itself from here on, and stay.
+    pub(super) replaces_view: bool,
     /// `COPY` from or to the client.
     pub(super) copies: bool,
     /// `CONCURRENTLY`: in transactions of its own, of which the first stay when the last one fails.
@@ -114,6 +116,7 @@ impl<'a> Statement<'a> {
             sequence: if generates { Sequence::GENERATES } else { Sequence::NONE },
             updates: is(first, "update"),
             drops: false,
+            replaces_view: false,
             copies: false,
             concurrently: false,
         }
@@ -166,13 +169,19 @@ impl<'a> Statement<'a> {
                 self.changes_rows(last, token);
                 None
             }
-            // What belongs to a table that is dropped at the commit stays from here on, and may be temporary as that is.
-            (b'n', 4) if !quoted && same("none") && is(last, "by") && is(last_but_one, "owned") => {
-                Some(PinCause::TemporaryObject)
+            // What belongs to a table that is dropped at the commit stays from here on, and may be temporary as that is. Others
+            // own roles' things, or what is made here.
+            (b'b', 2) if !quoted && same("by") && is(last, "owned") => {
+                let others = ["create", "drop", "reassign"].iter().any(|word| is(self.first, word));
+                (!others).then_some(PinCause::TemporaryObject)
             }
             // The same of a view, whose query is another one from here on.
             (b's', 6) if !quoted && same("select") && is(last, "on") && is(self.first, "create") => {
                 Some(PinCause::TemporaryObject)
+            }
+            (b'v', 4) if !quoted && same("view") && is(self.first, "create") => {
+                self.replaces_view = is(last, "replace") || is(last, "recursive") && is(last_but_one, "replace");
+                None
             }
             // An update of that view is a `SET`.
             (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
