@@ -6,6 +6,8 @@ use std::time::Duration;
 const AWAY: f64 = 8.0;
 /// And for no more than this share of the time that is left: there are a few attempts in any.
 const MOST_OF_THE_REST: f64 = 1.0 / 3.0;
+/// No connect takes less, whatever was measured.
+const LEAST_USUAL: Duration = Duration::from_millis(1);
 
 /// Decorrelated jitter: each pause is drawn between `base` and three times the pause before it, at most `cap`.
 ///
@@ -36,7 +38,7 @@ impl Backoff {
     pub(crate) fn next_of(&mut self, waited: f64, cost: Duration, usual: Duration, left: Duration) -> Duration {
         let least = self.base * 3;
         let cap = self.cap.saturating_sub(least).mul_f64((1.0 - 2.0 * waited).max(0.0)) + least;
-        let slower = (cost.as_secs_f64() / usual.as_secs_f64().max(1e-3)).clamp(1.0, self.believed);
+        let slower = (cost.as_secs_f64() / usual.max(LEAST_USUAL).as_secs_f64()).clamp(1.0, self.believed);
         self.believed *= 2.0;
         let away = cost.as_secs_f64() * AWAY * slower * slower * (0.5 + self.rng.f64());
         let bound = left.as_secs_f64() * MOST_OF_THE_REST;

@@ -192,28 +192,34 @@ async fn newcomers_are_served_beside_those_who_came_often_and_do_no_more() {
 #[tokio::test]
 async fn a_slot_that_is_taken_back_at_the_very_moment_of_an_invocation_costs_nothing_but_a_connect() -> Result<(), Error>
 {
+    const CROWD: u16 = 14;
     let server = small().await;
     server.execute(ORDERS).await;
-    let crowd = others(&server, 14).await;
+    let crowd = others(&server, CROWD).await;
     let environment = Environment::start(function(&server)).await;
-    let rounds = if SHORTEST_TERM < Duration::from_secs(1) { 60 } else { 12 };
-    let mut taken_back = 0;
-    for round in 0..rounds {
+    // Of each: it was there still, and it was gone. The nap gets longer and shorter, and stays about the very moment.
+    let enough = if SHORTEST_TERM < Duration::from_secs(1) { 25 } else { 5 };
+    let (mut nap, mut there, mut gone, mut served) = (SHORTEST_TERM, 0, 0, 0);
+    while there < enough || gone < enough {
+        assert!(there + gone < 10 * enough, "{there} times it was there, {gone} times gone");
         // It comes back soon, by its last three gaps.
         for _ in 0..3 {
             serve(&environment).await;
+            served += 1;
         }
         environment.freeze().await;
-        let part = 0.5 + 0.6 * f64::from(round) / f64::from(rounds);
-        tokio::time::sleep(SHORTEST_TERM.mul_f64(part)).await;
-        taken_back += u32::from(server.sessions("app").await == 14);
+        tokio::time::sleep(nap).await;
+        if server.sessions("app").await == i64::from(CROWD) {
+            (nap, gone) = (nap.mul_f64(0.9), gone + 1);
+        } else {
+            (nap, there) = (nap.mul_f64(1.1), there + 1);
+        }
         environment.thaw();
     }
     drop(crowd);
-    assert!(taken_back > 0 && taken_back < rounds, "{taken_back} of {rounds}");
     let proxy = proxy_to(&server).build()?;
     let query = sqlx::query_scalar::<_, i64>("select count(*) from orders");
-    assert_eq!(query.fetch_one(&mut proxy.get_connection().await?).await?, i64::from(rounds * 3));
+    assert_eq!(query.fetch_one(&mut proxy.get_connection().await?).await?, served);
     Ok(())
 }
 

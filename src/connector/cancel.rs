@@ -120,35 +120,22 @@ impl<DB: Engine> Connector<DB> {
     /// Begins to cancel what is going on on a connection, over one of its own, which may be one more than
     /// `max_connections` for a moment. `None` behind a pooler, which has sessions of its own.
     pub(super) fn cancel(self: &Arc<Self>, wire: &Wire<DB>) -> Option<Cancel> {
-        self.intended(wire).map(|intended| self.send(intended))
-    }
-
-    /// What it takes, all of it, so that the connection may be read meanwhile. `None` through a pooler.
-    pub(super) fn intended(&self, wire: &Wire<DB>) -> Option<Intended> {
         if self.config.via_proxy() {
             return None;
         }
-        let socket = wire.socket.as_ref();
-        // Nothing that is known of has given it another name.
-        let is_named = wire.number.is_some()
-            || DB::RULES
-                .renamed_by
-                .is_none_or(|name| wire.carried.cleanup() == Cleanup::None && !wire.carried.settings().contains(name));
-        Some(Intended {
-            at: wire.at.clone(),
-            credentials: wire.credentials.clone(),
-            target: Target { name: wire.name.clone(), number: wire.number.clone(), way: None },
-            ends: socket.and_then(|socket| Some((socket.local()?, socket.peer()?))),
-            is_named,
-        })
-    }
-
-    pub(super) fn send(self: &Arc<Self>, intended: Intended) -> Cancel {
         let cancel = Cancel::new();
         self.cancels.send_modify(|cancels| *cancels += 1);
         let work = Work { connector: Arc::clone(self), stage: Arc::clone(&cancel.stage) };
-        tokio::spawn(work.cancel(intended));
-        cancel
+        let socket = wire.socket.as_ref();
+        let way = socket.and_then(|socket| Some((socket.local()?, socket.peer()?)));
+        let target = Target { name: wire.name.clone(), number: wire.number.clone(), way: None };
+        // Nothing that is known of has given it another name.
+        let is_named = target.number.is_some()
+            || DB::RULES
+                .renamed_by
+                .is_none_or(|name| wire.carried.cleanup() == Cleanup::None && !wire.carried.settings().contains(name));
+        tokio::spawn(work.cancel(wire.at.clone(), wire.credentials.clone(), target, way, is_named));
+        Some(cancel)
     }
 
     /// Waits until no cancel is under way.
@@ -161,18 +148,15 @@ impl<DB: Engine> Connector<DB> {
 /// A socket on this side, and the one that it leads to.
 type Ends = (std::net::SocketAddr, std::net::SocketAddr);
 
-/// Where to say that which statement is to end, and as whom.
-pub(super) struct Intended {
-    at: Address,
-    credentials: Credentials,
-    target: Target,
-    ends: Option<Ends>,
-    is_named: bool,
-}
-
 impl<DB: Engine> Work<DB> {
-    async fn cancel(self, intended: Intended) {
-        let Intended { at, credentials, mut target, ends, is_named } = intended;
+    async fn cancel(
+        self,
+        at: Address,
+        credentials: Credentials,
+        mut target: Target,
+        ends: Option<Ends>,
+        is_named: bool,
+    ) {
         let Self { connector, stage } = &self;
         let deadline = Deadline::after(connector.config.connect_timeout());
         let recalled = async {

@@ -94,12 +94,12 @@ impl<DB: Engine> Connector<DB> {
             self.trials.refuse(&key);
             drop(turn);
             request.refused.push(credentials);
-            self.refused_so_many(&error, request.refused.len());
+            self.tell_refused(&error, request.refused.len());
             refusal = Some(error);
         }
     }
 
-    fn refused_so_many(&self, error: &Error, credentials: usize) {
+    fn tell_refused(&self, error: &Error, credentials: usize) {
         let refused = u32::try_from(credentials).unwrap_or(u32::MAX);
         self.events.emit(&Event::CredentialsRefused { error: chain(error), refused });
     }

@@ -135,11 +135,8 @@ impl<A: Ask> HostMonitor<A> {
         health.missed = 0;
         while health.missed < MOST_MISSED {
             let began = Instant::now();
-            let mut side = health.side.take();
-            let asked = timeout(BOUND, self.asker.ask(host, &mut side)).await;
-            // Whatever is of use for the next question has been put back.
-            health.side = side;
-            match asked {
+            // Given up in the middle, it leaves what is of use for the next question.
+            match timeout(BOUND, self.asker.ask(host, &mut health.side)).await {
                 Ok(Ok(())) => {
                     health.missed = 0;
                     break;

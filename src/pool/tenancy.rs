@@ -10,8 +10,8 @@
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
 //! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
 //! | is more than half full | who keeps one has the server close it when it lies idle for [`TERM`]: a frozen environment cannot |
-//! | is crowded | for [`GAPS`] times as long as it usually does, at least [`LEAST_TERM`]: who has become one too many gives way first |
-//! | is more than an eighth full | so does who has served once only, for [`FIRST_TERM`] |
+//! | is more than three quarters full, or has turned this environment away lately | the server closes it when it lies idle for [`GAPS`] times as long as it usually does, and for [`LEAST_TERM`] |
+//! | is more than an eighth full | the server closes what has served once only when it lies idle for [`FIRST_TERM`] |
 //!
 //! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
 //! time, all of them are served. Who was turned away after it had given its slot back has learnt that others need it more,
