@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout_at};
 use super::{Connector, Wire};
 use crate::credentials::Credentials;
 use crate::deadline::Deadline;
-use crate::engine::{Cleanup, Engine, Target, Way};
+use crate::engine::{Cleanup, Engine, Socket, Target, Way};
 use crate::error::chain;
 use crate::event::Event;
 use crate::topology::Address;
@@ -116,25 +116,42 @@ impl<DB: Engine> Drop for Work<DB> {
     }
 }
 
+/// What a cancel has to know of a connection.
+pub(super) struct Whose<'a> {
+    at: &'a Address,
+    credentials: &'a Credentials,
+    name: &'a str,
+    number: &'a Option<String>,
+    pub(super) socket: Option<&'a Socket>,
+    is_named: bool,
+}
+
+impl<DB: Engine> Wire<DB> {
+    /// The driver, that is read from meanwhile, whose it is, and the cancel that is under way.
+    pub(super) fn apart(&mut self) -> (&mut DB::Connection, Whose<'_>, &mut Option<Cancel>) {
+        // Nothing that is known of has given it another name.
+        let is_named = self.number.is_some()
+            || DB::RULES
+                .renamed_by
+                .is_none_or(|name| self.carried.cleanup() == Cleanup::None && !self.carried.settings().contains(name));
+        let Self { driver, at, credentials, name, number, socket, cancel, .. } = self;
+        (driver, Whose { at, credentials, name, number, socket: socket.as_ref(), is_named }, cancel)
+    }
+}
+
 impl<DB: Engine> Connector<DB> {
     /// Begins to cancel what is going on on a connection, over one of its own, which may be one more than
     /// `max_connections` for a moment. `None` behind a pooler, which has sessions of its own.
-    pub(super) fn cancel(self: &Arc<Self>, wire: &Wire<DB>) -> Option<Cancel> {
+    pub(super) fn cancel(self: &Arc<Self>, whose: &Whose<'_>) -> Option<Cancel> {
         if self.config.via_proxy() {
             return None;
         }
         let cancel = Cancel::new();
         self.cancels.send_modify(|cancels| *cancels += 1);
         let work = Work { connector: Arc::clone(self), stage: Arc::clone(&cancel.stage) };
-        let socket = wire.socket.as_ref();
-        let way = socket.and_then(|socket| Some((socket.local()?, socket.peer()?)));
-        let target = Target { name: wire.name.clone(), number: wire.number.clone(), way: None };
-        // Nothing that is known of has given it another name.
-        let is_named = target.number.is_some()
-            || DB::RULES
-                .renamed_by
-                .is_none_or(|name| wire.carried.cleanup() == Cleanup::None && !wire.carried.settings().contains(name));
-        tokio::spawn(work.cancel(wire.at.clone(), wire.credentials.clone(), target, way, is_named));
+        let way = whose.socket.and_then(|socket| Some((socket.local()?, socket.peer()?)));
+        let target = Target { name: whose.name.to_owned(), number: whose.number.clone(), way: None };
+        tokio::spawn(work.cancel(whose.at.clone(), whose.credentials.clone(), target, way, whose.is_named));
         Some(cancel)
     }
 

@@ -125,17 +125,16 @@ impl<DB: Engine> Connector<DB> {
         wire.carried.exchange();
         if wire.out_of_step {
             // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
-            self.cancel(wire);
+            self.cancel(&wire.apart().1);
             return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
         }
         if unread == Unread::Close && has_much_to_read(wire.socket.as_ref()).await {
-            self.cancel(wire);
+            self.cancel(&wire.apart().1);
             return Err(much_to_read());
         }
         wire.cancel.take_if(|cancel| cancel.is_unsent());
-        let intended = self.intended(wire);
-        let Wire { driver, socket, cancel: under_way, .. } = wire;
-        let socket = socket.as_ref().filter(|_| unread == Unread::Close);
+        let (driver, whose, under_way) = wire.apart();
+        let socket = whose.socket.filter(|_| unread == Unread::Close);
         let late = {
             // One and the same from beginning to end: MySQL's driver loses its place when it is dropped in the middle of a
             // long row (sqlx 0.9.0), and the transaction with it.
@@ -145,7 +144,7 @@ impl<DB: Engine> Connector<DB> {
                 if let Some(drained) = by_the_clock(patience, draining.as_mut()).await {
                     return drained.map(by_itself);
                 }
-                *under_way = intended.map(|intended| self.send(intended));
+                *under_way = self.cancel(&whose);
             }
             // Without an answer the drain goes on; its bound is the caller's.
             let Some(cancel) = under_way.as_mut() else { return draining.await.map(by_itself) };
