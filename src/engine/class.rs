@@ -26,6 +26,10 @@ pub(crate) struct Class<'a> {
     pub(crate) partly: bool,
     /// What it sets until the transaction ends makes this of the statements that are prepared.
     pub(crate) replans: Staleness,
+    /// It makes a temporary table that goes with its transaction.
+    pub(crate) passing_table: bool,
+    /// It may define, or let live on, what is temporary because something else of its transaction is.
+    pub(crate) defines: bool,
     /// Rows are to go from or to the client in a way of their own, for which a statement's text has no place.
     pub(crate) copies: bool,
 }

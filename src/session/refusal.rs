@@ -29,7 +29,7 @@ impl<DB: Engine> Connection<DB> {
                 "use sqlx's PgListener on a connection of its own, or pin() the session and listen on what that hands out",
             );
         }
-        if pooled && !leaves.is_empty() {
+        if pooled && (!leaves.is_empty() || intent.follows_table) {
             return refused(
                 "leaves something on the server's connection, which a pooler in between gives to others",
                 "send a SET as a statement of its own, use what ends with its transaction (SET LOCAL, ON COMMIT DROP, \

@@ -124,6 +124,65 @@ const TEXTS: &[&str] = &[
     "set client_encoding = 'LATIN1'",
 ];
 
+/// Of a guard's transaction, one after the other, each beside a temporary table `tt` that is dropped at its commit. What they
+/// define is temporary as that is, and does not all go with it.
+const FOLLOWING: &[&[&str]] = &[
+    &["alter sequence tt_n_seq owned by none"],
+    &["alter sequence if exists tt_n_seq increment 2 owned by \"none\" cache 2"],
+    &["alter table tt add k serial", "alter sequence tt_k_seq owned by none"],
+    &["do $$ begin alter sequence tt_n_seq owned by none; end $$"],
+    &["create view tv as select last_value as n from tt_n_seq", "alter sequence tt_n_seq owned by tv.n"],
+    &["create view tv as table tt", "create or replace view tv as table tv"],
+    &["savepoint s", "create view tv as table tt", "release s", "create or replace view tv as select a.n from tv a"],
+    &[
+        "create view tv as table tt",
+        "create view tw as table tv",
+        "create or replace view tv as table tw",
+        "drop table tt",
+    ],
+    &["create view tv as table tt", "create or replace rule \"_RETURN\" as on select to tv do instead select 1 as n"],
+];
+
+#[tokio::test]
+async fn nothing_beside_a_table_that_goes_with_its_transaction() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let pooled = bouncer.proxy().max_connections(1).build()?;
+    let shared = crate::support::proxy_to(&server).max_connections(1).build()?;
+    for (proxy, is_pooled) in [(&pooled, true), (&shared, false)] {
+        for texts in FOLLOWING {
+            for table in [
+                "create temp table tt (n serial) on commit drop",
+                "create local temporary table tt (n serial) on commit drop",
+            ] {
+                let mut conn = proxy.get_connection().await?;
+                let mut transaction = conn.begin().await?;
+                sqlx::query(table).execute(&mut *transaction).await?;
+                sqlx::query("insert into tt default values").execute(&mut *transaction).await?;
+                let mut done = Ok(());
+                for text in *texts {
+                    done = done.and(send(&mut transaction, text, Way::Prepared).await);
+                }
+                if is_pooled {
+                    assert!(done.is_err(), "{texts:?}");
+                    transaction.rollback().await?;
+                } else {
+                    done?;
+                    transaction.commit().await?;
+                }
+                drop(conn);
+                let mut next = proxy.get_connection().await?;
+                let left: Option<String> =
+                    sqlx::query_scalar("select string_agg(relname, ',') from pg_class where relpersistence = 't'")
+                        .fetch_one(&mut next)
+                        .await?;
+                assert_eq!(left, None, "{texts:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn nothing_whatever_is_sent_and_however() -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;

@@ -26,20 +26,22 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     let mut found: Option<Statement<'_>> = None;
     let mut all = Class::default();
     let mut series = Series::default();
-    let mut drops = false;
     while let Some(statement) = next_statement(&mut lexer) {
         let control = statement.is_control().then(|| control::parse(&sql[statement.start..statement.end]));
         series.add(control, found.is_some(), false);
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
+        let makes_passing = statement.makes_passing(sql);
+        let defines = !makes_passing && statement.defines();
+        let follows = all.passing_table && defines;
         let pins = match statement.passes(sql) {
             Some(replans) => {
                 all.replans = all.replans.max(replans);
                 None
             }
-            None if drops && statement.replaces_view => Some(PinCause::TemporaryObject),
-            None => statement.pins(),
+            None => statement.pins().or_else(|| follows.then_some(PinCause::TemporaryObject)),
         };
-        drops |= statement.drops;
+        all.passing_table |= makes_passing;
+        all.defines |= defines;
         all.pins = match (all.pins, pins) {
             // What nothing takes away is not hidden by what stands beside it.
             (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),

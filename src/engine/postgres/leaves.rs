@@ -3,28 +3,27 @@
 //!
 //! The texts within the text are read as well, the block of a `DO` and what is handed to a function that runs it. A block is
 //! known to leave nothing where each of its statements is one that leaves nothing; of what it puts together at run time nobody
-//! knows. What procedures and functions do is not seen, wherever they are called from. Grammar:
-//! <https://www.postgresql.org/docs/current/sql-do.html> and `plpgsql-statements`.
+//! knows. What procedures and functions do is not seen, wherever they are called from.
 
-use std::borrow::Cow;
-
+use super::block::{block, constants, is_of_known_statements, is_value};
 use super::ends;
 use super::functions::{Called, runs_text};
 use super::lexer::Lexer;
 use super::scan::next_statement;
 use super::settings;
-use super::statement::{Statement, is_plain};
+use super::statement::Statement;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 
 /// What each statement of a text leaves, if anything.
 pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
     let mut lexer = Lexer::new(sql);
-    let mut drops = false;
+    let mut passing_table = false;
     let one = |statement: Statement<'_>| {
-        let stays = drops && statement.replaces_view;
-        drops |= statement.drops;
-        of_statement(&statement, sql).or_else(|| stays.then_some(PinCause::TemporaryObject))
+        let makes_passing = statement.makes_passing(sql);
+        let follows = passing_table && !makes_passing && statement.defines();
+        passing_table |= makes_passing;
+        of_statement(&statement, sql).or_else(|| follows.then_some(PinCause::TemporaryObject))
     };
     std::iter::from_fn(|| next_statement(&mut lexer)).filter_map(one).collect()
 }
@@ -102,51 +101,6 @@ fn runs_constants_only(statement: &str) -> bool {
     true
 }
 
-/// A number or a word that is a value.
-fn is_value(word: &str) -> bool {
-    word.starts_with(|first: char| first.is_ascii_digit())
-        || ["true", "false", "null"].iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
-/// The block of a `DO`, where that is one constant, in the language that is read here.
-fn block(statement: &str) -> Option<Cow<'_, str>> {
-    let mut tokens = Lexer::new(statement).skip(1);
-    while let Some(token) = tokens.next() {
-        if is(token, "language") {
-            let (Token::Word(name) | Token::Identifier(name) | Token::String(name)) = tokens.next()? else {
-                return None;
-            };
-            if !name.eq_ignore_ascii_case("plpgsql") {
-                return None;
-            }
-        } else if !matches!(token, Token::String(_)) {
-            return None;
-        }
-    }
-    let mut blocks = constants(statement);
-    let is_language =
-        |text: &Option<Cow<'_, str>>| text.as_deref().is_some_and(|text| text.eq_ignore_ascii_case("plpgsql"));
-    let block = blocks.find(|text| !is_language(text))??;
-    blocks.all(|text| is_language(&text)).then_some(block)
-}
-
-/// The constants of a statement; `None` for one that has escapes.
-fn constants(statement: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
-    let mut lexer = Lexer::new(statement);
-    std::iter::from_fn(move || {
-        loop {
-            let (start, token) = lexer.next_at()?;
-            let Token::String(text) = token else { continue };
-            return Some(match statement.as_bytes()[start] {
-                b'$' => Some(text.into()),
-                b'\'' if text.contains("''") => Some(text.replace("''", "'").into()),
-                b'\'' => Some(text.into()),
-                _ => (!text.contains(['\\', '\''])).then_some(text.into()),
-            });
-        }
-    })
-}
-
 /// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves. Nothing in it is taken for a
 /// definition, in which a function is only mentioned: the word that begins one may be the name of a variable.
 fn words_leave(text: &str) -> Option<PinCause> {
@@ -163,90 +117,6 @@ fn words_leave(text: &str) -> Option<PinCause> {
     called.cause.or(named).or_else(|| called.runs_text.then_some(PinCause::UnknownStatement))
 }
 
-/// Whether every statement of a PL/pgSQL block is one that leaves nothing.
-fn is_of_known_statements(block: &str) -> bool {
-    let mut tokens = Lexer::new(block).peekable();
-    // Whether a statement may begin here, as far as words tell that may be names of columns as well; and whether one does.
-    let (mut may_begin, mut begins) = (true, true);
-    // Between `DECLARE` and `BEGIN` there are names.
-    let mut declares = false;
-    let mut depth = 0_usize;
-    while let Some(token) = tokens.next() {
-        match token {
-            Token::Symbol(b'(' | b'[') => depth += 1,
-            Token::Symbol(b')' | b']') => depth = depth.saturating_sub(1),
-            // It ends no statement.
-            Token::End if depth > 0 => return false,
-            // What it runs is put together at run time; it is the name of a right as well, and then this is a pity.
-            _ if is(token, "execute") => return false,
-            _ => {}
-        }
-        if declares {
-            declares = !is(token, "begin");
-            (may_begin, begins) = (!declares, !declares);
-            continue;
-        }
-        if begins && token == Token::Symbol(b'<') {
-            // `<<label>>`
-            let [open, name, close, closed] = std::array::from_fn(|_| tokens.next());
-            let is_label = open == Some(token) && [close, closed] == [Some(Token::Symbol(b'>')); 2];
-            if !is_label || !matches!(name, Some(Token::Word(_) | Token::Identifier(_))) {
-                return false;
-            }
-            continue;
-        }
-        declares = begins && is(token, "declare");
-        if may_begin && !declares && !is_known(token, tokens.peek().copied()) {
-            return false;
-        }
-        begins = token == Token::End || begins && is(token, "begin");
-        may_begin = begins || ["begin", "then", "else", "loop"].iter().any(|word| is(token, word));
-    }
-    true
-}
-
-/// Whether a statement that begins so leaves nothing by itself, or this is the beginning of an expression.
-fn is_known(first: Token<'_>, next: Option<Token<'_>>) -> bool {
-    const WORDS: [&str; 23] = [
-        "begin",
-        "end",
-        "if",
-        "elsif",
-        "elseif",
-        "else",
-        "case",
-        "when",
-        "loop",
-        "while",
-        "for",
-        "foreach",
-        "exit",
-        "continue",
-        "return",
-        "raise",
-        "assert",
-        "perform",
-        "get",
-        "null",
-        "exception",
-        "call",
-        "open",
-    ];
-    // A routine's body and a rule have statements of their own, which end nothing here.
-    let has_statements = ["or", "function", "procedure", "rule"];
-    if is(first, "create") && next.is_some_and(|next| has_statements.iter().any(|word| is(next, word))) {
-        return false;
-    }
-    // Only words begin statements that leave something, and those go on with a word or a constant, or are commits.
-    let Token::Word(word) = first else { return true };
-    let goes_on = match next {
-        Some(Token::Symbol(_)) => true,
-        Some(next) => ["end", "else", "when"].iter().any(|word| is(next, word)),
-        None => false,
-    };
-    goes_on || is_value(word) || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)) || is_plain(word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,22 +130,20 @@ mod tests {
             ("begin; set local lock_timeout = '7s'; select 1; commit", nothing),
             ("begin; create temp table t (n int) on commit drop; commit", nothing),
             ("create temp table t (n int); listen x", &[PinCause::TemporaryObject, PinCause::Listen]),
-            // What belonged to a table that goes with its transaction stays.
+            // What is defined beside a table that goes with its transaction may stay.
             (
                 "create temp table t (n serial) on commit drop; alter sequence s owned by none",
                 &[PinCause::TemporaryObject],
             ),
-            ("create or replace rule \"_RETURN\" as on select to v do instead select 1", &[PinCause::TemporaryObject]),
-            ("alter sequence s owned by \"none\"", &[PinCause::TemporaryObject]),
-            ("alter sequence s owned by v.n", &[PinCause::TemporaryObject]),
+            ("create temp table t (n int) on commit drop; create view v as table t", &[PinCause::TemporaryObject]),
+            ("create temp table t (n int) on commit drop; do $$ begin end $$", &[PinCause::TemporaryObject]),
             (
-                "create temp table t (n int) on commit drop; create or replace recursive view v (n) as select n from v",
-                &[PinCause::TemporaryObject],
+                "create temp table t (n int) on commit drop; create temp table u (n int) on commit drop; create index on t (n); \
+                 insert into t values (1); create table p as table t; drop table t",
+                nothing,
             ),
-            ("create or replace view v as select 1; create temp table t (n int) on commit drop", nothing),
-            ("create rule r as on insert to v do instead nothing; drop owned by a; create view v as select 1", nothing),
             (
-                "reassign owned by a to b; create sequence s owned by t.n; create recursive view v (n) as select 1",
+                "create view v as select 1; alter sequence s owned by none; create temp table t (n int) on commit drop",
                 nothing,
             ),
             ("prepare p as select 1", &[PinCause::PreparedStatement]),
@@ -356,7 +224,6 @@ mod tests {
             "do $$ declare a int; comment text := set_config('app.x', '1', false); begin end $$",
             "do $$ declare drop bool; begin drop := pg_try_advisory_lock(7); end $$",
             "do $$ <<revoke>> declare grant text[]; begin null; revoke.grant[1] = query_to_xml('x', true, true, ''); end $$",
-            "do $$ begin alter sequence s owned by none; end $$",
             "do $$ begin update pg_settings set setting = 1; end $$",
             "do language plpython3u $$ x = 1 $$",
             "do $$ begin null; commit; end $$",

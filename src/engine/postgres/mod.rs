@@ -1,5 +1,6 @@
 //! PostgreSQL: RDS for PostgreSQL, Aurora PostgreSQL, and anything that speaks their protocol.
 
+mod block;
 mod cancel;
 mod classify;
 mod cluster;

@@ -76,6 +76,22 @@ fn is_in_one_transaction(first: &str) -> bool {
     WORDS.iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
+/// Statements that define nothing, and give nothing to another owner.
+fn defines_nothing(first: &str) -> bool {
+    let known: &[&str] = match first.len() {
+        3 => &["set", "end"],
+        4 => &["with", "copy", "drop", "lock", "move", "show"],
+        5 => &["abort", "begin", "close", "fetch", "grant", "merge", "reset", "start", "table"],
+        6 => &["commit", "delete", "insert", "listen", "notify", "revoke", "select", "update", "values"],
+        7 => &["analyse", "analyze", "comment", "declare", "discard", "execute", "explain", "prepare", "release"],
+        8 => &["rollback", "security", "truncate", "unlisten"],
+        9 => &["savepoint"],
+        10 => &["deallocate"],
+        _ => &[],
+    };
+    known.iter().any(|known| first.eq_ignore_ascii_case(known))
+}
+
 /// Objects that are outside of any transaction, in part or as a whole.
 const OUTSIDE: [&str; 4] = ["database", "tablespace", "subscription", "system"];
 
@@ -94,8 +110,6 @@ pub(super) struct Statement<'a> {
     pub(super) updates: bool,
     /// `ON COMMIT DROP`
     pub(super) drops: bool,
-    /// `CREATE OR REPLACE VIEW`: one of a table that is dropped at the commit may be one of itself from here on, and stay.
-    pub(super) replaces_view: bool,
     /// `COPY` from or to the client.
     pub(super) copies: bool,
     /// `CONCURRENTLY`: in transactions of its own, of which the first stay when the last one fails.
@@ -116,7 +130,6 @@ impl<'a> Statement<'a> {
             sequence: if generates { Sequence::GENERATES } else { Sequence::NONE },
             updates: is(first, "update"),
             drops: false,
-            replaces_view: false,
             copies: false,
             concurrently: false,
         }
@@ -169,20 +182,6 @@ impl<'a> Statement<'a> {
                 self.changes_rows(last, token);
                 None
             }
-            // What belongs to a table that is dropped at the commit stays from here on, and may be temporary as that is. Others
-            // own roles' things, or what is made here.
-            (b'b', 2) if !quoted && same("by") && is(last, "owned") => {
-                let others = ["create", "drop", "reassign"].iter().any(|word| is(self.first, word));
-                (!others).then_some(PinCause::TemporaryObject)
-            }
-            // The same of a view, whose query is another one from here on.
-            (b's', 6) if !quoted && same("select") && is(last, "on") && is(self.first, "create") => {
-                Some(PinCause::TemporaryObject)
-            }
-            (b'v', 4) if !quoted && same("view") && is(self.first, "create") => {
-                self.replaces_view = is(last, "replace") || is(last, "recursive") && is(last_but_one, "replace");
-                None
-            }
             // An update of that view is a `SET`.
             (b'p', 11) if self.updates && same("pg_settings") => Some(PinCause::UnknownStatement),
             (b'p', 7..) if name[..7].eq_ignore_ascii_case(TEMPORARY.as_bytes()) => Some(PinCause::TemporaryObject),
@@ -213,8 +212,8 @@ impl<'a> Statement<'a> {
     /// What a statement that ends with its transaction makes of what is prepared: `SET LOCAL`, or a table that is dropped at
     /// the commit. `None` where it lasts, or is another one.
     pub(super) fn passes(&self, sql: &str) -> Option<Staleness> {
-        if self.drops && self.cause == Some(PinCause::TemporaryObject) && !self.runs_text {
-            return is_dropped_at_commit(self.text(sql)).then_some(Staleness::Names);
+        if self.makes_passing(sql) {
+            return Some(Staleness::Names);
         }
         if !["set", "reset", "select"].iter().any(|word| is(self.first, word))
             || is(self.first, "select") && self.cause.is_none()
@@ -225,6 +224,22 @@ impl<'a> Statement<'a> {
             Some(Change::Passing(replans)) => Some(replans),
             _ => None,
         }
+    }
+
+    /// Whether it makes a temporary table that is dropped at the commit, and nothing else that stays.
+    pub(super) fn makes_passing(&self, sql: &str) -> bool {
+        let is_temporary = self.drops && self.cause == Some(PinCause::TemporaryObject) && !self.runs_text;
+        is_temporary && is_dropped_at_commit(self.text(sql))
+    }
+
+    /// Whether it may define, or let live on, what is temporary although none of its words says so: a view of a temporary
+    /// table, or a sequence that belongs to one and is given to somebody else. Both stay where the table is dropped.
+    pub(super) fn defines(&self) -> bool {
+        let Token::Word(first) = self.first else { return true };
+        if first.eq_ignore_ascii_case("create") {
+            return !["table", "index", "unique"].iter().any(|word| self.second.is_some_and(|second| is(second, word)));
+        }
+        !defines_nothing(first)
     }
 
     /// Whether it is known to be done all or nothing. What SQL has prepared is, and `CALL` and `DO` are looked after by their

@@ -135,6 +135,9 @@ impl InFlight {
             carried.outdate(Staleness::Statements);
         }
         carried.outdate_for_transaction(intent.replans);
+        if intent.passing_table {
+            state.made_passing_table();
+        }
         (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.ends);
     }
 }

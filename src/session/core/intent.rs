@@ -24,6 +24,10 @@ pub(in crate::session) struct Intent<'a> {
     pub(in crate::session) leaves_untracked: bool,
     /// What it sets until the transaction ends makes this of what is prepared.
     pub(in crate::session) replans: Staleness,
+    /// It makes a temporary table that goes with its transaction.
+    pub(in crate::session) passing_table: bool,
+    /// It may define what is temporary as such a table of its transaction is, and does not go with it.
+    pub(in crate::session) follows_table: bool,
     /// It wants rows from the client, or sends it some, in a way of their own.
     pub(in crate::session) copies: bool,
 }
@@ -44,6 +48,8 @@ impl<'a> Intent<'a> {
             partly: false,
             leaves_untracked: false,
             replans: Staleness::Fresh,
+            passing_table: false,
+            follows_table: false,
             copies: false,
         }
     }
@@ -57,8 +63,22 @@ impl<'a> Intent<'a> {
         filter: PinningFilter,
         init_query: bool,
     ) -> Self {
-        let Class { pins, setting, sequence, control, ends, uncacheable, commits, several, partly, replans, copies } =
-            class;
+        let Class {
+            pins,
+            setting,
+            sequence,
+            control,
+            ends,
+            uncacheable,
+            commits,
+            several,
+            partly,
+            replans,
+            passing_table,
+            defines,
+            copies,
+        } = class;
+        let follows_table = defines && state.has_passing_table();
         let mut change = setting.map(SettingChange::of::<D>);
         if ends == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
@@ -72,7 +92,8 @@ impl<'a> Intent<'a> {
             let controls = change.sets(|name| D::RULES.controlling_settings.contains(&name));
             if controls { PinCause::UnknownStatement } else { PinCause::Setting }
         });
-        let pin = pins.or(crowded).map(|cause| PinReason::new(cause, sql));
+        let follows = follows_table.then_some(PinCause::TemporaryObject);
+        let pin = pins.or(crowded).or(follows).map(|cause| PinReason::new(cause, sql));
         Self {
             sql,
             pin,
@@ -86,6 +107,8 @@ impl<'a> Intent<'a> {
             partly,
             leaves_untracked,
             replans,
+            passing_table,
+            follows_table,
             copies,
         }
     }

@@ -63,6 +63,8 @@ pub(in crate::session) struct State {
     spoken: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,
+    /// A temporary table was made that goes with the transaction that is open, or may be.
+    passing_table: bool,
     /// The savepoint whose end is on its way: sent, and not answered yet.
     ending: Option<Ending>,
     /// Why the session is pinned, the oldest reason first; one of each cause.
@@ -225,7 +227,18 @@ impl State {
             self.lost = self.lost && !self.pins.is_empty();
             self.doubtful = self.pinned_in_doubt;
             self.ended_by_text = false;
+            self.passing_table &= self.doubtful;
         }
+    }
+
+    /// A temporary table is made. Where no transaction is open it goes with its statement.
+    pub(in crate::session) fn made_passing_table(&mut self) {
+        self.passing_table |= self.doubtful || !self.levels.is_empty();
+    }
+
+    /// Whether what is defined now may be temporary as a table of the transaction is.
+    pub(in crate::session) fn has_passing_table(&self) -> bool {
+        self.passing_table
     }
 
     /// A statement has failed on a connection that is fine. The innermost savepoint can still be rolled back to.

@@ -184,11 +184,41 @@ fn what_a_definition_mentions_is_not_called() {
         "revoke all on function setseed (double precision) from public",
         "comment on function set_config(text, text, boolean) is 'x'",
         "drop function if exists a.crosstab(text)",
-        "import foreign schema x from server s into y",
     ] {
         assert_eq!(classify(sql), Class::default(), "{sql}");
     }
+    let import = "import foreign schema x from server s into y";
+    assert_eq!(classify(import), Class { defines: true, ..Class::default() });
     assert!(classify("create table t as select currval('s')").sequence.reads());
+}
+
+#[test]
+fn what_is_defined_beside_a_table_that_is_dropped_at_the_commit_pins() {
+    for (sql, defines) in [
+        ("create view v as table t", true),
+        ("create or replace recursive view v (n) as table v", true),
+        ("create rule r as on select to v do instead select 1", true),
+        ("create unlogged table u (n int)", true),
+        ("alter sequence s owned by \"none\"", true),
+        ("alter table t add n serial", true),
+        ("do $$ begin end $$", true),
+        ("call p()", true),
+        ("\"select\"", true),
+        ("create table u (n int)", false),
+        ("create unique index on t (n)", false),
+        ("create temp table u (n int) on commit drop", false),
+        ("insert into t select 1", false),
+        ("with x as (select 1) table x", false),
+        ("drop table t cascade", false),
+        ("set local search_path = x", false),
+    ] {
+        assert_eq!(classify(sql).defines, defines, "{sql}");
+        let beside = format!("create temp table t (n serial) on commit drop; {sql}");
+        assert_eq!(pins(&beside).is_some(), defines, "{sql}");
+        // What was defined before it is no matter of it.
+        let before = format!("{sql}; create temp table t (n int) on commit drop");
+        assert_eq!(pins(&before), pins(&format!("{sql}; select 1")), "{sql}");
+    }
 }
 
 #[test]
@@ -198,7 +228,8 @@ fn a_table_that_is_dropped_at_the_commit_does_not_pin() {
         "CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t (n int) WITH (fillfactor = 70) ON COMMIT DROP TABLESPACE x",
         "create temp table t on commit drop as select 1 as n",
     ] {
-        assert_eq!(classify(sql), Class { replans: Staleness::Names, ..Class::default() }, "{sql}");
+        let passing = Class { replans: Staleness::Names, passing_table: true, ..Class::default() };
+        assert_eq!(classify(sql), passing, "{sql}");
         let whole = format!("begin; {sql}; insert into t values (1); commit");
         assert_eq!((pins(&whole), classify(&whole).control), (None, Some(Control::Whole)), "{whole}");
     }
