@@ -91,6 +91,8 @@ async fn every_row_is_shared_or_pinned_as_claimed_and_leaks_nothing() -> Result<
         ("set client_encoding = 'LATIN1'", PinCause::Setting),
         ("set names 'LATIN1'", PinCause::Setting),
         ("select set_config('work_mem', n::text || 'MB', false) from (values (9)) v (n)", PinCause::Setting),
+        ("set search_path = 'pg_'\n'temp'", PinCause::UnknownStatement),
+        ("set local search_path = nosuch, 'pg_te' -- x\n'mp'", PinCause::UnknownStatement),
         ("prepare p as select 1", PinCause::PreparedStatement),
         ("create temp table t (n int)", PinCause::TemporaryObject),
         ("create temporary sequence s", PinCause::TemporaryObject),

@@ -66,8 +66,11 @@ pub(super) fn unmoved_value(name: Name<'_>, local: bool, value: Lexer<'_>) -> Op
 /// What is created where the path leads to `pg_temp` is temporary, and nothing in its statement says so.
 pub(super) fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
     let mut cause = None;
+    let mut last = Token::End;
     for token in value {
         match token {
+            // Constants with a line's end between them are one, of which neither says what it is.
+            Token::String(_) if matches!(last, Token::String(_)) => return Some(PinCause::UnknownStatement),
             // U&'…' and U&"…" spell any name by escapes; so does E'…'.
             Token::Symbol(b'&') => cause = cause.or(Some(PinCause::Setting)),
             Token::String(text) if text.contains('\\') => {
@@ -79,6 +82,7 @@ pub(super) fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
             }
             _ => {}
         }
+        last = token;
     }
     cause
 }
