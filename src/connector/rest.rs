@@ -64,6 +64,10 @@ impl<DB: Engine> Connector<DB> {
             }
             let cleanup = wire.carried.cleanup();
             if cleanup == Cleanup::Impossible || cleanup != Cleanup::None && self.is_strict() {
+                if self.pools_transactions() {
+                    // The pooler goes on with the server's connection, and gives it to others: what can be is taken away.
+                    self.clean(wire).await?;
+                }
                 return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
             }
             if cleanup != Cleanup::None {

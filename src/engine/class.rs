@@ -14,6 +14,8 @@ pub(crate) struct Class<'a> {
     pub(crate) sequence: Sequence,
     /// It begins or ends a transaction or a savepoint.
     pub(crate) control: Option<Control<'a>>,
+    /// Its first statement is a commit, which an aborted transaction answers with a rollback, and calls a success.
+    pub(crate) begins_with_commit: bool,
     /// It takes something away that pins.
     pub(crate) ends: Option<PinEnd>,
     /// The same text may have another shape of answer in another session: it is not kept prepared.

@@ -37,6 +37,11 @@ impl<'a> Series<'a> {
         };
     }
 
+    /// Whether the first statement is a commit.
+    pub(crate) fn begins_with_commit(&self) -> bool {
+        matches!(self.first, Some(Some(Control::Commit { .. })))
+    }
+
     /// What several statements are together.
     pub(crate) fn control(&self) -> Option<Control<'a>> {
         let ended =

@@ -7,7 +7,7 @@ use super::core::{self, Gate, InFlight, Intent, State};
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{End, Engine, Found};
-use crate::error::{Error, Outcome, Phase, timed_out};
+use crate::error::{Error, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
 use crate::faults::{Fault, lost};
@@ -61,6 +61,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 flight.turn_to(turn, carried);
             }
             Gate::RollBack { why, chain } => return Err(Box::pin(self.roll_back_instead(why, chain)).await?),
+            Gate::Ask { chain } => Box::pin(self.refuse_aborted(chain)).await?,
         }
         let may_control = intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause()));
         if may_control && Box::pin(self.set_sentinel()).await? {
@@ -92,7 +93,22 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.begin_after_refusal().await?;
         }
         self.rest();
-        Ok(Error::TransactionAborted { why: core::aborted_by(&why), outcome: Outcome::RolledBack })
+        Ok(Error::TransactionAborted { why: core::aborted_by(&why), outcome: self.session.outcome_of_rollback() })
+    }
+
+    /// Before a commit as text in doubt: where an error that this session has not seen has aborted the transaction, it is rolled
+    /// back, and said. A guard's own is left to its guard.
+    async fn refuse_aborted(&mut self, chain: bool) -> Result<(), Error> {
+        if self.probe().await? != Found::Aborted {
+            return Ok(());
+        }
+        let why = "an error on the connection that was handed out, or in a text that was not followed".to_owned();
+        if self.session.state.has_guards() {
+            self.rest();
+            let outcome = self.session.outcome_of_rollback();
+            return Err(Error::TransactionAborted { why: core::aborted_by(&why), outcome });
+        }
+        Err(self.roll_back_instead(why, chain).await?)
     }
 
     /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that

@@ -51,10 +51,12 @@ impl<DB: Engine> Connection<DB> {
 
     pub(super) fn gone(&self, phase: Phase) -> Error {
         let message = "the connection that held this session's transaction or pinned state was lost earlier";
-        let outcome = if phase == Phase::Commit && !self.state.is_doubtful() {
-            Outcome::RolledBack
-        } else {
-            Outcome::NotExecuted
+        let outcome = match phase {
+            // What a text has committed before is not to be done again with the rest of its guard's transaction.
+            _ if self.state.has_guards() && self.state.may_have_committed() => Outcome::Unknown,
+            Phase::Commit if self.state.is_doubtful() => Outcome::Unknown,
+            Phase::Commit => Outcome::RolledBack,
+            _ => Outcome::NotExecuted,
         };
         Error::ConnectionLost {
             phase,

@@ -96,7 +96,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Asks the server whether a transaction is open.
-    async fn probe(&mut self) -> Result<Found, Error> {
+    pub(super) async fn probe(&mut self) -> Result<Found, Error> {
         let deadline = self.deadline()?;
         let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
         self.session.interrupted = false;

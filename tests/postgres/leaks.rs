@@ -90,3 +90,45 @@ async fn a_setting_whose_name_is_cut_reaches_nobody_else() -> Result<(), Error> 
     assert_eq!(seen, "");
     Ok(())
 }
+
+/// Whoever is asked, nobody has chosen the numbers that `random()` gives the next session.
+#[tokio::test]
+async fn the_numbers_that_one_session_has_chosen_are_not_the_next_ones() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let chosen: f64 = {
+        let mut admin = server.admin().await;
+        sqlx::raw_sql("select setseed(0.42)").execute(&mut admin).await?;
+        sqlx::query_scalar("select random()").fetch_one(&mut admin).await?
+    };
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for texts in [
+        &["select setseed(0.42)"][..],
+        &["set seed = 0.42"],
+        &["select set_config('seed', '0.42', false)"],
+        &["select set_config('se' || 'ed', '0.42', false)"],
+        &["create temp table t (n int)", "select set_config('seed', '0.42', false)"],
+        &["do $$ begin perform setseed(0.42); end $$"],
+        &["do $$ begin execute 'select set' || 'seed(0.42)'; end $$"],
+        &["begin", "set local seed = 0.42", "commit"],
+        &["begin", "set local seed = 0.42", "rollback"],
+        &["begin; set local seed = 0.42; commit"],
+        &["begin", "select set_config('seed', '0.42', true)", "commit"],
+        &["select pg_advisory_lock(1); select set_config('seed', '0.42', false)"],
+        &["update pg_settings set setting = '0.42' where name = 'seed'"],
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        for text in texts {
+            sqlx::raw_sql(AssertSqlSafe((*text).to_owned())).execute(&mut conn).await?;
+        }
+        drop(conn);
+        let mut next = proxy.get_connection().await?;
+        let number: f64 = sqlx::query_scalar("select random()").fetch_one(&mut next).await?;
+        assert!((number - chosen).abs() > f64::EPSILON, "{texts:?}");
+    }
+    let mut conn = proxy.get_connection().await?;
+    sqlx::raw_sql("select setseed(0.42)").execute(&mut *conn.pin().await?).await?;
+    drop(conn);
+    let number: f64 = sqlx::query_scalar("select random()").fetch_one(&mut proxy.get_connection().await?).await?;
+    assert!((number - chosen).abs() > f64::EPSILON, "on the connection that was handed out");
+    Ok(())
+}

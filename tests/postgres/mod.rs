@@ -20,6 +20,7 @@ mod doubles;
 mod driver;
 #[path = "../dropped.rs"]
 mod dropped;
+mod ended_by_text;
 #[path = "../failover/mod.rs"]
 mod failover;
 #[path = "../fleet.rs"]

@@ -278,6 +278,36 @@ async fn what_a_pooler_cannot_keep_is_refused() -> Result<(), Error> {
     Ok(())
 }
 
+/// After `pin()` nothing is refused, and what a session does is left on the pooler's connection. It does not stay there when the
+/// session ends, whatever of it this side understands.
+#[tokio::test]
+async fn what_a_pinned_session_leaves_on_a_poolers_connection_is_taken_away_with_it() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let proxy = bouncer.proxy().max_connections(1).build()?;
+    let left = "select concat_ws(' ', current_setting('search_path'), current_setting('lock_timeout'),
+        (select count(*) from pg_locks where locktype = 'advisory'), to_regclass('pg_temp.t'))";
+    let mut stranger = bouncer.options().connect().await?;
+    let clean: String = sqlx::query_scalar(left).persistent(false).fetch_one(&mut stranger).await?;
+    for texts in [
+        &["set lock_timeout = '7s'", "select pg_advisory_lock(7)"][..],
+        &["set search_path = pg_temp, public", "select pg_advisory_lock(7)"],
+        &["select setseed(0.5), pg_advisory_lock(7)", "set lock_timeout = '7s'"],
+        &["create temp table t (n int)", "set standard_conforming_strings = off"],
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        conn.pin().await?;
+        for text in texts {
+            sqlx::raw_sql(AssertSqlSafe((*text).to_owned())).execute(&mut conn).await?;
+        }
+        drop(conn);
+        proxy.upkeep().await;
+        let seen: String = sqlx::query_scalar(left).persistent(false).fetch_one(&mut stranger).await?;
+        assert_eq!(seen, clean, "{texts:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_ends_with_its_transaction_is_no_matter_for_a_pooler() -> Result<(), Error> {
     let (server, bouncer, proxy) = stage().await;

@@ -54,6 +54,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     }
     let Some(statement) = found else { return all };
     // Several are in a transaction of their own, if none of them ends it.
+    all.begins_with_commit = series.begins_with_commit();
     (all.several, all.partly) = (series.several, !series.several && !statement.is_atomic());
     if series.several {
         // A setting among several statements is not taken apart from them.

@@ -94,6 +94,12 @@ impl Dialect for Postgres {
         }
     }
 
+    fn is_no_savepoint(error: &Error) -> bool {
+        // Of another transaction, or outside of any.
+        let code = error.as_database_error().and_then(|refusal| refusal.code());
+        matches!(code.as_deref(), Some("3B001" | "25P01"))
+    }
+
     fn unexecuted(sql: &str) -> Option<String> {
         Some(format!("EXPLAIN {sql}"))
     }

@@ -8,6 +8,7 @@ use super::{cancel, connect};
 use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::rows;
 use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
+use crate::random;
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
@@ -103,12 +104,16 @@ impl Driver for Postgres {
     }
 
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
+        // Neither takes back what `random()` was told to begin with: the next session gets numbers that nobody has chosen.
+        let seed = format!("SELECT pg_catalog.setseed({})", random::generator().f64());
         if keep {
-            return Self::run(conn, DISCARD_ALL_BUT_PLANS.to_owned()).await;
+            return Self::run(conn, format!("{DISCARD_ALL_BUT_PLANS}; {seed}")).await;
         }
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
         without_panic(conn.clear_cached_statements()).await?;
-        Self::run(conn, "DISCARD ALL".to_owned()).await
+        // By itself, for in a transaction that somebody has left open it is refused.
+        Self::run(conn, "DISCARD ALL".to_owned()).await?;
+        Self::run(conn, seed).await
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<Found, Error> {

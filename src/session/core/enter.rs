@@ -20,6 +20,8 @@ pub(in crate::session) enum Gate {
     /// It is the commit of what an error has aborted, which the server would roll back and call a success: that is done in
     /// its place, and said. `chain`: the next transaction begins with it.
     RollBack { why: String, chain: bool },
+    /// It begins with a commit, and whether an error has aborted what that would commit is not known: the server is asked.
+    Ask { chain: bool },
 }
 
 impl InFlight {
@@ -91,12 +93,11 @@ impl InFlight {
                 self.turn_to(turn, carried);
             }
             Reading::Unclear { ends } => {
-                self.unclear = true;
-                state.spoken_in_doubt();
-                if ends {
-                    state.taken_from_guard();
-                }
+                (self.unclear, self.takes) = (true, ends);
                 intent.pin_for(PinCause::RawTransaction);
+                if intent.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted()) {
+                    return Gate::Ask { chain: intent.control == Some(Control::Commit { chain: true }) };
+                }
             }
         }
         Gate::Open
@@ -120,6 +121,12 @@ impl InFlight {
     ) {
         let before = Exchange { wire, number: carried.exchanges() };
         carried.exchange();
+        if self.unclear {
+            state.spoken_in_doubt();
+        }
+        if self.takes {
+            state.taken_from_guard();
+        }
         state.generated.sent(before, Exchange { wire, number: carried.exchanges() });
         self.before = carried.cleanup();
         // Whether a dropped `SET` happened is not known: then the connection is cleaned.

@@ -20,6 +20,8 @@ pub(in crate::session) struct InFlight {
     pub(super) turn: Option<Turn>,
     /// It may begin or end a transaction, and is not understood.
     pub(super) unclear: bool,
+    /// It may end the transaction of a guard.
+    pub(super) takes: bool,
     /// It is several statements, or calls several, and those before the one that fails are done.
     pub(super) unatomic: bool,
     /// It is one of which a part may stay done when it fails, if the server has begun with it.
@@ -56,6 +58,7 @@ impl InFlight {
             change: None,
             turn: None,
             unclear: false,
+            takes: false,
             unatomic: false,
             partly: false,
             begins: false,

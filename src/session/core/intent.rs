@@ -12,6 +12,8 @@ pub(in crate::session) struct Intent<'a> {
     pub(in crate::session) change: Option<SettingChange>,
     pub(in crate::session) sequence: Sequence,
     pub(in crate::session) control: Option<Control<'a>>,
+    /// Its first statement is a commit.
+    pub(in crate::session) begins_with_commit: bool,
     pub(in crate::session) ends: Option<PinEnd>,
     pub(in crate::session) uncacheable: bool,
     /// It commits whatever transaction is open.
@@ -41,6 +43,7 @@ impl<'a> Intent<'a> {
             change: None,
             sequence: Sequence::NONE,
             control: None,
+            begins_with_commit: false,
             ends: None,
             uncacheable: false,
             commits: false,
@@ -68,6 +71,7 @@ impl<'a> Intent<'a> {
             setting,
             sequence,
             control,
+            begins_with_commit,
             ends,
             uncacheable,
             commits,
@@ -100,6 +104,7 @@ impl<'a> Intent<'a> {
             change,
             sequence,
             control,
+            begins_with_commit,
             ends,
             uncacheable,
             commits,

@@ -160,8 +160,14 @@ impl State {
         self.doubtful
     }
 
+    /// Whether something may have been committed that no guard was told to commit.
     pub(in crate::session) fn may_have_committed(&self) -> bool {
-        self.pinned_in_doubt
+        self.pinned_in_doubt || self.ended_by_text
+    }
+
+    /// Whether what is open now, if anything is, may not be what the guards have begun.
+    pub(in crate::session) fn is_taken_from_guards(&self) -> bool {
+        self.ended_by_text
     }
 
     pub(in crate::session) fn pin_reason(&self) -> Option<&PinReason> {

@@ -93,7 +93,8 @@ impl World {
         let mut intent = Intent::of::<D>(D::classify(sql), sql, state, PinningFilter::None, false);
         let mut flight = InFlight::new(Phase::Statement);
         match flight.enter::<D>(state, carried, &mut intent, &Settings::default()) {
-            Gate::Open => {}
+            // Answered that nothing has aborted it.
+            Gate::Open | Gate::Ask { .. } => {}
             Gate::Commit(turn) => flight.turn_to(turn, carried),
             Gate::Guarded | Gate::RollBack { .. } => return false,
         }

@@ -87,19 +87,22 @@ fn sketch(held: &Held) -> String {
     format!("{sketch} / {open}{cleanup}")
 }
 
-/// The exchange of a text, up to its answer: `Err` is why it is not sent.
-fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight), String> {
+/// The exchange of a text, up to its answer, and whether the server was asked before; `Err` is why it is not sent.
+fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight, bool), String> {
     let mut held = Held { state: State::of::<D>(1, false), carried: Carried::new(false) };
     held.carried.come_into(1);
     (way.1)(&mut held, std::marker::PhantomData);
     let Held { state, carried } = &mut held;
     let mut intent = Intent::of::<D>(D::classify(sql), sql, state, PinningFilter::None, false);
     let mut flight = InFlight::new(Phase::Statement);
+    let mut asked = false;
     match flight.enter::<D>(state, carried, &mut intent, &Settings::default()) {
         Gate::Open => {}
         Gate::Commit(turn) => flight.turn_to(turn, carried),
         Gate::Guarded => return Err("refused: it would commit".to_owned()),
         Gate::RollBack { chain, .. } => return Err(format!("a rollback in its place, chain: {chain}")),
+        // Answered that nothing has aborted it.
+        Gate::Ask { .. } => asked = true,
     }
     if let Some(reason) = intent.pin.take() {
         carried.outdate(D::staleness_by(reason.cause()));
@@ -109,12 +112,12 @@ fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight), String>
         state.pin(reason, controls);
     }
     flight.begin::<D>(state, carried, 1, &mut intent);
-    Ok((held, flight))
+    Ok((held, flight, asked))
 }
 
 /// What becomes of the session and the connection, by what comes of the text.
 fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
-    let (mut held, mut flight) = match sent(way, sql) {
+    let (mut held, mut flight, asked) = match sent(way, sql) {
         Ok(sent) => sent,
         Err(why) => return format!("    {why}\n"),
     };
@@ -124,7 +127,7 @@ fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
     for (name, diagnosis) in
         [("refused", Diagnosis::Statement), ("deadlock", Diagnosis::RolledBack), ("lost", Diagnosis::Dead)]
     {
-        let (mut held, mut flight) = sent(way, sql).expect("sent before");
+        let (mut held, mut flight, _) = sent(way, sql).expect("sent before");
         let after = flight.failed::<D>(&mut held.state, &mut held.carried, diagnosis, "it failed");
         if after == After::Lose {
             held.state.lost();
@@ -132,7 +135,7 @@ fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
         }
         came.push((name, format!("{} -> {after:?}", sketch(&held))));
     }
-    let (mut held, mut flight) = sent(way, sql).expect("sent before");
+    let (mut held, mut flight, _) = sent(way, sql).expect("sent before");
     let left = match flight.dropped::<D>(&mut held.state) {
         Left::Pin(reason) => format!("Pin({:?})", reason.cause()),
         left => format!("{left:?}"),
@@ -142,7 +145,8 @@ fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
         let names: Vec<_> = same.iter().map(|(name, _)| *name).collect();
         format!("    {:17} {}\n", names.join(", "), same[0].1)
     });
-    format!("    as {phase:?}\n{}", rows.collect::<String>())
+    let asked = if asked { ", if the server says that nothing has aborted it" } else { "" };
+    format!("    as {phase:?}{asked}\n{}", rows.collect::<String>())
 }
 
 fn table<D: Dialect>(texts: &[&str]) -> String {
