@@ -41,6 +41,7 @@
 //! | `lambda` | yes | the layer, the shutdown hook, the invocation's deadline |
 //! | `http` | no | `lambda::run_http` for services of HTTP requests, such as axum's router |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
+//! | `metrics-facade` | no | the same numbers for the recorder behind the `metrics` crate |
 //! | `testing` | no | faults and a recorder, for the tests of applications |
 //! | `migrate` | no | `Connection::migrate` for `sqlx::migrate!` |
 

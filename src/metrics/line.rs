@@ -5,15 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use super::Place;
+use super::measured::{Role, Sink};
 use crate::status::Status;
-use crate::usage::{Distribution, Usage};
+use crate::usage::Distribution;
 
-/// As RDS Proxy calls them in its dimension `TargetRole`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Writer,
-    Reader,
+/// Where the metrics of a line belong.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) namespace: String,
+    pub(super) proxy_name: String,
+    pub(super) function_name: Option<String>,
+    pub(super) by_proxy_only: bool,
 }
 
 /// A line that is being written.
@@ -25,7 +27,6 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// With the gauges that every line has.
     pub(super) fn new(place: &Place, role: Role, status: &Status) -> Self {
         let mut line = Self {
             namespace: json!(place.namespace),
@@ -41,7 +42,7 @@ impl Line {
         if let Some(target) = target {
             line.field("Target", json!(target));
         }
-        line.field("TargetRole", json!(if role == Role::Writer { "READ_WRITE" } else { "READ_ONLY" }));
+        line.field("TargetRole", json!(role.name()));
         if !place.by_proxy_only {
             if place.function_name.is_some() {
                 line.dimensions.push(vec!["ProxyName", "FunctionName"]);
@@ -53,10 +54,6 @@ impl Line {
             };
             line.dimensions.push(of_target);
         }
-        let connections = if role == Role::Writer { status.connections } else { status.reader_connections };
-        line.gauge("DatabaseConnections", connections);
-        line.gauge("DatabaseConnectionsWithTLS", if status.encrypted { connections } else { 0 });
-        line.gauge("MaxDatabaseConnectionsAllowed", status.max_connections);
         line
     }
 
@@ -70,46 +67,6 @@ impl Line {
         self.fields.insert(name.to_owned(), value);
     }
 
-    pub(super) fn gauge(&mut self, name: &'static str, value: usize) {
-        self.metric(name, "Count", json!(value));
-    }
-
-    /// None is left out.
-    pub(super) fn count(&mut self, name: &'static str, count: u64) {
-        if count > 0 {
-            self.metric(name, "Count", json!(count));
-        }
-    }
-
-    /// One without a value is left out.
-    pub(super) fn distribution(&mut self, name: &'static str, of: &Distribution) {
-        let (values, counts): (Vec<_>, Vec<_>) = of.values().unzip();
-        if let (Some(least), Some(most)) = (values.first(), values.last()) {
-            let sum = u64::try_from(of.total().as_micros()).unwrap_or(u64::MAX);
-            let value = json!({
-                "Min": least, "Max": most, "Sum": sum, "Count": of.count(), "Values": values, "Counts": counts,
-            });
-            self.metric(name, "Microseconds", value);
-        }
-    }
-
-    pub(super) fn usage(&mut self, usage: &Usage, encrypted: bool) {
-        let served = usage.borrow_latency.count();
-        let borrows = served.saturating_add(usage.borrows_failed);
-        self.count("DatabaseConnectionsBorrowRequests", borrows);
-        self.count("DatabaseConnectionsBorrowRequestsAborted", usage.borrows_failed);
-        self.distribution("DatabaseConnectionsBorrowLatency", &usage.borrow_latency);
-        if borrows > 0 {
-            self.metric("AvailabilityPercentage", "Percent", json!(served as f64 * 100.0 / borrows as f64));
-        }
-        let queries = usage.response_latency.count();
-        self.count("QueryRequests", queries);
-        self.count(if encrypted { "QueryRequestsTLS" } else { "QueryRequestsNoTLS" }, queries);
-        self.distribution("QueryDatabaseResponseLatency", &usage.response_latency);
-        self.count("LambdaRdsReplays", usage.replays);
-        self.count("LambdaRdsReruns", usage.reruns);
-    }
-
     pub(super) fn finish(self) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut line = Map::new();
@@ -117,5 +74,28 @@ impl Line {
         line.insert("_aws".to_owned(), json!({"Timestamp": now.as_millis(), "CloudWatchMetrics": [directive]}));
         line.extend(self.fields);
         Value::Object(line)
+    }
+}
+
+impl Sink for Line {
+    fn gauge(&mut self, name: &'static str, value: usize) {
+        self.metric(name, "Count", json!(value));
+    }
+
+    fn counted(&mut self, name: &'static str, count: u64) {
+        self.metric(name, "Count", json!(count));
+    }
+
+    fn distribution(&mut self, name: &'static str, of: &Distribution) {
+        let (values, counts): (Vec<_>, Vec<_>) = of.values().unzip();
+        let sum = u64::try_from(of.total().as_micros()).unwrap_or(u64::MAX);
+        let value = json!({
+            "Min": values.first(), "Max": values.last(), "Sum": sum, "Count": of.count(), "Values": values, "Counts": counts,
+        });
+        self.metric(name, "Microseconds", value);
+    }
+
+    fn percent(&mut self, name: &'static str, value: f64) {
+        self.metric(name, "Percent", json!(value));
     }
 }

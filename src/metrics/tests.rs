@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::*;
+use super::Emf;
+use crate::event::{Discard, Event, Observer};
 use crate::pin::{PinCause, PinReason};
+use crate::status::Status;
 use crate::usage::Meter;
 
 /// What CloudWatch takes: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
