@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Who is turned away stays away for about so many times as long as that took.
+/// Who is turned away stays away for about so many times as long as that took,
 const AWAY: f64 = 8.0;
-/// And for no more than this share of the time that is left: there are a few attempts in any.
-const MOST_OF_THE_REST: f64 = 1.0 / 3.0;
-/// No connect takes less, whatever was measured.
-const LEAST_USUAL: Duration = Duration::from_millis(1);
+/// and each time so many times longer,
+const GROWTH: f64 = 3.0;
+/// but for no more than this share of the time that is left: there are a few attempts in any.
+const MOST_OF_THE_REST: f64 = 0.5;
 
 /// Decorrelated jitter: each pause is drawn between `base` and three times the pause before it, at most `cap`.
 ///
@@ -18,29 +18,28 @@ pub(crate) struct Backoff {
     base: Duration,
     cap: Duration,
     previous: Duration,
-    /// How much slower than usual a refusal is believed to be: one that was slow is chance, several are a crowd.
-    believed: f64,
+    /// How many times as long as a refusal took the next pause is.
+    away: f64,
     rng: fastrand::Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(base: Duration, cap: Duration, rng: fastrand::Rng) -> Self {
-        Self { base, cap, previous: base, believed: 1.0, rng }
+        Self { base, cap, previous: base, away: AWAY, rng }
     }
 
-    /// The next pause of somebody who was turned away, and has waited for this share of the budget, from 0 to 1: the cap comes
-    /// down to three times the base by the half of it, so that who has waited longest tries most often.
+    /// The next pause of somebody who was turned away, which took `cost`, and has `left` of the budget. `waited`: the share of the
+    /// budget that is gone, from 0 to 1; the cap comes down to three times the base by the half of it, and what bounds the pauses
+    /// is a share of what is left, so that who has waited longest tries most often.
     ///
-    /// `cost` is how long it took to be turned away, `usual` how long a connect takes at its best, `left` what remains of the
-    /// budget. An attempt holds one of the slots that it is after while it logs in, and the processors of those who are served:
-    /// however many wait, most of them must not be at the door. How many they are nobody tells, but a server that takes twice
-    /// as long to say no has too many before it. So the pause grows with the square of that, the more refusals bear it out.
-    pub(crate) fn next_of(&mut self, waited: f64, cost: Duration, usual: Duration, left: Duration) -> Duration {
+    /// An attempt holds one of the slots that it is after while it logs in, and the processors of those who are served: however
+    /// many wait, most of them must not be at the door. How many they are nobody tells; but where one waits the second attempt
+    /// finds a slot, and where hundreds do each is turned away again and again, and more slowly. So the pause follows both.
+    pub(crate) fn next_of(&mut self, waited: f64, cost: Duration, left: Duration) -> Duration {
         let least = self.base * 3;
         let cap = self.cap.saturating_sub(least).mul_f64((1.0 - 2.0 * waited).max(0.0)) + least;
-        let slower = (cost.as_secs_f64() / usual.max(LEAST_USUAL).as_secs_f64()).clamp(1.0, self.believed);
-        self.believed *= 2.0;
-        let away = cost.as_secs_f64() * AWAY * slower * slower * (0.5 + self.rng.f64());
+        let away = cost.as_secs_f64() * self.away * (0.5 + self.rng.f64());
+        self.away *= GROWTH;
         let bound = left.as_secs_f64() * MOST_OF_THE_REST;
         self.drawn(cap).max(Duration::from_secs_f64(away.min(bound)))
     }
@@ -66,29 +65,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_turned_away_slowly_comes_back_late() {
-        let (base, cap) = (Duration::from_millis(20), Duration::from_millis(500));
-        let (usual, left) = (Duration::from_millis(10), Duration::from_secs(9));
-        let pauses = || Backoff::new(base, cap, fastrand::Rng::with_seed(7));
+    fn who_is_turned_away_slowly_or_again_comes_back_late() {
+        let (base, cap, left) = (Duration::from_millis(20), Duration::from_millis(500), Duration::from_secs(9));
         let ms = Duration::from_millis;
+        let pauses = || Backoff::new(base, cap, fastrand::Rng::with_seed(7));
         let mut quick = pauses();
-        for waited in [0.0, 0.3, 0.9] {
-            assert!(quick.next_of(waited, ms(1), usual, left) <= cap, "a quick refusal changes nothing");
+        assert!(quick.next_of(0.0, ms(1), left) <= base * 3, "the first pause comes from the base");
+        for (cost, expected) in [(ms(10), [80, 240, 720, 2160]), (ms(50), [400, 1200, 3600, 4500])] {
+            let mut slow = pauses();
+            for about in expected {
+                let pause = slow.next_of(0.9, cost, left);
+                let widest = ms(about * 3 / 2).min(left.mul_f64(MOST_OF_THE_REST));
+                assert!((ms(about / 2)..=widest).contains(&pause), "{cost:?}, about {about} ms: {pause:?}");
+            }
         }
-        assert!(quick.next_of(0.5, ms(0), usual, left) <= base * 3, "who has waited longest tries most often");
-        let mut slow = pauses();
-        for least in [80, 320, 320] {
-            let pause = slow.next_of(0.9, ms(20), usual, left);
-            assert!((ms(least)..=ms(least * 3)).contains(&pause), "twice as slow, four times the pause: {pause:?}");
-        }
-        let mut slower = pauses();
-        for least in [400, 1600, 3000] {
-            let pause = slower.next_of(0.9, ms(100), usual, left);
-            assert!((ms(least)..=left / 3).contains(&pause), "some attempts are left: {pause:?}");
+        let mut late = pauses();
+        for left in [4000, 1000, 250, 60, 1].map(ms) {
+            let pause = late.next_of(0.9, ms(500), left);
+            assert!(
+                pause <= (left.mul_f64(MOST_OF_THE_REST)).max(base * 3),
+                "some attempts are left: {pause:?} of {left:?}"
+            );
         }
         let zero = Duration::ZERO;
-        assert!(pauses().next_of(0.5, left, zero, zero) <= base * 3, "no time, and nothing is usual");
-        assert!(pauses().next_of(0.5, zero, zero, left) <= base * 3, "nothing took any time");
+        assert!(pauses().next_of(0.5, left, zero) <= base * 3, "no time");
+        assert!(pauses().next_of(0.5, zero, left) <= base * 3, "nothing took any time");
     }
 
     #[test]

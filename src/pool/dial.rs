@@ -100,8 +100,7 @@ impl<C: Connect> Approval<C> {
             // An attempt that would be cut off half way is not begun: its error would hide this one, the cause.
             let left = attempt.deadline.remaining();
             let took = attempt.took();
-            let usual = self.pool.tenancy().cheapest().unwrap_or(took);
-            let pause = pauses.next_of(attempt.deadline.share(), took, usual, left);
+            let pause = pauses.next_of(attempt.deadline.share(), took, left);
             if !error.is_refusal() || !self.wanted() || pause + took >= left {
                 return Err(error);
             }

@@ -49,7 +49,7 @@ pub(super) const TERM: Duration = Duration::from_secs(2);
 /// In a crowd: Lambda calls the one that was at work last, so that of several that keep theirs the last one lies idle, and
 /// longer the more there are. Those who wait get its slot, and not the one of somebody who is about to be called.
 const GAPS: u32 = 4;
-const LEAST_TERM: Duration = Duration::from_millis(100);
+const LEAST_TERM: Duration = Duration::from_millis(50);
 /// Who has served once may have been made for a crowd that is over. Until it has come a second time the server waits no longer
 /// than this, unless it is nearly empty: then nobody minds.
 const FIRST_TERM: Duration = Duration::from_secs(10);
@@ -217,11 +217,6 @@ impl Tenancy {
         Verdict::GiveBack
     }
 
-    /// What a connect takes at its best, if one has succeeded.
-    pub(super) fn cheapest(&self) -> Option<Duration> {
-        self.cheapest
-    }
-
     /// Whether the next work usually begins sooner than a connect is worth.
     fn comes_back(&self) -> bool {
         let worth = self.cheapest.map_or(LEAST_WORTH, |cheapest| (cheapest * WORTH).clamp(LEAST_WORTH, MOST_WORTH));
@@ -284,7 +279,7 @@ mod tests {
         for (gap, sessions, term) in [
             (0.1, 10, None),
             (0.1, 70, Some(2000)),
-            (0.001, 80, Some(100)),
+            (0.001, 80, Some(50)),
             (0.1, 80, Some(400)),
             (0.2, 100, Some(800)),
             (60.0, 100, Some(2000)),

@@ -182,7 +182,7 @@ impl Fleet {
                 one.refused = true;
                 let waited = now - one.began;
                 let share = waited.as_secs_f64() / BUDGET.as_secs_f64();
-                let pause = one.pauses.next_of(share, REFUSAL, LOGIN, BUDGET.saturating_sub(waited));
+                let pause = one.pauses.next_of(share, REFUSAL, BUDGET.saturating_sub(waited));
                 if waited + pause + REFUSAL >= BUDGET {
                     self.outcome.failed += 1;
                     self.ends(now, id);
