@@ -165,8 +165,8 @@ impl<DB: Engine> Connection<DB> {
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
     pub(super) async fn borrow(&mut self, phase: Phase, intent: &mut Intent<'_>) -> Result<Borrow<'_, DB>, Error> {
-        if self.state.is_lost() && !self.begins_anew(intent.control) {
-            let phase = match intent.control {
+        if self.state.is_lost() && !self.begins_anew(intent.class.control) {
+            let phase = match intent.class.control {
                 Some(Control::Commit { .. }) => Phase::Commit,
                 _ if phase == Phase::Statement && self.state.depth() > 0 => Phase::InTransaction,
                 _ => phase,

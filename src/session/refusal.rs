@@ -10,7 +10,7 @@ impl<DB: Engine> Connection<DB> {
     /// Refuses what could not be right on this session, before it is sent.
     pub(super) fn refuse(&self, intent: &Intent<'_>) -> Result<(), Error> {
         let refused = |why, cure| Err(Error::Refused { statement: shorten(intent.sql), why, cure, source: None });
-        if intent.copies {
+        if intent.class.copies {
             return refused(
                 "sends or wants rows in a way of their own, for which a statement's text has no place",
                 "call copy_in_raw() or copy_out_raw() on the connection that pin() hands out",
@@ -18,7 +18,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let pooled = self.connector().pools_transactions();
         // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
-        let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.uncacheable;
+        let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.class.uncacheable;
         if !looks || self.state.is_handed_out() {
             return Ok(());
         }

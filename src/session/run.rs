@@ -89,11 +89,11 @@ impl<DB: Engine> Connection<DB> {
             intent = self.intent(DB::classify(told), query.sql.as_str());
         }
         self.refuse(&intent)?;
-        let uncacheable = intent.uncacheable;
+        let uncacheable = intent.class.uncacheable;
         self.texts += u64::from(!uncacheable);
         let mut whole = false;
-        if pooled && intent.control.is_some() {
-            self.refuse_whole(intent.control)?;
+        if pooled && intent.class.control.is_some() {
+            self.refuse_whole(intent.class.control)?;
             // In one exchange: between two, what it begins or ends could be another's.
             whole = !query.has_values();
         }

@@ -33,27 +33,27 @@ impl InFlight {
         intent: &mut Intent<'_>,
         login_defaults: &Settings,
     ) -> Gate {
-        let commits = intent.commits || state.commits_by::<D>(intent.change.as_ref());
+        let commits = intent.class.commits || state.commits_by::<D>(intent.change.as_ref());
         // What it commits stays, whatever becomes of itself.
-        self.partly = intent.partly || commits && state.depth() > 0;
+        self.partly = intent.class.partly || commits && state.depth() > 0;
         if commits && state.has_guards() {
             return Gate::Guarded;
         }
-        if commits && intent.several && D::begins_by_itself(state.settings()) {
+        if commits && intent.class.several && D::begins_by_itself(state.settings()) {
             // What comes after the one that commits begins the next transaction.
-            intent.control = Some(Control::Unclear { ends: true });
+            intent.class.control = Some(Control::Unclear { ends: true });
         }
-        let followed = !state.is_doubtful() && !matches!(intent.control, Some(Control::Unclear { .. }));
+        let followed = !state.is_doubtful() && !matches!(intent.class.control, Some(Control::Unclear { .. }));
         let reading = if commits && state.depth() > 0 && followed {
-            Reading::Turn(Turn::Commit { chain: intent.control == Some(Control::Begin) })
+            Reading::Turn(Turn::Commit { chain: intent.class.control == Some(Control::Begin) })
         } else {
-            intent.control.map_or(Reading::Nothing, |control| state.read(control))
+            intent.class.control.map_or(Reading::Nothing, |control| state.read(control))
         };
         let gate = self.follow(reading, state, carried, intent);
         if let Gate::RollBack { .. } = gate {
             return gate;
         }
-        self.unatomic = intent.several && (!D::RULES.texts_are_atomic || self.unclear)
+        self.unatomic = intent.class.several && (!D::RULES.texts_are_atomic || self.unclear)
             || intent.pin.as_ref().is_some_and(|reason| match reason.cause() {
                 PinCause::Procedure => true,
                 PinCause::PreparedStatement => !D::RULES.texts_are_atomic,
@@ -65,8 +65,8 @@ impl InFlight {
             intent.pin_for(PinCause::Setting);
         }
         // With `autocommit` off whatever is sent outside a transaction begins one.
-        let sent = self.phase == Phase::Statement && intent.control.is_none() && intent.change.is_none();
-        if sent && !intent.commits && state.depth() == 0 && D::begins_by_itself(state.settings()) {
+        let sent = self.phase == Phase::Statement && intent.class.control.is_none() && intent.change.is_none();
+        if sent && !intent.class.commits && state.depth() == 0 && D::begins_by_itself(state.settings()) {
             carried.open();
             state.begun_by_text();
         }
@@ -95,8 +95,9 @@ impl InFlight {
             Reading::Unclear { ends } => {
                 (self.unclear, self.takes) = (true, ends);
                 intent.pin_for(PinCause::RawTransaction);
-                if intent.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted()) {
-                    return Gate::Ask { chain: intent.control == Some(Control::Commit { chain: true }) };
+                if intent.class.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted())
+                {
+                    return Gate::Ask { chain: intent.class.control == Some(Control::Commit { chain: true }) };
                 }
             }
         }
@@ -138,14 +139,14 @@ impl InFlight {
             carried.soil(D::cleanup_after(PinCause::Setting));
             self.before = carried.cleanup();
         }
-        if intent.ends.is_some() {
+        if intent.class.ends.is_some() {
             carried.outdate(Staleness::Statements);
         }
-        carried.outdate_for_transaction(intent.replans);
-        if intent.passing_table {
+        carried.outdate_for_transaction(intent.class.replans);
+        if intent.class.passing_table {
             state.made_passing_table();
         }
-        (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.ends);
+        (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.class.ends);
     }
 }
 
