@@ -180,3 +180,30 @@ async fn a_payment_is_made_once() {
         assert_eq!(answer(&environment, json!({"key": "k", "amount": 5})).await, is_new);
     }
 }
+
+#[tokio::test]
+async fn an_invocation_and_its_statements_are_one_trace() {
+    let server = server().await;
+    let environment = function("otel", &server, &[]).await;
+    assert_eq!(answer(&environment, json!({})).await, 0);
+    // What is written after the response is there before the freeze.
+    until("the span of the invocation", async || environment.stdout().contains(": stage\n")).await;
+    let stdout = environment.stdout();
+    let spans: Vec<Vec<(&str, &str)>> = stdout
+        .split("Span #")
+        .skip(1)
+        .map(|span| {
+            let lines = span.lines().filter_map(|line| line.split_once(':'));
+            lines.map(|(name, value)| (name.trim(), value.trim())).collect()
+        })
+        .collect();
+    let of = |name: &str, what: &str| {
+        let span = spans.iter().find(|span| span.contains(&("Name", name)));
+        let span = span.unwrap_or_else(|| panic!("no span {name} in {stdout}"));
+        span.iter().find(|(field, _)| *field == what).unwrap_or_else(|| panic!("no {what} in {span:?}")).1
+    };
+    assert_eq!(of("SELECT", "TraceId"), of("stage", "TraceId"), "{stdout}");
+    assert_eq!(of("SELECT", "ParentSpanId"), of("stage", "SpanId"), "{stdout}");
+    // Made by `init`, before any invocation.
+    assert_eq!(of("connect", "ParentSpanId"), "None (root span)", "{stdout}");
+}
