@@ -266,7 +266,7 @@ mod secrets {
             format!("http://127.0.0.1:{}", ports::refused_port()),
         ];
         // The second bound is the shorter one: the message must not depend on which of the two runs out.
-        for (connect, borrow) in [(SHORT, 10 * SHORT), (10 * SHORT, SHORT)] {
+        for (connect, borrow) in [(SHORT, 10 * SHORT), (10 * SHORT, 2 * SHORT)] {
             for url in &urls {
                 let builder = Proxy::builder().host("localhost").secret(SECRET).aws_config(sdk_config(url));
                 let error = refusal(builder.connect_timeout(connect).borrow_timeout(borrow)).await;
@@ -274,7 +274,7 @@ mod secrets {
                     panic!("{url}: {error:?}");
                 };
                 assert_eq!(*service, "Secrets Manager");
-                assert!(*elapsed < SHORT + SLACK, "{elapsed:?}");
+                assert!(*elapsed < connect.min(borrow) + SLACK, "{elapsed:?}");
                 advises(&error, "needs a NAT gateway or the interface endpoint com.amazonaws.<region>.secretsmanager");
                 assert!(error.is_retryable());
             }
@@ -321,9 +321,11 @@ mod logins {
         let _held = first.get_connection().await.unwrap();
 
         let recorder = Recorder::default();
-        let error = refusal(proxy_to(server).url(&url).borrow_timeout(SHORT).observer(recorder.observer())).await;
+        // A login takes a good part of a second on a busy machine, and this is about the second one.
+        let enough = 4 * SHORT;
+        let error = refusal(proxy_to(server).url(&url).borrow_timeout(enough).observer(recorder.observer())).await;
         let Error::TooManyConnections { elapsed, .. } = &error else { panic!("{error:?}") };
-        assert!(*elapsed > Duration::ZERO && *elapsed < SHORT + SLACK, "{elapsed:?}");
+        assert!(*elapsed > Duration::ZERO && *elapsed < enough + SLACK, "{elapsed:?}");
         assert_eq!(error.sqlstate().as_deref(), Some(ACCOUNT_FULL));
         advises(&error, "lower the function's concurrency or max_connections");
         assert!(error.is_retryable());
@@ -348,9 +350,9 @@ mod logins {
         let first = proxy_to(server).url(&url).build().unwrap();
         let _held = first.get_connection().await.unwrap();
         let relay = FaultProxy::start(std::net::SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-        // A login takes some five round trips of twice the delay.
+        // A login takes some five round trips of twice the delay, and more than one of them has its time.
         relay.delay(SHORT / 20);
-        let error = refusal(proxy_to(server).url(&url).port(relay.port()).borrow_timeout(SHORT)).await;
+        let error = refusal(proxy_to(server).url(&url).port(relay.port()).borrow_timeout(3 * SHORT)).await;
         assert!(matches!(&error, Error::TooManyConnections { .. }), "{error:?}");
     }
 

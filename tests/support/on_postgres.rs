@@ -15,7 +15,7 @@ pub const CLUSTERED: Imitation = Imitation::Aurora;
 pub const SET_IDLE_TERM: &str = "set idle_session_timeout = '77s'";
 pub const IDLE_TERM: &str = "show idle_session_timeout";
 /// The shortest term for which what an environment keeps is let to it.
-pub const SHORTEST_TERM: Duration = Duration::from_millis(100);
+pub const SHORTEST_TERM: Duration = Duration::from_millis(50);
 /// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
 pub fn names_a_member(port: u16) -> String {
     format!("insert into stage.members values ('stage-9', {port})")
