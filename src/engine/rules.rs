@@ -21,9 +21,8 @@ pub(crate) struct Rules {
     pub(crate) rollback_restores_settings: bool,
     /// Several statements in one text are executed all or none.
     pub(crate) texts_are_atomic: bool,
-    /// What a savepoint is called that shows whether a transaction is still the one that it was set in; `None` where
-    /// the server itself tells.
-    pub(crate) sentinel_savepoint: Option<&'static str>,
+    /// Sets what goes with its transaction, and so shows whether that is still the one it was set in.
+    pub(crate) sentinel: &'static str,
     /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
     pub(crate) poolers_lose_state: bool,
     /// Makes the server forget the numbers that it has generated in a session.

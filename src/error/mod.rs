@@ -329,8 +329,8 @@ pub enum Error {
         source: Option<sqlx::Error>,
     },
 
-    /// `commit()` of a transaction that an earlier error had aborted, or the end of one that a text of the application had
-    /// ended before.
+    /// `commit()` of a transaction that an earlier error had aborted; or any use of a guard whose transaction a text of the
+    /// application had ended before.
     #[error("the transaction could not be ended as told: {why}; {}", cure(*outcome))]
     #[non_exhaustive]
     TransactionAborted {

@@ -7,7 +7,7 @@ use super::core::{self, Gate, InFlight, Intent, State};
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{End, Engine, Found};
-use crate::error::{Error, Phase, timed_out};
+use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
 use crate::faults::{Fault, lost};
@@ -103,27 +103,26 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             return Ok(());
         }
         let why = "an error on the connection that was handed out, or in a text that was not followed".to_owned();
-        if self.session.state.has_guards() {
+        let state = &self.session.state;
+        if state.has_guards() {
+            let outcome = if state.may_have_committed() { Outcome::Unknown } else { Outcome::NotExecuted };
             self.rest();
-            let outcome = self.session.outcome_of_rollback();
             return Err(Error::TransactionAborted { why: core::aborted_by(&why), outcome });
         }
         Err(self.roll_back_instead(why, chain).await?)
     }
 
-    /// Where the server does not tell whether a transaction is still the same, a savepoint does: set before something that
-    /// may end a guard's transaction unseen. Whether it was set just now.
+    /// The server does not tell whether a transaction is still the same, and a sentinel does: set before something that may end a
+    /// guard's transaction unseen. Whether it was set just now.
     pub(super) async fn set_sentinel(&mut self) -> Result<bool, Error> {
         let state = &self.session.state;
-        let Some(sentinel) = DB::RULES
-            .sentinel_savepoint
-            .filter(|_| state.has_guards() && !state.has_sentinel() && !state.is_doubtful())
-        else {
+        // An aborted transaction takes none, and is known for what it is.
+        if !state.has_guards() || state.has_sentinel() || state.is_doubtful() || state.is_aborted() {
             return Ok(false);
-        };
+        }
         let deadline = self.deadline()?;
         self.unrest();
-        self.run_until(deadline, sentinel.to_owned()).await?;
+        self.run_until(deadline, DB::RULES.sentinel.to_owned()).await?;
         self.session.interrupted = false;
         self.session.state.sentinel_set();
         Ok(true)
@@ -131,10 +130,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// The end of a savepoint, with a new sentinel where it takes the one that there was.
     pub(super) fn with_sentinel(&self, end: String, takes_sentinel: bool) -> String {
-        match DB::RULES.sentinel_savepoint.filter(|_| takes_sentinel) {
-            Some(sentinel) => format!("{end}; {sentinel}"),
-            None => end,
-        }
+        if takes_sentinel { format!("{end}; {}", DB::RULES.sentinel) } else { end }
     }
 
     async fn begin_after_refusal(&mut self) -> Result<(), Error> {
@@ -248,16 +244,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         answered.unwrap_or_else(silent).map_err(|error| self.fail(error, None))
     }
 
-    pub(super) async fn roll_back(&mut self, depth: usize) -> Result<(), Error> {
+    /// Rolls back, and says whether there was anything to roll back.
+    pub(super) async fn roll_back(&mut self, depth: usize) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
         if depth > 1 && self.session.state.gone().is_some() {
-            return Ok(());
+            return Ok(if self.session.state.may_have_committed() { Found::Nothing } else { Found::Healthy });
         }
         let text = self.with_sentinel(core::rollback(depth), self.session.state.takes_sentinel(depth));
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();
-        rolled_back
+        found_savepoint::<DB>(depth, rolled_back)
     }
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
@@ -274,6 +271,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             }
         };
         result.map_err(|error| self.unanswered(error))
+    }
+}
+
+/// Whether the savepoint of a guard was there, by the answer to its end.
+pub(super) fn found_savepoint<DB: Engine>(depth: usize, ended: Result<(), Error>) -> Result<Found, Error> {
+    match ended {
+        Err(Error::Database(refusal)) if depth > 1 && DB::is_no_savepoint(&refusal) => Ok(Found::Nothing),
+        ended => ended.map(|()| Found::Healthy),
     }
 }
 

@@ -55,7 +55,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn account_for(&mut self, error: sqlx::Error, diagnosis: Diagnosis, sql: &str) -> Error {
         let ungenerated = DB::is_ungenerated(&error);
         let (flight, state, carried) = self.deciding();
-        let half = flight.is_half_done(state, DB::is_misread(&error, sql));
+        let half = flight.is_half_done(state, diagnosis, DB::is_misread(&error, sql));
         let after = flight.failed::<DB>(state, carried, diagnosis, &summary(&error));
         match after {
             After::Lose => return self.lose(error),

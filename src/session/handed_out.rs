@@ -13,6 +13,10 @@ impl<DB: Engine> Connection<DB> {
     /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants
     /// sqlx's own connection type.
     ///
+    /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. Only of one that it
+    /// has begun instead, and that an error has aborted since, [`rollback`](crate::Transaction::rollback) cannot tell that it is
+    /// another.
+    ///
     /// # Errors
     /// No connection could be had.
     ///

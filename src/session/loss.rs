@@ -24,6 +24,8 @@ impl<DB: Engine> Connection<DB> {
         let work = self.state.work(phase, false, sent);
         let outcome = match failover::judge(diagnosis, work, false) {
             Verdict::Again => Outcome::NotExecuted,
+            // Whatever was under way, what was done before may have stayed.
+            Verdict::Tell(_) if self.state.depth() > 0 && self.state.may_have_committed() => Outcome::Unknown,
             Verdict::Tell(outcome) => outcome,
         };
         if let Some(mut lease) = self.lease.take() {

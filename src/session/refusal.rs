@@ -40,14 +40,17 @@ impl<DB: Engine> Connection<DB> {
         Ok(())
     }
 
-    /// Where the server has rolled back by itself, what is sent now would be outside of any transaction, and stay.
+    /// Where the server has rolled back by itself, or a guard's savepoint was not there any more, what is sent now would be outside of
+    /// any transaction, and stay; or in one that the guard has not begun.
     pub(super) fn refuse_gone(&self, phase: Phase) -> Result<(), Error> {
-        match self.state.gone() {
-            Some(why) if !matches!(phase, Phase::Commit | Phase::Rollback) => {
-                Err(Error::TransactionAborted { why: core::aborted_by(why), outcome: self.outcome_of_rollback() })
-            }
-            _ => Ok(()),
-        }
+        let ends = matches!(phase, Phase::Commit | Phase::Rollback);
+        let why = match self.state.gone() {
+            _ if ends => return Ok(()),
+            Some(why) => core::aborted_by(why),
+            None if self.state.has_missed_savepoint() => core::ENDED_BEFORE.to_owned(),
+            None => return Ok(()),
+        };
+        Err(Error::TransactionAborted { why, outcome: self.outcome_of_rollback() })
     }
 
     /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.

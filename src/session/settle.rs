@@ -6,7 +6,7 @@ use super::core::generated::{self, Exchange, Use};
 use super::core::{self, Facts, Intent, Step, Taken};
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
-use crate::error::{Error, Phase};
+use crate::error::{Error, Outcome, Phase};
 use crate::pin::PinCause;
 use crate::usage::Meter;
 
@@ -79,8 +79,14 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         self.session.state.rolled_back_abandoned();
         let text = self.with_sentinel(core::rollback(depth), self.session.state.has_lost_sentinel());
-        self.until(deadline, async |wire| DB::run(&mut wire.driver, text).await).await?;
-        self.session.state.sentinel_set_anew();
+        match self.send(deadline, text).await? {
+            None => self.session.state.sentinel_set_anew(),
+            Some(refusal) if depth > 1 && DB::is_no_savepoint(&refusal) => {
+                self.session.state.missed_savepoint();
+                return Ok(());
+            }
+            Some(refusal) => return Err(self.lose(refusal)),
+        }
         let settings = self.session.state.settings_at_rest();
         self.wire().carried.become_set::<DB>(settings);
         Ok(())
@@ -129,21 +135,32 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
-    /// Asks the server, before a guard begins, whether a transaction of texts is open: where this is not known, a `BEGIN`
-    /// could commit it, and a savepoint could be one in nothing. One that a procedure has left open is refused. With
-    /// autocommit off the server could not tell.
+    /// Asks the server, before a guard begins, whether a transaction is open, where this is not known: a `BEGIN` could commit one
+    /// of texts, or be nothing, so that the guard ended what it has not begun; and a savepoint could be one in nothing, which MySQL
+    /// sets without a word. One that a procedure has left open is refused. With autocommit off the server could not tell.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
         let state = &self.session.state;
-        let asks = DB::RULES.sentinel_savepoint.is_some() && state.is_doubtful() && !state.has_guards();
-        if !asks || DB::begins_by_itself(state.settings()) {
+        if !state.is_doubtful() || DB::begins_by_itself(state.settings()) {
             return Ok(());
         }
-        let found = self.probe().await?;
-        if self.session.state.found_in_doubt(found != Found::Nothing) {
-            return Ok(());
+        let is_open = self.probe().await? != Found::Nothing;
+        let state = &mut self.session.state;
+        let refusal = if !state.has_guards() {
+            let begun_by_nobody = !state.found_in_doubt(is_open);
+            begun_by_nobody.then(|| Error::ImplicitCommit { statement: "BEGIN".to_owned() })
+        } else if is_open {
+            None
+        } else {
+            state.missed_savepoint();
+            Some(Error::TransactionAborted { why: core::ENDED_BEFORE.to_owned(), outcome: Outcome::Unknown })
+        };
+        match refusal {
+            None => Ok(()),
+            Some(refusal) => {
+                self.rest();
+                Err(refusal)
+            }
         }
-        self.rest();
-        Err(Error::ImplicitCommit { statement: "BEGIN".to_owned() })
     }
 
     /// Whether what is prepared on the connection no longer means what it meant.

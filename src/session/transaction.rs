@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use tokio::time::Instant;
 
+use super::borrow::{Borrow, found_savepoint};
 use super::connection::Connection;
 use super::core::{self, CommitPlan, Intent};
 use crate::engine::{End, Engine, Found};
@@ -162,15 +163,15 @@ impl<DB: Engine> Connection<DB> {
         let deadline = borrow.deadline()?;
         let mut text = core::begin(depth);
         // Whatever may end this transaction unseen may do so at once.
-        let sentinel = DB::RULES.sentinel_savepoint.filter(|_| depth == 1 && borrow.session.state.is_doubtful());
-        if let Some(sentinel) = sentinel {
-            text = format!("{text}; {sentinel}");
+        let needs_sentinel = depth == 1 && borrow.session.state.is_doubtful();
+        if needs_sentinel {
+            text = format!("{text}; {}", DB::RULES.sentinel);
         }
         borrow.flight.set_begins(depth == 1);
         borrow.run_until(deadline, text).await?;
         borrow.flight.set_begins(false);
         borrow.session.state.begun();
-        if sentinel.is_some() {
+        if needs_sentinel {
             borrow.session.state.sentinel_set();
         }
         borrow.finish();
@@ -186,50 +187,51 @@ impl<DB: Engine> Connection<DB> {
         if depth == 1 && plan == CommitPlan::Commit {
             borrow.tidy().await?;
         }
-        let why = match plan {
+        let failure = match plan {
             CommitPlan::Commit => {
                 // Bounded by the end of the invocation alone: a commit may take its time, and nobody would know what became of it.
                 let text = borrow.with_sentinel(core::commit(depth), borrow.session.state.takes_sentinel(depth));
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();
-                match committed {
-                    Err(Error::Database(error)) if DB::is_no_savepoint(&error) => {
-                        Some((ended_by_itself(), Outcome::Unknown))
-                    }
-                    committed => committed.map(|()| None)?,
+                match found_savepoint::<DB>(depth, committed)? {
+                    Found::Nothing => Some(NotEnded::Before),
+                    Found::Healthy | Found::Aborted => None,
                 }
             }
             CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
                 Found::Healthy => None,
                 Found::Aborted => {
-                    let outcome = borrow.session.outcome_of_rollback();
-                    Some((String::from("it had been aborted by a statement of its own"), outcome))
+                    let why = String::from("it had been aborted by a statement of its own");
+                    Some(NotEnded::Aborted(why, borrow.session.outcome_of_rollback()))
                 }
-                Found::Nothing => Some((ended_by_itself(), Outcome::Unknown)),
+                Found::Nothing => Some(NotEnded::Before),
             },
             CommitPlan::Refuse(why) => {
                 borrow.flight.becomes_rollback();
-                borrow.roll_back(depth).await?;
-                Some((core::aborted_by(&why), borrow.session.outcome_of_rollback()))
+                match borrow.roll_back(depth).await? {
+                    Found::Nothing => Some(NotEnded::Before),
+                    Found::Healthy | Found::Aborted => {
+                        Some(NotEnded::Aborted(core::aborted_by(&why), borrow.session.outcome_of_rollback()))
+                    }
+                }
             }
             CommitPlan::Disown => {
                 borrow.end_doubtful(End::Rollback).await?;
-                Some((ended_by_itself(), Outcome::Unknown))
+                Some(NotEnded::Before)
             }
         };
-        match why {
+        match failure {
             None => {
                 borrow.committed(depth);
                 borrow.finish();
                 Ok(())
             }
-            Some((why, outcome)) => {
+            Some(failure) => {
                 borrow.rolled_back(depth);
                 // The work has had the failure itself, and gone on.
                 borrow.session.may_succeed_again = false;
-                borrow.finish();
-                Err(Error::TransactionAborted { why, outcome })
+                Err(borrow.finish_not_ended(failure))
             }
         }
     }
@@ -238,26 +240,20 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             match borrow.end_doubtful(End::Rollback).await? {
-                // One is open, and nothing shows that it is the guard's: a text may have ended that and begun another.
-                Found::Healthy | Found::Aborted
-                    if borrow.session.state.is_taken_from_guards() && DB::RULES.sentinel_savepoint.is_none() =>
-                {
-                    Found::Nothing
-                }
+                // Nothing shows whose it was.
+                Found::Aborted if borrow.session.state.is_taken_from_guards() => Found::Nothing,
                 found => found,
             }
         } else {
-            match borrow.roll_back(depth).await {
-                // Something has ended the transaction that this savepoint was set in.
-                Err(Error::Database(error)) if DB::is_no_savepoint(&error) => Found::Nothing,
-                rolled_back => rolled_back.map(|()| Found::Healthy)?,
-            }
+            borrow.roll_back(depth).await?
         };
         borrow.rolled_back(depth);
-        borrow.finish();
         match found {
-            Found::Healthy | Found::Aborted => Ok(()),
-            Found::Nothing => Err(Error::TransactionAborted { why: ended_by_itself(), outcome: Outcome::Unknown }),
+            Found::Healthy | Found::Aborted => {
+                borrow.finish();
+                Ok(())
+            }
+            Found::Nothing => Err(borrow.finish_not_ended(NotEnded::Before)),
         }
     }
 
@@ -289,6 +285,24 @@ impl<DB: Engine> Connection<DB> {
     }
 }
 
-fn ended_by_itself() -> String {
-    String::from("a statement of its own had ended it before")
+/// Why a transaction or a savepoint could not be ended as told.
+enum NotEnded {
+    /// An error had aborted it: it is rolled back.
+    Aborted(String, Outcome),
+    /// It was not there any more.
+    Before,
+}
+
+impl<DB: Engine> Borrow<'_, DB> {
+    fn finish_not_ended(self, failure: NotEnded) -> Error {
+        let (why, outcome) = match failure {
+            NotEnded::Aborted(why, outcome) => (why, outcome),
+            NotEnded::Before => {
+                self.session.state.missed_savepoint();
+                (core::ENDED_BEFORE.to_owned(), Outcome::Unknown)
+            }
+        };
+        self.finish();
+        Error::TransactionAborted { why, outcome }
+    }
 }

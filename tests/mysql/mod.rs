@@ -72,6 +72,8 @@ mod survey;
 mod texts;
 #[path = "../tls.rs"]
 mod tls;
+#[path = "../told.rs"]
+mod told;
 #[cfg(feature = "_internals")]
 #[path = "../topology.rs"]
 mod topology;

@@ -212,3 +212,62 @@ async fn a_search_that_could_not_be_read_is_none_of_the_text() {
     let error = run(&mut conn, sql).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{}", chain(&error));
 }
+
+/// An error leaves the transaction as it is: what came before it in the same text, or in the same call, is committed with the rest.
+#[tokio::test]
+async fn what_a_text_has_done_in_a_transaction_before_it_failed_is_not_called_rolled_back() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.d (n int)").await;
+    server.execute("create procedure app.half() begin insert into d values (1); select nowhere; end").await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    for text in ["insert into d values (1); select nowhere", "call half()", "insert into d values (1); call half()"] {
+        let mut conn = proxy.get_connection().await?;
+        for is_guarded in [true, false] {
+            if is_guarded {
+                let mut guard = conn.begin().await?;
+                let told = run(&mut guard, text).await.expect_err(text);
+                assert_eq!((told.outcome(), told.is_retryable()), (Outcome::Unknown, false), "{text}: {told:?}");
+                guard.commit().await?;
+            } else {
+                run(&mut conn, "begin").await?;
+                let told = run(&mut conn, text).await.expect_err(text);
+                assert_eq!(told.outcome(), Outcome::Unknown, "{text}: {told:?}");
+                run(&mut conn, "commit").await?;
+            }
+            let kept: i64 = sqlx::query_scalar("select count(*) from d").fetch_one(&mut conn).await?;
+            assert!(kept > 0, "{text}");
+            run(&mut conn, "delete from d").await?;
+        }
+    }
+    Ok(())
+}
+
+/// A savepoint that is not there any more when it is to be rolled back to shows that its transaction has been ended, and is no
+/// lost connection of which everything was rolled back.
+#[tokio::test]
+async fn a_guard_around_a_dropped_one_whose_transaction_was_ended_is_told_so() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.d (n int)").await;
+    server.execute("create procedure app.commits() commit").await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    for is_handed_out in [true, false] {
+        let mut conn = proxy.get_connection().await?;
+        let mut outer = conn.begin().await?;
+        run(&mut outer, "insert into d values (1)").await?;
+        let mut inner = outer.begin().await?;
+        if is_handed_out {
+            sqlx::raw_sql("commit").execute(inner.pin().await?).await?;
+        } else {
+            run(&mut inner, "call commits()").await?;
+        }
+        drop(inner);
+        let refused = run(&mut outer, "insert into d values (2)").await.expect_err("the transaction is over");
+        assert_eq!((refused.outcome(), refused.is_retryable()), (Outcome::Unknown, false), "{refused:?}");
+        let told = outer.commit().await.expect_err("the transaction is over");
+        assert_eq!((told.outcome(), told.is_retryable()), (Outcome::Unknown, false), "{told:?}");
+        let kept: Vec<i32> = sqlx::query_scalar("select n from d").fetch_all(&mut conn).await?;
+        assert_eq!(kept, [1]);
+        run(&mut conn, "delete from d").await?;
+    }
+    Ok(())
+}

@@ -42,13 +42,14 @@ const SCHEMA: &str = "
 
 /// What the server reads when it prepares a text, so that bare sqlx keeps the reading for as long as it keeps the text. Here
 /// it is read anew once a setting has changed.
-const READ_EARLY: [&str; 6] = [
+const READ_EARLY: [&str; 7] = [
     "select '2024-03-01 12:00'::timestamptz::text",
     "select '03/04/2024'::date::text",
     "select '2024-03-01 12:00+00'::timestamptz::text",
     "select interval '1-2'::text",
     "select (null = null)::text",
     "select length('a\\b')::text",
+    "select (1 / 3::float8)::text",
 ];
 
 /// They ask for numbers that the session has drawn.
@@ -147,7 +148,6 @@ fn shared_statement() -> impl Strategy<Value = Step> {
             "select public.mode()".to_owned(),
             "select ('sad'::mood < 'happy'::mood)::text".to_owned(),
             "select (random()::mood)::text".to_owned(),
-            "select (1 / 3::float8)::text".to_owned(),
             "select convert_to('ä\\', 'UTF8')::text".to_owned(),
             "select now()::date::text = to_char(now(), 'YYYY-MM-DD')".to_owned(),
         ])

@@ -79,6 +79,8 @@ mod taken_back;
 mod texts;
 #[path = "../tls.rs"]
 mod tls;
+#[path = "../told.rs"]
+mod told;
 #[cfg(feature = "_internals")]
 #[path = "../topology.rs"]
 mod topology;

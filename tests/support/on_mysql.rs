@@ -198,6 +198,14 @@ pub fn numbers(table: &str) -> String {
     format!("create table app.{table} (n int)")
 }
 
+/// What ends a transaction in a call.
+pub const PROCEDURES: [&str; 3] = [
+    "create procedure app.commits() commit",
+    "create procedure app.rolls_back() rollback",
+    "create procedure app.goes_on() begin rollback; start transaction; end",
+];
+pub const CALLS: [&str; 3] = ["call commits()", "call rolls_back()", "call goes_on()"];
+
 /// The numbers from 1 on, a row each, as 64 bits.
 pub fn series(rows: u32) -> String {
     format!("select cast(seq as signed) from seq_1_to_{rows}")

@@ -196,6 +196,10 @@ pub fn numbers(table: &str) -> String {
     format!("create table {table} (n int); grant all on {table} to app")
 }
 
+/// What ends a transaction in a call: a procedure in a transaction may not.
+pub const PROCEDURES: [&str; 0] = [];
+pub const CALLS: [&str; 0] = [];
+
 /// The numbers from 1 on, a row each, as 64 bits.
 pub fn series(rows: u32) -> String {
     format!("select generate_series(1, {rows})::int8")

@@ -15,6 +15,10 @@ const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAUL
                                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; \
                                      DISCARD PLANS";
 
+/// Fails where the sentinel is not there: a setting that was once set is empty when its transaction is over, or was never there.
+const IS_MARKED: &str = "SELECT 1 OPERATOR(pg_catalog./) pg_catalog.length(coalesce(\
+                         pg_catalog.current_setting('lambda_rds.mark', true), ''))";
+
 /// What the refusal of a savepoint says of the transaction.
 fn found(refusal: Error) -> Result<Found, Error> {
     match refusal.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
@@ -123,16 +127,15 @@ impl Driver for Postgres {
     }
 
     async fn end_doubtful(conn: &mut PgConnection, end: End) -> Result<Found, Error> {
-        // The server allows a savepoint in a healthy transaction only, and does not go on with the text when it refuses.
-        let text = match end {
-            End::Commit => "SAVEPOINT lambda_rds_probe; COMMIT",
-            End::Rollback => "SAVEPOINT lambda_rds_probe; ROLLBACK",
+        // Of a mark that is not there any more the length is zero, and the server does not go on with a text that has failed.
+        let end = match end {
+            End::Commit => "COMMIT",
+            End::Rollback => "ROLLBACK",
         };
-        let Err(error) = Self::run(conn, text.to_owned()).await else { return Ok(Found::Healthy) };
-        let found = found(error)?;
-        if found == Found::Aborted {
-            Self::run(conn, "ROLLBACK".to_owned()).await?;
-        }
+        let Err(error) = Self::run(conn, format!("{IS_MARKED}; {end}")).await else { return Ok(Found::Healthy) };
+        let found = if has_code(&error, "22012") { Found::Nothing } else { found(error)? };
+        // What is open now is aborted, whosoever it is.
+        Self::run(conn, "ROLLBACK".to_owned()).await?;
         Ok(found)
     }
 

@@ -13,7 +13,8 @@ pub(super) const RULES: Rules = Rules {
     resettable_only_from_login: &[],
     rollback_restores_settings: true,
     texts_are_atomic: true,
-    sentinel_savepoint: None,
+    // No savepoint: there is much that the server allows in none.
+    sentinel: "SET LOCAL lambda_rds.mark = 'here'",
     poolers_lose_state: true,
     forget_generated: "DISCARD SEQUENCES",
     refuses_ungenerated: true,

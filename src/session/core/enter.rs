@@ -126,7 +126,7 @@ impl InFlight {
             state.spoken_in_doubt();
         }
         if self.takes {
-            state.taken_from_guard();
+            state.taken_from_guards();
         }
         state.generated.sent(before, Exchange { wire, number: carried.exchanges() });
         self.before = carried.cleanup();

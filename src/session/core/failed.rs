@@ -23,10 +23,13 @@ pub(in crate::session) enum After {
 }
 
 impl InFlight {
-    /// Whether what came before the part that fails now may be committed. `misread`: the server could not read a statement.
-    pub(in crate::session) fn is_half_done(&self, state: &State, misread: bool) -> bool {
+    /// Whether what came before the part that fails now may be committed, or stay in its transaction. `misread`: the server could
+    /// not read a statement.
+    pub(in crate::session) fn is_half_done(&self, state: &State, diagnosis: Diagnosis, misread: bool) -> bool {
         let begun = self.unatomic || self.partly && !misread;
-        begun && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful())
+        // A guard's transaction that the server has taken back is rolled back whatever is said of it.
+        let stays = state.errors_pass && !(state.has_guards() && diagnosis == Diagnosis::RolledBack);
+        begun && (self.phase == Phase::Commit || state.depth() == 0 || state.is_doubtful() || stays)
     }
 
     /// For a verdict on a failure.

@@ -31,7 +31,7 @@ pub(super) use self::intent::Intent;
 pub(super) use self::plan::{Facts, Step, Taken};
 pub(super) use self::settings::SettingChange;
 pub(super) use self::text::{Reading, Turn};
-pub(super) use self::words::{aborted_by, begin, commit, rollback};
+pub(super) use self::words::{ENDED_BEFORE, aborted_by, begin, commit, rollback};
 
 /// A session's account.
 #[derive(Debug, Default)]
@@ -55,8 +55,10 @@ pub(in crate::session) struct State {
     sentinel: Option<usize>,
     /// It went with one whose end is still to be sent, or is on its way.
     sentinel_lost: bool,
-    /// A text has ended, or may have ended, the transaction of a guard behind its back.
-    ended_by_text: bool,
+    /// Something has ended, or may have ended, the transaction of the guards behind their back.
+    taken_from_guards: bool,
+    /// A savepoint of theirs was not there any more, so that it has.
+    missed_savepoint: bool,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
     half_done: Option<String>,
     /// In doubt, the application has spoken of transactions itself: one that is open then is no surprise to it.
@@ -162,12 +164,17 @@ impl State {
 
     /// Whether something may have been committed that no guard was told to commit.
     pub(in crate::session) fn may_have_committed(&self) -> bool {
-        self.pinned_in_doubt || self.ended_by_text
+        self.pinned_in_doubt || self.taken_from_guards
+    }
+
+    /// Whether it is known that the transaction of the guards is over.
+    pub(in crate::session) fn has_missed_savepoint(&self) -> bool {
+        self.missed_savepoint
     }
 
     /// Whether what is open now, if anything is, may not be what the guards have begun.
     pub(in crate::session) fn is_taken_from_guards(&self) -> bool {
-        self.ended_by_text
+        self.taken_from_guards
     }
 
     pub(in crate::session) fn pin_reason(&self) -> Option<&PinReason> {
@@ -228,11 +235,13 @@ impl State {
         if self.aborted.as_ref().is_some_and(|aborted| aborted.depth > self.levels.len()) {
             self.aborted = None;
         }
+        if !self.has_guards() {
+            (self.taken_from_guards, self.missed_savepoint) = (false, false);
+        }
         if self.levels.is_empty() {
             (self.gone, self.unsure, self.sentinel, self.sentinel_lost) = (false, None, None, false);
             self.lost = self.lost && !self.pins.is_empty();
             self.doubtful = self.pinned_in_doubt;
-            self.ended_by_text = false;
             self.passing_table &= self.doubtful;
         }
     }
@@ -259,6 +268,17 @@ impl State {
         if self.has_guards() {
             self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
             self.gone = true;
+        } else if !self.levels.is_empty() {
+            self.rolled_back(1);
+        }
+    }
+
+    /// A guard's savepoint is not there any more, and so the transaction is not that it was set in: something has ended that behind
+    /// the guards. What is sent now would be outside of any, or in one of somebody else's.
+    pub(in crate::session) fn missed_savepoint(&mut self) {
+        if self.has_guards() {
+            self.taken_from_guards();
+            self.missed_savepoint = true;
         } else if !self.levels.is_empty() {
             self.rolled_back(1);
         }
@@ -368,7 +388,7 @@ impl State {
 
     pub(in crate::session) fn commit_plan(&self, depth: usize) -> CommitPlan {
         match &self.aborted {
-            _ if self.ended_by_text && depth == 1 => CommitPlan::Disown,
+            _ if self.taken_from_guards && depth == 1 => CommitPlan::Disown,
             Some(aborted) if aborted.depth >= depth => CommitPlan::Refuse(aborted.why.clone()),
             _ if self.doubtful && depth == 1 => CommitPlan::Probe,
             _ => CommitPlan::Commit,

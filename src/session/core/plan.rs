@@ -52,10 +52,6 @@ impl State {
             // The server has rolled back further already.
             self.abandoned = None;
         }
-        if self.ended_by_text {
-            // A savepoint is gone, or goes with all the rest: the guard around it rolls back.
-            self.abandoned = self.abandoned.filter(|depth| *depth == 1);
-        }
         if let Some(depth) = self.abandoned {
             return Some(Step::RollBack(depth));
         }

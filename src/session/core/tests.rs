@@ -192,7 +192,7 @@ fn a_text_that_takes_a_guards_transaction_is_never_followed() {
     turn(&mut state, Control::Savepoint(label("a")));
     state.begun();
     assert_eq!(state.read(Control::RollbackTo(label("a"))), Reading::Unclear { ends: false }, "a guard's lies in it");
-    state.taken_from_guard();
+    state.taken_from_guards();
     assert_eq!(state.commit_plan(1), CommitPlan::Disown);
     state.rolled_back(1);
     assert_eq!(in_transaction(1).commit_plan(1), CommitPlan::Commit);

@@ -171,7 +171,7 @@ impl State {
     }
 
     /// A text may have ended the transaction of a guard.
-    pub(in crate::session) fn taken_from_guard(&mut self) {
-        self.ended_by_text |= self.has_guards();
+    pub(in crate::session) fn taken_from_guards(&mut self) {
+        self.taken_from_guards |= self.has_guards();
     }
 }

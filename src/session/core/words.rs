@@ -5,6 +5,9 @@ pub(in crate::session) fn aborted_by(why: &str) -> String {
     format!("it was aborted by an earlier error, {why}")
 }
 
+/// Why a guard cannot end what is not its transaction any more.
+pub(in crate::session) const ENDED_BEFORE: &str = "a statement of its own had ended it before";
+
 /// The text that begins at this depth.
 pub(in crate::session) fn begin(depth: usize) -> String {
     if depth == 1 { "BEGIN".to_owned() } else { format!("SAVEPOINT lambda_rds_{depth}") }
