@@ -101,6 +101,12 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;
 
+    /// Whether a text may take the sentinel away although its transaction goes on.
+    fn may_unmark(sql: &str) -> bool {
+        let _ = sql;
+        false
+    }
+
     /// Whether a transaction may be open or over by what pins, unseen.
     fn may_control(cause: PinCause) -> bool;
 

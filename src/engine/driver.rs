@@ -88,7 +88,13 @@ pub(crate) trait Driver: Dialect {
     fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
-    fn end_doubtful(conn: &mut Self::Connection, end: End) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
+    ///
+    /// `marked`: the sentinel was set, and nothing but the end of its transaction takes it away.
+    fn end_doubtful(
+        conn: &mut Self::Connection,
+        end: End,
+        marked: bool,
+    ) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Says goodbye.
     fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;

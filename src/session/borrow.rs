@@ -259,9 +259,10 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
+        let marked = self.session.state.has_sentinel();
         let (failover, wire) = self.apart();
         let alarm = if end == End::Commit { time_to_cancel() } else { None };
-        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end));
+        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end, marked));
         let result = match end {
             // A commit may take its time, and nobody would know what became of it.
             End::Commit => ended.await,

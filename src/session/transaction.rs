@@ -239,9 +239,12 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
+            let state = &borrow.session.state;
+            let (is_taken, is_marked) = (state.is_taken_from_guards(), state.has_sentinel());
             match borrow.end_doubtful(End::Rollback).await? {
                 // Nothing shows whose it was.
-                Found::Aborted if borrow.session.state.is_taken_from_guards() => Found::Nothing,
+                Found::Aborted if is_taken => Found::Nothing,
+                Found::Healthy if is_taken && !is_marked => Found::Nothing,
                 found => found,
             }
         } else {

@@ -174,6 +174,26 @@ async fn a_refused_commit_is_no_missing_savepoint() -> Result<(), Error> {
     Ok(())
 }
 
+/// What tells whether a transaction is still the guard's is a setting, which other things than its end take back.
+#[tokio::test]
+async fn a_reset_of_all_settings_or_a_rollback_to_a_savepoint_ends_no_guards_transaction() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for text in ["reset all", "select 1; reset all", "Reset All; set work_mem = '1MB'", "rollback to a"] {
+        for end in [End::Commit, End::RollBack] {
+            let mut conn = proxy.get_connection().await?;
+            let mut guard = conn.begin().await?;
+            insert(&mut guard, 1).await?;
+            run(&mut guard, "savepoint a").await?;
+            let _ = guard.pin().await?;
+            run(&mut guard, text).await?;
+            end.of(guard).await?;
+            assert_eq!(kept(&server).await, if end == End::Commit { &[1][..] } else { &[] }, "{text}");
+        }
+    }
+    Ok(())
+}
+
 /// A guard in a transaction that this session only suspects is a savepoint in it, and ends no more than itself.
 #[tokio::test]
 async fn a_guard_takes_over_no_transaction_that_a_text_has_begun_unseen() -> Result<(), Error> {

@@ -125,7 +125,7 @@ impl Driver for MySql {
         found(Self::run(conn, text.to_owned()).await)
     }
 
-    async fn end_doubtful(conn: &mut MySqlConnection, end: End) -> Result<Found, Error> {
+    async fn end_doubtful(conn: &mut MySqlConnection, end: End, _: bool) -> Result<Found, Error> {
         // The server does not go on with the text when it refuses.
         let text = match end {
             End::Commit => "RELEASE SAVEPOINT lambda_rds_mark; COMMIT",

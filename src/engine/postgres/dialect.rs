@@ -142,6 +142,11 @@ impl Dialect for Postgres {
         }
     }
 
+    fn may_unmark(sql: &str) -> bool {
+        // `RESET ALL` takes back what is set for the transaction as well, and so does the rollback to a savepoint before it.
+        ["reset", "rollback"].iter().any(|word| classify::has_word(sql, word))
+    }
+
     fn may_control(cause: PinCause) -> bool {
         matches!(
             cause,

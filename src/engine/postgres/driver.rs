@@ -126,13 +126,15 @@ impl Driver for Postgres {
         found(error)
     }
 
-    async fn end_doubtful(conn: &mut PgConnection, end: End) -> Result<Found, Error> {
-        // Of a mark that is not there any more the length is zero, and the server does not go on with a text that has failed.
+    async fn end_doubtful(conn: &mut PgConnection, end: End, marked: bool) -> Result<Found, Error> {
+        // Of a mark that is not there any more the length is zero; without one a savepoint is allowed in a healthy transaction only.
+        // The server does not go on with a text that has failed.
+        let looks = if marked { IS_MARKED } else { "SAVEPOINT lambda_rds_probe" };
         let end = match end {
             End::Commit => "COMMIT",
             End::Rollback => "ROLLBACK",
         };
-        let Err(error) = Self::run(conn, format!("{IS_MARKED}; {end}")).await else { return Ok(Found::Healthy) };
+        let Err(error) = Self::run(conn, format!("{looks}; {end}")).await else { return Ok(Found::Healthy) };
         let found = if has_code(&error, "22012") { Found::Nothing } else { found(error)? };
         // What is open now is aborted, whosoever it is.
         Self::run(conn, "ROLLBACK".to_owned()).await?;

@@ -310,6 +310,11 @@ impl State {
         self.sentinel.is_some()
     }
 
+    /// It may be gone, and show nothing any more.
+    pub(in crate::session) fn unmarked(&mut self) {
+        self.sentinel = None;
+    }
+
     pub(in crate::session) fn sentinel_set(&mut self) {
         (self.sentinel, self.sentinel_lost) = (Some(self.depth()), false);
     }
