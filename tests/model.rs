@@ -113,6 +113,8 @@ pub(super) struct Account {
     pub(super) autocommit_off: bool,
     /// A text, or nothing at all, has begun the transaction that it is in.
     pub(super) open: bool,
+    /// One of its texts may have begun or ended one.
+    pub(super) spoken: bool,
 }
 
 impl Account {
@@ -400,7 +402,9 @@ impl<'a> Session<'a> {
                     }
                     Step::Dropped(..) => {}
                     Step::Nested(steps, end) => {
-                        let open = depth == 0 && language::is_open(conn, self.account).await;
+                        // Not asked without need: `FOUND_ROWS()` would be about the question.
+                        let may_be_open = depth == 0 && self.account.spoken;
+                        let open = may_be_open && language::is_open(conn, self.account).await;
                         let level = level + usize::from(open);
                         let begin = if level == 0 { "begin".to_owned() } else { format!("savepoint s{level}") };
                         if let Err(error) = run(&mut *conn, Way::Raw, AssertSqlSafe(begin)).await {

@@ -318,13 +318,18 @@ pub(super) fn is_quiet(sql: &str) -> bool {
         "prepare",
         "half_made",
     ];
+    !(may_begin(sql) || pins.iter().any(|part| sql.contains(part)))
+}
+
+/// Whether a transaction may be open after it that no guard has begun, or over.
+fn may_begin(sql: &str) -> bool {
     let doubtful = ["execute", "call", "+ 0", "savepoint", "set transaction", "begin; ", "000; select", "?"];
     let text = |known: &[&str]| known.contains(&sql);
-    !(text(&CONTROL)
+    text(&CONTROL)
         || text(&COMMITTING)
         || text(&AUTOCOMMIT_OFF)
         || text(&AUTOCOMMIT_ON)
-        || pins.iter().chain(&doubtful).any(|part| sql.contains(part)))
+        || doubtful.iter().any(|part| sql.contains(part))
 }
 
 /// It asks what a statement that is dropped in one world only would change.
@@ -349,6 +354,7 @@ pub(super) fn is_refused(account: Account, sql: &str) -> bool {
 /// What becomes of a session by a text.
 pub(super) fn account(account: &mut Account, sql: &str, depth: usize, agreed: bool) {
     let before = account.autocommit_off;
+    account.spoken |= may_begin(sql);
     if agreed && AUTOCOMMIT_OFF.contains(&sql) {
         account.autocommit_off = true;
     }

@@ -63,7 +63,9 @@ async fn what_a_text_has_committed_before_it_fails_is_not_called_rolled_back() {
         if !is_true(&error, done) {
             wrong.push(format!("{sql}: {:?}, and {done} are there: {}", error.outcome(), chain(&error)));
         }
-        if done == 0 && error.outcome() == Outcome::Unknown && !sql.contains("commit") {
+        // Whether a cancel is answered before the invocation ends is the machine's matter.
+        let is_cancelled = sql.contains("pg_sleep");
+        if done == 0 && error.outcome() == Outcome::Unknown && !sql.contains("commit") && !is_cancelled {
             wrong.push(format!("{sql}: less is told than is known"));
         }
     }
