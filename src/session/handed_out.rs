@@ -15,7 +15,9 @@ impl<DB: Engine> Connection<DB> {
     ///
     /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. Only of one that it
     /// has begun instead, and that an error has aborted since, [`rollback`](crate::Transaction::rollback) cannot tell that it is
-    /// another.
+    /// another. And after a `RESET ALL` on it, or a rollback to a savepoint that is older than the pin, PostgreSQL does not show
+    /// that the transaction is still the guard's: then its commit is refused and rolled back
+    /// ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the session both are fine.
     ///
     /// # Errors
     /// No connection could be had.
