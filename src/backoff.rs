@@ -70,7 +70,10 @@ mod tests {
         let ms = Duration::from_millis;
         let pauses = || Backoff::new(base, cap, fastrand::Rng::with_seed(7));
         let mut quick = pauses();
-        assert!(quick.next_of(0.0, ms(1), left) <= base * 3, "the first pause comes from the base");
+        for waited in [0.0, 0.3, 0.9] {
+            assert!(quick.next_of(waited, ms(1), left) <= cap, "a few quick refusals change nothing");
+        }
+        assert!(quick.next_of(0.5, ms(0), left) <= base * 3, "who has waited longest tries most often");
         for (cost, expected) in [(ms(10), [80, 240, 720, 2160]), (ms(50), [400, 1200, 3600, 4500])] {
             let mut slow = pauses();
             for about in expected {

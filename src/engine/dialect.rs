@@ -46,9 +46,7 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     fn wants_no_transaction(error: &sqlx::Error) -> bool;
 
     /// Whether it says that there is no such savepoint: what has ended the transaction has taken it along.
-    fn is_no_savepoint(_: &sqlx::Error) -> bool {
-        false
-    }
+    fn is_no_savepoint(error: &sqlx::Error) -> bool;
 
     /// The settings that a statement sets, each with the statement, in this crate's own words, that sets it alone.
     fn settings_of(statement: &str) -> Vec<(String, String)>;
@@ -102,8 +100,7 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     fn cleanup_after(cause: PinCause) -> Cleanup;
 
     /// Whether a text may take the sentinel away although its transaction goes on.
-    fn may_unmark(sql: &str) -> bool {
-        let _ = sql;
+    fn may_unmark(_: &str) -> bool {
         false
     }
 

@@ -2,7 +2,7 @@
 //!
 //! In the order of a statement: `intent` is what its text does, `plan` what has to happen on the connection before it, `enter`
 //! what it does to the account as it is sent, `in_flight` what it has done when the server agrees or nobody waits any more, and
-//! `failed` what a refusal leaves. `text` follows transactions that are written as text, `settings` and `pins` have what they say,
+//! `failed` what a refusal leaves. `text` follows transactions that are written as text, `sentinel` tells whether a guard's is still its own, `settings` and `pins` have what they say,
 //! `generated` the numbers and diagnostics that the server remembers.
 //!
 //! Why does a session keep its own account? The driver's counts only transactions that the driver began, and calls a
@@ -16,11 +16,13 @@ pub(super) mod in_flight;
 mod intent;
 mod pins;
 mod plan;
+mod sentinel;
 mod settings;
 mod text;
 mod words;
 
 use self::generated::Generated;
+use self::sentinel::Interference;
 use crate::engine::{Dialect, Settings};
 use crate::pin::{PinCause, PinReason};
 
@@ -50,15 +52,13 @@ pub(in crate::session) struct State {
     /// A pin's cause may have done so, and may again; so something may have been committed that no guard was told to commit.
     /// What cannot control a transaction is refused by the server where it would end one.
     pinned_in_doubt: bool,
-    /// A savepoint was set that shows whether the guard's transaction is still there: how deep. It goes with the savepoint
-    /// that it lies in.
+    /// How deep a sentinel was set, which shows whether the guard's transaction is still there. It goes with the savepoint that
+    /// it lies in.
     sentinel: Option<usize>,
     /// It went with one whose end is still to be sent, or is on its way.
     sentinel_lost: bool,
-    /// Something has ended, or may have ended, the transaction of the guards behind their back.
-    taken_from_guards: bool,
-    /// A savepoint of theirs was not there any more, so that it has.
-    missed_savepoint: bool,
+    /// Whether something has ended the transaction of the guards behind their back.
+    interference: Interference,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
     half_done: Option<String>,
     /// In doubt, the application has spoken of transactions itself: one that is open then is no surprise to it.
@@ -164,17 +164,7 @@ impl State {
 
     /// Whether something may have been committed that no guard was told to commit.
     pub(in crate::session) fn may_have_committed(&self) -> bool {
-        self.pinned_in_doubt || self.taken_from_guards
-    }
-
-    /// Whether it is known that the transaction of the guards is over.
-    pub(in crate::session) fn has_missed_savepoint(&self) -> bool {
-        self.missed_savepoint
-    }
-
-    /// Whether what is open now, if anything is, may not be what the guards have begun.
-    pub(in crate::session) fn is_taken_from_guards(&self) -> bool {
-        self.taken_from_guards
+        self.pinned_in_doubt || self.is_taken_from_guards()
     }
 
     pub(in crate::session) fn pin_reason(&self) -> Option<&PinReason> {
@@ -236,7 +226,7 @@ impl State {
             self.aborted = None;
         }
         if !self.has_guards() {
-            (self.taken_from_guards, self.missed_savepoint) = (false, false);
+            self.interference = Interference::None;
         }
         if self.levels.is_empty() {
             (self.gone, self.unsure, self.sentinel, self.sentinel_lost) = (false, None, None, false);
@@ -273,17 +263,6 @@ impl State {
         }
     }
 
-    /// A guard's savepoint is not there any more, and so the transaction is not that it was set in: something has ended that behind
-    /// the guards. What is sent now would be outside of any, or in one of somebody else's.
-    pub(in crate::session) fn missed_savepoint(&mut self) {
-        if self.has_guards() {
-            self.taken_from_guards();
-            self.missed_savepoint = true;
-        } else if !self.levels.is_empty() {
-            self.rolled_back(1);
-        }
-    }
-
     /// The server may have taken the whole transaction back.
     pub(in crate::session) fn failed_unsure(&mut self, why: &str) {
         if !self.levels.is_empty() {
@@ -303,39 +282,6 @@ impl State {
     /// Why nothing more may be sent in this transaction: the server has none any more.
     pub(in crate::session) fn gone(&self) -> Option<&str> {
         self.aborted.as_ref().filter(|_| self.gone).map(|aborted| aborted.why.as_str())
-    }
-
-    /// Whether a savepoint shows that the transaction is still the guard's.
-    pub(in crate::session) fn has_sentinel(&self) -> bool {
-        self.sentinel.is_some()
-    }
-
-    /// It may be gone, and show nothing any more.
-    pub(in crate::session) fn unmarked(&mut self) {
-        self.sentinel = None;
-    }
-
-    pub(in crate::session) fn sentinel_set(&mut self) {
-        (self.sentinel, self.sentinel_lost) = (Some(self.depth()), false);
-    }
-
-    /// The savepoint that has ended may have taken the sentinel with it: then a new one was set in the same text.
-    pub(in crate::session) fn sentinel_set_anew(&mut self) {
-        if self.sentinel_lost {
-            self.sentinel_set();
-        }
-    }
-
-    /// Whether the end of the savepoint at `depth` takes the sentinel away from a guard around it. That it can be ended shows
-    /// that the transaction is still there, and a new sentinel goes with it.
-    pub(in crate::session) fn takes_sentinel(&self, depth: usize) -> bool {
-        let around = self.levels.get(..depth - 1).unwrap_or_default();
-        self.sentinel.is_some_and(|at| at >= depth) && around.iter().any(|level| level.kind == Kind::Guard)
-    }
-
-    /// Whether the sentinel has gone with a savepoint that has ended.
-    pub(in crate::session) fn has_lost_sentinel(&self) -> bool {
-        self.sentinel_lost
     }
 
     /// A transaction begins that no guard has begun.
@@ -393,7 +339,7 @@ impl State {
 
     pub(in crate::session) fn commit_plan(&self, depth: usize) -> CommitPlan {
         match &self.aborted {
-            _ if self.taken_from_guards && depth == 1 => CommitPlan::Disown,
+            _ if self.is_taken_from_guards() && depth == 1 => CommitPlan::Disown,
             Some(aborted) if aborted.depth >= depth => CommitPlan::Refuse(aborted.why.clone()),
             _ if self.doubtful && depth == 1 => CommitPlan::Probe,
             _ => CommitPlan::Commit,

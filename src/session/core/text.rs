@@ -169,9 +169,4 @@ impl State {
     pub(in crate::session) fn aborted_beyond_repair(&mut self, why: &str) {
         self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
     }
-
-    /// A text may have ended the transaction of a guard.
-    pub(in crate::session) fn taken_from_guards(&mut self) {
-        self.taken_from_guards |= self.has_guards();
-    }
 }
