@@ -1,6 +1,7 @@
 //! A caller's place in the queue.
 
 use tokio::sync::oneshot::error::RecvError;
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::ledger::Physical;
@@ -29,21 +30,30 @@ impl<C: Connect> Waiter<C> {
                 _ => break served,
             }
         };
+        let served = match served {
+            Ok(served) => Some(served),
+            Err(_) => self.handed_over_late().await.map(Ok),
+        };
         match served {
-            Ok(Ok(Ok(physical))) => {
+            Some(Ok(Ok(physical))) => {
                 self.receiver = None;
                 Ok(self.pool.lend(physical, self.pool.0.clock.now()))
             }
-            Ok(Ok(Err(error))) => Err(error),
+            Some(Ok(Err(error))) => Err(error),
             // The sender goes only with the ledger.
-            Ok(Err(_)) => Err(Error::Closed),
+            Some(Err(_)) => Err(Error::Closed),
             // Told before the place is given up, so that the numbers count the one who reports.
-            Err(_) => Err(self.pool.exhausted(deadline)),
+            None => Err(self.pool.exhausted(deadline)),
         }
     }
-}
 
-impl<C: Connect> Waiter<C> {
+    /// After a freeze, or on a machine that is late, the time of a caller and of its dial are over at once. The dial is let
+    /// speak first, for it knows why there is no connection.
+    async fn handed_over_late(&mut self) -> Option<Handed<C>> {
+        yield_now().await;
+        self.receiver.as_mut()?.try_recv().ok()
+    }
+
     async fn handed_over(&mut self) -> Result<Handed<C>, RecvError> {
         let Some(receiver) = &mut self.receiver else { return Ok(Err(Error::Closed)) };
         loop {

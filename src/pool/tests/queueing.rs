@@ -72,6 +72,19 @@ async fn a_connect_that_fails_for_nobody_fails_nobody_and_is_an_event() {
     assert!(rig.saw(|event| matches!(event, Event::ConnectFailed { .. })));
 }
 
+/// As after a freeze: the time of both is over at once, and the caller has its turn first.
+#[tokio::test(start_paused = true)]
+async fn whoever_runs_out_of_time_together_with_its_dial_hears_what_the_dial_knows() {
+    let rig = Rig::new(1);
+    rig.server.stall_connects();
+    let mut caller = pin!(rig.lease(Purpose::Statement));
+    assert!(poll_once(caller.as_mut()).await.is_pending());
+    settle().await;
+    let (outcome, ()) = tokio::join!(caller, tokio::time::advance(2 * BORROW_TIMEOUT));
+    assert!(matches!(outcome, Err(Error::Connect { .. } | Error::Unreachable { .. })), "{outcome:?}");
+    rig.assert_at_rest("the caller was told");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_server_is_asked_again_after_a_pause() {
     let rig = Rig::new(1);
