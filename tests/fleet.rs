@@ -272,6 +272,51 @@ async fn no_session_says_how_long_a_slot_is_kept() -> Result<(), Error> {
     Ok(())
 }
 
+/// In a crowd each round trip counts: the term is not taken back, and not set again, for what sends one statement each time.
+#[tokio::test]
+async fn one_statement_alone_has_no_company_in_a_crowd() -> Result<(), Error> {
+    const ALONE: [&str; 1] = ["select 1"];
+    const SEVERAL: [&str; 3] = ["select 1", "select 2", "select 3"];
+    let server = Server::start(ServerOptions { max_connections: SLOTS + RESERVED, ..logging_statements() }).await;
+    let _crowd = others(&server, 4).await;
+    let proxy = proxy_to(&server).build()?;
+    let terms = || log_of(&server).lines().filter(|line| line.contains(IDLE_TERM_NAME)).count();
+    let work = async |texts: &[&str]| -> Result<usize, Error> {
+        let before = terms();
+        let mut conn = proxy.get_connection().await?;
+        for text in texts {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(*text)).execute(&mut conn).await?;
+        }
+        drop(conn);
+        proxy.upkeep().await;
+        Ok(terms() - before)
+    };
+    work(&ALONE).await?;
+    // Taken back and set, as long as it is not known that it is one alone; and by whoever sends more.
+    for (texts, said) in [
+        (&ALONE[..], 2),
+        (&ALONE, 0),
+        (&ALONE, 0),
+        (&SEVERAL, 2),
+        (&ALONE, 2),
+        (&ALONE, 0),
+        (&["begin", "commit"], 2),
+        (&ALONE, 0),
+        (&[IDLE_TERM], 2 + 1),
+        (&ALONE, 0),
+    ] {
+        assert_eq!(work(texts).await?, said, "{texts:?}");
+    }
+    assert_eq!(proxy.status().connections, 1);
+    // What keeps the connection does not keep the term.
+    let mut conn = proxy.get_connection().await?;
+    let before = terms();
+    conn.pin().await?;
+    assert_eq!(terms() - before, 1);
+    drop(conn);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_end_of_an_environment_is_a_goodbye() {
     let server = small().await;

@@ -3,7 +3,11 @@
 //! Written by these methods alone. Each says one thing that has happened to the connection, so that whoever lets it happen
 //! need not know what follows from it.
 
+use std::time::Duration;
+
 use super::memory::Memory;
+use super::term::Term;
+use crate::clock::Moment;
 use crate::engine::{Cleanup, Dialect, Settings, Staleness};
 
 /// What sessions have left on a connection.
@@ -25,6 +29,10 @@ pub(crate) struct Carried {
     session: u64,
     /// How many sessions have had it since its login.
     owners: u64,
+    /// How often one of them was lent it.
+    loans: u64,
+    /// For how long the server was last told to let it lie idle.
+    term: Option<Term>,
     /// How many exchanges there were on it, this crate's own included.
     exchanges: u64,
     /// What sessions may have left in the server's memory.
@@ -43,6 +51,8 @@ impl Carried {
             mixed: false,
             session: 0,
             owners: 0,
+            loans: 0,
+            term: None,
             exchanges: 0,
             memory: Memory::new(pooled),
         }
@@ -50,6 +60,7 @@ impl Carried {
 
     /// This session has it now.
     pub(crate) fn come_into(&mut self, session: u64) {
+        self.loans += 1;
         if self.session != session {
             self.session = session;
             self.owners += 1;
@@ -102,6 +113,25 @@ impl Carried {
     pub(crate) fn become_set<D: Dialect>(&mut self, settings: Settings) {
         self.outdate(D::staleness(&self.applied, &settings));
         self.applied = settings;
+    }
+
+    /// Whether the term that it was let for serves for this one as well: then it begins anew.
+    pub(super) fn keeps_term(&mut self, wanted: Duration, now: Moment) -> bool {
+        let Some(term) = self.term.as_mut().filter(|term| term.serves(&self.applied, wanted)) else { return false };
+        term.after_work(now, self.loans);
+        true
+    }
+
+    /// The server closes it when it lies idle for so long. `settings`: the term is among them.
+    pub(super) fn let_for<D: Dialect>(&mut self, settings: Settings, span: Duration, now: Moment) {
+        let term = Term::new(settings.clone(), span, now, self.loans).following(self.term.take());
+        self.become_set::<D>(settings);
+        self.term = Some(term);
+    }
+
+    /// Whether it differs from a login by the term alone that it was let for, and one statement may run under that.
+    pub(crate) fn bears_one(&self, now: impl FnOnce() -> Moment) -> bool {
+        self.term.as_ref().is_some_and(|term| term.bears_one(&self.applied, now(), self.loans))
     }
 
     /// The settings are these, and what was prepared means what it meant: they are equal by value, so that they share memory

@@ -8,6 +8,7 @@ mod dial;
 mod login;
 mod memory;
 mod rest;
+mod term;
 mod trial;
 mod wire;
 

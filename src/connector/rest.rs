@@ -94,23 +94,24 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Has the server close a connection at rest when it has been idle for so long. That is a setting like those of sessions:
-    /// the next one that has another takes it back before its first statement.
+    /// the next one that has another takes it back before its first statement, unless that is one alone (`term`).
     pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration) -> Result<(), sqlx::Error> {
         let is_old = self.old_servers().contains(&wire.at);
         // What a reset goes back to is not what the `init_query` had set; and a pooler has terms of its own.
         if self.config.via_proxy() || self.has_init_query() || is_old || term >= self.config.idle_timeout() {
             return Ok(());
         }
+        let now = self.clock.now();
+        if wire.carried.keeps_term(term, now) {
+            return Ok(());
+        }
         let text = DB::idle_term(term);
         let mut settings = wire.carried.settings().clone();
         for (name, statement) in DB::settings_of(&text) {
-            if settings.get(&name) == Some(&statement) {
-                return Ok(());
-            }
             settings.set(name, statement);
         }
         // Cut short, it may be set or not: then it is taken back for nothing.
-        wire.carried.become_set::<DB>(settings);
+        wire.carried.let_for::<DB>(settings, term, now);
         wire.carried.exchange();
         DB::run(&mut wire.driver, text).await
     }

@@ -49,6 +49,7 @@ pub(crate) use sequence::Sequence;
 pub(crate) use settings::Settings;
 pub(crate) use socket::{Reached, Socket, Tap};
 pub(crate) use survey::{Sighting, Survey};
+pub(crate) use token::has_letters;
 
 #[cfg_attr(not(feature = "_internals"), expect(unreachable_pub, reason = "only the tests' window shows it"))]
 pub use survey::Flavour;

@@ -15,6 +15,11 @@ pub(crate) enum Token<'a> {
     Symbol(u8),
 }
 
+/// Whether these letters are in a text, large or small, as a word of their own or not.
+pub(crate) fn has_letters(text: &str, letters: &str) -> bool {
+    text.as_bytes().windows(letters.len()).any(|part| part.eq_ignore_ascii_case(letters.as_bytes()))
+}
+
 /// Whether a token is this keyword. A quoted identifier never is one.
 pub(crate) fn is(token: Token<'_>, keyword: &str) -> bool {
     matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(keyword))

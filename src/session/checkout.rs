@@ -90,7 +90,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.leased = Some(borrow.started);
-        borrow.settle().await?;
+        borrow.settle(intent).await?;
         if let Err(gone) = borrow.session.refuse_gone(phase) {
             borrow.rest();
             return Err(gone);

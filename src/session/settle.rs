@@ -13,20 +13,20 @@ use crate::usage::Meter;
 impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the connection fit for this session's next exchange: step by step, as the account says. Mostly there is nothing to
     /// do, and what there is is boxed, so that no statement's future is as large as all of it.
-    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+    pub(super) async fn settle(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let mut taken = Taken::default();
-        while let Some(step) = self.next(&mut taken) {
+        while let Some(step) = self.next(intent, &mut taken) {
             Box::pin(self.perform(step)).await?;
             self.session.interrupted = false;
         }
         Ok(())
     }
 
-    fn next(&mut self, taken: &mut Taken) -> Option<Step> {
+    fn next(&mut self, intent: &Intent<'_>, taken: &mut Taken) -> Option<Step> {
         let facts = Facts {
             in_flight: self.session.interrupted,
             stale: self.is_stale(),
-            other_settings: self.has_other_settings(),
+            other_settings: self.has_other_settings() && !self.runs_under_term(intent),
         };
         self.session.state.next(facts, taken)
     }
@@ -56,6 +56,18 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         let Connection { state, lease, .. } = &mut *self.session;
         lease.as_mut().is_some_and(|lease| lease.conn().carried.settings() != state.settings())
+    }
+
+    /// Whether this is a statement that may run under the term after which the server closes what lies idle, instead of having
+    /// that taken back first.
+    fn runs_under_term(&mut self, intent: &Intent<'_>) -> bool {
+        let is_statement = self.flight.phase() == Phase::Statement;
+        let Connection { state, lease, pool, .. } = &mut *self.session;
+        is_statement
+            && state.is_free()
+            && state.settings().is_empty()
+            && lease.as_mut().is_some_and(|lease| lease.conn().carried.bears_one(|| pool.clock().now()))
+            && intent.is_alone::<DB>()
     }
 
     /// Reads what a dropped statement left on the wire.

@@ -22,6 +22,7 @@ pub const CLUSTERED: Imitation = Imitation::MultiAz;
 /// How long the server leaves an idle session alone, set and asked.
 pub const SET_IDLE_TERM: &str = "set session wait_timeout = 77";
 pub const IDLE_TERM: &str = "select cast(@@wait_timeout as char)";
+pub const IDLE_TERM_NAME: &str = "wait_timeout";
 /// The shortest term for which what an environment keeps is let to it.
 pub const SHORTEST_TERM: Duration = Duration::from_millis(1000);
 /// A cluster that tells of no addresses.
@@ -191,6 +192,11 @@ pub fn logging_connections() -> ServerOptions {
 
 pub fn logging_statements() -> ServerOptions {
     logging_connections()
+}
+
+/// What the server has been told, where it logs that.
+pub fn log_of(server: &Server) -> String {
+    server.statements()
 }
 
 /// A table of numbers, for `app`.

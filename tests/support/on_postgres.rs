@@ -14,6 +14,7 @@ pub const CLUSTERED: Imitation = Imitation::Aurora;
 /// How long the server leaves an idle session alone, set and asked.
 pub const SET_IDLE_TERM: &str = "set idle_session_timeout = '77s'";
 pub const IDLE_TERM: &str = "show idle_session_timeout";
+pub const IDLE_TERM_NAME: &str = "idle_session_timeout";
 /// The shortest term for which what an environment keeps is let to it.
 pub const SHORTEST_TERM: Duration = Duration::from_millis(50);
 /// For a Multi-AZ DB cluster: one more member, on this port, in what it tells.
@@ -189,6 +190,11 @@ pub fn logging_statements() -> ServerOptions {
     let mut options = logging_connections();
     options.settings.push(("log_statement", "all".to_owned()));
     options
+}
+
+/// What the server has been told, where it logs that.
+pub fn log_of(server: &Server) -> String {
+    server.log()
 }
 
 /// A table of numbers, for `app`.

@@ -14,6 +14,7 @@ pub(super) const RULES: Rules = Rules {
     resettable_only_from_login: &[settings::DATABASE],
     rollback_restores_settings: false,
     texts_are_atomic: false,
+    asks_for_settings: &["@@", "variable", "timeout"],
     sentinel: "SAVEPOINT lambda_rds_mark",
     // RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     poolers_lose_state: false,

@@ -13,6 +13,7 @@ pub(super) const RULES: Rules = Rules {
     resettable_only_from_login: &[],
     rollback_restores_settings: true,
     texts_are_atomic: true,
+    asks_for_settings: &["show", "sett", "timeout"],
     // No savepoint: there is much that the server allows in none.
     sentinel: "SET LOCAL lambda_rds.mark = 'here'",
     poolers_lose_state: true,

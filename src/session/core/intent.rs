@@ -2,7 +2,7 @@
 
 use super::{SettingChange, State};
 use crate::config::PinningFilter;
-use crate::engine::{Class, Dialect, PinEnd, Question};
+use crate::engine::{Class, Dialect, PinEnd, Question, has_letters};
 use crate::pin::{PinCause, PinReason};
 
 /// A statement as its session sees it.
@@ -57,6 +57,18 @@ impl<'a> Intent<'a> {
         let follows = follows_table.then_some(PinCause::TemporaryObject);
         let pin = pins.or(crowded).or(follows).map(|cause| PinReason::new(cause, sql));
         Self { sql, class, pin, change, leaves_untracked, follows_table }
+    }
+
+    /// Whether nothing of it outlasts it: no transaction, no setting, nothing that pins; and it does not ask for settings, among
+    /// which the server would tell one of this crate's own.
+    pub(in crate::session) fn is_alone<D: Dialect>(&self) -> bool {
+        let Class { control, ends, copies, .. } = self.class;
+        let leaves = self.pin.is_some() || self.change.is_some() || self.leaves_untracked || control.is_some();
+        !self.sql.is_empty()
+            && !leaves
+            && ends.is_none()
+            && !copies
+            && !D::RULES.asks_for_settings.iter().any(|letters| has_letters(self.sql, letters))
     }
 
     /// It pins for this as well; the first cause is the one that is told.

@@ -3,7 +3,7 @@
 use super::{TEMPORARY, is_among};
 use crate::engine::Name;
 use crate::engine::postgres::lexer::Lexer;
-use crate::engine::token::{Token, is};
+use crate::engine::token::{Token, has_letters, is};
 use crate::pin::PinCause;
 
 /// Settings that the login has fixed, and the values that are the same as the login's: to set them again changes nothing, in
@@ -111,7 +111,7 @@ pub(super) fn is_qualified(mut value: Lexer<'_>) -> bool {
 }
 
 pub(super) fn mentions_temporary(text: &str) -> bool {
-    text.as_bytes().windows(TEMPORARY.len()).any(|part| part.eq_ignore_ascii_case(TEMPORARY.as_bytes()))
+    has_letters(text, TEMPORARY)
 }
 
 /// Which parts of a date style a value says, the format and the order: the other one is left as it was.
