@@ -15,3 +15,8 @@ pub(crate) fn generator() -> fastrand::Rng {
 pub(crate) fn unique() -> u32 {
     generator().u32(..)
 }
+
+/// What nobody else can know.
+pub(crate) fn mark() -> u64 {
+    generator().u64(..)
+}

@@ -99,6 +99,10 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// What is left of a cause when its session has ended.
     fn cleanup_after(cause: PinCause) -> Cleanup;
 
+    /// Sets what goes with its transaction, and so shows whether that is still the one it was set in. `mark`: nobody can know it
+    /// before, so that no default, no earlier session and no text can have set the same.
+    fn sentinel(mark: u64) -> String;
+
     /// Whether a text may take the sentinel away although its transaction goes on.
     fn may_unmark(_: &str) -> bool {
         false

@@ -89,11 +89,12 @@ pub(crate) trait Driver: Dialect {
 
     /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
     ///
-    /// `marked`: the sentinel was set, and nothing but the end of its transaction takes it away.
+    /// Takes two round trips where the engine does not tell in one. `mark`: the sentinel was set with it, and nothing but the end of
+    /// its transaction takes it away.
     fn end_doubtful(
         conn: &mut Self::Connection,
         end: End,
-        marked: bool,
+        mark: Option<u64>,
     ) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Says goodbye.

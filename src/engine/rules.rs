@@ -23,8 +23,6 @@ pub(crate) struct Rules {
     pub(crate) texts_are_atomic: bool,
     /// What is in each text, in letters of either case, that asks the server what is set.
     pub(crate) asks_for_settings: &'static [&'static str],
-    /// Sets what goes with its transaction, and so shows whether that is still the one it was set in.
-    pub(crate) sentinel: &'static str,
     /// A pooler in between may give every transaction another session of the server, whatever was set in the last one.
     pub(crate) poolers_lose_state: bool,
     /// Makes the server forget the numbers that it has generated in a session.

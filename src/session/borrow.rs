@@ -12,6 +12,7 @@ use crate::failover::Failover;
 #[cfg(feature = "testing")]
 use crate::faults::{Fault, lost};
 use crate::pin::shorten;
+use crate::random;
 
 /// A session in the middle of an exchange. Dropped before [`finish`](Self::finish), it leaves word that the connection
 /// is not at rest: a free session gives it back as it is, one in a transaction settles it at its next use.
@@ -122,15 +123,17 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         let deadline = self.deadline()?;
         self.unrest();
-        self.run_until(deadline, DB::RULES.sentinel.to_owned()).await?;
+        let mark = random::mark();
+        self.run_until(deadline, DB::sentinel(mark)).await?;
         self.session.interrupted = false;
+        self.session.state.choose_mark(mark);
         self.session.state.sentinel_set();
         Ok(true)
     }
 
     /// The end of a savepoint, with a new sentinel where it takes the one that there was.
     pub(super) fn with_sentinel(&self, end: String, takes_sentinel: bool) -> String {
-        if takes_sentinel { format!("{end}; {}", DB::RULES.sentinel) } else { end }
+        if takes_sentinel { format!("{end}; {}", DB::sentinel(self.session.state.mark())) } else { end }
     }
 
     async fn begin_after_refusal(&mut self) -> Result<(), Error> {
@@ -259,10 +262,11 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
-        let marked = self.session.state.has_sentinel();
+        let state = &self.session.state;
+        let mark = state.has_sentinel().then(|| state.mark());
         let (failover, wire) = self.apart();
         let alarm = if end == End::Commit { time_to_cancel() } else { None };
-        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end, marked));
+        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end, mark));
         let result = match end {
             // A commit may take its time, and nobody would know what became of it.
             End::Commit => ended.await,

@@ -10,6 +10,7 @@ use super::connection::Connection;
 use super::core::{self, CommitPlan, Intent};
 use crate::engine::{End, Engine, Found};
 use crate::error::{Error, Outcome, Phase};
+use crate::random;
 use crate::span::Watch;
 
 /// A transaction, or a savepoint inside one.
@@ -165,7 +166,8 @@ impl<DB: Engine> Connection<DB> {
         // Whatever may end this transaction unseen may do so at once.
         let needs_sentinel = depth == 1 && borrow.session.state.is_doubtful();
         if needs_sentinel {
-            text = format!("{text}; {}", DB::RULES.sentinel);
+            borrow.session.state.choose_mark(random::mark());
+            text = borrow.with_sentinel(text, true);
         }
         borrow.flight.set_begins(depth == 1);
         borrow.run_until(deadline, text).await?;

@@ -132,3 +132,50 @@ async fn the_numbers_that_one_session_has_chosen_are_not_the_next_ones() -> Resu
     assert!((number - chosen).abs() > f64::EPSILON, "on the connection that was handed out");
     Ok(())
 }
+
+#[derive(Debug, PartialEq, sqlx::Type)]
+#[sqlx(type_name = "mood", rename_all = "lowercase")]
+enum Mood {
+    Sad,
+    Glad,
+}
+
+/// The driver asks for types with operators of the session's path, and keeps what it is told.
+#[tokio::test]
+async fn what_a_path_before_the_systems_has_told_the_driver_is_told_to_nobody_else() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create type public.mood as enum ('sad', 'glad'); create schema evil; grant usage on schema evil to public; \
+             create function evil.eq(oid, oid) returns bool language sql immutable as 'select true'; \
+             create operator evil.= (leftarg = oid, rightarg = oid, function = evil.eq); \
+             create type evil.mood as enum ('glad', 'sad')",
+        )
+        .await;
+    for path in [
+        "set search_path = evil, pg_catalog, public",
+        "set search_path = evil, \"pg_catalog\"",
+        "set search_path = evil, U&\"pg\\005fcatalog\", public",
+        "select set_config('search_path', 'evil, PG_Catalog, public', false)",
+        "begin; set local search_path = evil, pg_catalog, public",
+        "begin; select set_config('search_path', 'evil, pg_catalog', true)",
+    ] {
+        let proxy = proxy_to(&server).max_connections(1).build()?;
+        let mut one = proxy.get_connection().await?;
+        for text in path.split("; ") {
+            sqlx::query(AssertSqlSafe(text)).execute(&mut one).await?;
+        }
+        // The liar believes itself; what it gets does not matter.
+        let _ = sqlx::query_scalar::<_, Mood>("select 'sad'::public.mood").fetch_one(&mut one).await;
+        let _ = sqlx::query("select $1").bind(Mood::Sad).fetch_one(&mut one).await;
+        drop(one);
+        let mut other = proxy.get_connection().await?;
+        for _ in 0..2 {
+            let sad = sqlx::query_scalar::<_, Mood>("select 'sad'::mood").fetch_one(&mut other).await?;
+            let query = sqlx::query_scalar::<_, String>("select $1::text || ' ' || pg_typeof($1)::text");
+            let bound = query.bind(Mood::Glad).fetch_one(&mut other).await?;
+            assert_eq!((sad, bound.as_str()), (Mood::Sad, "glad mood"), "after {path}");
+        }
+    }
+    Ok(())
+}

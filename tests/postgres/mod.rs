@@ -39,6 +39,7 @@ mod ledger;
 mod left_with_pooler;
 mod lines;
 mod managed;
+mod marks;
 #[cfg(feature = "migrate")]
 #[path = "../migrations.rs"]
 mod migrations;

@@ -63,10 +63,12 @@ async fn what_a_text_has_committed_before_it_fails_is_not_called_rolled_back() {
         "insert into w.d values (1); select pg_sleep(30)",
     ] {
         // A cancel that a busy machine does not answer before the invocation ends tells nothing: then it is tried again.
-        let (invocation, tries) = if sql.contains("pg_sleep") { (1, 5) } else { (60, 1) };
+        let (mut invocation, tries) = if sql.contains("pg_sleep") { (1, 5) } else { (60, 1) };
         let (mut error, mut tried) = (attempt(&proxy, sql, invocation).await, 1);
         while tried < tries && error.outcome() == Outcome::Unknown && !sql.contains("commit") {
             server.execute("delete from w.d").await;
+            // The margin for the cancel grows with it.
+            invocation *= 2;
             (error, tried) = (attempt(&proxy, sql, invocation).await, tried + 1);
         }
         let done = count(&server, "with gone as (delete from w.d returning *) select count(*) from gone").await;

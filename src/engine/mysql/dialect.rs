@@ -112,6 +112,10 @@ impl Dialect for MySql {
         }
     }
 
+    fn sentinel(mark: u64) -> String {
+        format!("SAVEPOINT lambda_rds_{mark}")
+    }
+
     fn may_control(cause: PinCause) -> bool {
         // A procedure may commit what it was called in.
         matches!(

@@ -125,18 +125,20 @@ impl Driver for MySql {
         found(Self::run(conn, text.to_owned()).await)
     }
 
-    async fn end_doubtful(conn: &mut MySqlConnection, end: End, _: bool) -> Result<Found, Error> {
-        // The server does not go on with the text when it refuses.
+    async fn end_doubtful(conn: &mut MySqlConnection, end: End, mark: Option<u64>) -> Result<Found, Error> {
+        // The server does not go on with the text when it refuses. Without a mark there is no such savepoint.
+        let mark = mark.unwrap_or_default();
         let text = match end {
-            End::Commit => "RELEASE SAVEPOINT lambda_rds_mark; COMMIT",
-            End::Rollback => "RELEASE SAVEPOINT lambda_rds_mark; ROLLBACK",
+            End::Commit => format!("RELEASE SAVEPOINT lambda_rds_{mark}; COMMIT"),
+            End::Rollback => format!("RELEASE SAVEPOINT lambda_rds_{mark}; ROLLBACK"),
         };
-        let found = found(Self::run(conn, text.to_owned()).await)?;
-        if found == Found::Nothing {
-            // Whatever is open now is not what the guard had begun.
+        let ended = found(Self::run(conn, text).await);
+        let goes_on = matches!(&ended, Err(refusal) if Self::diagnose(refusal).is_of_statement());
+        if goes_on || matches!(ended, Ok(Found::Nothing)) {
+            // Whatever is open now is not what the guard had begun, or is not to be kept.
             Self::run(conn, "ROLLBACK".to_owned()).await?;
         }
-        Ok(found)
+        ended
     }
 
     async fn close(conn: MySqlConnection) {

@@ -15,7 +15,6 @@ pub(super) const RULES: Rules = Rules {
     rollback_restores_settings: false,
     texts_are_atomic: false,
     asks_for_settings: &["@@", "variable", "timeout"],
-    sentinel: "SAVEPOINT lambda_rds_mark",
     // RDS Proxy and ProxySQL follow what a session sets and prepares, or keep its connection for it.
     poolers_lose_state: false,
     // With a table, so that warnings and the rows that were found are forgotten as well, and with a limit of its own: under a

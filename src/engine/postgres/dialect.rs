@@ -142,6 +142,11 @@ impl Dialect for Postgres {
         }
     }
 
+    fn sentinel(mark: u64) -> String {
+        // No savepoint: there is much that the server allows in none.
+        format!("SET LOCAL lambda_rds.mark = '{mark}'")
+    }
+
     fn may_unmark(sql: &str) -> bool {
         // `RESET ALL` takes back what is set for the transaction as well, and so does the rollback to a savepoint before it.
         ["reset", "rollback"].iter().any(|word| classify::has_word(sql, word))

@@ -15,10 +15,6 @@ const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAUL
                                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; \
                                      DISCARD PLANS";
 
-/// Fails where the sentinel is not there: a setting that was once set is empty when its transaction is over, or was never there.
-const IS_MARKED: &str = "SELECT 1 OPERATOR(pg_catalog./) pg_catalog.length(coalesce(\
-                         pg_catalog.current_setting('lambda_rds.mark', true), ''))";
-
 /// What the refusal of a savepoint says of the transaction.
 fn found(refusal: Error) -> Result<Found, Error> {
     match refusal.as_database_error().and_then(|refusal| refusal.code()).as_deref() {
@@ -27,6 +23,20 @@ fn found(refusal: Error) -> Result<Found, Error> {
         // no_active_sql_transaction
         Some("25P01") => Ok(Found::Nothing),
         _ => Err(refusal),
+    }
+}
+
+/// Whether the transaction that is open is the one that was marked. It is asked without a function, whose use can be forbidden, and
+/// the server is not asked to compare, for an operator can be anybody's.
+async fn is_marked(conn: &mut PgConnection, mark: u64) -> Result<Found, Error> {
+    match without_panic(rows::<Postgres>(conn, "SHOW lambda_rds.mark".to_owned())).await {
+        Ok(rows) => {
+            let shown = rows.first().and_then(|row| row.try_get::<String, _>(0).ok());
+            Ok(if shown == Some(mark.to_string()) { Found::Healthy } else { Found::Nothing })
+        }
+        // undefined_object: nothing of that name was ever set.
+        Err(error) if has_code(&error, "42704") => Ok(Found::Nothing),
+        Err(error) => found(error),
     }
 }
 
@@ -109,7 +119,8 @@ impl Driver for Postgres {
 
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
         // Neither takes back what `random()` was told to begin with: the next session gets numbers that nobody has chosen.
-        let seed = format!("SELECT pg_catalog.setseed({})", random::generator().f64());
+        // The function that does so may be forbidden, and the setting is not.
+        let seed = format!("SET seed = {}", random::generator().f64());
         if keep {
             return Self::run(conn, format!("{DISCARD_ALL_BUT_PLANS}; {seed}")).await;
         }
@@ -126,19 +137,19 @@ impl Driver for Postgres {
         found(error)
     }
 
-    async fn end_doubtful(conn: &mut PgConnection, end: End, marked: bool) -> Result<Found, Error> {
-        // Of a mark that is not there any more the length is zero; without one a savepoint is allowed in a healthy transaction only.
-        // The server does not go on with a text that has failed.
-        let looks = if marked { IS_MARKED } else { "SAVEPOINT lambda_rds_probe" };
-        let end = match end {
-            End::Commit => "COMMIT",
-            End::Rollback => "ROLLBACK",
+    async fn end_doubtful(conn: &mut PgConnection, end: End, mark: Option<u64>) -> Result<Found, Error> {
+        // By itself: in one text with the end, a refusal of that could be taken for the answer to this. Without a mark a savepoint
+        // is allowed in a healthy transaction only.
+        let seen = match mark {
+            Some(mark) => is_marked(conn, mark).await,
+            None => Self::probe(conn).await,
         };
-        let Err(error) = Self::run(conn, format!("{looks}; {end}")).await else { return Ok(Found::Healthy) };
-        let found = if has_code(&error, "22012") { Found::Nothing } else { found(error)? };
-        // What is open now is aborted, whosoever it is.
-        Self::run(conn, "ROLLBACK".to_owned()).await?;
-        Ok(found)
+        match (&seen, end) {
+            (Ok(Found::Healthy), End::Commit) => Self::run(conn, "COMMIT".to_owned()).await?,
+            // What is open then is not the guard's, or is aborted, if only by what was asked.
+            _ => Self::run(conn, "ROLLBACK".to_owned()).await?,
+        }
+        seen
     }
 
     async fn close(conn: PgConnection) {

@@ -14,8 +14,6 @@ pub(super) const RULES: Rules = Rules {
     rollback_restores_settings: true,
     texts_are_atomic: true,
     asks_for_settings: &["show", "sett", "timeout"],
-    // No savepoint: there is much that the server allows in none.
-    sentinel: "SET LOCAL lambda_rds.mark = 'here'",
     poolers_lose_state: true,
     forget_generated: "DISCARD SEQUENCES",
     refuses_ungenerated: true,

@@ -55,6 +55,8 @@ pub(in crate::session) struct State {
     /// How deep a sentinel was set, which shows whether the guard's transaction is still there. It goes with the savepoint that
     /// it lies in.
     sentinel: Option<usize>,
+    /// What it was set with.
+    mark: u64,
     /// It went with one whose end is still to be sent, or is on its way.
     sentinel_lost: bool,
     /// Whether something has ended the transaction of the guards behind their back.

@@ -47,6 +47,15 @@ impl State {
         self.sentinel.is_some()
     }
 
+    /// What sentinels are set with from here on.
+    pub(in crate::session) fn choose_mark(&mut self, mark: u64) {
+        self.mark = mark;
+    }
+
+    pub(in crate::session) fn mark(&self) -> u64 {
+        self.mark
+    }
+
     /// It may be gone, and show nothing any more.
     pub(in crate::session) fn unmarked(&mut self) {
         self.sentinel = None;
