@@ -9,23 +9,14 @@ use super::{Dialect, Dialled, Login, Target, question};
 /// So many dropped statements may have failed, one after the other, before somebody reads their answers.
 pub(super) const MOST_LATE: usize = 64;
 
-/// How a transaction is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// With everything that was done in it.
-    Commit,
-    /// With nothing of it.
-    Rollback,
-}
-
-/// What the end of a transaction of unknown state found. None is open afterwards.
+/// What a look for a transaction of unknown state has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It was healthy, and ended as it was told.
+    /// It is open, and healthy.
     Healthy,
-    /// It was aborted, and is rolled back.
+    /// One is open, and aborted.
     Aborted,
-    /// There was none: something else had ended it before, one way or the other.
+    /// It is not there: something else has ended it, one way or the other.
     Nothing,
 }
 
@@ -87,15 +78,8 @@ pub(crate) trait Driver: Dialect {
     /// Asks whether a transaction is open, and whether it is aborted. Changes nothing.
     fn probe(conn: &mut Self::Connection) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
-    /// Ends a transaction that may have been ended or aborted already, and finds out. Commits only a healthy one.
-    ///
-    /// Takes two round trips where the engine does not tell in one. `mark`: the sentinel was set with it, and nothing but the end of
-    /// its transaction takes it away.
-    fn end_doubtful(
-        conn: &mut Self::Connection,
-        end: End,
-        mark: Option<u64>,
-    ) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
+    /// Whether the transaction that is open is the one in which the sentinel was set with this mark. The sentinel may be gone then.
+    fn find_marked(conn: &mut Self::Connection, mark: u64) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Says goodbye.
     fn close(conn: Self::Connection) -> impl Future<Output = ()> + Send;

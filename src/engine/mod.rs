@@ -40,7 +40,7 @@ pub(crate) use cleanup::Cleanup;
 pub(crate) use cluster::{Cluster, OwnLimits};
 pub(crate) use diagnosis::Diagnosis;
 pub(crate) use dialect::Dialect;
-pub(crate) use driver::{Driver, End, Found};
+pub(crate) use driver::{Driver, Found};
 pub(crate) use guard::without_panic;
 pub(crate) use login::{Dialled, Login, Orphans, Target, Way};
 pub(crate) use question::next_of;

@@ -3,10 +3,10 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::core::{self, Gate, InFlight, Intent, State};
+use super::core::{self, Gate, InFlight, Intent, Sentinel, State};
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
-use crate::engine::{End, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
@@ -65,9 +65,16 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             Gate::Ask { chain } => Box::pin(self.refuse_aborted(chain)).await?,
         }
         let may_control = intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause()));
-        if may_control && Box::pin(self.set_sentinel()).await? {
+        let state = &self.session.state;
+        if (may_control || state.sentinel() == Sentinel::Due) && Box::pin(self.set_sentinel()).await? {
             // What it asks about is the sentinel now.
             Box::pin(self.remember(intent)).await?;
+        }
+        if matches!(self.session.state.sentinel(), Sentinel::At(_)) && DB::may_unmark(intent.sql) {
+            Box::pin(self.look_before_unmarking()).await?;
+        }
+        if may_control && self.flight.may_end_unseen(intent.pin.as_ref()) {
+            self.session.state.unmarked_for_good();
         }
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
@@ -117,23 +124,27 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// guard's transaction unseen. Whether it was set just now.
     pub(super) async fn set_sentinel(&mut self) -> Result<bool, Error> {
         let state = &self.session.state;
-        // An aborted transaction takes none, and is known for what it is.
-        if !state.has_guards() || state.has_sentinel() || state.is_doubtful() || state.is_aborted() {
+        let is_known = !state.is_doubtful() && state.sentinel() == Sentinel::None || state.sentinel() == Sentinel::Due;
+        // An aborted transaction takes none.
+        if !state.has_guards() || !is_known || state.is_aborted() {
             return Ok(false);
         }
         let deadline = self.deadline()?;
         self.unrest();
-        let mark = random::mark();
-        self.run_until(deadline, DB::sentinel(mark)).await?;
+        let text = DB::sentinel(self.session.state.choose_mark(random::mark()));
+        self.run_until(deadline, text).await?;
         self.session.interrupted = false;
-        self.session.state.choose_mark(mark);
         self.session.state.sentinel_set();
         Ok(true)
     }
 
     /// The end of a savepoint, with a new sentinel where it takes the one that there was.
-    pub(super) fn with_sentinel(&self, end: String, takes_sentinel: bool) -> String {
-        if takes_sentinel { format!("{end}; {}", DB::sentinel(self.session.state.mark())) } else { end }
+    pub(super) fn with_sentinel(&mut self, end: String, takes_sentinel: bool) -> String {
+        if !takes_sentinel {
+            return end;
+        }
+        let mark = self.session.state.choose_mark(random::mark());
+        format!("{end}; {}", DB::sentinel(mark))
     }
 
     async fn begin_after_refusal(&mut self) -> Result<(), Error> {
@@ -253,29 +264,71 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         if depth > 1 && self.session.state.gone().is_some() {
             return Ok(if self.session.state.may_have_committed() { Found::Nothing } else { Found::Healthy });
         }
-        let text = self.with_sentinel(core::rollback(depth), self.session.state.takes_sentinel(depth));
+        let takes_sentinel = self.session.state.takes_sentinel(depth);
+        let text = self.with_sentinel(core::rollback(depth), takes_sentinel);
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();
         found_savepoint::<DB>(depth, rolled_back)
     }
 
-    pub(super) async fn end_doubtful(&mut self, end: End) -> Result<Found, Error> {
+    /// Ends a transaction that something may have ended, or aborted, before, and says what it has found: what is healthy, and shown
+    /// to be the guard's own, as the guard wants it, and anything else with nothing of it.
+    pub(super) async fn end_doubtful(&mut self, commits: bool) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
-        let state = &self.session.state;
-        let mark = state.has_sentinel().then(|| state.mark());
+        let found = match self.look_for_own(deadline).await {
+            Err(error) if !DB::diagnose(&error).is_of_statement() => return Err(self.unanswered(error)),
+            found => found,
+        };
+        if commits && matches!(found, Ok(Found::Healthy)) {
+            self.tidy().await?;
+            self.run("COMMIT".to_owned()).await?;
+        } else {
+            // It may be aborted by the very question.
+            self.run_until(deadline, "ROLLBACK".to_owned()).await?;
+        }
+        found.map_err(|error| self.fail(error, None))
+    }
+
+    /// Looks for the transaction of the guards: by itself, for in one text with the end a refusal of that could be taken for an answer
+    /// to this.
+    async fn look_for_own(&mut self, deadline: Deadline) -> Result<Found, sqlx::Error> {
+        let (sentinel, mark) = (self.session.state.sentinel(), self.session.state.mark());
         let (failover, wire) = self.apart();
-        let alarm = if end == End::Commit { time_to_cancel() } else { None };
-        let ended = failover.attend_until(alarm, wire.peer.as_deref(), DB::end_doubtful(&mut wire.driver, end, mark));
-        let result = match end {
-            // A commit may take its time, and nobody would know what became of it.
-            End::Commit => ended.await,
-            End::Rollback => {
-                let answered = timeout_at(deadline.instant(), ended).await;
-                answered.unwrap_or_else(|_| Err(timed_out()))
+        let peer = wire.peer.clone();
+        let look = async {
+            match sentinel {
+                Sentinel::At(_) => DB::find_marked(&mut wire.driver, mark).await,
+                Sentinel::Due => DB::probe(&mut wire.driver).await,
+                Sentinel::None => match DB::probe(&mut wire.driver).await? {
+                    // Nothing shows whose it is.
+                    Found::Healthy => Ok(Found::Nothing),
+                    found => Ok(found),
+                },
             }
         };
-        result.map_err(|error| self.unanswered(error))
+        timeout_at(deadline.instant(), failover.attend(peer.as_deref(), look))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// Before a text that may take the sentinel away although its transaction goes on: looks whether that is still the guard's. If
+    /// so, a new sentinel is due before anything else can end it.
+    async fn look_before_unmarking(&mut self) -> Result<(), Error> {
+        let deadline = self.deadline()?;
+        self.unrest();
+        let found = match self.look_for_own(deadline).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.fail(error, None)),
+        };
+        self.session.interrupted = false;
+        if found == Found::Nothing {
+            self.session.state.missed_savepoint();
+            self.rest();
+            return Err(Error::TransactionAborted { why: core::ENDED_BEFORE.to_owned(), outcome: Outcome::Unknown });
+        }
+        self.session.state.unmarked(found == Found::Healthy);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is refused before it is sent, because it could not be right.
 
 use super::connection::Connection;
-use super::core::{self, Intent};
+use super::core::{self, Intent, Reading};
 use crate::engine::{Control, Engine};
 use crate::error::{Error, Phase};
 use crate::pin::{PinCause, shorten};
@@ -17,6 +17,14 @@ impl<DB: Engine> Connection<DB> {
             );
         }
         let pooled = self.connector().pools_transactions();
+        if pooled && self.would_mix_doubt_and_settings(intent) {
+            return refused(
+                "may end its transaction unseen, and the settings of its session would stay on the server's connection, which a \
+                 pooler in between gives to others",
+                "send its statements one by one, and end transactions with commit() and rollback(), or as texts that they were begun \
+                 with; or set what ends with the transaction (SET LOCAL)",
+            );
+        }
         // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
         let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.class.uncacheable;
         if !looks || self.state.is_handed_out() {
@@ -40,6 +48,16 @@ impl<DB: Engine> Connection<DB> {
         Ok(())
     }
 
+    /// Whether nobody would know in which transaction, and so on which connection of the server, this session's settings are: it
+    /// has some, and this may end the transaction unseen.
+    fn would_mix_doubt_and_settings(&self, intent: &Intent<'_>) -> bool {
+        let state = &self.state;
+        let reads_unclear = |control| matches!(state.read(control), Reading::Unclear { .. });
+        let is_unseen = intent.pin.as_ref().is_some_and(|pin| DB::may_control(pin.cause()));
+        let doubts = is_unseen || intent.class.control.is_some_and(reads_unclear);
+        doubts && !state.settings().is_empty()
+    }
+
     /// Where the server has rolled back by itself, or a guard's savepoint was not there any more, what is sent now would be outside of
     /// any transaction, and stay; or in one that the guard has not begun.
     pub(super) fn refuse_gone(&self, phase: Phase) -> Result<(), Error> {
@@ -55,8 +73,7 @@ impl<DB: Engine> Connection<DB> {
 
     /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
     pub(super) fn refuse_whole(&self, control: Option<Control<'_>>) -> Result<(), Error> {
-        let begins = matches!(control, Some(Control::Whole | Control::Unclear { .. }));
-        if !begins || self.state.depth() > 0 || self.state.settings().is_empty() {
+        if control != Some(Control::Whole) || self.state.depth() > 0 || self.state.settings().is_empty() {
             return Ok(());
         }
         let message =

@@ -3,7 +3,7 @@
 use super::borrow::{Borrow, summary};
 use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
-use super::core::{self, Facts, Intent, Step, Taken};
+use super::core::{self, Facts, Intent, Sentinel, Step, Taken};
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase};
@@ -90,7 +90,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn roll_back_abandoned(&mut self, depth: usize) -> Result<(), Error> {
         let deadline = self.deadline()?;
         self.session.state.rolled_back_abandoned();
-        let text = self.with_sentinel(core::rollback(depth), self.session.state.has_lost_sentinel());
+        let wants_sentinel = self.session.state.sentinel() == Sentinel::Due;
+        let text = self.with_sentinel(core::rollback(depth), wants_sentinel);
         match self.send(deadline, text).await? {
             None => self.session.state.sentinel_set_anew(),
             Some(refusal) if depth > 1 && DB::is_no_savepoint(&refusal) => {

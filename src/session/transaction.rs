@@ -8,9 +8,8 @@ use tokio::time::Instant;
 use super::borrow::{Borrow, found_savepoint};
 use super::connection::Connection;
 use super::core::{self, CommitPlan, Intent};
-use crate::engine::{End, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::error::{Error, Outcome, Phase};
-use crate::random;
 use crate::span::Watch;
 
 /// A transaction, or a savepoint inside one.
@@ -166,7 +165,6 @@ impl<DB: Engine> Connection<DB> {
         // Whatever may end this transaction unseen may do so at once.
         let needs_sentinel = depth == 1 && borrow.session.state.is_doubtful();
         if needs_sentinel {
-            borrow.session.state.choose_mark(random::mark());
             text = borrow.with_sentinel(text, true);
         }
         borrow.flight.set_begins(depth == 1);
@@ -192,7 +190,8 @@ impl<DB: Engine> Connection<DB> {
         let failure = match plan {
             CommitPlan::Commit => {
                 // Bounded by the end of the invocation alone: a commit may take its time, and nobody would know what became of it.
-                let text = borrow.with_sentinel(core::commit(depth), borrow.session.state.takes_sentinel(depth));
+                let takes_sentinel = borrow.session.state.takes_sentinel(depth);
+                let text = borrow.with_sentinel(core::commit(depth), takes_sentinel);
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();
@@ -201,7 +200,7 @@ impl<DB: Engine> Connection<DB> {
                     Found::Healthy | Found::Aborted => None,
                 }
             }
-            CommitPlan::Probe => match borrow.end_doubtful(End::Commit).await? {
+            CommitPlan::Probe => match borrow.end_doubtful(true).await? {
                 Found::Healthy => None,
                 Found::Aborted => {
                     let why = String::from("it had been aborted by a statement of its own");
@@ -219,7 +218,7 @@ impl<DB: Engine> Connection<DB> {
                 }
             }
             CommitPlan::Disown => {
-                borrow.end_doubtful(End::Rollback).await?;
+                borrow.end_doubtful(false).await?;
                 Some(NotEnded::Before)
             }
         };
@@ -241,12 +240,10 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
-            let state = &borrow.session.state;
-            let (is_taken, is_marked) = (state.is_taken_from_guards(), state.has_sentinel());
-            match borrow.end_doubtful(End::Rollback).await? {
+            let is_taken = borrow.session.state.is_taken_from_guards();
+            match borrow.end_doubtful(false).await? {
                 // Nothing shows whose it was.
                 Found::Aborted if is_taken => Found::Nothing,
-                Found::Healthy if is_taken && !is_marked => Found::Nothing,
                 found => found,
             }
         } else {

@@ -214,3 +214,111 @@ async fn nothing_whatever_is_sent_and_however() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// How a transaction begins, in which a text may end it unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Guard,
+    Nested,
+    Text,
+    /// As a text, after something that nobody could follow.
+    InDoubt,
+    HandedOut,
+}
+
+/// What a session has set is in none but its own transactions, whatever ends them: it is taken away, or the text is refused.
+#[tokio::test]
+async fn no_setting_is_left_with_a_pooler_by_the_end_of_a_transaction_in_doubt() -> Result<(), Error> {
+    const SEEN: &str = "select concat(current_setting('app.tenant', true), current_setting('role'))";
+    let options =
+        PostgresOptions { settings: vec![("max_prepared_transactions", "9".into())], ..PostgresOptions::default() };
+    let server = Server::start(options).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let proxy = pooler.proxy().max_connections(4).build()?;
+    let mut refused = 0;
+    for text in [
+        "select 1",
+        "do $$ begin perform 1; end $$; select 1",
+        "savepoint a; release a",
+        "select 1; savepoint a",
+        "release b",
+        "commit",
+        "end",
+        "rollback",
+        "commit and chain; rollback",
+        "select 1; commit",
+        "commit; select 1",
+        "prepare transaction 'x'",
+        "commit; begin; rollback",
+    ] {
+        for begun in [Begun::Guard, Begun::Nested, Begun::Text, Begun::InDoubt, Begun::HandedOut] {
+            let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+            send(&mut one, "set app.tenant = 'blue'", Way::Raw).await?;
+            send(&mut one, "set role app", Way::Raw).await?;
+            let doubt = "do $$ begin perform 1; end $$; select 1";
+            let sent = match begun {
+                Begun::Guard => {
+                    let mut guard = one.begin().await?;
+                    let sent = send(&mut guard, text, Way::Raw).await;
+                    send(&mut guard, "insert into kept values (1)", Way::Prepared).await.ok();
+                    guard.commit().await.ok();
+                    sent
+                }
+                Begun::Nested => {
+                    let mut guard = one.begin().await?;
+                    let mut inner = guard.begin().await?;
+                    let sent = send(&mut inner, text, Way::Raw).await;
+                    send(&mut inner, "insert into kept values (1)", Way::Prepared).await.ok();
+                    inner.commit().await.ok();
+                    guard.commit().await.ok();
+                    sent
+                }
+                Begun::Text | Begun::InDoubt => {
+                    send(&mut one, "begin", Way::Raw).await?;
+                    if begun == Begun::InDoubt {
+                        send(&mut one, doubt, Way::Raw).await.ok();
+                    }
+                    let sent = send(&mut one, text, Way::Raw).await;
+                    send(&mut one, "insert into kept values (1)", Way::Prepared).await.ok();
+                    send(&mut one, "commit", Way::Raw).await.ok();
+                    sent
+                }
+                Begun::HandedOut => {
+                    let mut guard = one.begin().await?;
+                    guard.pin().await?;
+                    let sent = send(&mut guard, text, Way::Raw).await;
+                    send(&mut guard, "insert into kept values (1)", Way::Prepared).await.ok();
+                    guard.commit().await.ok();
+                    sent
+                }
+            };
+            refused += usize::from(sent.is_err());
+            let what = format!("{begun:?}, {text}, {sent:?}");
+            let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+            assert_eq!(seen, "none", "{what}: another session sees it");
+            let mut own = match proxy.get_connection().await {
+                Ok(conn) => conn,
+                Err(error) => panic!("{what}: {error}"),
+            };
+            drop(own.begin().await?);
+            if one.pin_reason().is_none() {
+                let mut next = one.begin().await?;
+                let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut *next).await?;
+                assert_eq!(seen, "blueapp", "{what}: the session has lost it");
+            }
+            drop(one);
+            proxy.upkeep().await;
+            let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+            assert_eq!(seen, "none", "{what}: it stays when the session has gone");
+            let prepared = "select count(*) from pg_prepared_xacts";
+            let prepared: i64 =
+                sqlx::query_scalar(prepared).fetch_one(&mut server.admin().await).await.expect("answers");
+            if prepared > 0 {
+                server.execute("rollback prepared 'x'").await;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! What shows whether a guard's transaction is still its own cannot be forged, needs nobody's leave, and hides no other answer.
 
-use lambda_rds::{Connection, Error, Isolation, Outcome, Postgres, Proxy};
+use lambda_rds::{Connection, Error, Isolation, Outcome, Postgres, Proxy, Transaction};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
@@ -209,5 +209,103 @@ async fn a_question_about_the_mark_that_is_refused_leaves_nothing_open() -> Resu
         guard.commit().await?;
         assert_eq!(kept(&server).await, [2]);
     }
+    Ok(())
+}
+
+/// What replaces the guard's transaction on the connection that is handed out.
+const REPLACED: [&str; 4] =
+    ["rollback; begin", "commit; begin", "rollback; insert into kept values (9); begin", "rollback and chain"];
+
+/// The guard's transaction is replaced, and its end is told no better than the rows.
+async fn replace(server: &Server, mut guard: Transaction<'_, Postgres>, with: &str, commits: bool, what: &str) {
+    for text in with.split("; ") {
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(guard.pin().await.unwrap()).await.unwrap();
+    }
+    run(&mut guard, "insert into kept values (2)").await.ok();
+    let told = if commits { guard.commit().await } else { guard.rollback().await };
+    let what = format!("{what} | {with} | commits {commits}: {told:?}");
+    let told = told.expect_err(&what);
+    assert_eq!(told.outcome(), Outcome::Unknown, "{what}, {:?}", kept(server).await);
+    assert!(!told.is_retryable(), "{what}");
+}
+
+/// Texts take the mark away although the transaction goes on; then another is set.
+#[tokio::test]
+async fn a_guard_whose_mark_a_text_has_taken_away_is_marked_again() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for text in ["reset all", "rollback to a", "select 1; reset all", "select 'reset'", "select 1 as rollback"] {
+        for (with, commits) in REPLACED.into_iter().flat_map(|with| [(with, true), (with, false)]) {
+            let mut conn = proxy.get_connection().await?;
+            let mut guard = conn.begin().await?;
+            run(&mut guard, "insert into kept values (1); savepoint a").await?;
+            guard.pin().await?;
+            run(&mut guard, text).await?;
+            replace(&server, guard, with, commits, text).await;
+            drop(conn);
+            proxy.upkeep().await;
+            kept(&server).await;
+        }
+    }
+    // Where nothing has replaced it, it is kept.
+    for text in ["reset all", "rollback to a", "select 'reset'", "select 1 as rollback"] {
+        let mut conn = proxy.get_connection().await?;
+        let mut guard = conn.begin().await?;
+        run(&mut guard, "insert into kept values (1)").await?;
+        run(&mut guard, "savepoint a").await?;
+        guard.pin().await?;
+        run(&mut guard, text).await?;
+        guard.pin().await?;
+        guard.commit().await?;
+        assert_eq!(kept(&server).await, [1], "{text}");
+    }
+    Ok(())
+}
+
+/// An aborted transaction takes no mark, and a savepoint's end makes it whole again.
+#[tokio::test]
+async fn a_guard_that_was_handed_out_aborted_is_marked_when_it_is_whole_again() -> Result<(), Error> {
+    let server = stage().await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for healed_by in ["a rollback", "a drop", "nothing", "a text"] {
+        for (with, commits) in REPLACED.into_iter().flat_map(|with| [(with, true), (with, false)]) {
+            let mut conn = proxy.get_connection().await?;
+            let mut guard = conn.begin().await?;
+            run(&mut guard, "insert into kept values (1)").await?;
+            if healed_by == "a text" {
+                run(&mut guard, "savepoint a").await?;
+            }
+            if let "nothing" | "a text" = healed_by {
+                run(&mut guard, "select 1 / 0").await.expect_err("divides by zero");
+                guard.pin().await?;
+                if healed_by == "a text" {
+                    run(&mut guard, "rollback to a").await?;
+                }
+            } else {
+                let mut inner = guard.begin().await?;
+                run(&mut inner, "select 1 / 0").await.expect_err("divides by zero");
+                inner.pin().await?;
+                if healed_by == "a rollback" {
+                    inner.rollback().await?;
+                } else {
+                    drop(inner);
+                    run(&mut guard, "select 1").await?;
+                }
+            }
+            replace(&server, guard, with, commits, healed_by).await;
+            drop(conn);
+            proxy.upkeep().await;
+            kept(&server).await;
+        }
+    }
+    let mut conn = proxy.get_connection().await?;
+    let mut guard = conn.begin().await?;
+    run(&mut guard, "insert into kept values (1)").await?;
+    let mut inner = guard.begin().await?;
+    run(&mut inner, "select 1 / 0").await.expect_err("divides by zero");
+    inner.pin().await?;
+    inner.rollback().await?;
+    guard.commit().await?;
+    assert_eq!(kept(&server).await, [1], "nothing has replaced it");
     Ok(())
 }

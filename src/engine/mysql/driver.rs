@@ -6,7 +6,7 @@ use sqlx::{Connection, Either, Error, Execute, Executor, MySql, Row, SqlStr, Sta
 use super::{connect, diagnose, number};
 use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::{row, rows};
-use crate::engine::{Dialect, Dialled, Driver, End, Found, Login, Target, without_panic};
+use crate::engine::{Dialect, Dialled, Driver, Found, Login, Target, without_panic};
 
 /// `ER_NO_SUCH_THREAD`
 const NO_SUCH_SESSION: u16 = 1094;
@@ -125,20 +125,8 @@ impl Driver for MySql {
         found(Self::run(conn, text.to_owned()).await)
     }
 
-    async fn end_doubtful(conn: &mut MySqlConnection, end: End, mark: Option<u64>) -> Result<Found, Error> {
-        // The server does not go on with the text when it refuses. Without a mark there is no such savepoint.
-        let mark = mark.unwrap_or_default();
-        let text = match end {
-            End::Commit => format!("RELEASE SAVEPOINT lambda_rds_{mark}; COMMIT"),
-            End::Rollback => format!("RELEASE SAVEPOINT lambda_rds_{mark}; ROLLBACK"),
-        };
-        let ended = found(Self::run(conn, text).await);
-        let goes_on = matches!(&ended, Err(refusal) if Self::diagnose(refusal).is_of_statement());
-        if goes_on || matches!(ended, Ok(Found::Nothing)) {
-            // Whatever is open now is not what the guard had begun, or is not to be kept.
-            Self::run(conn, "ROLLBACK".to_owned()).await?;
-        }
-        ended
+    async fn find_marked(conn: &mut MySqlConnection, mark: u64) -> Result<Found, Error> {
+        found(Self::run(conn, format!("RELEASE SAVEPOINT lambda_rds_{mark}")).await)
     }
 
     async fn close(conn: MySqlConnection) {

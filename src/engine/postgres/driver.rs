@@ -7,7 +7,7 @@ use super::diagnose::{self, Pooled};
 use super::{cancel, connect};
 use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::rows;
-use crate::engine::{Dialled, Driver, End, Found, Login, Target, without_panic};
+use crate::engine::{Dialled, Driver, Found, Login, Target, without_panic};
 use crate::random;
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
@@ -23,20 +23,6 @@ fn found(refusal: Error) -> Result<Found, Error> {
         // no_active_sql_transaction
         Some("25P01") => Ok(Found::Nothing),
         _ => Err(refusal),
-    }
-}
-
-/// Whether the transaction that is open is the one that was marked. It is asked without a function, whose use can be forbidden, and
-/// the server is not asked to compare, for an operator can be anybody's.
-async fn is_marked(conn: &mut PgConnection, mark: u64) -> Result<Found, Error> {
-    match without_panic(rows::<Postgres>(conn, "SHOW lambda_rds.mark".to_owned())).await {
-        Ok(rows) => {
-            let shown = rows.first().and_then(|row| row.try_get::<String, _>(0).ok());
-            Ok(if shown == Some(mark.to_string()) { Found::Healthy } else { Found::Nothing })
-        }
-        // undefined_object: nothing of that name was ever set.
-        Err(error) if has_code(&error, "42704") => Ok(Found::Nothing),
-        Err(error) => found(error),
     }
 }
 
@@ -137,19 +123,18 @@ impl Driver for Postgres {
         found(error)
     }
 
-    async fn end_doubtful(conn: &mut PgConnection, end: End, mark: Option<u64>) -> Result<Found, Error> {
-        // By itself: in one text with the end, a refusal of that could be taken for the answer to this. Without a mark a savepoint
-        // is allowed in a healthy transaction only.
-        let seen = match mark {
-            Some(mark) => is_marked(conn, mark).await,
-            None => Self::probe(conn).await,
-        };
-        match (&seen, end) {
-            (Ok(Found::Healthy), End::Commit) => Self::run(conn, "COMMIT".to_owned()).await?,
-            // What is open then is not the guard's, or is aborted, if only by what was asked.
-            _ => Self::run(conn, "ROLLBACK".to_owned()).await?,
+    async fn find_marked(conn: &mut PgConnection, mark: u64) -> Result<Found, Error> {
+        // Asked without a function, whose use can be forbidden; and the server is not asked to compare, for an operator can be
+        // anybody's.
+        match without_panic(rows::<Self>(conn, "SHOW lambda_rds.mark".to_owned())).await {
+            Ok(rows) => {
+                let shown = rows.first().and_then(|row| row.try_get::<String, _>(0).ok());
+                Ok(if shown == Some(mark.to_string()) { Found::Healthy } else { Found::Nothing })
+            }
+            // undefined_object: nothing of that name was ever set.
+            Err(error) if has_code(&error, "42704") => Ok(Found::Nothing),
+            Err(error) => found(error),
         }
-        seen
     }
 
     async fn close(conn: PgConnection) {

@@ -128,9 +128,6 @@ impl InFlight {
         if self.takes {
             state.taken_from_guards();
         }
-        if state.has_sentinel() && D::may_unmark(intent.sql) {
-            state.unmarked();
-        }
         state.generated.sent(before, Exchange { wire, number: carried.exchanges() });
         self.before = carried.cleanup();
         // Whether a dropped `SET` happened is not known: then the connection is cleaned.

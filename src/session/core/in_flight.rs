@@ -91,6 +91,12 @@ impl InFlight {
         self.sent = sent;
     }
 
+    /// Whether it may end the transaction of a guard unseen: what is read as text is seen.
+    pub(in crate::session) fn may_end_unseen(&self, pin: Option<&PinReason>) -> bool {
+        let is_read = |cause| matches!(cause, PinCause::SeveralStatements | PinCause::RawTransaction);
+        self.takes || pin.is_some_and(|pin| !is_read(pin.cause()))
+    }
+
     /// A guard's `BEGIN` is on its way, or answered.
     pub(in crate::session) fn set_begins(&mut self, begins: bool) {
         self.begins = begins;

@@ -23,6 +23,7 @@ mod words;
 
 use self::generated::Generated;
 use self::sentinel::Interference;
+pub(super) use self::sentinel::Sentinel;
 use crate::engine::{Dialect, Settings};
 use crate::pin::{PinCause, PinReason};
 
@@ -52,13 +53,10 @@ pub(in crate::session) struct State {
     /// A pin's cause may have done so, and may again; so something may have been committed that no guard was told to commit.
     /// What cannot control a transaction is refused by the server where it would end one.
     pinned_in_doubt: bool,
-    /// How deep a sentinel was set, which shows whether the guard's transaction is still there. It goes with the savepoint that
-    /// it lies in.
-    sentinel: Option<usize>,
+    /// What shows whether the guard's transaction is still there.
+    sentinel: Sentinel,
     /// What it was set with.
     mark: u64,
-    /// It went with one whose end is still to be sent, or is on its way.
-    sentinel_lost: bool,
     /// Whether something has ended the transaction of the guards behind their back.
     interference: Interference,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
@@ -217,8 +215,7 @@ impl State {
     }
 
     fn leave(&mut self, depth: usize) {
-        self.sentinel_lost |= self.takes_sentinel(depth);
-        self.sentinel = self.sentinel.filter(|at| *at < depth);
+        self.sentinel_leaves(depth);
         self.levels.truncate(depth - 1);
         self.ended();
     }
@@ -231,7 +228,7 @@ impl State {
             self.interference = Interference::None;
         }
         if self.levels.is_empty() {
-            (self.gone, self.unsure, self.sentinel, self.sentinel_lost) = (false, None, None, false);
+            (self.gone, self.unsure, self.sentinel) = (false, None, Sentinel::None);
             self.lost = self.lost && !self.pins.is_empty();
             self.doubtful = self.pinned_in_doubt;
             self.passing_table &= self.doubtful;
