@@ -19,6 +19,8 @@ pub(crate) struct Carried {
     open: Option<Settings>,
     /// What has to be taken away before another session may have it.
     cleanup: Cleanup,
+    /// The session under whose settings the driver may have been told of types what nobody else is to be told.
+    misled: Option<u64>,
     /// What has become of the statements that were prepared on it.
     stale: Staleness,
     /// What becomes of them when the transaction ends, and what it has set with it.
@@ -46,6 +48,7 @@ impl Carried {
             applied: Settings::default(),
             open: None,
             cleanup: Cleanup::None,
+            misled: None,
             stale: Staleness::Fresh,
             local: Staleness::Fresh,
             mixed: false,
@@ -166,6 +169,16 @@ impl Carried {
         }
         self.session = 0;
         self.cleanup = Cleanup::None;
+    }
+
+    /// Its session sets what misleads the driver.
+    pub(crate) fn mislead(&mut self) {
+        self.misled = Some(self.session);
+    }
+
+    /// Whether the driver may have been misled by another session: no statement makes it forget.
+    pub(crate) fn misleads(&self, session: u64) -> bool {
+        self.misled.is_some_and(|by| by != session)
     }
 
     /// What is prepared no longer means what it meant.

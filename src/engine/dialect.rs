@@ -103,6 +103,11 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// before, so that no default, no earlier session and no text can have set the same.
     fn sentinel(mark: u64) -> String;
 
+    /// Whether a text may set what makes the driver ask the server in other words than its own, whose answers it keeps for everybody.
+    fn may_mislead_driver(_: &str) -> bool {
+        false
+    }
+
     /// Whether a text may take the sentinel away although its transaction goes on.
     fn may_unmark(_: &str) -> bool {
         false

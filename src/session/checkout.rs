@@ -160,7 +160,8 @@ impl<DB: Engine> Connection<DB> {
         let initial = self.connector().has_init_query() && !wire.carried.settings().is_empty();
         let wanted = self.state.settings();
         let differs = wire.carried.settings() != wanted;
-        strict || !DB::RULES.has_session_reset && initial && differs || wire.cannot_go_to(wanted)
+        let beyond = strict || !DB::RULES.has_session_reset && initial && differs;
+        beyond || wire.cannot_go_to(wanted) || wire.carried.misleads(self.id)
     }
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.

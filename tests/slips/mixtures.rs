@@ -1,5 +1,7 @@
 //! A general URL beside what this crate is told itself: nothing of the one goes to the other.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::support::child;
 
@@ -84,8 +86,8 @@ async fn a_general_url_is_not_mixed_with_what_a_setter_says() {
         println!("CHILD {tried:?}");
         return;
     }
-    let mut broken = Vec::new();
-    for (case, url_has_password) in [
+    // Each waits for what is not there: all at once.
+    let tried = [
         ("secret", false),
         ("host", false),
         ("host", true),
@@ -93,7 +95,9 @@ async fn a_general_url_is_not_mixed_with_what_a_setter_says() {
         ("iam", false),
         ("instances", true),
         ("instances and password", false),
-    ] {
+    ]
+    .map(async |(case, url_has_password)| {
+        let mut broken = Vec::new();
         let (port, heard, task) = thief().await;
         let (member, heard_by_member, other_task) = thief().await;
         let userinfo = if url_has_password { "dev:devs-password@" } else { "" };
@@ -118,15 +122,16 @@ async fn a_general_url_is_not_mixed_with_what_a_setter_says() {
         }
         task.abort();
         other_task.abort();
-    }
+        broken
+    });
+    let broken = join_all(tried).await.concat();
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
 /// The same in variables only, in every combination of those that say where.
 #[tokio::test]
 async fn no_variable_that_says_where_lets_the_general_url_have_a_say() {
-    let mut broken = Vec::new();
-    for (name, value) in [
+    let tried = [
         ("LAMBDA_RDS_HOST", "prod.invalid"),
         ("LAMBDA_RDS_HOST", " prod.invalid "),
         ("LAMBDA_RDS_CLUSTER", "prod"),
@@ -134,7 +139,8 @@ async fn no_variable_that_says_where_lets_the_general_url_have_a_say() {
         ("LAMBDA_RDS_INSTANCES", "a=127.0.0.1:1"),
         ("LAMBDA_RDS_URL", "postgres://app@prod.invalid/x"),
         ("LAMBDA_RDS_URL", "mysql://app@prod.invalid/x"),
-    ] {
+    ]
+    .map(async |(name, value)| {
         let (port, heard, task) = thief().await;
         let variables = [
             ("DATABASE_URL", format!("{FAMILY}://dev:devs-password@127.0.0.1:{port}/dev?{}", TLS_MODES[3])),
@@ -148,10 +154,9 @@ async fn no_variable_that_says_where_lets_the_general_url_have_a_say() {
             ("AWS_SECRET_ACCESS_KEY", "b".to_owned()),
         ];
         let said = child::run(super::super::refusals::ENVIRONMENT, &variables).await;
-        if !lock(&heard).is_empty() {
-            broken.push(format!("{name}={value}: {said}"));
-        }
         task.abort();
-    }
+        (!lock(&heard).is_empty()).then(|| format!("{name}={value}: {said}"))
+    });
+    let broken: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }

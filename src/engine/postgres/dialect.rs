@@ -147,6 +147,10 @@ impl Dialect for Postgres {
         format!("SET LOCAL lambda_rds.mark = '{mark}'")
     }
 
+    fn may_mislead_driver(sql: &str) -> bool {
+        settings::may_put_others_first(sql)
+    }
+
     fn may_unmark(sql: &str) -> bool {
         // `RESET ALL` takes back what is set for the transaction as well, and so does the rollback to a savepoint before it.
         ["reset", "rollback"].iter().any(|word| classify::has_word(sql, word))

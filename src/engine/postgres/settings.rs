@@ -5,6 +5,7 @@
 //! `sql-set-session-authorization`.
 
 mod call;
+mod path;
 mod question;
 mod replay;
 mod staleness;
@@ -20,6 +21,7 @@ use crate::engine::token::{Token, is};
 use crate::engine::{Name, Setting, Staleness};
 use crate::pin::PinCause;
 
+pub(super) use self::path::may_put_others_first;
 pub(super) use self::question::{question, spelled};
 pub(super) use self::replay::replay;
 pub(super) use self::staleness::staleness;

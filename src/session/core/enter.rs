@@ -135,6 +135,9 @@ impl InFlight {
             carried.soil(D::cleanup_after(PinCause::Setting));
             carried.outdate(D::staleness(state.settings(), &state.settings_after(change)));
         }
+        if intent.may_mislead_driver::<D>() {
+            carried.mislead();
+        }
         if intent.leaves_untracked {
             carried.soil(D::cleanup_after(PinCause::Setting));
             self.before = carried.cleanup();

@@ -2,7 +2,7 @@
 
 use super::{SettingChange, State};
 use crate::config::PinningFilter;
-use crate::engine::{Class, Dialect, PinEnd, Question, has_letters};
+use crate::engine::{Class, Dialect, PinEnd, Question, Staleness, has_letters};
 use crate::pin::{PinCause, PinReason};
 
 /// A statement as its session sees it.
@@ -69,6 +69,17 @@ impl<'a> Intent<'a> {
             && ends.is_none()
             && !copies
             && !D::RULES.asks_for_settings.iter().any(|letters| has_letters(self.sql, letters))
+    }
+
+    /// Whether it may set what misleads the driver.
+    pub(super) fn may_mislead_driver<D: Dialect>(&self) -> bool {
+        let Class { pins, replans, .. } = self.class;
+        let sets = |set: &[(String, String)]| set.iter().any(|(_, statement)| D::may_mislead_driver(statement));
+        match &self.change {
+            Some(SettingChange::Set(set)) => sets(set),
+            Some(_) => false,
+            None => (pins.is_some() || replans != Staleness::Fresh) && D::may_mislead_driver(self.sql),
+        }
     }
 
     /// It pins for this as well; the first cause is the one that is told.

@@ -63,38 +63,28 @@ pub(super) fn unmoved_value(name: Name<'_>, local: bool, value: Lexer<'_>) -> Op
     (!moves).then_some(PinCause::Setting)
 }
 
-/// Of a path. What is created where it leads to `pg_temp` is temporary, and nothing in its statement says so. And where another
-/// schema comes before the system's, its operators take the place of the system's: the driver asks the server for types with some
-/// of them, and keeps what it is told for everybody who comes after (sqlx 0.9.0).
+/// What is created where the path leads to `pg_temp` is temporary, and nothing in its statement says so.
 pub(super) fn unmoved_path(value: Lexer<'_>) -> Option<PinCause> {
+    let mut cause = None;
     let mut last = Token::End;
-    for (place, token) in value.enumerate() {
+    for token in value {
         match token {
             // Constants with a line's end between them are one, of which neither says what it is.
             Token::String(_) if matches!(last, Token::String(_)) => return Some(PinCause::UnknownStatement),
             // U&'…' and U&"…" spell any name by escapes; so does E'…'.
-            Token::Symbol(b'&') => return Some(PinCause::UnknownStatement),
-            Token::String(text) if text.contains('\\') => return Some(PinCause::UnknownStatement),
-            Token::Word(text) | Token::Identifier(text) | Token::String(text)
-                if mentions_temporary(text) || has_letters(without_first(text, place), SYSTEM) =>
-            {
-                // No statement that ends a pin takes it back: the next table would be everybody's, and so are the driver's types.
+            Token::Symbol(b'&') => cause = cause.or(Some(PinCause::Setting)),
+            Token::String(text) if text.contains('\\') => {
+                cause = cause.or(Some(PinCause::Setting));
+            }
+            Token::Word(text) | Token::Identifier(text) | Token::String(text) if mentions_temporary(text) => {
+                // No statement that ends a pin takes it back: the next table would be everybody's.
                 return Some(PinCause::UnknownStatement);
             }
             _ => {}
         }
         last = token;
     }
-    None
-}
-
-const SYSTEM: &str = "pg_catalog";
-
-/// What of a path's names the system's schema comes after, if it is among them.
-fn without_first(text: &str, place: usize) -> &str {
-    let first = text.trim_start().get(..SYSTEM.len()).filter(|first| place == 0 && first.eq_ignore_ascii_case(SYSTEM));
-    let rest = first.map(|first| &text.trim_start()[first.len()..]);
-    rest.filter(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || "_$".contains(next))).unwrap_or(text)
+    cause
 }
 
 /// Whether a name says its schema itself, or is `DEFAULT`: then no path has a say.
