@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
@@ -379,10 +379,12 @@ async fn a_long_statement_during_a_rotation_does_not_try_the_old_password_again_
     sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
     server.set_password("app", "a new one").await;
     aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
-    let before = aborted_connects(&server).await;
+    let (before, begun) = (aborted_connects(&server).await, Instant::now());
     sqlx::raw_sql("select sleep(6)").execute(&mut conn).await.unwrap();
     let refused = aborted_connects(&server).await - before;
-    assert!(refused <= 2, "{refused} refused logins during one statement of 6 s");
+    // On a busy machine the six seconds may be more.
+    let bound = 2 + begun.elapsed().as_secs().saturating_sub(6);
+    assert!(refused <= bound, "{refused} refused logins during one statement of 6 s");
 }
 
 /// The same where the account is locked after some of them, as an administrator may say: nobody is let in afterwards.
@@ -465,7 +467,23 @@ impl CredentialsProvider for Now {
 #[tokio::test]
 async fn a_password_that_was_changed_is_not_tried_for_every_dropped_statement() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    let password = Arc::new(Mutex::new(APP_PASSWORD));
+    // A connection that a busy machine does not bring to rest in time is closed, and the next logs in with the new password: then
+    // there is nothing to see, and it is tried again.
+    for (old, new) in [(APP_PASSWORD, "the second"), ("the second", "the third"), ("the third", "the fourth")] {
+        if let Some(refused) = refused_for_dropped(&server, old, new).await {
+            assert!(refused <= 1, "{refused} refused logins for {DROPPED} dropped statements");
+            return;
+        }
+    }
+    panic!("it was never one connection all the time");
+}
+
+const DROPPED: usize = 6;
+
+/// How many logins were refused for statements that were dropped on one connection, after the password was changed; `None` where
+/// it was not one.
+async fn refused_for_dropped(server: &MariaDb, old: &'static str, new: &'static str) -> Option<u64> {
+    let password = Arc::new(Mutex::new(old));
     let proxy = MySqlProxy::builder()
         .host(server.host())
         .port(server.port())
@@ -480,17 +498,15 @@ async fn a_password_that_was_changed_is_not_tried_for_every_dropped_statement() 
     };
     let mut conn = proxy.get_connection().await.unwrap();
     let number = session(&mut conn).await;
-    server.set_password("app", "a new one").await;
-    *lock(&password) = "a new one";
-    let before = aborted_connects(&server).await;
-    const DROPPED: usize = 6;
+    server.set_password("app", new).await;
+    *lock(&password) = new;
+    let before = aborted_connects(server).await;
     for _ in 0..DROPPED {
         let _ = timeout(Duration::from_millis(150), sqlx::raw_sql("select sleep(3)").execute(&mut conn)).await;
         session(&mut conn).await;
     }
-    let after = aborted_connects(&server).await - before;
-    assert_eq!(session(&mut conn).await, number, "it is one connection all the time");
-    assert!(after <= 1, "{after} refused logins for {DROPPED} dropped statements");
+    let refused = aborted_connects(server).await - before;
+    (session(&mut conn).await == number).then_some(refused)
 }
 
 /// As many logins as there are dropped statements whose cancel would have to log in, after the account has changed.

@@ -148,6 +148,7 @@ async fn no_variable_that_says_where_lets_the_general_url_have_a_say() {
             ("LAMBDA_RDS_PASSWORD", PASSWORD.to_owned()),
             ("LAMBDA_RDS_USER", "app".to_owned()),
             ("LAMBDA_RDS_BORROW_TIMEOUT", "1s".to_owned()),
+            ("LAMBDA_RDS_FAILOVER_TIMEOUT", "2s".to_owned()),
             ("AWS_REGION", "eu-central-1".to_owned()),
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:9".to_owned()),
             ("AWS_ACCESS_KEY_ID", "a".to_owned()),

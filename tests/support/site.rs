@@ -29,7 +29,7 @@ pub const APP_PASSWORD: &str = "app-secret-1";
 pub const HOST: &str = "localhost";
 
 /// How long a server may take until it answers; a loaded machine recovers slowly.
-pub const START_LIMIT: Duration = Duration::from_secs(20);
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a condition may take to come true.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(5);
