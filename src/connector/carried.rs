@@ -119,9 +119,9 @@ impl Carried {
     }
 
     /// Whether the term that it was let for serves for this one as well: then it begins anew.
-    pub(super) fn keeps_term(&mut self, wanted: Duration, now: Moment) -> bool {
+    pub(super) fn keeps_term(&mut self, wanted: Duration, used: Moment) -> bool {
         let Some(term) = self.term.as_mut().filter(|term| term.serves(&self.applied, wanted)) else { return false };
-        term.after_work(now, self.loans);
+        term.after_work(used, self.loans);
         true
     }
 

@@ -10,6 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 
 use super::{Connector, Wire};
+use crate::clock::Moment;
 use crate::deadline::by_the_clock;
 use crate::engine::{Cleanup, Engine, Socket, Staleness};
 use crate::error::Error;
@@ -95,23 +96,23 @@ impl<DB: Engine> Connector<DB> {
 
     /// Has the server close a connection at rest when it has been idle for so long. That is a setting like those of sessions:
     /// the next one that has another takes it back before its first statement, unless that is one alone (`term`).
-    pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration) -> Result<(), sqlx::Error> {
+    /// `used`: when the last exchange of a session on it was over, from where the server counts.
+    pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), sqlx::Error> {
         let is_old = self.old_servers().contains(&wire.at);
         // What a reset goes back to is not what the `init_query` had set; and a pooler has terms of its own.
         if self.config.via_proxy() || self.has_init_query() || is_old || term >= self.config.idle_timeout() {
             return Ok(());
         }
-        let now = self.clock.now();
-        if wire.carried.keeps_term(term, now) {
+        let (text, term) = DB::idle_term(term);
+        if wire.carried.keeps_term(term, used) {
             return Ok(());
         }
-        let text = DB::idle_term(term);
         let mut settings = wire.carried.settings().clone();
         for (name, statement) in DB::settings_of(&text) {
             settings.set(name, statement);
         }
         // Cut short, it may be set or not: then it is taken back for nothing.
-        wire.carried.let_for::<DB>(settings, term, now);
+        wire.carried.let_for::<DB>(settings, term, self.clock.now());
         wire.carried.exchange();
         DB::run(&mut wire.driver, text).await
     }

@@ -31,9 +31,9 @@ impl Term {
     }
 
     /// What became of it: it lasts, or another takes its place. Either way the work in between is over.
-    pub(super) fn after_work(&mut self, now: Moment, loans: u64) {
+    pub(super) fn after_work(&mut self, used: Moment, loans: u64) {
         self.was_alone = loans - self.loans <= 1;
-        (self.since, self.loans) = (now, loans);
+        (self.since, self.loans) = (used, loans);
     }
 
     /// As `after_work`, for the term in whose place this one stands.

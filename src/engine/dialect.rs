@@ -62,8 +62,8 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
         false
     }
 
-    /// The text by which the server closes the session when it has been idle for so long.
-    fn idle_term(term: Duration) -> String;
+    /// The text by which the server closes the session when it has been idle for so long, and how long it says.
+    fn idle_term(term: Duration) -> (String, Duration);
 
     /// What a change of settings makes of the statements that were prepared before it.
     ///

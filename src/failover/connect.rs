@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Failover, changed_role};
+use crate::clock::Moment;
 use crate::connector::Wire;
 use crate::engine::{Engine, OwnLimits};
 use crate::error::{ConnectionLimit, Error, chain};
@@ -81,8 +82,8 @@ impl<DB: Engine> Connect for Failover<DB> {
         }
     }
 
-    async fn let_for(&self, wire: &mut Wire<DB>, term: Duration) -> Result<(), Error> {
-        self.connector.let_for(wire, term).await.map_err(Error::Database)
+    async fn let_for(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), Error> {
+        self.connector.let_for(wire, term, used).await.map_err(Error::Database)
     }
 
     async fn settled(&self) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ledger::PHASES;
+use crate::clock::Moment;
 use crate::deadline::Deadline;
 use crate::error::{Error, Phase};
 use crate::occupancy::Occupancy;
@@ -63,8 +64,13 @@ pub(crate) trait Connect: Send + Sync + 'static {
     fn occupancy(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<Option<Occupancy>, Error>> + Send;
 
     /// Has the server close a connection at rest that has been idle for so long, where that can be said. Whoever uses it sooner
-    /// takes that back. Bounded by the caller.
-    fn let_for(&self, conn: &mut Self::Conn, term: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+    /// takes that back. `used`: when it was last used. Bounded by the caller.
+    fn let_for(
+        &self,
+        conn: &mut Self::Conn,
+        term: Duration,
+        used: Moment,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
     /// the caller.

@@ -95,9 +95,10 @@ impl<C: Connect> Pool<C> {
     async fn let_for(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
         lease.note(Purpose::Check);
         // That is no use of it: one that nobody needs would never be idle for long.
-        lease.lent = lease.physical().past.used;
+        let used = lease.physical().past.used;
+        lease.lent = used;
         lease.begin();
-        match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term)).await {
+        match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term, used)).await {
             Ok(Ok(())) => lease.end(),
             // As above.
             _ => lease.broke(),

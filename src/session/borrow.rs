@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::core::{self, Gate, InFlight, Intent, Sentinel, State};
+use super::core::{self, Gate, InFlight, Intent, Sentinel, State, Turn};
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{Engine, Found};
@@ -62,7 +62,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
                 flight.turn_to(turn, carried);
             }
             Gate::RollBack { why, chain } => return Err(Box::pin(self.roll_back_instead(why, chain)).await?),
-            Gate::Ask { chain } => Box::pin(self.refuse_aborted(chain)).await?,
+            Gate::Ask { chain, turns } => {
+                Box::pin(self.refuse_aborted(chain)).await?;
+                if turns {
+                    Box::pin(self.tidy()).await?;
+                    let (flight, _, carried) = self.deciding();
+                    flight.turn_to(Turn::Commit { chain }, carried);
+                }
+            }
         }
         let may_control = intent.pin.as_ref().is_some_and(|reason| DB::may_control(reason.cause()));
         let state = &self.session.state;
@@ -70,8 +77,13 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             // What it asks about is the sentinel now.
             Box::pin(self.remember(intent)).await?;
         }
-        if matches!(self.session.state.sentinel(), Sentinel::At(_)) && DB::may_unmark(intent.sql) {
-            Box::pin(self.look_before_unmarking()).await?;
+        let state = &self.session.state;
+        let unmarks = matches!(state.sentinel(), Sentinel::At(_)) && DB::may_unmark(intent.sql);
+        // What is set outside of a transaction stays with the pooler.
+        let is_pooled = self.session.connector().pools_transactions();
+        let sets = is_pooled && intent.change.is_some() && state.has_guards() && state.is_doubtful();
+        if unmarks || sets {
+            Box::pin(self.look_before(unmarks)).await?;
         }
         if may_control && self.flight.may_end_unseen(intent.pin.as_ref()) {
             self.session.state.unmarked_for_good();
@@ -312,9 +324,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             .unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Before a text that may take the sentinel away although its transaction goes on: looks whether that is still the guard's. If
-    /// so, a new sentinel is due before anything else can end it.
-    async fn look_before_unmarking(&mut self) -> Result<(), Error> {
+    /// Looks whether the transaction is still the guard's, before a text that has to be in it. `unmarks`: that may take the sentinel
+    /// away, although the transaction goes on; a new one is due then before anything else can end it.
+    async fn look_before(&mut self, unmarks: bool) -> Result<(), Error> {
         let deadline = self.deadline()?;
         self.unrest();
         let found = match self.look_for_own(deadline).await {
@@ -327,7 +339,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             self.rest();
             return Err(Error::TransactionAborted { why: core::ENDED_BEFORE.to_owned(), outcome: Outcome::Unknown });
         }
-        self.session.state.unmarked(found == Found::Healthy);
+        if unmarks {
+            self.session.state.unmarked(found == Found::Healthy);
+        }
         Ok(())
     }
 }

@@ -17,7 +17,9 @@ impl<DB: Engine> Connection<DB> {
     /// has begun instead, and that an error has aborted since, [`rollback`](crate::Transaction::rollback) cannot tell that it is
     /// another. And after a `RESET ALL` on it, or a rollback to a savepoint that is older than the pin, PostgreSQL does not show
     /// that the transaction is still the guard's: then its commit is refused and rolled back
-    /// ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the session both are fine.
+    /// ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the session both are fine, but for a rollback to a
+    /// savepoint after an error on it; on MySQL, neither that nor `RELEASE SAVEPOINT` of what is older than the pin. A guard in
+    /// the guard is fine everywhere.
     ///
     /// # Errors
     /// No connection could be had.

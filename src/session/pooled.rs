@@ -4,8 +4,10 @@ use sqlx::Error;
 
 use super::answer::Sink;
 use super::connection::Connection;
+use super::core::Intent;
 use super::query::Query;
-use crate::engine::{Diagnosis, Engine, PinEnd};
+use crate::engine::{Diagnosis, Engine, Found, PinEnd, Settings};
+use crate::error::Phase;
 use crate::pin::shorten;
 
 impl<DB: Engine> Connection<DB> {
@@ -19,6 +21,20 @@ impl<DB: Engine> Connection<DB> {
         let class = DB::classify(query.sql.as_str());
         let settings = class.setting.is_some() || !self.state.settings().is_empty();
         class.control.is_none() && (query.is_prepared() || settings)
+    }
+
+    /// Asks the server whether a transaction is open, where something may have begun or ended one unseen.
+    pub(super) async fn find_place(&mut self) -> Result<(), Error> {
+        let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
+        let is_open = borrow.probe().await? != Found::Nothing;
+        // One that nobody has spoken of is its own affair; a guard is refused in it.
+        let _known = borrow.session.state.found_in_doubt(is_open);
+        if !is_open {
+            borrow.wire().carried.agree_on(Settings::default());
+            borrow.ended();
+        }
+        borrow.finish();
+        Ok(())
     }
 
     /// Runs a query in a transaction of its own; by itself where it may not run in one.

@@ -52,10 +52,14 @@ impl<DB: Engine> Connection<DB> {
     /// has some, and this may end the transaction unseen.
     fn would_mix_doubt_and_settings(&self, intent: &Intent<'_>) -> bool {
         let state = &self.state;
-        let reads_unclear = |control| matches!(state.read(control), Reading::Unclear { .. });
-        let is_unseen = intent.pin.as_ref().is_some_and(|pin| DB::may_control(pin.cause()));
-        let doubts = is_unseen || intent.class.control.is_some_and(reads_unclear);
-        doubts && !state.settings().is_empty()
+        let is_unknown = intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::UnknownStatement);
+        // The server is asked before, and it is followed.
+        let is_followed = intent.class.control == Some(Control::Commit { chain: false })
+            && intent.class.begins_with_commit
+            && state.is_asked_for_place();
+        let ends = |control| matches!(state.read(control), Reading::Unclear { ends: true });
+        let may_end = is_unknown || intent.class.control.is_some_and(ends) && !is_followed;
+        may_end && !state.settings().is_empty()
     }
 
     /// Where the server has rolled back by itself, or a guard's savepoint was not there any more, what is sent now would be outside of
@@ -73,7 +77,8 @@ impl<DB: Engine> Connection<DB> {
 
     /// A text from begin to end has no place for the settings that a pooler in between lets nobody keep.
     pub(super) fn refuse_whole(&self, control: Option<Control<'_>>) -> Result<(), Error> {
-        if control != Some(Control::Whole) || self.state.depth() > 0 || self.state.settings().is_empty() {
+        let begins = matches!(control, Some(Control::Whole | Control::Unclear { .. }));
+        if !begins || self.state.depth() > 0 || self.state.settings().is_empty() {
             return Ok(());
         }
         let message =

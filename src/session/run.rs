@@ -34,6 +34,9 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn run<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         let begun = Instant::now();
         let watch = Watch::statement(DB::RULES.family, query.sql.as_str());
+        if self.state.is_asked_for_place() {
+            Box::pin(self.find_place()).await?;
+        }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
         } else {

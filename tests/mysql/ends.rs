@@ -350,3 +350,34 @@ async fn a_library_is_not_defined_inside_a_transaction() {
     }
     assert!(sent.is_empty(), "{sent:#?}");
 }
+
+/// What was set after a savepoint goes with it, the mark of the guard's transaction too. Then nothing shows that it is still there.
+#[tokio::test]
+async fn a_savepoint_of_a_text_that_takes_the_mark_with_it_is_told_no_better_than_unknown() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    server.execute("create procedure app.quiet() insert into app.ends values (2)").await;
+    for text in ["release savepoint a", "rollback to savepoint a"] {
+        for commits in [true, false] {
+            let mut conn = proxy.get_connection().await?;
+            let mut guard = conn.begin().await?;
+            run(&mut guard, "savepoint a").await?;
+            run(&mut guard, "call quiet()").await?;
+            run(&mut guard, text).await?;
+            let told = if commits { guard.commit().await } else { guard.rollback().await };
+            let told = told.expect_err(text);
+            assert!(matches!(told, Error::TransactionAborted { .. }), "{told:?}");
+            assert_eq!(told.outcome(), Outcome::Unknown, "{told}");
+            drop(conn);
+            assert!(rows(&server).await.is_empty(), "{text}");
+        }
+    }
+    // A guard in the guard has no such trouble.
+    let mut conn = proxy.get_connection().await?;
+    let mut guard = conn.begin().await?;
+    let mut inner = guard.begin().await?;
+    run(&mut inner, "call quiet()").await?;
+    inner.commit().await?;
+    guard.commit().await?;
+    assert_eq!(rows(&server).await, [2]);
+    Ok(())
+}

@@ -322,3 +322,68 @@ async fn no_setting_is_left_with_a_pooler_by_the_end_of_a_transaction_in_doubt()
     assert!(refused > 20, "{refused}");
     Ok(())
 }
+
+/// The same where the doubt is older than the setting: the server is asked before anything is set outside of a transaction.
+#[tokio::test]
+async fn no_setting_is_left_with_a_pooler_after_a_transaction_in_doubt() -> Result<(), Error> {
+    const SEEN: &str = "select concat(current_setting('app.tenant', true), current_setting('role'))";
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let proxy = pooler.proxy().max_connections(2).build()?;
+    let do_nothing = "do $$ begin perform 1; end $$; select 1";
+    let set = "set app.tenant = 'blue'";
+    let choose = "select set_config('app.tenant', 'blue', false)";
+    let insert = "insert into kept values (1)";
+    for (texts, kept) in [
+        (&["begin", "insert into kept values (1); commit", set][..], 1),
+        (&["begin", "insert into kept values (1); commit", choose], 1),
+        (&["begin", "commit; select 1", set, insert], 1),
+        (&["begin", "insert into kept values (1); rollback", set], 0),
+        (&["begin", do_nothing, set, insert, "commit"], 1),
+        (&["begin", do_nothing, set, insert, "rollback"], 0),
+        (&["begin", do_nothing, insert, "commit", set], 1),
+        (&["select 1; begin", set, insert, "commit"], 1),
+        (&["select 1; begin", insert, choose, "rollback"], 0),
+        (&["begin; select 1", set, insert, "end"], 1),
+        (&[do_nothing, set, "begin", insert, "commit"], 1),
+        (&[set, "begin", do_nothing, insert, "commit"], 1),
+    ] {
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        for text in texts {
+            let sent = send(&mut one, text, Way::Raw).await;
+            assert!(sent.is_ok(), "{texts:?}, {text}: {sent:?}");
+        }
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(seen, "none", "{texts:?}: another session sees it");
+        let mut next = one.begin().await?;
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut *next).await?;
+        // A rollback takes it back.
+        let own = if texts.last() == Some(&"rollback") { "none" } else { "bluenone" };
+        assert_eq!(seen, own, "{texts:?}: the session's own");
+        next.rollback().await?;
+        drop(one);
+        proxy.upkeep().await;
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(seen, "none", "{texts:?}: it stays when the session has gone");
+        let gone = "with gone as (delete from kept returning 1) select count(*) from gone";
+        let found: i64 = sqlx::query_scalar(gone).fetch_one(&mut server.admin().await).await.expect("answers");
+        assert_eq!(found, kept, "{texts:?}");
+    }
+    // In a guard nobody ends what the guard has begun, and what was ended all the same takes no setting.
+    for ended_by in ["select 1; commit", "commit", "rollback", "handed out"] {
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        let mut guard = one.begin().await?;
+        if ended_by == "handed out" {
+            sqlx::raw_sql("commit").execute(guard.pin().await?).await?;
+        } else {
+            send(&mut guard, ended_by, Way::Raw).await?;
+        }
+        let sent = send(&mut guard, set, Way::Raw).await;
+        assert!(sent.is_err(), "{ended_by}: {sent:?}");
+        guard.rollback().await.expect_err(ended_by);
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(seen, "none", "{ended_by}: another session sees it");
+    }
+    Ok(())
+}

@@ -81,8 +81,10 @@ impl Dialect for MySql {
         settings::replay(applied, wanted, login_defaults)
     }
 
-    fn idle_term(term: Duration) -> String {
-        format!("SET wait_timeout = {}", term.as_secs().max(1))
+    fn idle_term(term: Duration) -> (String, Duration) {
+        // In whole seconds.
+        let seconds = term.as_secs().max(1);
+        (format!("SET wait_timeout = {seconds}"), Duration::from_secs(seconds))
     }
 
     fn staleness(before: &Settings, after: &Settings) -> Staleness {

@@ -68,8 +68,8 @@ impl Dialect for Postgres {
         settings::replay(applied, wanted)
     }
 
-    fn idle_term(term: Duration) -> String {
-        format!("SET idle_session_timeout = '{}ms'", term.as_millis())
+    fn idle_term(term: Duration) -> (String, Duration) {
+        (format!("SET idle_session_timeout = '{}ms'", term.as_millis()), term)
     }
 
     fn is_ungenerated(error: &Error) -> bool {

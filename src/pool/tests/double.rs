@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout_at};
 
+use crate::clock::Moment;
 use crate::error::{ConnectionLimit, Error, Phase, Unreachable};
 use crate::occupancy::Occupancy;
 use crate::pool::{Attempt, Connect, Peek, Standing};
@@ -281,7 +282,7 @@ impl Connect for Double {
         Ok(self.stage().occupancy)
     }
 
-    async fn let_for(&self, conn: &mut Conn, term: Duration) -> Result<(), Error> {
+    async fn let_for(&self, conn: &mut Conn, term: Duration, _: Moment) -> Result<(), Error> {
         self.stage().terms.push((conn.id, term));
         self.pass(Step::Ask).await
     }

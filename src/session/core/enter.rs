@@ -20,8 +20,9 @@ pub(in crate::session) enum Gate {
     /// It is the commit of what an error has aborted, which the server would roll back and call a success: that is done in
     /// its place, and said. `chain`: the next transaction begins with it.
     RollBack { why: String, chain: bool },
-    /// It begins with a commit, and whether an error has aborted what that would commit is not known: the server is asked.
-    Ask { chain: bool },
+    /// It begins with a commit, and whether an error has aborted what that would commit is not known: the server is asked. `turns`: it
+    /// is nothing else, and the account can follow it then.
+    Ask { chain: bool, turns: bool },
 }
 
 impl InFlight {
@@ -97,7 +98,11 @@ impl InFlight {
                 intent.pin_for(PinCause::RawTransaction);
                 if intent.class.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted())
                 {
-                    return Gate::Ask { chain: intent.class.control == Some(Control::Commit { chain: true }) };
+                    let chain = intent.class.control == Some(Control::Commit { chain: true });
+                    let is_alone = intent.class.control == Some(Control::Commit { chain: false });
+                    let turns = is_alone && state.is_asked_for_place() && state.depth() > 0;
+                    (self.unclear, self.takes) = (!turns, !turns && ends);
+                    return Gate::Ask { chain, turns };
                 }
             }
         }

@@ -59,6 +59,11 @@ impl State {
             Control::Savepoint(_) | Control::RollbackTo(_) | Control::Release(_) if self.doubtful => {
                 return Reading::Unclear { ends: false };
             }
+            // Behind a pooler the server was asked just now.
+            Control::Begin if self.is_asked_for_place() && self.depth() == 0 => Turn::Begin,
+            Control::Rollback { chain: false } if self.is_asked_for_place() && self.depth() > 0 => {
+                Turn::Rollback { chain: false }
+            }
             _ if self.doubtful => return Reading::Unclear { ends: true },
             Control::Begin if self.depth() > 0 => return Reading::Nothing,
             Control::Begin => Turn::Begin,
@@ -163,6 +168,12 @@ impl State {
             }
         }
         true
+    }
+
+    /// Whether the server is asked before each statement if a transaction is open: behind a pooler it has to be known, for what is
+    /// set outside of one stays on a connection that is given to others.
+    pub(in crate::session) fn is_asked_for_place(&self) -> bool {
+        self.pooled && self.doubtful && !self.has_guards()
     }
 
     /// Nothing but the end of the transaction makes good what happened.
