@@ -1,11 +1,12 @@
 //! What the application holds: a logical session, public as [`Connection`].
 //!
-//! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends.
-//! `core` decides and never awaits: what a text does, what has to happen before it, what comes of it, whose the numbers are that
-//! the server remembers. Everything else obeys it. `run` is the way of a `query` to its `answer`; on it lie `refusal` (what could
-//! not be right), `checkout` (a connection), `settle` (made fit), `sentinel` (whose the open transaction is), `borrow` (one exchange), `conclude` (what is done with what came
-//! of it) and `loss` (what that means for the work in hand). `pooled` is what a transaction
-//! pooler makes of it, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out` the connection in the application's own hands; `executor` speaks sqlx's traits.
+//! A session borrows a physical connection for one statement, or for one transaction, and gives it back when that ends. `core`
+//! decides and never awaits: what a text does, what has to happen before it, what comes of it, whose the numbers are that the
+//! server remembers. Everything else obeys it. `run` is the way of a `query` to its `answer`; on it lie `refusal` (what could
+//! not be right), `checkout` (a connection), `settle` (made fit), `sentinel` (whose the open transaction is), `borrow` (one
+//! exchange), `conclude` (what is done with what came of it) and `loss` (what that means for the work in hand). `pooled` is
+//! what a transaction pooler makes of it, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out`
+//! the connection in the application's own hands; `executor` speaks sqlx's traits.
 
 mod answer;
 mod borrow;
