@@ -46,7 +46,7 @@ const SHOWN: [&str; 4] = ["sslmode", "ssl-mode", "port", "statement-cache-capaci
 /// Puts what the URL says where the configuration says nothing.
 ///
 /// A URL is about one database. Where another host was set by hand, its password would be shown to a stranger, and its
-/// TLS mode was chosen for another network: that is a contradiction, and nothing to be mixed.
+/// TLS mode and roots were chosen for another network: that is a contradiction, and nothing to be mixed.
 pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> Result<(), ConfigError> {
     let said = read(text, schemes)?;
     if let (Some(ours), Some(theirs)) = (&config.host, &said.host)
@@ -55,6 +55,8 @@ pub(super) fn merge(config: &mut Config, text: &Redacted, schemes: &[&str]) -> R
         let taken_over = [
             (config.password.is_none() && said.password.is_some(), "the password of a URL with another host"),
             (config.tls.is_none() && said.tls.is_some(), "the TLS mode of a URL with another host"),
+            // Who has signed the one host would be trusted for the other.
+            (config.ca_file.is_none() && said.ca_file.is_some(), "the roots of a URL with another host"),
         ];
         if let Some((_, second)) = taken_over.into_iter().find(|(is_taken_over, _)| *is_taken_over) {
             return Err(ConfigError::Conflict { first: "host", second });
@@ -233,11 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn a_url_for_another_host_gives_neither_password_nor_tls_mode() {
+    fn a_url_for_another_host_gives_neither_password_nor_tls_mode_nor_roots() {
         type Case = (fn(&mut Config), &'static str, Option<&'static str>);
         let (password, mode) = ("the password of a URL with another host", "the TLS mode of a URL with another host");
+        let roots = "the roots of a URL with another host";
         let other = |config: &mut Config| config.host = Some("other".into());
-        let cases: [Case; 9] = [
+        let cases: [Case; 12] = [
             (|_| (), "postgres://app:hunter2@db/shop?sslmode=require", None),
             (|c| c.host = Some("DB.".into()), "postgres://app:hunter2@db/shop?sslmode=require", None),
             (other, "postgres://app:hunter2@db/shop", Some(password)),
@@ -255,6 +258,13 @@ mod tests {
                 |c| (c.host, c.password) = (Some("other".into()), Some("p".into())),
                 "postgres://app:hunter2@db/shop?sslmode=disable",
                 Some(mode),
+            ),
+            (|c| c.host = Some("other".into()), "postgres://app@db/shop?sslrootcert=/dev.pem", Some(roots)),
+            (|c| c.host = Some("db".into()), "postgres://app@db/shop?sslrootcert=/dev.pem", None),
+            (
+                |c| (c.host, c.ca_file) = (Some("other".into()), Some("/own.pem".into())),
+                "postgres://app@db/shop?sslrootcert=/dev.pem",
+                None,
             ),
         ];
         for (change, url, expected) in cases {

@@ -76,12 +76,17 @@ pub(crate) fn in_term(pem: &[u8], now: Duration) -> Result<Vec<u8>, &'static str
     }
 }
 
-/// A PEM text, cut before each certificate; what stands before the first is left out.
+/// The certificates of a PEM text, and nothing else of it: what stands between them may be a key, and the driver would read it.
 fn sections(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    const END: &[u8] = b"-----END CERTIFICATE-----";
     let starts: Vec<usize> = (0..pem.len()).filter(|at| pem[*at..].starts_with(BEGIN)).collect();
-    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([pem.len()]).collect();
-    starts.into_iter().zip(ends).map(|(start, end)| &pem[start..end])
+    let nexts: Vec<usize> = starts.iter().skip(1).copied().chain([pem.len()]).collect();
+    starts.into_iter().zip(nexts).map(|(start, next)| {
+        let section = &pem[start..next];
+        let end = section.windows(END.len()).position(|part| part == END);
+        end.map_or(section, |end| &section[..end + END.len()])
+    })
 }
 
 /// What a connect error says about TLS, if it is about TLS.
@@ -168,6 +173,23 @@ mod tests {
         assert_eq!(fault_in(no_certificate), Some("holds a certificate that cannot be read"));
         let one_is_damaged = [root("a", 2100).as_bytes(), damaged].concat();
         assert_eq!(fault_in(&one_is_damaged), Some("holds PEM that is damaged"));
+    }
+
+    #[test]
+    fn nothing_but_certificates_is_handed_on() {
+        let root = root("a", 2100);
+        for key in [
+            "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n",
+            "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0!!\n-----END PRIVATE KEY-----",
+            "-----BEGIN X509 CRL-----\nc2VjcmV0",
+            "# c2VjcmV0",
+        ] {
+            for text in [format!("{root}{key}"), format!("{key}\n{root}"), format!("{root}\n{key}\n{root}")] {
+                let good = String::from_utf8(in_term(text.as_bytes(), NOW).unwrap()).unwrap();
+                assert!(!good.contains("c2VjcmV0") && good.contains("CERTIFICATE"), "{text}");
+            }
+        }
     }
 
     #[test]

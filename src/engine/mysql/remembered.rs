@@ -77,8 +77,10 @@ pub(super) fn shown(rest: &Lexer<'_>) -> Sequence {
     };
     // The server compares without accents.
     let is_any = !pattern.is_ascii() || pattern.len() > LONGEST_PATTERN;
-    let pattern = if is_any { "%".to_owned() } else { pattern.to_ascii_lowercase() };
-    let shown = REMEMBERED.iter().filter(|(name, _)| matches_pattern(name.as_bytes(), pattern.as_bytes()));
+    // What a backslash stands for may be any character as well as itself: without it, it is taken for more, never for less.
+    let plain = pattern.bytes().filter(|byte| *byte != b'\\').map(|byte| byte.to_ascii_lowercase());
+    let pattern: Vec<u8> = if is_any { vec![b'%'] } else { plain.collect() };
+    let shown = REMEMBERED.iter().filter(|(name, _)| matches_pattern(name.as_bytes(), &pattern));
     let reads = |sequence: Sequence| if sequence.reads_kept() { sequence } else { Sequence::READS };
     shown.fold(Sequence::NONE, |all, (_, sequence)| all | reads(*sequence))
 }
@@ -90,23 +92,26 @@ fn may_be(name: &str, known: &str) -> bool {
     !is_plain || name.eq_ignore_ascii_case(known)
 }
 
-/// `LIKE`; a backslash, and what it stands for, may be any character.
+/// `LIKE`, without escapes. What a `%` stands for is taken as short as it goes, and longer only where the rest does not fit: so
+/// often as the name is long, and no more, for a text may ask a hundred thousand times.
 fn matches_pattern(name: &[u8], pattern: &[u8]) -> bool {
-    // The ends of the pattern seen so far that the name could have come to.
-    let mut reached = vec![false; name.len() + 1];
-    reached[0] = true;
-    for wanted in pattern {
-        let mut next = vec![false; name.len() + 1];
-        for at in (0..=name.len()).filter(|at| reached[*at]) {
-            match wanted {
-                b'%' => next[at..].fill(true),
-                b'\\' => next[at] = true,
-                b'_' if at < name.len() => next[at + 1] = true,
-                byte if name.get(at) == Some(byte) => next[at + 1] = true,
-                _ => {}
+    let (mut at, mut wanted, mut any) = (0, 0, None);
+    loop {
+        match (pattern.get(wanted), name.get(at)) {
+            (Some(b'%'), _) => {
+                wanted += 1;
+                any = Some((wanted, at));
             }
+            (None, None) => return true,
+            (Some(b'_'), Some(_)) => (wanted, at) = (wanted + 1, at + 1),
+            (Some(byte), Some(letter)) if byte == letter => (wanted, at) = (wanted + 1, at + 1),
+            _ => match any {
+                Some((rest, from)) if from < name.len() => {
+                    (wanted, at) = (rest, from + 1);
+                    any = Some((rest, at));
+                }
+                _ => return false,
+            },
         }
-        reached = next;
     }
-    reached[name.len()]
 }

@@ -87,10 +87,12 @@ fn aurora(names: Aurora<'_>) -> String {
 
 /// The writer follows nobody; everybody else follows it:
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts-connection-management.html>.
+///
+/// It is a table, and whoever may write to it may write long rows: no host has more than 253 characters (RFC 1035, 2.3.4).
 const MULTI_AZ: &str = concat!(
     plain!(),
     ", CAST(@@server_id AS CHAR) AS me LIMIT 1; \
-     SELECT CAST(id AS CHAR) AS id, CAST(endpoint AS CHAR) AS host, CAST(port AS SIGNED) AS port, \
+     SELECT CAST(id AS CHAR(300)) AS id, CAST(endpoint AS CHAR(300)) AS host, CAST(port AS SIGNED) AS port, \
        NULL AS writer, NULL AS behind FROM mysql.rds_topology LIMIT ",
     most_sightings!(),
     "; SHOW REPLICA STATUS"
