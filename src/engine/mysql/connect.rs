@@ -130,7 +130,7 @@ fn first_text(login: &Login) -> String {
         text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP()), ");
         text.push_str(HAS_OWN_VALUES);
         // What a session is told of the rows that were found before its first query: none, as at any login.
-        text.push_str("; SELECT 1 LIMIT 0");
+        text.push_str("; SELECT 1 FROM DUAL WHERE FALSE");
     }
     text
 }
