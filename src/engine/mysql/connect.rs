@@ -129,8 +129,6 @@ fn first_text(login: &Login) -> String {
     if login.orphans.is_some() {
         text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP()), ");
         text.push_str(HAS_OWN_VALUES);
-        // What a session is told of the rows that were found before its first query: none, as at any login.
-        text.push_str("; SELECT 1 FROM DUAL WHERE FALSE");
     }
     text
 }
