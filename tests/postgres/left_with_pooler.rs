@@ -387,3 +387,31 @@ async fn no_setting_is_left_with_a_pooler_after_a_transaction_in_doubt() -> Resu
     }
     Ok(())
 }
+
+/// A pooler sets what the driver has logged in with: `RESET` would take it back to the server's own.
+#[tokio::test]
+async fn what_the_driver_has_logged_in_with_stays_with_a_pooler() -> Result<(), Error> {
+    const SEEN: &str = "select concat_ws('|', current_setting('timezone'), current_setting('datestyle'))";
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("alter role app set timezone = 'Asia/Tokyo'; alter role app set datestyle = 'german'").await;
+    let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    for text in [
+        "set time zone 'Europe/Paris'",
+        "select set_config('timezone', 'Europe/Paris', false)",
+        "set datestyle = 'iso, dmy'",
+    ] {
+        let proxy = pooler.proxy().max_connections(2).build()?;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        let before: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(before, "UTC|ISO, MDY");
+        send(&mut one, text, Way::Raw).await?;
+        send(&mut one, "select 1", Way::Prepared).await?;
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(seen, before, "{text}");
+        drop(one);
+        proxy.upkeep().await;
+        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+        assert_eq!(seen, before, "{text}, and the session has gone");
+    }
+    Ok(())
+}

@@ -21,9 +21,16 @@ thread_local! {
 impl Dialect for Postgres {
     const RULES: Rules = rules::RULES;
 
-    fn login_defaults(_: &Login) -> Settings {
-        // `RESET` goes there.
-        Settings::default()
+    fn login_defaults(login: &Login) -> Settings {
+        let mut login_defaults = Settings::default();
+        // `RESET` goes there. But a pooler sets on the server's connection what the driver has logged in with (sqlx 0.9.0), and there
+        // `RESET` goes to the server's own.
+        if login.orphans.is_none() {
+            for (name, value) in [("timezone", "'UTC'"), ("datestyle", "'ISO, MDY'")] {
+                login_defaults.set(name.to_owned(), format!("SET \"{name}\" TO {value}"));
+            }
+        }
+        login_defaults
     }
 
     fn classify(sql: &str) -> Class<'_> {
@@ -64,8 +71,8 @@ impl Dialect for Postgres {
         false
     }
 
-    fn replay(applied: &Settings, wanted: &Settings, _: &Settings) -> Option<String> {
-        settings::replay(applied, wanted)
+    fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String> {
+        settings::replay(applied, wanted, login_defaults)
     }
 
     fn idle_term(term: Duration) -> (String, Duration) {

@@ -10,7 +10,11 @@ pub(super) const LEADING: [&str; 3] = [ROLE, AUTHORIZATION, "search_path"];
 ///
 /// What both have in common from the start stays. What comes after it in `applied` is taken back, the last first, so that
 /// each is reset by who had set it; then the rest of `wanted` is set in its own order.
-pub(in crate::engine::postgres) fn replay(applied: &Settings, wanted: &Settings) -> Option<String> {
+pub(in crate::engine::postgres) fn replay(
+    applied: &Settings,
+    wanted: &Settings,
+    login_defaults: &Settings,
+) -> Option<String> {
     if applied == wanted {
         return None;
     }
@@ -21,7 +25,10 @@ pub(in crate::engine::postgres) fn replay(applied: &Settings, wanted: &Settings)
     for name in applied.names().skip(kept).collect::<Vec<_>>().into_iter().rev() {
         // What is set anew need not be taken back first, where nothing depends on it.
         if leads || !rest().any(|(other, _)| other == name) {
-            add(&mut text, &reset_of(name));
+            match login_defaults.get(name) {
+                Some(statement) => add(&mut text, statement),
+                None => add(&mut text, &reset_of(name)),
+            }
         }
     }
     for (_, statement) in rest() {

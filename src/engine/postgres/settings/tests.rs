@@ -6,7 +6,7 @@ fn settings(statements: &[&str]) -> Settings {
 }
 
 fn text(applied: &[&str], wanted: &[&str]) -> Option<String> {
-    replay(&settings(applied), &settings(wanted))
+    replay(&settings(applied), &settings(wanted), &Settings::default())
 }
 
 #[test]
