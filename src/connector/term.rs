@@ -32,13 +32,12 @@ impl Term {
 
     /// What became of it: it lasts, or another takes its place. Either way the work in between is over.
     pub(super) fn after_work(&mut self, used: Moment, loans: u64) {
-        self.was_alone = loans - self.loans <= 1;
-        (self.since, self.loans) = (used, loans);
+        (self.was_alone, self.since, self.loans) = (self.was_for_one(loans), used, loans);
     }
 
     /// As `after_work`, for the term in whose place this one stands.
     pub(super) fn following(self, former: Option<Self>) -> Self {
-        let was_alone = former.is_some_and(|former| self.loans - former.loans <= 1);
+        let was_alone = former.is_some_and(|former| former.was_for_one(self.loans));
         Self { was_alone, ..self }
     }
 
@@ -53,6 +52,11 @@ impl Term {
     pub(super) fn bears_one(&self, settings: &Settings, now: Moment, loans: u64) -> bool {
         let is_all = self.settings.len() == 1 && self.is_in_place(settings);
         is_all && self.was_alone && loans == self.loans + 1 && now.since(self.since) <= self.span / 2
+    }
+
+    /// Whether the work since it began was one statement: a session takes the connection for each.
+    fn was_for_one(&self, loans: u64) -> bool {
+        loans - self.loans <= 1
     }
 
     fn is_in_place(&self, settings: &Settings) -> bool {

@@ -53,12 +53,8 @@ impl<DB: Engine> Connection<DB> {
     fn would_mix_doubt_and_settings(&self, intent: &Intent<'_>) -> bool {
         let state = &self.state;
         let is_unknown = intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::UnknownStatement);
-        // The server is asked before, and it is followed.
-        let is_followed = intent.class.control == Some(Control::Commit { chain: false })
-            && intent.class.begins_with_commit
-            && state.is_asked_for_place();
         let ends = |control| matches!(state.read(control), Reading::Unclear { ends: true });
-        let may_end = is_unknown || intent.class.control.is_some_and(ends) && !is_followed;
+        let may_end = is_unknown || intent.class.control.is_some_and(ends) && !state.follows_commit(&intent.class);
         may_end && !state.settings().is_empty()
     }
 

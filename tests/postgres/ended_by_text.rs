@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
 
-async fn stage() -> Server {
+pub(super) async fn stage() -> Server {
     let options =
         PostgresOptions { settings: vec![("max_prepared_transactions", "9".into())], ..PostgresOptions::default() };
     let server = Server::start(options).await;
@@ -15,7 +15,7 @@ async fn stage() -> Server {
     server
 }
 
-async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
+pub(super) async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
     Ok(())
 }
@@ -26,7 +26,7 @@ async fn insert(conn: &mut Connection<Postgres>, n: i32) -> Result<(), Error> {
 }
 
 /// What is in the table, which is empty afterwards.
-async fn kept(server: &Server) -> Vec<i32> {
+pub(super) async fn kept(server: &Server) -> Vec<i32> {
     let mut admin = server.admin().await;
     let mut kept: Vec<i32> =
         sqlx::query_scalar("delete from kept returning n").fetch_all(&mut admin).await.expect("asks");

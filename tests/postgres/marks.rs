@@ -3,29 +3,10 @@
 use lambda_rds::{Connection, Error, Isolation, Outcome, Postgres, Proxy, Transaction};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::ended_by_text::{kept, run, stage};
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
-use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::postgres::Postgres as Server;
 use crate::support::{chain, proxy_to};
-
-async fn stage() -> Server {
-    let server = Server::start(PostgresOptions::default()).await;
-    server.execute("create table kept (n int); grant all on kept to app").await;
-    server
-}
-
-async fn run(conn: &mut Connection<Postgres>, sql: &str) -> Result<(), Error> {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await?;
-    Ok(())
-}
-
-/// What is in the table, which is empty afterwards.
-async fn kept(server: &Server) -> Vec<i32> {
-    let mut admin = server.admin().await;
-    let mut kept: Vec<i32> =
-        sqlx::query_scalar("delete from kept returning n").fetch_all(&mut admin).await.expect("asks");
-    kept.sort_unstable();
-    kept
-}
 
 /// One row, what ends the guard's transaction behind its back, another row, the end of the guard.
 async fn end_behind(conn: &mut Connection<Postgres>, handed: bool, end: &str, commits: bool) -> Result<(), Error> {

@@ -99,8 +99,7 @@ impl InFlight {
                 if intent.class.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted())
                 {
                     let chain = intent.class.control == Some(Control::Commit { chain: true });
-                    let is_alone = intent.class.control == Some(Control::Commit { chain: false });
-                    let turns = is_alone && state.is_asked_for_place() && state.depth() > 0;
+                    let turns = state.follows_commit(&intent.class) && state.depth() > 0;
                     (self.unclear, self.takes) = (!turns, !turns && ends);
                     return Gate::Ask { chain, turns };
                 }

@@ -2,8 +2,8 @@
 //!
 //! In the order of a statement: `intent` is what its text does, `plan` what has to happen on the connection before it, `enter`
 //! what it does to the account as it is sent, `in_flight` what it has done when the server agrees or nobody waits any more, and
-//! `failed` what a refusal leaves. `text` follows transactions that are written as text, `sentinel` tells whether a guard's is still its own, `settings` and `pins` have what they say,
-//! `generated` the numbers and diagnostics that the server remembers.
+//! `failed` what a refusal leaves. `text` follows transactions that are written as text, `sentinel` tells whether a guard's is
+//! still its own, `settings` and `pins` have what they say, `generated` the numbers and diagnostics that the server remembers.
 //!
 //! Why does a session keep its own account? The driver's counts only transactions that the driver began, and calls a
 //! `COMMIT` that the server answered with a rollback a success (sqlx 0.9.0). So every error inside a transaction is

@@ -1,7 +1,7 @@
 //! Transactions that the application writes as text, in the session's account.
 
 use super::{Aborted, Kind, Level, State};
-use crate::engine::Control;
+use crate::engine::{Class, Control};
 use crate::error::Phase;
 
 /// Transaction control as text, under way: noted when the server has agreed.
@@ -174,6 +174,12 @@ impl State {
     /// set outside of one stays on a connection that is given to others.
     pub(in crate::session) fn is_asked_for_place(&self) -> bool {
         self.pooled && self.doubtful && !self.has_guards()
+    }
+
+    /// Whether a text is a commit and nothing else, before which the server is asked, so that the account can follow it.
+    pub(in crate::session) fn follows_commit(&self, class: &Class<'_>) -> bool {
+        let is_alone = class.control == Some(Control::Commit { chain: false }) && class.begins_with_commit;
+        is_alone && self.is_asked_for_place()
     }
 
     /// Nothing but the end of the transaction makes good what happened.
