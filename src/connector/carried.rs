@@ -160,12 +160,12 @@ impl Carried {
         self.cleanup = before;
     }
 
-    /// It was made as good as new. `reset`: its settings too, and what is kept of its plans is made anew.
-    pub(crate) fn cleaned(&mut self, reset: bool) {
+    /// It was made as good as new. `reset`: its settings too, to these, and what is kept of its plans is made anew.
+    pub(crate) fn cleaned(&mut self, reset: Option<Settings>) {
         self.memory.cleaned();
-        if reset {
+        if let Some(settings) = reset {
             (self.stale, self.local) = (Staleness::Fresh, Staleness::Fresh);
-            self.applied = Settings::default();
+            self.applied = settings;
         }
         self.session = 0;
         self.cleanup = Cleanup::None;

@@ -188,7 +188,7 @@ impl<DB: Engine> Connector<DB> {
             touched = true;
         }
         // Without such a reset the settings are there as before.
-        wire.carried.cleaned(DB::RULES.has_session_reset);
+        wire.carried.cleaned(DB::RULES.has_session_reset.then(|| DB::after_reset(&wire.login_defaults)));
         if touched {
             wire.carried.memory.touched();
         }

@@ -57,6 +57,11 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String>;
 
+    /// What is set after a reset of everything: where that goes to the server's own values, those differ from the login's.
+    fn after_reset(_login_defaults: &Settings) -> Settings {
+        Settings::default()
+    }
+
     /// Whether the server has refused to tell a number that was not generated.
     fn is_ungenerated(_: &sqlx::Error) -> bool {
         false

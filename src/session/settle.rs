@@ -45,9 +45,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Whether the connection may not have this session's settings. A pinned session's are where they were made.
     fn has_other_settings(&mut self) -> bool {
         let state = &self.session.state;
-        // Through a pooler they last as long as the transaction, and are needed only there.
         let elsewhere = if self.session.connector().pools_transactions() {
-            state.depth() == 0 || state.is_aborted()
+            state.is_aborted() || state.depth() == 0 && state.is_doubtful()
         } else {
             state.pin_reason().is_some()
         };
@@ -55,7 +54,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             return false;
         }
         let Connection { state, lease, .. } = &mut *self.session;
-        lease.as_mut().is_some_and(|lease| lease.conn().carried.settings() != state.settings())
+        lease.as_mut().is_some_and(|lease| *lease.conn().carried.settings() != state.settings_at_rest())
     }
 
     /// Whether this is a statement that may run under the term after which the server closes what lies idle, instead of having
@@ -229,7 +228,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
     /// none when equal.
     pub(super) async fn replay(&mut self) -> Result<(), Error> {
-        let wanted = self.session.state.settings().clone();
+        let wanted = self.session.state.settings_at_rest();
         let text = match self.replay_to(&wanted) {
             None => {
                 // Equal by value: from here on they share memory, and the next comparison is one of pointers.

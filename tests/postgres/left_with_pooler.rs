@@ -388,30 +388,70 @@ async fn no_setting_is_left_with_a_pooler_after_a_transaction_in_doubt() -> Resu
     Ok(())
 }
 
-/// A pooler sets what the driver has logged in with: `RESET` would take it back to the server's own.
+/// A pooler sets what the driver has logged in with, and `RESET` goes to the server's own there: neither the next session nor the
+/// one that resets sees that.
 #[tokio::test]
 async fn what_the_driver_has_logged_in_with_stays_with_a_pooler() -> Result<(), Error> {
-    const SEEN: &str = "select concat_ws('|', current_setting('timezone'), current_setting('datestyle'))";
+    const SEEN: &str = "select concat_ws('|', current_setting('timezone'), current_setting('datestyle'), \
+        current_setting('client_encoding'), split_part(current_setting('application_name'), '#', 1))";
     let server = Server::start(PostgresOptions::default()).await;
-    server.execute("alter role app set timezone = 'Asia/Tokyo'; alter role app set datestyle = 'german'").await;
+    for setting in
+        ["timezone = 'Asia/Tokyo'", "datestyle = 'german'", "client_encoding = 'LATIN1'", "application_name = 'its'"]
+    {
+        server.execute(&format!("alter role app set {setting}")).await;
+    }
     let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
-    for text in [
-        "set time zone 'Europe/Paris'",
-        "select set_config('timezone', 'Europe/Paris', false)",
-        "set datestyle = 'iso, dmy'",
+    for (texts, resets) in [
+        (&["set time zone 'Europe/Paris'"][..], false),
+        (&["select set_config('timezone', 'Europe/Paris', false)"], false),
+        (&["set datestyle = 'iso, dmy'"], false),
+        (&["set application_name = 'mine'"], false),
+        (&["reset time zone"], true),
+        (&["reset timezone"], true),
+        (&["reset datestyle"], true),
+        (&["reset application_name"], true),
+        (&["set time zone default"], true),
+        (&["set time zone local"], true),
+        (&["set datestyle to default"], true),
+        (&["reset all"], true),
+        (&["discard all"], true),
+        (&["set time zone 'Europe/Paris'", "reset time zone"], true),
+        (&["set lock_timeout = '7s'", "reset all"], true),
+        (&["set lock_timeout = '7s'", "discard all"], true),
+        (&["begin", "reset all", "commit"], true),
+        (&["begin", "reset all", "rollback"], true),
+        (&["begin", "savepoint a", "reset time zone", "rollback to a", "commit"], true),
+        (&["begin", "savepoint a", "reset time zone", "release a", "commit"], true),
+        (&["begin", "set local time zone 'Europe/Paris'", "reset time zone", "commit"], true),
     ] {
-        let proxy = pooler.proxy().max_connections(2).build()?;
-        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
-        let before: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
-        assert_eq!(before, "UTC|ISO, MDY");
-        send(&mut one, text, Way::Raw).await?;
-        send(&mut one, "select 1", Way::Prepared).await?;
-        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
-        assert_eq!(seen, before, "{text}");
-        drop(one);
-        proxy.upkeep().await;
-        let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
-        assert_eq!(seen, before, "{text}, and the session has gone");
+        for way in [Way::Raw, Way::Prepared, Way::Unnamed] {
+            let proxy = pooler.proxy().max_connections(2).build()?;
+            let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+            let before: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+            assert!(before.starts_with("UTC|ISO, MDY|UTF8|lambda-rds"), "{before}");
+            for text in texts {
+                send(&mut one, text, way).await?;
+            }
+            // In a transaction of its own, and in none.
+            for look in [Way::Raw, Way::Prepared] {
+                if resets {
+                    let seen: String = match look {
+                        Way::Raw => sqlx::raw_sql(SEEN).fetch_one(&mut one).await?.get(0),
+                        _ => sqlx::query_scalar(SEEN).fetch_one(&mut one).await?,
+                    };
+                    assert_eq!(seen, before, "{texts:?}, {way:?}: by itself, {look:?}");
+                }
+            }
+            let seen: String = sqlx::query_scalar(SEEN).fetch_one(&mut other).await?;
+            assert_eq!(seen, before, "{texts:?}, {way:?}");
+            drop(one);
+            proxy.upkeep().await;
+            let seen: String = sqlx::raw_sql(SEEN).fetch_one(&mut other).await?.get(0);
+            assert_eq!(seen, before, "{texts:?}, {way:?}, and the session has gone");
+            let mut next = proxy.get_connection().await?;
+            let seen: String = sqlx::raw_sql(SEEN).fetch_one(&mut next).await?.get(0);
+            assert_eq!(seen, before, "{texts:?}, {way:?}, to the next session");
+        }
     }
     Ok(())
 }

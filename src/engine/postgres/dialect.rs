@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgRow;
 use sqlx::{Error, Postgres, Row};
 
-use super::{classify, diagnose, leaves, occupancy, rules, settings};
+use super::{classify, connect, diagnose, leaves, occupancy, rules, settings};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
 use crate::engine::{Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
@@ -26,8 +26,15 @@ impl Dialect for Postgres {
         // `RESET` goes there. But a pooler sets on the server's connection what the driver has logged in with (sqlx 0.9.0), and there
         // `RESET` goes to the server's own.
         if login.orphans.is_none() {
-            for (name, value) in [("timezone", "'UTC'"), ("datestyle", "'ISO, MDY'")] {
-                login_defaults.set(name.to_owned(), format!("SET \"{name}\" TO {value}"));
+            let name = connect::name(login);
+            for (setting, value) in [
+                ("timezone", "UTC"),
+                ("datestyle", "ISO, MDY"),
+                ("client_encoding", "UTF8"),
+                ("application_name", &name),
+            ] {
+                let value = value.replace('\'', "''");
+                login_defaults.set(setting.to_owned(), format!("SET \"{setting}\" TO '{value}'"));
             }
         }
         login_defaults
@@ -73,6 +80,10 @@ impl Dialect for Postgres {
 
     fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String> {
         settings::replay(applied, wanted, login_defaults)
+    }
+
+    fn after_reset(login_defaults: &Settings) -> Settings {
+        settings::after_reset(login_defaults)
     }
 
     fn idle_term(term: Duration) -> (String, Duration) {

@@ -23,7 +23,7 @@ use crate::pin::PinCause;
 
 pub(super) use self::path::may_put_others_first;
 pub(super) use self::question::{question, spelled};
-pub(super) use self::replay::replay;
+pub(super) use self::replay::{after_reset, replay};
 pub(super) use self::staleness::staleness;
 pub(super) use self::wording::settings_of;
 

@@ -65,6 +65,8 @@ impl InFlight {
         if intent.change.take_if(|change| change.sets(stays)).is_some() {
             intent.pin_for(PinCause::Setting);
         }
+        self.reset =
+            intent.change.as_ref().map(|change| change.leaves(D::after_reset(login_defaults))).unwrap_or_default();
         // With `autocommit` off whatever is sent outside a transaction begins one.
         let sent = self.phase == Phase::Statement && intent.class.control.is_none() && intent.change.is_none();
         if sent && !intent.class.commits && state.depth() == 0 && D::begins_by_itself(state.settings()) {

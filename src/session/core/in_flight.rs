@@ -16,6 +16,8 @@ pub(in crate::session) struct InFlight {
     pub(super) phase: Phase,
     /// The setting that it changes.
     pub(super) change: Option<SettingChange>,
+    /// What the connection has then in the place of what its login had.
+    pub(super) reset: Settings,
     /// The transaction control that it is, as text.
     pub(super) turn: Option<Turn>,
     /// It may begin or end a transaction, and is not understood.
@@ -56,6 +58,7 @@ impl InFlight {
         Self {
             phase,
             change: None,
+            reset: Settings::default(),
             turn: None,
             unclear: false,
             takes: false,
@@ -112,7 +115,11 @@ impl InFlight {
         state.generated.succeeded();
         if let Some(change) = self.change.take() {
             state.changed(change);
-            carried.become_set::<D>(state.settings_at_rest());
+            let mut settings = state.settings_at_rest();
+            for (name, statement) in std::mem::take(&mut self.reset).iter() {
+                settings.set(name.to_owned(), statement.to_owned());
+            }
+            carried.become_set::<D>(settings);
             carried.unsoil(self.before);
         }
         if let Some(turn) = self.turn.take() {
@@ -204,8 +211,8 @@ pub(in crate::session) fn ended(state: &State, carried: &mut Carried) {
 }
 
 impl State {
-    /// What the connection has as soon as the exchange under way has ended well. A pooler in between gives the server's
-    /// connection to somebody else with the end of a transaction: nothing is left on it then.
+    /// What the connection has, or as soon as the exchange under way has ended well. A pooler in between gives the server's
+    /// connection to somebody else with the end of a transaction: nothing is left on it then, and settings are needed only there.
     pub(in crate::session) fn settings_at_rest(&self) -> Settings {
         if self.depth() == 0 && self.pooled { Settings::default() } else { self.settings().clone() }
     }

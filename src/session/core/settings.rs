@@ -26,6 +26,18 @@ impl SettingChange {
         matches!(self, Self::Set(set) if set.iter().any(|(name, _)| among(name)))
     }
 
+    /// Which of the settings that a reset of everything leaves this one leaves.
+    pub(super) fn leaves(&self, mut reset: Settings) -> Settings {
+        match self {
+            Self::Set(_) => Settings::default(),
+            Self::Reset(name) => {
+                reset.retain(|other| other == name);
+                reset
+            }
+            Self::ResetAll | Self::Discard => reset,
+        }
+    }
+
     fn apply(self, settings: &mut Settings) {
         match self {
             Self::Set(set) => {

@@ -37,6 +37,11 @@ pub(in crate::engine::postgres) fn replay(
     Some(text)
 }
 
+/// What a reset of everything leaves of what the login has set: the server's own, which the login's are set over again.
+pub(in crate::engine::postgres) fn after_reset(login_defaults: &Settings) -> Settings {
+    login_defaults.names().map(|name| (name, reset_of(name))).collect()
+}
+
 pub(super) fn add(text: &mut String, statement: &str) {
     if !text.is_empty() {
         text.push_str("; ");

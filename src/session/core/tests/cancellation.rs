@@ -198,7 +198,7 @@ impl World {
             _ if !D::RULES.has_session_reset => return false,
             _ => {
                 self.server.values.clear();
-                self.carried.cleaned(true);
+                self.carried.cleaned(Some(Settings::default()));
             }
         }
         true
