@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_millis(30);
 pub(crate) enum Unread {
     /// It is read to its end: the connection holds a transaction, or what a session is pinned for.
     Read,
+    /// The server is told to end it where it is long, and the rest is read: what the connection holds is rolled back in any case.
+    Shorten,
+    /// The server is told to end it before anything is read: its time is over.
+    End,
     /// The connection is closed: another one is had in less time.
     Close,
 }
@@ -138,8 +142,21 @@ impl<DB: Engine> Connector<DB> {
             self.cancel(&wire.apart().1);
             return Err(much_to_read());
         }
+        let is_ended_first = match unread {
+            Unread::End => true,
+            Unread::Shorten => has_much_to_read(wire.socket.as_ref()).await,
+            Unread::Read | Unread::Close => false,
+        };
         wire.cancel.take_if(|cancel| cancel.is_unsent());
         let (driver, whose, under_way) = wire.apart();
+        if is_ended_first && under_way.is_none() {
+            // The driver reads rows that come fast without a pause, and the cancel would not have its turn. What is feared of
+            // one that fails is looked at when all is read.
+            *under_way = self.cancel(&whose);
+            if let Some(cancel) = under_way {
+                cancel.answered().await.ok();
+            }
+        }
         let socket = whose.socket.filter(|_| unread == Unread::Close);
         let late = {
             // One and the same from beginning to end: MySQL's driver loses its place when it is dropped in the middle of a

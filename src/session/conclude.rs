@@ -7,7 +7,7 @@ use super::answer::First;
 use super::borrow::{Borrow, summary};
 use super::core::{After, Left, in_flight};
 use super::query::Query;
-use crate::connector::Rested;
+use crate::connector::{Rested, Unread};
 use crate::deadline::{TimeToCancel, by_the_clock};
 use crate::engine::{Cleanup, Diagnosis, Engine};
 use crate::error::{Error, Judged, Outcome, outcome_of, timed_out};
@@ -160,8 +160,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let pool = self.session.pool.clone();
         let answered = match self.deadline() {
             Ok(deadline) => {
-                let unread = self.session.unread();
-                let ended = pool.connector().connector().come_to_rest(self.wire(), unread);
+                let ended = pool.connector().connector().come_to_rest(self.wire(), Unread::End);
                 by_the_clock(deadline.instant(), ended).await.unwrap_or_else(|| Err(timed_out()))
             }
             Err(_) => Err(timed_out()),

@@ -122,7 +122,13 @@ impl<DB: Engine> Connection<DB> {
 
     /// What is done with a long answer that was dropped: a connection that this session is not bound to is not worth its reading.
     pub(super) fn unread(&self) -> Unread {
-        if self.state.is_free() { Unread::Close } else { Unread::Read }
+        if self.state.is_free() {
+            Unread::Close
+        } else if self.state.abandoned().is_some() {
+            Unread::Shorten
+        } else {
+            Unread::Read
+        }
     }
 }
 

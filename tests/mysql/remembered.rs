@@ -191,3 +191,14 @@ async fn a_number_that_a_hint_has_set_is_nobody_elses() {
     let rows = server.rows("select count(*), count(if(id < 4711, 1, null)) from app.drawn").await;
     assert_eq!((rows[0].get::<i64, _>(0), rows[0].get::<i64, _>(1)), (5, 0), "rows, and those with another number");
 }
+
+/// What the login itself has asked for is no rows that anybody has found.
+#[tokio::test]
+async fn before_any_query_no_rows_have_been_found() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build().unwrap();
+    let mut one = proxy.get_connection().await.unwrap();
+    assert_eq!(answers(&mut one, "do 0").await, [""; 0]);
+    assert_eq!(answers(&mut one, "select found_rows()").await, ["0"]);
+    assert_eq!(answers(&mut one, "select found_rows()").await, ["1"]);
+}

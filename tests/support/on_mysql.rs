@@ -253,7 +253,7 @@ pub const ASKS_HOW_FULL: &[&str] = &["max_user_connections", "Threads\\_connecte
 pub fn first_texts() -> &'static [&'static str] {
     Servers::family().either(
         &["/* lambda-rds stage #"],
-        &["/* lambda-rds stage #", "SELECT CONCAT(CONNECTION_ID(), '@', @@hostname"],
+        &["/* lambda-rds stage #", "SELECT CONCAT(CONNECTION_ID(), '@', @@hostname", "SELECT 1 FROM DUAL WHERE FALSE"],
     )
 }
 

@@ -38,6 +38,9 @@ const COMPLETION: &str = "completion_type = 0";
 const HAS_OWN_VALUES: &str = "CAST(LENGTH(@@init_connect) > 0 \
     /*M!100101 OR @@max_statement_time <> @@global.max_statement_time */ AS SIGNED)";
 
+/// A session that asks `FOUND_ROWS()` before any query of its own is told what the driver alone would have left: none.
+const FIND_NOTHING: &str = "SELECT 1 FROM DUAL WHERE FALSE";
+
 /// The server counts in whole seconds, and takes a year at the most.
 const LONGEST_WAIT: u64 = 31_536_000;
 
@@ -129,6 +132,8 @@ fn first_text(login: &Login) -> String {
     if login.orphans.is_some() {
         text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP()), ");
         text.push_str(HAS_OWN_VALUES);
+        text.push_str("; ");
+        text.push_str(FIND_NOTHING);
     }
     text
 }
