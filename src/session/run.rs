@@ -89,7 +89,7 @@ impl<DB: Engine> Connection<DB> {
             None => None,
         };
         if let Some(told) = &told {
-            intent = self.intent(DB::classify(told), query.sql.as_str());
+            intent = Intent { told, ..self.intent(DB::classify(told), query.sql.as_str()) };
         }
         self.refuse(&intent)?;
         let uncacheable = intent.class.uncacheable;

@@ -241,11 +241,9 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             let is_taken = borrow.session.state.is_taken_from_guards();
-            match borrow.end_doubtful(false).await? {
-                // Nothing shows whose it was.
-                Found::Aborted if is_taken => Found::Nothing,
-                found => found,
-            }
+            let found = borrow.end_doubtful(false).await?;
+            // A text that may end one begins another as well, and can set in that what has shown whose the first was.
+            if is_taken { Found::Nothing } else { found }
         } else {
             borrow.roll_back(depth).await?
         };

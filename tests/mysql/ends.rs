@@ -381,3 +381,31 @@ async fn a_savepoint_of_a_text_that_takes_the_mark_with_it_is_told_no_better_tha
     assert_eq!(rows(&server).await, [2]);
     Ok(())
 }
+
+/// What the server keeps of a session's texts tells what marks its transaction.
+#[tokio::test]
+async fn a_rollback_does_not_believe_a_mark_that_a_text_may_have_set_in_the_next_transaction() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    for commits in [true, false] {
+        let mut conn = proxy.get_connection().await?;
+        let mut guard = conn.begin().await?;
+        run(&mut guard, "insert into ends values (1)").await?;
+        run(&mut guard, "set profiling = 1").await?;
+        run(&mut guard, "set sql_mode = 'NO_BACKSLASH_ESCAPES'").await?;
+        run(&mut guard, "select 1").await?;
+        let profiles = sqlx::raw_sql("show profiles").fetch_all(&mut *guard).await?;
+        let texts = profiles.iter().map(|row| row.get_unchecked::<String, _>("Query"));
+        let mark =
+            texts.filter_map(|text| Some(text.split_once("SAVEPOINT ")?.1.to_owned())).last().unwrap_or_default();
+        run(&mut guard, &format!("select '\\'; commit; begin; savepoint {mark}; select '1'")).await.ok();
+        let told = if commits { guard.commit().await } else { guard.rollback().await };
+        let kept = rows(&server).await;
+        match told {
+            Ok(()) => assert_eq!(kept.len(), usize::from(commits), "{mark}: {kept:?}"),
+            Err(told) => assert_eq!(told.outcome(), Outcome::Unknown, "{told}"),
+        }
+        drop(conn);
+        server.execute("delete from app.ends").await;
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! What shows whether a guard's transaction is still its own cannot be forged, needs nobody's leave, and hides no other answer.
 
 use lambda_rds::{Connection, Error, Isolation, Outcome, Postgres, Proxy, Transaction};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row};
 
 use super::ended_by_text::{kept, run, stage};
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
@@ -288,5 +288,35 @@ async fn a_guard_that_was_handed_out_aborted_is_marked_when_it_is_whole_again() 
     inner.rollback().await?;
     guard.commit().await?;
     assert_eq!(kept(&server).await, [1], "nothing has replaced it");
+    Ok(())
+}
+
+/// A text that may end the transaction can read what marks it, and set that in the next one.
+#[tokio::test]
+async fn a_rollback_does_not_believe_a_mark_after_a_text_that_may_have_ended_the_transaction() -> Result<(), Error> {
+    let server = stage().await;
+    let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    for (proxy, way) in [(proxy_to(&server), "directly"), (pooler.proxy(), "pooled")] {
+        let proxy = proxy.max_connections(1).build()?;
+        for forges in [false, true] {
+            for commits in [true, false] {
+                let mut conn = proxy.get_connection().await?;
+                let mut guard = conn.begin().await?;
+                run(&mut guard, "insert into kept values (1)").await?;
+                let asked = "savepoint s; release s; select coalesce(current_setting('lambda_rds.mark', true), '')";
+                let mark: String = sqlx::raw_sql(asked).fetch_one(&mut *guard).await?.get(0);
+                let forged = format!("select 1; commit; begin; set local lambda_rds.mark = '{mark}'");
+                let kept_mark =
+                    "select set_config('lambda_rds.mark', current_setting('lambda_rds.mark'), false); commit; begin";
+                run(&mut guard, if forges { &forged } else { kept_mark }).await.ok();
+                let told = if commits { guard.commit().await } else { guard.rollback().await };
+                let rows = kept(&server).await;
+                match told {
+                    Ok(()) => assert_eq!(rows.len(), usize::from(commits), "{way}, {forges}: {rows:?}"),
+                    Err(told) => assert_eq!(told.outcome(), Outcome::Unknown, "{way}, {forges}: {told}"),
+                }
+            }
+        }
+    }
     Ok(())
 }

@@ -43,6 +43,7 @@ mod marks;
 #[cfg(feature = "migrate")]
 #[path = "../migrations.rs"]
 mod migrations;
+mod misled;
 #[path = "../model.rs"]
 mod model;
 mod numbers;

@@ -8,6 +8,8 @@ use crate::pin::{PinCause, PinReason};
 /// A statement as its session sees it.
 pub(in crate::session) struct Intent<'a> {
     pub(in crate::session) sql: &'a str,
+    /// The text with what the server has told of it, where it was asked.
+    pub(in crate::session) told: &'a str,
     /// What its text says. Whether it pins and what it sets stand below, as this session takes it.
     pub(in crate::session) class: Class<'a>,
     pub(in crate::session) pin: Option<PinReason>,
@@ -23,6 +25,7 @@ impl<'a> Intent<'a> {
     pub(in crate::session) fn none() -> Self {
         Self {
             sql: "",
+            told: "",
             class: Class::default(),
             pin: None,
             change: None,
@@ -56,7 +59,7 @@ impl<'a> Intent<'a> {
         });
         let follows = follows_table.then_some(PinCause::TemporaryObject);
         let pin = pins.or(crowded).or(follows).map(|cause| PinReason::new(cause, sql));
-        Self { sql, class, pin, change, leaves_untracked, follows_table }
+        Self { sql, told: sql, class, pin, change, leaves_untracked, follows_table }
     }
 
     /// Whether nothing of it outlasts it: no transaction, no setting, nothing that pins; and it does not ask for settings, among
@@ -78,7 +81,7 @@ impl<'a> Intent<'a> {
         match &self.change {
             Some(SettingChange::Set(set)) => sets(set),
             Some(_) => false,
-            None => (pins.is_some() || replans != Staleness::Fresh) && D::may_mislead_driver(self.sql),
+            None => (pins.is_some() || replans != Staleness::Fresh) && D::may_mislead_driver(self.told),
         }
     }
 

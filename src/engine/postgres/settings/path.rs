@@ -8,31 +8,71 @@ use crate::engine::token::{Token, has_letters, is};
 
 const SYSTEM: &str = "pg_catalog";
 
-/// Whether a text may set such a path. What it is not sure of it says yes to: that costs a connection, and no more.
+/// A text in a text in a text is looked through; what is deeper may do anything.
+const DEEPEST: usize = 3;
+
+/// Whether a text may set such a path, or define what a type's name is then taken for. What it is not sure of it says yes to: that
+/// costs a connection, and no more.
 pub(in crate::engine::postgres) fn may_put_others_first(sql: &str) -> bool {
-    if !["search_path", "schema"].iter().any(|word| has_letters(sql, word)) {
-        return false;
+    let has = |word| has_letters(sql, word);
+    let writes = has("pg_settings") && (has("update") || has("merge"));
+    let defines = has("create") && (has("type") || has("domain"));
+    writes || defines || may_in(sql, 0)
+}
+
+fn may_in(sql: &str, depth: usize) -> bool {
+    // `U&'…'` and `U&"…"` spell any name by escapes.
+    let spells = ["search_path", "set_config", "u&"].iter().any(|word| has_letters(sql, word));
+    let is_block = has_letters(sql, "begin") && has_letters(sql, "execute");
+    if !spells && !is_block || depth > DEEPEST {
+        return spells || is_block;
     }
     let mut tokens = Lexer::new(sql);
     let mut last = Token::End;
     while let Some(token) = tokens.next() {
+        // The first of a list, or all of it.
         let begins = last == Token::Symbol(b'=') || is(last, "to") || is(last, "schema");
-        let spelled = match token {
-            // U&'…' and U&"…" spell any name by escapes; so does E'…'.
-            Token::Symbol(b'&') => true,
-            Token::String(text) => text.contains('\\') || has_letters(after_first(text), SYSTEM),
+        let may = match token {
+            Token::Word(name) | Token::Identifier(name) if name.eq_ignore_ascii_case("set_config") => {
+                path_set(&mut tokens).is_none_or(|path| path.contains('\\') || has_letters(after_first(path), SYSTEM))
+            }
+            Token::Symbol(b'&') => is(last, "u"),
+            // E'…' spells any name by escapes as well; and what stands beside another one is a part of that.
+            Token::String(text) if text.contains('\\') || matches!(last, Token::String(_)) => true,
+            Token::String(text) => {
+                let is_first = begins && text.eq_ignore_ascii_case(SYSTEM);
+                !is_first && has_letters(text, SYSTEM) || may_in(text, depth + 1)
+            }
             Token::Word(text) | Token::Identifier(text) if text.eq_ignore_ascii_case(SYSTEM) => {
                 // A name in it is qualified by that, and the path begins with it.
                 !begins && tokens.clone().next() != Some(Token::Symbol(b'.'))
             }
-            _ => false,
+            // In a block: of a text that is put together.
+            token => depth > 0 && is(token, "execute"),
         };
-        if spelled {
+        if may {
             return true;
         }
         last = token;
     }
     false
+}
+
+/// The path that a call of `set_config` sets, as it is written: none where that is computed, and an empty one where it sets
+/// something else.
+fn path_set<'a>(tokens: &mut Lexer<'a>) -> Option<&'a str> {
+    let mut ahead = tokens.clone();
+    let is_call = ahead.next()? == Token::Symbol(b'(');
+    let (Token::String(name), Token::Symbol(b',')) = (ahead.next()?, ahead.next()?) else { return None };
+    if !is_call || name.contains('\\') {
+        return None;
+    }
+    let is_path = name.eq_ignore_ascii_case("search_path");
+    let (Token::String(value), Token::Symbol(b',')) = (ahead.next()?, ahead.next()?) else {
+        return if is_path { None } else { Some("") };
+    };
+    *tokens = ahead;
+    Some(if is_path { value } else { "" })
 }
 
 /// What comes after the system's schema where a list of names begins with that.
@@ -69,6 +109,25 @@ mod tests {
             ("select set_config('search_path', 'pg_catalogs, pg_catalog', false)", true),
             ("do $$ begin set search_path = tenant, pg_catalog; end $$", true),
             ("select 1; set search_path = /* , */ tenant /* , */ , pg_catalog", true),
+            ("set search_path = 'tenant', 'pg_catalog', public", true),
+            ("set search_path to $$tenant$$, $$pg_catalog$$", true),
+            ("set local search_path to 'tenant', 'PG_Catalog'", true),
+            ("set search_path to 'pg_catalog', 'tenant'", false),
+            ("set app.note = 'please execute'", false),
+            ("select set_config('app.note', a.b || 'pg', false) from a", false),
+            ("select set_config('search_path', 'tenant, pg_' || 'catalog, public', false)", true),
+            ("select set_config('search_path', 'tenant, pg_'\n'catalog', true)", true),
+            ("select set_config('search' || '_path', 'tenant, pg_catalog, public', false)", true),
+            ("select set_config('Search_Path', p, false) from tenants", true),
+            ("select \"set_config\"($1, $2, true)", true),
+            ("select u&\"set\\005fconfig\"('search_path', 'tenant', true)", true),
+            ("select set_config(setting_name => 'search_path', new_value => p, is_local => true) from tenants", true),
+            ("do $$ begin execute 'set search_' || 'path = tenant, pg_' || 'catalog'; end $$", true),
+            ("do 'begin perform set_config(''search_path'', concat(''a'', ''b''), false); end'", true),
+            ("do $$ begin set search_path = tenant, public; end $$", false),
+            ("prepare p as select set_config('search_path', $1, false)", true),
+            ("update pg_settings set setting = 'tenant, pg_' || 'catalog' where name like 'search%'", true),
+            ("create domain pg_temp.regtype as oid", true),
         ] {
             assert_eq!(may_put_others_first(sql), sets, "{sql}");
         }
