@@ -431,7 +431,12 @@ pub(super) fn proxy(server: &MariaDb) -> ProxyBuilder<MySql> {
 }
 
 pub(super) async fn connect(server: &MariaDb) -> MySqlConnection {
-    MySqlConnection::connect(&url(server)).await.expect("connects")
+    let mut conn = MySqlConnection::connect(&url(server)).await.expect("connects");
+    // MariaDB tells a new session how many rows the last query of an older one had found; MySQL tells it none.
+    if let Some(text) = server.family().either(Some("select 1 from dual where false"), None) {
+        sqlx::raw_sql(text).execute(&mut conn).await.expect("finds nothing");
+    }
+    conn
 }
 
 /// Only a new one is as good as new.

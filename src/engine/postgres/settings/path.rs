@@ -15,17 +15,17 @@ const DEEPEST: usize = 3;
 /// costs a connection, and no more.
 pub(in crate::engine::postgres) fn may_put_others_first(sql: &str) -> bool {
     let has = |word| has_letters(sql, word);
-    let writes = has("pg_settings") && (has("update") || has("merge"));
-    let defines = has("create") && (has("type") || has("domain"));
-    writes || defines || may_in(sql, 0)
+    has("pg_settings") && (has("update") || has("merge")) || may_in(sql, 0)
 }
 
 fn may_in(sql: &str, depth: usize) -> bool {
+    let has = |word: &str| has_letters(sql, word);
     // `U&'…'` and `U&"…"` spell any name by escapes.
-    let spells = ["search_path", "set_config", "u&"].iter().any(|word| has_letters(sql, word));
-    let is_block = has_letters(sql, "begin") && has_letters(sql, "execute");
-    if !spells && !is_block || depth > DEEPEST {
-        return spells || is_block;
+    let spells = ["search_path", "set_config", "u&"].into_iter().any(has);
+    let defines = has("create") && (has("type") || has("domain"));
+    let is_doubtful = spells || defines || has("begin") && has("execute");
+    if !is_doubtful || depth > DEEPEST {
+        return is_doubtful;
     }
     let mut tokens = Lexer::new(sql);
     let mut last = Token::End;
@@ -46,6 +46,11 @@ fn may_in(sql: &str, depth: usize) -> bool {
             Token::Word(text) | Token::Identifier(text) if text.eq_ignore_ascii_case(SYSTEM) => {
                 // A name in it is qualified by that, and the path begins with it.
                 !begins && tokens.clone().next() != Some(Token::Symbol(b'.'))
+            }
+            Token::Word(word)
+                if is(last, "create") && ["type", "domain"].iter().any(|kind| word.eq_ignore_ascii_case(kind)) =>
+            {
+                true
             }
             // In a block: of a text that is put together.
             token => depth > 0 && is(token, "execute"),
@@ -128,6 +133,8 @@ mod tests {
             ("prepare p as select set_config('search_path', $1, false)", true),
             ("update pg_settings set setting = 'tenant, pg_' || 'catalog' where name like 'search%'", true),
             ("create domain pg_temp.regtype as oid", true),
+            ("create temp table t (type text)", false),
+            ("do 'begin create type pg_temp.x as enum (); end'", true),
         ] {
             assert_eq!(may_put_others_first(sql), sets, "{sql}");
         }
