@@ -163,11 +163,12 @@ pub(crate) fn shorten(sql: &str) -> String {
 
 /// Whether what comes next is what something is set to.
 fn gives_a_value(line: &str) -> bool {
-    let line = line.trim_end();
+    let line = line.rsplit(';').next().unwrap_or_default().trim();
+    let sets = line.split_whitespace().any(|word| word.eq_ignore_ascii_case("set"));
     let ends_with = |word: &str| {
         line.len() > word.len() && line.as_bytes()[line.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
     };
-    ends_with("=") || ends_with(" to") && line.as_bytes()[..3].eq_ignore_ascii_case(b"set")
+    ends_with("=") || ends_with(" to") && sets
 }
 
 /// The length of the comment that begins here, if it is one to both engines and ends at the same place for them: PostgreSQL's
@@ -198,6 +199,13 @@ mod tests {
             ("SET app.jwt TO hunter2x", "SET app.jwt TO '…'"),
             ("set app.jwt=hunter2x", "set app.jwt='…'"),
             ("alter table a rename to b", "alter table a rename to b"),
+            ("begin; set app.jwt to hunter2x; commit", "begin; set app.jwt to '…'"),
+            (
+                "create temp table t (); set session app.jwt to hunter2x",
+                "create temp table t (); set session app.jwt to '…'",
+            ),
+            ("alter role app set app.jwt to hunter2x", "alter role app set app.jwt to '…'"),
+            ("set x = 1; alter table a rename to b", "set x = '…'"),
             ("do $body$ hunter2 $body$", "do '…'"),
             ("set x = $$hunter2$$", "set x = '…'"),
             ("-- don't\nset x = 'hunter2'", "set x = '…'"),

@@ -44,6 +44,8 @@ enum Stage {
     Answered,
     /// As `Answered`, and the session waits for its client.
     Idle,
+    /// The server has refused it.
+    Refused,
     /// It was sent, and whether it is executed is not known.
     Doubtful,
 }
@@ -71,6 +73,11 @@ impl Cancel {
         *self.stage.borrow() == Stage::Unsent
     }
 
+    /// Whether the server will not do it: what it was to end goes on.
+    pub(super) fn is_refused(&self) -> bool {
+        *self.stage.borrow() == Stage::Refused
+    }
+
     /// Waits until whatever it does is done.
     ///
     /// # Errors
@@ -78,7 +85,7 @@ impl Cancel {
     pub(super) async fn answered(&mut self) -> Result<(), sqlx::Error> {
         let seen = self.seen.wait_for(|stage| !matches!(stage, Stage::Dialling | Stage::Sent)).await;
         match seen.map(|stage| *stage) {
-            Ok(Stage::Unsent | Stage::Answered | Stage::Idle) => Ok(()),
+            Ok(Stage::Unsent | Stage::Answered | Stage::Refused | Stage::Idle) => Ok(()),
             _ => Err(sqlx::Error::Protocol("a cancel was sent, and may still come".to_owned())),
         }
     }
@@ -149,7 +156,9 @@ impl<DB: Engine> Connector<DB> {
         let cancel = Cancel::new();
         self.cancels.send_modify(|cancels| *cancels += 1);
         let work = Work { connector: Arc::clone(self), stage: Arc::clone(&cancel.stage) };
-        let way = whose.socket.and_then(|socket| Some((socket.local()?, socket.peer()?)));
+        // The name is the session's own as long as it has no other one.
+        let socket = whose.socket.filter(|_| !whose.is_named);
+        let way = socket.and_then(|socket| Some((socket.local()?, socket.peer()?)));
         let target = Target { name: whose.name.to_owned(), number: whose.number.clone(), way: None };
         tokio::spawn(work.cancel(whose.at.clone(), whose.credentials.clone(), target, way, whose.is_named));
         Some(cancel)
@@ -225,7 +234,7 @@ impl<DB: Engine> Work<DB> {
             }
             Ok(Err(error)) => {
                 if DB::diagnose(&error).is_of_statement() {
-                    advance(stage, Stage::Sent, Stage::Answered);
+                    advance(stage, Stage::Sent, Stage::Refused);
                 }
                 self.failed(&chain(&error));
             }

@@ -1,7 +1,7 @@
 //! Brings a connection to rest: what a dropped statement left on it is read, what sessions left is taken away.
 
 use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,6 +17,9 @@ use crate::error::Error;
 
 /// A dropped statement gets this long to end by itself: a cancel takes a connect, and that is not worth it for less.
 const PATIENCE: Duration = Duration::from_millis(30);
+
+/// And so long at the most where rows come that are read to their end: a cancel would cost the transaction.
+const MOST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is done with a long answer that nobody wants. The driver reads on without a pause as long as there is something to read,
 /// and nothing else has its turn until then.
@@ -155,6 +158,11 @@ impl<DB: Engine> Connector<DB> {
             *under_way = self.cancel(&whose);
             if let Some(cancel) = under_way {
                 cancel.answered().await.ok();
+                if unread == Unread::End && cancel.is_refused() {
+                    return Err(sqlx::Error::Protocol(
+                        "the server does not end the statement, which goes on".to_owned(),
+                    ));
+                }
             }
         }
         let socket = whose.socket.filter(|_| unread == Unread::Close);
@@ -163,8 +171,8 @@ impl<DB: Engine> Connector<DB> {
             // long row (sqlx 0.9.0), and the transaction with it.
             let mut draining = pin!(drained::<DB>(driver, socket));
             if under_way.is_none() {
-                let patience = Instant::now() + PATIENCE;
-                if let Some(drained) = by_the_clock(patience, draining.as_mut()).await {
+                let coming = whose.socket.filter(|_| unread == Unread::Read);
+                if let Some(drained) = patiently(draining.as_mut(), coming).await {
                     return drained.map(by_itself);
                 }
                 *under_way = self.cancel(&whose);
@@ -210,6 +218,22 @@ impl<DB: Engine> Connector<DB> {
             wire.carried.memory.touched();
         }
         Ok(())
+    }
+}
+
+/// What work comes to, if it does before the patience with it is over. `coming`: as long as something comes there, it lasts.
+async fn patiently<F: Future>(mut work: Pin<&mut F>, coming: Option<&Socket>) -> Option<F::Output> {
+    let last = Instant::now() + MOST_PATIENCE;
+    loop {
+        let mut has_come = false;
+        let watched = poll_fn(|context| {
+            has_come |= coming.and_then(Socket::unread).is_some_and(|unread| unread > 0);
+            work.as_mut().poll(context)
+        });
+        let done = by_the_clock(Instant::now() + PATIENCE, watched).await;
+        if done.is_some() || !has_come || Instant::now() >= last {
+            return done;
+        }
     }
 }
 

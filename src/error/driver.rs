@@ -99,30 +99,47 @@ fn io_kind(error: &Error) -> io::ErrorKind {
     }
 }
 
+/// So much of a text is shown, in bytes. The longest that a server has reason to send are of some hundreds; what stands in the log
+/// and in events is kept, and whoever answers a login in a server's place may send 16 MiB.
+const SHOWN: usize = 4096;
+
 /// An error and its causes on one line; a cause that the text above already shows is left out. A server's words, and what a
 /// user has typed in them, may hold line breaks: written as they are, they would be lines of the log of their own.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = cut(error.to_string());
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        let cause_text = cut(cause.to_string());
+        if text.len() < SHOWN && !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
         source = cause.source();
     }
-    on_one_line(text)
+    on_one_line(&cut(text))
+}
+
+/// The beginning of it, where it is longer than anybody would read.
+fn cut(mut text: String) -> String {
+    if text.len() > SHOWN {
+        text.truncate(text.floor_char_boundary(SHOWN));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// With control characters, and what else ends a line somewhere, as escapes.
-fn on_one_line(text: String) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if !text.contains(breaks) {
-        return text;
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
     }
-    let escaped = |c: char| if breaks(c) { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(escaped).collect()
+    line
 }
 
 #[cfg(test)]
@@ -135,5 +152,19 @@ mod tests {
         let text = chain(&error);
         assert!(text.ends_with(r#"x\r\n{"_aws":{}}\u{85}\u{2028}\tend é"#), "{text}");
         assert_eq!(format!("{:?}", Error::from(error)).lines().count(), 1);
+    }
+
+    #[test]
+    fn of_a_text_without_end_the_beginning_is_shown() {
+        for long in ["\n".repeat(1 << 20), "é".repeat(1 << 20), "a".repeat(SHOWN + 1)] {
+            let text = chain(&Error::Database(sqlx::Error::Protocol(long)));
+            assert!(
+                text.ends_with('…') && text.len() <= 2 * SHOWN + 8 && text.capacity() < 4 * SHOWN,
+                "{}",
+                text.len()
+            );
+        }
+        let whole = "a".repeat(SHOWN / 2);
+        assert!(chain(&sqlx::Error::Protocol(whole.clone())).ends_with(&whole));
     }
 }

@@ -18,7 +18,8 @@
 //! | pin | [`Pinned`](Event::Pinned) | [`Unpinned`](Event::Unpinned) | |
 //! | freeze | | [`Thawed`](Event::Thawed) | |
 //!
-//! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter.
+//! What fails where nobody waits for it is an event too; nothing is swallowed. No event carries a secret or a parameter
+//! of its own; what a server says is quoted, and one that was given the password in clear can say that.
 
 mod recent;
 mod traced;

@@ -3,6 +3,7 @@
 //! Never on the critical path. Two calls at the most: `DescribeDBClusters` names the members, `DescribeDBInstances` has
 //! their addresses and is left out while all of them are known.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_rds::Client;
@@ -117,12 +118,42 @@ fn read(cluster: &DbCluster) -> View {
 }
 
 fn add_addresses(view: &mut View, instances: &[DbInstance]) {
-    for listed in &mut view.members {
-        let is_it =
-            |one: &&DbInstance| one.db_instance_identifier().is_some_and(|id| id.eq_ignore_ascii_case(&listed.id));
+    let place = |one: &DbInstance| {
         // Missing while the instance is created.
-        let endpoint = instances.iter().find(is_it).and_then(DbInstance::endpoint);
-        let place = endpoint.and_then(|endpoint| Some((endpoint.address()?, u16::try_from(endpoint.port()?).ok()?)));
-        listed.address = place.map(|(host, port)| Address::new(host, port));
+        let endpoint = one.endpoint()?;
+        Some(Address::new(endpoint.address()?, u16::try_from(endpoint.port()?).ok()?))
+    };
+    let known = |one: &DbInstance| Some((one.db_instance_identifier()?.to_ascii_lowercase(), place(one)?));
+    let mut places: HashMap<String, Address> = instances.iter().rev().filter_map(known).collect();
+    for listed in &mut view.members {
+        listed.address = places.remove(&listed.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_rds::types::Endpoint;
+
+    use super::*;
+
+    /// Compared each with each, so many would take minutes.
+    #[test]
+    fn an_answer_of_any_length_is_read_in_its_own_time() {
+        const MANY: u16 = 20_000;
+        let name = |n| format!("{}{n}", "a".repeat(50));
+        let listed = |n| Listed { id: name(n), address: None, writer: false, tier: None };
+        let mut view = View { members: (0..MANY).map(listed).collect(), ..View::default() };
+        let instances: Vec<_> = (1..MANY)
+            .rev()
+            .map(|n| {
+                let endpoint = Endpoint::builder().address(format!("host{n}")).port(i32::from(n)).build();
+                DbInstance::builder().db_instance_identifier(name(n).to_ascii_uppercase()).endpoint(endpoint).build()
+            })
+            .collect();
+        add_addresses(&mut view, &instances);
+        assert_eq!(view.members[0].address, None);
+        for n in 1..MANY {
+            assert_eq!(view.members[usize::from(n)].address, Some(Address::new(format!("host{n}"), n)));
+        }
     }
 }

@@ -403,3 +403,23 @@ async fn a_preparation_ends_with_its_invocation() {
     holder.execute("rollback").await.unwrap();
     change.await.unwrap().unwrap();
 }
+
+/// A routine that runs as whoever has defined it is not the login's to end: the handler hears that in time, and no writer is
+/// suspected for it.
+#[tokio::test]
+async fn what_the_login_may_not_end_is_unknown_while_the_handler_can_hear_it() -> Result<(), Error> {
+    let server = stage().await;
+    server.execute("create procedure app.sleeps() begin do sleep(20); end; grant all on app.* to app@'%'").await;
+    let seen = Recorder::default();
+    let proxy = mysql_proxy_to(&server).max_connections(1).observer(seen.observer()).build()?;
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "select 1").await?;
+    let left = Duration::from_secs(2);
+    let called = timeout(left, internals::invocation(left, run(&mut conn, "call sleeps()")));
+    let error = called.await.expect("before the invocation is over").expect_err("it goes on");
+    assert!(matches!(error, Error::DeadlineReached { outcome: Outcome::Unknown, .. }), "{error:?}");
+    assert!(!seen.events().iter().any(|event| matches!(event, Event::Suspected { .. })), "{:?}", seen.events());
+    assert!(seen.events().iter().any(|event| matches!(event, Event::CancelFailed { .. })), "{:?}", seen.events());
+    drop(conn);
+    run(&mut proxy.get_connection().await?, "select 1").await
+}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lambda_rds::{Error, Event, PgProxy};
-use sqlx::AssertSqlSafe;
+use lambda_rds::{Error, Event, Outcome, PgProxy, internals};
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::stage::running;
@@ -178,5 +178,35 @@ async fn a_cancel_that_comes_late_hits_nothing_else() -> Result<(), Error> {
             innocent?;
         }
     }
+    Ok(())
+}
+
+/// Any role may call its sessions what it likes, and see what others are called.
+#[tokio::test]
+async fn another_role_of_the_same_name_is_not_taken_for_the_session() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    server.execute("create role mallory login password 'm'").await;
+    // Addresses are translated on the way.
+    let way = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let url = format!("{}?sslmode=require", server.url_for("mallory", "m", "app"));
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        strangers.push(sqlx::PgConnection::connect(&url).await.expect("connects"));
+    }
+    let seen = Recorder::default();
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).observer(seen.observer()).build()?;
+    let mut conn = proxy.get_connection().await?;
+    sqlx::query("select 1").execute(&mut conn).await?;
+    let named = "select application_name from pg_stat_activity where usename = 'app' and application_name like '%#%'";
+    let name: String = sqlx::query_scalar(named).fetch_one(&mut server.admin().await).await.expect("answers");
+    for stranger in &mut strangers {
+        let rename = format!("set application_name = '{name}'");
+        sqlx::raw_sql(AssertSqlSafe(rename)).execute(stranger).await.expect("renames itself");
+    }
+    let left = Duration::from_secs(3);
+    let slept = internals::invocation(left, sqlx::query("select pg_sleep(20)").execute(&mut conn)).await;
+    let error = Error::from(slept.expect_err("it is ended"));
+    assert!(matches!(error, Error::DeadlineReached { outcome: Outcome::RolledBack, .. }), "{error:?}");
+    assert!(!seen.events().iter().any(|event| matches!(event, Event::CancelFailed { .. })), "{:?}", seen.events());
     Ok(())
 }

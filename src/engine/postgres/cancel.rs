@@ -1,8 +1,9 @@
 //! Ends what another session is doing.
 //!
 //! The protocol's own cancel request needs a key that the driver keeps to itself, so the session is looked for in the
-//! server's list. There it is found by its number, if that was asked; else by the way to it, which nothing changes that a
-//! session can do, and where an address is translated in between, by the name that it had at its login.
+//! server's list. There it is found by its number, if that was asked; else by the name that it had at its login, and where it
+//! may have another one by now, by the way to it, which nothing changes that a session can do. It is one of its own user's: any
+//! other one may call itself so.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Error, Postgres, Row};
@@ -50,7 +51,7 @@ fn of(what: &str, target: &Target) -> String {
     let name = literal(&target.name);
     format!(
         "SELECT {what} FROM pg_catalog.pg_stat_activity \
-         WHERE pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         WHERE usename operator(pg_catalog.=) SESSION_USER AND pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() \
            AND (backend_type operator(pg_catalog.=) 'parallel worker') IS NOT TRUE \
            AND (({way}) IS TRUE OR application_name operator(pg_catalog.=) {name}) \
          ORDER BY ({way}) IS TRUE DESC LIMIT 1"

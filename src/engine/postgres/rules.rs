@@ -13,7 +13,7 @@ pub(super) const RULES: Rules = Rules {
     resettable_only_from_login: &[],
     rollback_restores_settings: true,
     texts_are_atomic: true,
-    asks_for_settings: &["show", "sett", "timeout"],
+    asks_for_settings: &["show", "sett", "timeout", "_to_xml"],
     poolers_lose_state: true,
     forget_generated: "DISCARD SEQUENCES",
     refuses_ungenerated: true,
