@@ -2,7 +2,7 @@
 //! text, MariaDB's Oracle mode.
 
 use lambda_rds::{Connection, MySql};
-use sqlx::{AssertSqlSafe, Executor, Row};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, Row};
 
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
@@ -192,13 +192,21 @@ async fn a_number_that_a_hint_has_set_is_nobody_elses() {
     assert_eq!((rows[0].get::<i64, _>(0), rows[0].get::<i64, _>(1)), (5, 0), "rows, and those with another number");
 }
 
-/// What the login itself has asked for is no rows that anybody has found.
+/// What the login itself has asked for is no rows that anybody has found. A bare connection to MariaDB is told what another one has
+/// left there, and no more is known of it.
 #[tokio::test]
 async fn before_any_query_no_rows_have_been_found() {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    let proxy = mysql_proxy_to(&server).max_connections(1).build().unwrap();
-    let mut one = proxy.get_connection().await.unwrap();
-    assert_eq!(answers(&mut one, "do 0").await, [""; 0]);
-    assert_eq!(answers(&mut one, "select found_rows()").await, ["0"]);
-    assert_eq!(answers(&mut one, "select found_rows()").await, ["1"]);
+    server.execute("create table app.unfound (n int)").await;
+    for before in ["do 0", "insert into unfound values (1)", "set @@session.lock_wait_timeout = 7"] {
+        let mut bare = MySqlConnection::connect(&format!("{}?ssl-mode=REQUIRED", server.url())).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(before)).execute(&mut bare).await.unwrap();
+        let found = sqlx::raw_sql("select found_rows()").fetch_one(&mut bare).await.unwrap();
+        let alone = found.get_unchecked::<i64, _>(0).to_string();
+        let proxy = mysql_proxy_to(&server).max_connections(1).build().unwrap();
+        let mut one = proxy.get_connection().await.unwrap();
+        answers(&mut one, before).await;
+        let found = answers(&mut one, "select found_rows()").await;
+        assert_eq!(found, [server.family().either("0", alone.as_str())], "after {before}");
+    }
 }
