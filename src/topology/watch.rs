@@ -124,9 +124,10 @@ fn add_addresses(view: &mut View, instances: &[DbInstance]) {
         Some(Address::new(endpoint.address()?, u16::try_from(endpoint.port()?).ok()?))
     };
     let known = |one: &DbInstance| Some((one.db_instance_identifier()?.to_ascii_lowercase(), place(one)?));
-    let mut places: HashMap<String, Address> = instances.iter().rev().filter_map(known).collect();
+    // From the last to the first: of two with one name the first counts.
+    let places: HashMap<String, Address> = instances.iter().rev().filter_map(known).collect();
     for listed in &mut view.members {
-        listed.address = places.remove(&listed.id);
+        listed.address = places.get(&listed.id).cloned();
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// Compared each with each, so many would take minutes.
+    /// Compared each with each, these are four hundred million comparisons.
     #[test]
     fn an_answer_of_any_length_is_read_in_its_own_time() {
         const MANY: u16 = 20_000;

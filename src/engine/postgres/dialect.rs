@@ -166,7 +166,7 @@ impl Dialect for Postgres {
     }
 
     fn may_mislead_driver(sql: &str) -> bool {
-        settings::may_put_others_first(sql)
+        settings::may_mislead(sql)
     }
 
     fn may_unmark(sql: &str) -> bool {

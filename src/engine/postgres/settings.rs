@@ -21,7 +21,7 @@ use crate::engine::token::{Token, is};
 use crate::engine::{Name, Setting, Staleness};
 use crate::pin::PinCause;
 
-pub(super) use self::path::may_put_others_first;
+pub(super) use self::path::may_mislead;
 pub(super) use self::question::{question, spelled};
 pub(super) use self::replay::{after_reset, replay};
 pub(super) use self::staleness::staleness;

@@ -1,4 +1,4 @@
-//! Paths that put other schemas before the system's.
+//! What misleads the driver: paths that put other schemas before the system's, and temporary types.
 //!
 //! The driver asks the server about types with operators of the session's path, and keeps what it is told for as long as the
 //! connection lives (sqlx 0.9.0). Where `pg_catalog` is named after another schema, those are that schema's.
@@ -13,7 +13,7 @@ const DEEPEST: usize = 3;
 
 /// Whether a text may set such a path, or define what a type's name is then taken for. What it is not sure of it says yes to: that
 /// costs a connection, and no more.
-pub(in crate::engine::postgres) fn may_put_others_first(sql: &str) -> bool {
+pub(in crate::engine::postgres) fn may_mislead(sql: &str) -> bool {
     let has = |word| has_letters(sql, word);
     has("pg_settings") && (has("update") || has("merge")) || may_in(sql, 0)
 }
@@ -136,7 +136,7 @@ mod tests {
             ("create temp table t (type text)", false),
             ("do 'begin create type pg_temp.x as enum (); end'", true),
         ] {
-            assert_eq!(may_put_others_first(sql), sets, "{sql}");
+            assert_eq!(may_mislead(sql), sets, "{sql}");
         }
     }
 }
