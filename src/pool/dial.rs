@@ -29,16 +29,23 @@ const PAUSE_SHARE: f64 = 0.5;
 
 /// The right to one connect: a slot that is being dialled in. Dropped before the end, the slot becomes vacant again.
 pub(super) struct Approval<C: Connect> {
-    pub(super) pool: Pool<C>,
-    pub(super) slot: Option<usize>,
+    pool: Pool<C>,
+    slot: Option<usize>,
+    deadline: Deadline,
 }
 
 impl<C: Connect> Approval<C> {
+    /// Its time begins with the wait that made it necessary, and not with its first turn, which may come late.
+    pub(super) fn new(pool: Pool<C>, slot: usize) -> Self {
+        let deadline = Deadline::after(pool.0.settings.borrow_timeout.mul_f64(DIAL_SHARE));
+        Self { pool, slot: Some(slot), deadline }
+    }
+
     pub(super) async fn dial(mut self) {
         let Some(slot) = self.slot else { return };
         let inner = &self.pool.0;
         let attempt = Attempt {
-            deadline: Deadline::after(inner.settings.borrow_timeout.mul_f64(DIAL_SHARE)),
+            deadline: self.deadline,
             phase: Arc::clone(&inner.notes),
             slot,
             dialled: Arc::new(Mutex::new(Instant::now())),

@@ -268,8 +268,7 @@ impl<C: Connect> Pool<C> {
     /// Starts as many dials as the ledger approves.
     fn dial_for_waiters(&self) {
         while let Some(slot) = { self.lock().approve() } {
-            let approval = Approval { pool: self.clone(), slot: Some(slot) };
-            let dial = tokio::spawn(span::inherited(approval.dial()));
+            let dial = tokio::spawn(span::inherited(Approval::new(self.clone(), slot).dial()));
             let mut dials = self.0.dials.lock().unwrap_or_else(PoisonError::into_inner);
             dials.retain(|dial| !dial.is_finished());
             dials.push(dial.abort_handle());

@@ -85,6 +85,19 @@ async fn whoever_runs_out_of_time_together_with_its_dial_hears_what_the_dial_kno
     rig.assert_at_rest("the caller was told");
 }
 
+/// As on a busy machine: the dial has its first turn when a part of the caller's time is gone.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_begins_late_ends_before_its_caller_gives_up() {
+    let rig = Rig::new(1);
+    rig.server.stall_connects();
+    let mut caller = pin!(rig.lease(Purpose::Statement));
+    assert!(poll_once(caller.as_mut()).await.is_pending());
+    tokio::time::advance(BORROW_TIMEOUT / 4).await;
+    let outcome = caller.await;
+    assert!(matches!(outcome, Err(Error::Connect { .. } | Error::Unreachable { .. })), "{outcome:?}");
+    rig.assert_at_rest("the caller was told");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_server_is_asked_again_after_a_pause() {
     let rig = Rig::new(1);
