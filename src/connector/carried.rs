@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::memory::Memory;
+use super::prepared::Prepared;
 use super::term::Term;
 use crate::clock::Moment;
 use crate::engine::{Cleanup, Dialect, Settings, Staleness};
@@ -39,6 +40,8 @@ pub(crate) struct Carried {
     exchanges: u64,
     /// What sessions may have left in the server's memory.
     pub(crate) memory: Memory,
+    /// For which types the driver has prepared what it keeps.
+    pub(crate) prepared: Prepared,
 }
 
 impl Carried {
@@ -58,6 +61,7 @@ impl Carried {
             term: None,
             exchanges: 0,
             memory: Memory::new(pooled),
+            prepared: Prepared::default(),
         }
     }
 
@@ -184,7 +188,10 @@ impl Carried {
     /// What is prepared no longer means what it meant.
     pub(crate) fn outdate(&mut self, staleness: Staleness) {
         self.stale = self.stale.max(staleness);
-        self.mixed |= staleness == Staleness::Names;
+        if staleness == Staleness::Names {
+            self.mixed = true;
+            self.prepared.doubt_names();
+        }
     }
 
     /// The same by what is set until the transaction ends, and once more when it does.
@@ -207,6 +214,12 @@ impl Carried {
     /// They mean again what they say.
     pub(crate) fn planned_anew(&mut self) {
         self.stale = Staleness::Fresh;
+    }
+
+    /// The driver takes a name for something else than the server does, and does not forget it.
+    pub(crate) fn mix(&mut self) {
+        self.mixed = true;
+        self.cleanup = Cleanup::Impossible;
     }
 
     /// A name may mislead the driver: it has stood for different things.

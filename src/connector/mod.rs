@@ -7,6 +7,7 @@ mod carried;
 mod dial;
 mod login;
 mod memory;
+mod prepared;
 mod rest;
 mod term;
 mod trial;
@@ -38,6 +39,7 @@ use self::trial::Trials;
 
 pub(crate) use self::carried::Carried;
 pub(crate) use self::memory::Memory;
+pub(crate) use self::prepared::Spelling;
 pub(crate) use self::rest::{Rested, Unread};
 pub(crate) use self::wire::{Access, Peer, Proof, Wire};
 

@@ -59,6 +59,8 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) login_defaults: Settings,
     /// The login has other values too, to which nothing takes a setting back.
     has_own_values: bool,
+    /// What is prepared on it is prepared for values of certain types.
+    pub(crate) prepares_for_types: bool,
     /// The driver would misread what is still on its way.
     pub(crate) out_of_step: bool,
     pub(crate) id: u64,
@@ -87,7 +89,7 @@ impl<DB: Engine> Wire<DB> {
         login_defaults: Settings,
         carried: Carried,
     ) -> Self {
-        let Dialled { driver, name, has_own_values } = dialled;
+        let Dialled { driver, name, has_own_values, prepares_for_types } = dialled;
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
             at,
@@ -100,6 +102,7 @@ impl<DB: Engine> Wire<DB> {
             carried,
             login_defaults,
             has_own_values,
+            prepares_for_types,
             out_of_step: false,
             id: WIRES.fetch_add(1, Ordering::Relaxed),
             name,

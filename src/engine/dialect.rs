@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Class, Diagnosis, Login, Question, Rules, Settings, Staleness};
+use super::{Bound, Class, Diagnosis, Login, Question, Rules, Settings, Staleness, TypeName};
 use crate::engine::Cleanup;
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
@@ -27,6 +27,25 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// The text in which the answers stand in the place of what it does not tell. It is classified, and not sent.
     fn spelled(_sql: &str, _answers: &Self::Row) -> Option<String> {
         None
+    }
+
+    /// What types the values of a query are bound as; `None` where what is prepared serves for values of all types.
+    fn bound(_: &Self::Arguments) -> Option<Bound> {
+        None
+    }
+
+    /// The same for types that a statement is prepared for.
+    fn prepared_for(_: &[Self::TypeInfo]) -> Option<Bound> {
+        None
+    }
+
+    /// What asks the server, with the same values, whether the driver binds these of them as what their names mean; and
+    /// whether it says so.
+    fn asks_for_names(_: &[(usize, TypeName)]) -> String {
+        String::new()
+    }
+    fn are_confirmed(_: &Self::Row) -> bool {
+        false
     }
 
     /// What the statements of a text that pins leave on the server's connection beyond their transaction.

@@ -40,6 +40,8 @@ pub(crate) struct Dialled<C> {
     /// What takes a setting back would not bring those values back, but for the settings that have a
     /// [`login_defaults`](super::Dialect::login_defaults).
     pub(crate) has_own_values: bool,
+    /// What it prepares is prepared for values of certain types.
+    pub(crate) prepares_for_types: bool,
 }
 
 /// How a session is found among those of its server, over another connection.

@@ -3,6 +3,7 @@
 //!
 //! The folder of an engine has the same files for each. What both say is said here once.
 
+mod bound;
 mod class;
 mod cleanup;
 mod cluster;
@@ -35,6 +36,7 @@ mod socket;
 mod survey;
 mod token;
 
+pub(crate) use bound::{Bound, TypeName};
 pub(crate) use class::{Class, Control, Label, Name, PinEnd, Question, Setting, Staleness};
 pub(crate) use cleanup::Cleanup;
 pub(crate) use cluster::{Cluster, OwnLimits};

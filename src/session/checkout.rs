@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::borrow::Borrow;
 use super::connection::{Connection, Parted};
 use super::core::Intent;
+use super::query::Query;
 use crate::connector::Wire;
 use crate::engine::{Control, Diagnosis, Engine};
 use crate::error::{Error, Outcome, Phase, Purpose};
@@ -52,11 +53,11 @@ impl<DB: Engine> Connection<DB> {
 
     /// Has a connection that is fit for the next exchange. One that turns out not to be, before anything of the session was
     /// sent, is exchanged for another where nothing binds the session to it.
-    async fn become_fit(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
+    async fn become_fit(&mut self, phase: Phase, intent: &Intent<'_>, query: Option<&Query<DB>>) -> Result<(), Error> {
         const MOST_LOSSES: u32 = 2;
         let mut losses = 0;
         loop {
-            let error = match self.lease_and_settle(phase, intent).await {
+            let error = match self.lease_and_settle(phase, intent, query).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -69,7 +70,12 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    async fn lease_and_settle(&mut self, phase: Phase, intent: &Intent<'_>) -> Result<(), Error> {
+    async fn lease_and_settle(
+        &mut self,
+        phase: Phase,
+        intent: &Intent<'_>,
+        query: Option<&Query<DB>>,
+    ) -> Result<(), Error> {
         if self.lease.is_some() {
             self.look_at_socket(phase)?;
         } else {
@@ -96,6 +102,9 @@ impl<DB: Engine> Connection<DB> {
             return Err(gone);
         }
         borrow.remember(intent).await?;
+        if let Some(query) = query {
+            borrow.understand(query).await?;
+        }
         // At rest, and still this session's.
         borrow.done = true;
         Ok(())
@@ -166,6 +175,16 @@ impl<DB: Engine> Connection<DB> {
 
     /// The physical connection for the next exchange, with everything settled that an earlier one left open.
     pub(super) async fn borrow(&mut self, phase: Phase, intent: &mut Intent<'_>) -> Result<Borrow<'_, DB>, Error> {
+        self.borrow_for(phase, intent, None).await
+    }
+
+    /// The same for this query, whose values the connection's driver is to bind as what they are.
+    pub(super) async fn borrow_for(
+        &mut self,
+        phase: Phase,
+        intent: &mut Intent<'_>,
+        query: Option<&Query<DB>>,
+    ) -> Result<Borrow<'_, DB>, Error> {
         if self.state.is_lost() && !self.begins_anew(intent.class.control) {
             let phase = match intent.class.control {
                 Some(Control::Commit { .. }) => Phase::Commit,
@@ -180,7 +199,7 @@ impl<DB: Engine> Connection<DB> {
             return Err(error);
         }
         self.refuse_gone(phase)?;
-        self.become_fit(phase, intent).await?;
+        self.become_fit(phase, intent, query).await?;
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.fit = Some(borrow.started);
         borrow.enter(intent).await?;

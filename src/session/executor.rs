@@ -5,11 +5,12 @@
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use sqlx::{Database, Error, Execute, SqlStr};
+use sqlx::{Database, Error, Execute, SqlStr, Statement};
 
 use super::answer::{self, Done, First, Rows, Step};
 use super::connection::Connection;
 use super::query::Query;
+use crate::engine::Dialect;
 
 macro_rules! executor {
     ($engine:ty) => {
@@ -70,10 +71,11 @@ macro_rules! executor {
             where
                 'c: 'e,
             {
-                let prepare = async move |driver: &mut <$engine as Database>::Connection| {
+                let given = <$engine>::prepared_for(parameters);
+                let prepare = async move |driver: &mut <$engine as Database>::Connection, sql| {
                     sqlx::Executor::prepare_with(driver, sql, parameters).await
                 };
-                Box::pin(self.prepare_together(prepare))
+                Box::pin(self.prepare_together(sql, given, prepare, Statement::parameters))
             }
 
             #[doc(hidden)]
@@ -81,10 +83,11 @@ macro_rules! executor {
             where
                 'c: 'e,
             {
-                let describe = async move |driver: &mut <$engine as Database>::Connection| {
+                let given = <$engine>::prepared_for(&[]);
+                let describe = async move |driver: &mut <$engine as Database>::Connection, sql| {
                     sqlx::Executor::describe(driver, sql).await
                 };
-                Box::pin(self.prepare_together(describe))
+                Box::pin(self.prepare_together(sql, given, describe, sqlx::Describe::parameters))
             }
         }
 

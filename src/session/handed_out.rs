@@ -34,6 +34,8 @@ impl<DB: Engine> Connection<DB> {
             // What others have prepared is not for what the caller makes of the connection.
             borrow.replan().await?;
         }
+        // What types the caller looks up by their names is not seen.
+        borrow.wire().carried.prepared.doubt_names();
         borrow.finish();
         // What the caller leaves unread on it is not for the session's next statement.
         self.interrupted = true;

@@ -4,7 +4,8 @@
 //! decides and never awaits: what a text does, what has to happen before it, what comes of it, whose the numbers are that the
 //! server remembers. Everything else obeys it. `run` is the way of a `query` to its `answer`; on it lie `refusal` (what could
 //! not be right), `checkout` (a connection), `settle` (made fit), `sentinel` (whose the open transaction is), `borrow` (one
-//! exchange), `conclude` (what is done with what came of it) and `loss` (what that means for the work in hand). `pooled` is
+//! exchange), `conclude` (what is done with what came of it) and `loss` (what that means for the work in hand). `prepared` sees
+//! to it that what others have prepared on the connection, and what its driver has learnt from them, is nobody else's. `pooled` is
 //! what a transaction pooler makes of it, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out`
 //! the connection in the application's own hands; `executor` speaks sqlx's traits.
 
@@ -18,6 +19,7 @@ mod executor;
 mod handed_out;
 mod loss;
 mod pooled;
+mod prepared;
 mod query;
 mod refusal;
 mod run;

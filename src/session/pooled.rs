@@ -1,12 +1,13 @@
 //! What a session does behind a transaction pooler, which may run each exchange elsewhere.
 
-use sqlx::Error;
+use sqlx::{Error, SqlStr};
 
 use super::answer::Sink;
 use super::connection::Connection;
 use super::core::Intent;
+use super::prepared::Parameters;
 use super::query::Query;
-use crate::engine::{Diagnosis, Engine, Found, PinEnd, Settings};
+use crate::engine::{Bound, Diagnosis, Engine, Found, PinEnd, Settings};
 use crate::error::Phase;
 use crate::pin::shorten;
 
@@ -84,13 +85,16 @@ impl<DB: Engine> Connection<DB> {
     /// and with it the name, no longer than a transaction, so that one is needed to take the name away again.
     pub(super) async fn prepare_together<T>(
         &mut self,
-        prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
+        sql: SqlStr,
+        given: Option<Bound>,
+        prepare: impl AsyncFnOnce(&mut DB::Connection, SqlStr) -> Result<T, Error>,
+        parameters: impl Fn(&T) -> Parameters<'_, DB>,
     ) -> Result<T, Error> {
         if !self.connector().pools_transactions() || !self.state.is_free() {
-            return self.prepare_here(prepare).await;
+            return self.prepare_here(sql, given, prepare, parameters).await;
         }
         let mut transaction = self.begin().await?;
-        let prepared = transaction.prepare_here(prepare).await?;
+        let prepared = transaction.prepare_here(sql, given, prepare, parameters).await?;
         transaction.commit().await?;
         Ok(prepared)
     }

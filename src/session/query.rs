@@ -1,15 +1,19 @@
 //! A query, taken apart to see its text, and put together again for the driver.
 
+use std::sync::OnceLock;
+
 use sqlx::error::BoxDynError;
 use sqlx::{Arguments as _, AssertSqlSafe, Error, Execute, SqlSafeStr as _, SqlStr};
 
-use crate::engine::Engine;
+use crate::engine::{Bound, Engine};
 
 /// A query of the application, or a question that goes before one.
 pub(super) struct Query<DB: Engine> {
     pub(super) sql: SqlStr,
     pub(super) arguments: Option<DB::Arguments>,
     pub(super) statement: Option<DB::Statement>,
+    /// What its values are bound as, once somebody has asked.
+    pub(super) bound: OnceLock<Option<Bound>>,
     /// What the driver prepares for it is kept.
     pub(super) persistent: bool,
     /// Not to be put into a transaction.
@@ -24,7 +28,8 @@ impl<DB: Engine> Query<DB> {
         let statement = query.statement().cloned();
         let arguments = query.take_arguments().map_err(Error::Encode)?;
         let persistent = query.persistent();
-        Ok(Self { sql: query.sql(), arguments, statement, persistent, alone: false, again: false })
+        let sql = query.sql();
+        Ok(Self { sql, arguments, statement, bound: OnceLock::new(), persistent, alone: false, again: false })
     }
 
     /// Only what the driver prepares can have become stale.
@@ -36,14 +41,26 @@ impl<DB: Engine> Query<DB> {
         self.arguments.as_ref().is_some_and(|arguments| arguments.len() > 0)
     }
 
+    /// What its values are bound as, where it has any, or its text may have places for some.
+    pub(super) fn bound(&self) -> Option<&Bound> {
+        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.sql.as_str().contains('$');
+        let bound = self.bound.get_or_init(|| self.arguments.as_ref().filter(may_bind).and_then(DB::bound));
+        bound.as_ref()
+    }
+
     /// The same query with another text.
     pub(super) fn reworded(self, text: String) -> Self {
-        Self { sql: AssertSqlSafe(text).into_sql_str(), statement: None, ..self }
+        Self { sql: Self::text(text), statement: None, ..self }
+    }
+
+    /// A text as the driver takes it.
+    pub(super) fn text(text: String) -> SqlStr {
+        AssertSqlSafe(text).into_sql_str()
     }
 
     /// The same query in one exchange, without anything prepared.
     pub(super) fn unprepared(self) -> Self {
-        Self { arguments: None, statement: None, ..self }
+        Self { arguments: None, statement: None, bound: OnceLock::new(), ..self }
     }
 }
 
@@ -53,6 +70,7 @@ impl<DB: Engine> Clone for Query<DB> {
             sql: self.sql.clone(),
             arguments: self.arguments.clone(),
             statement: self.statement.clone(),
+            bound: self.bound.clone(),
             persistent: self.persistent,
             alone: self.alone,
             again: self.again,

@@ -100,9 +100,10 @@ impl<DB: Engine> Connection<DB> {
             // In one exchange: between two, what it begins or ends could be another's.
             whole = !query.has_values();
         }
-        let borrow = self.borrow(Phase::Statement, &mut intent).await?;
+        let mut borrow = self.borrow_for(Phase::Statement, &mut intent, Some(query)).await?;
         if !pooled && !uncacheable {
-            return Ok((borrow, None));
+            let spelled = borrow.spelled(query).map(Box::new);
+            return Ok((borrow, spelled));
         }
         let mut spelled = query.clone();
         // A pooler in between may run the next statement elsewhere: nothing named is left on the server.
@@ -135,7 +136,8 @@ impl<DB: Engine> Connection<DB> {
             let asked = query.clone().reworded(question.text.clone());
             let mut asked = if question.given { asked } else { asked.unprepared() };
             asked.persistent &= !self.connector().pools_transactions();
-            let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
+            let mut borrow = self.borrow_for(Phase::Statement, &mut Intent::none(), Some(&asked)).await?;
+            let asked = borrow.spelled(&asked).unwrap_or(asked);
             borrow.flight.set_sent(false);
             let mut first = First(None);
             let error = match borrow.read(&asked, &mut first, None).await {
@@ -166,26 +168,6 @@ impl<DB: Engine> Connection<DB> {
         }
         let text = format!("{}\n/* {}.{} */", query.sql.as_str(), self.id, self.texts);
         query.reworded(text)
-    }
-
-    /// An exchange in which the driver prepares and executes nothing: no text pins by it.
-    pub(super) async fn prepare_here<T>(
-        &mut self,
-        prepare: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let pooled = self.connector().pools_transactions();
-        let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
-        let (failover, wire) = borrow.apart();
-        wire.out_of_step = DB::RULES.prepares_ahead;
-        let prepare = prepare(&mut wire.driver);
-        let mut prepared = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), prepare).await;
-        // Where its end was not waited for, it is still on its way.
-        wire.out_of_step &= prepared.as_ref().is_err_and(TimeToCancel::is_behind);
-        if pooled && prepared.is_ok() {
-            prepared = borrow.forget_names().await.and(prepared);
-        }
-        borrow.flight.set_sent(false);
-        borrow.concluded(prepared).await
     }
 }
 

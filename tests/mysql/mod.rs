@@ -81,5 +81,6 @@ mod transactions;
 #[path = "../trust.rs"]
 mod trust;
 mod truth_table;
+mod types;
 #[path = "../upkeep.rs"]
 mod upkeep;

@@ -89,6 +89,7 @@ mod topology;
 #[path = "../trust.rs"]
 mod trust;
 mod truth_table;
+mod types;
 mod unread;
 #[path = "../upkeep.rs"]
 mod upkeep;

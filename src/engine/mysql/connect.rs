@@ -38,6 +38,10 @@ const COMPLETION: &str = "completion_type = 0";
 const HAS_OWN_VALUES: &str = "CAST(LENGTH(@@init_connect) > 0 \
     /*M!100101 OR @@max_statement_time <> @@global.max_statement_time */ AS SIGNED)";
 
+/// MySQL goes on with the types of an execution of what is prepared; MariaDB, which alone reads such a comment, takes each
+/// execution's own.
+const PREPARES_FOR_TYPES: &str = "1 /*M! - 1 */";
+
 /// A session that asks `FOUND_ROWS()` before any query of its own is told what the driver alone would have left: none.
 const FIND_NOTHING: &str = "SELECT 1 FROM DUAL WHERE FALSE";
 
@@ -83,12 +87,13 @@ pub(super) fn options(login: &Login) -> MySqlConnectOptions {
 
 /// Sets what a new session needs, and asks what the server calls it and what it has set by itself.
 pub(super) async fn set_up(mut driver: MySqlConnection, login: &Login) -> Result<Dialled<MySqlConnection>, Error> {
-    let (mut name, mut has_own_values) = (String::new(), false);
+    let (mut name, mut has_own_values, mut prepares_for_types) = (String::new(), false, false);
     for row in rows::<MySql>(&mut driver, first_text(login)).await? {
         name = row.try_get(0)?;
         has_own_values = row.try_get::<i64, _>(1)? != 0;
+        prepares_for_types = row.try_get::<i64, _>(2)? != 0;
     }
-    Ok(Dialled { driver, name, has_own_values })
+    Ok(Dialled { driver, name, has_own_values, prepares_for_types })
 }
 
 /// The number of the session of this name, where this connection's server is the one that gave it.
@@ -132,6 +137,8 @@ fn first_text(login: &Login) -> String {
     if login.orphans.is_some() {
         text.push_str("; SELECT CONCAT(CONNECTION_ID(), '@', @@hostname, ':', @@port, '@', UNIX_TIMESTAMP()), ");
         text.push_str(HAS_OWN_VALUES);
+        text.push_str(", ");
+        text.push_str(PREPARES_FOR_TYPES);
         text.push_str("; ");
         text.push_str(FIND_NOTHING);
     }

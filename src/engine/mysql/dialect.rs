@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use sqlx::mysql::MySqlArguments;
 use sqlx::{Error, MySql};
 
-use super::{classify, connect, diagnose, number, occupancy, rules, settings};
+use super::{bound, classify, connect, diagnose, number, occupancy, rules, settings};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
-use crate::engine::{Class, Diagnosis, Dialect, Login, Rules, Settings, Staleness};
+use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Rules, Settings, Staleness};
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
 
@@ -29,6 +30,10 @@ impl Dialect for MySql {
 
     fn classify(sql: &str) -> Class<'_> {
         repeat::classify(&SEEN, sql, classify::classify)
+    }
+
+    fn bound(arguments: &MySqlArguments) -> Option<Bound> {
+        Some(bound::of_values(arguments))
     }
 
     fn diagnose(error: &Error) -> Diagnosis {

@@ -2,6 +2,7 @@
 //!
 //! Where MySQL and MariaDB differ, it is said where they do.
 
+mod bound;
 mod classify;
 mod cluster;
 mod connect;

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo};
 use sqlx::{Error, Postgres, Row};
 
-use super::{classify, connect, diagnose, leaves, occupancy, rules, settings};
+use super::{bound, classify, connect, diagnose, leaves, occupancy, rules, settings};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
-use crate::engine::{Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
+use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness, TypeName};
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
 
@@ -46,6 +46,22 @@ impl Dialect for Postgres {
 
     fn question(sql: &str) -> Option<Question> {
         settings::question(classify::single(sql)?)
+    }
+
+    fn bound(arguments: &PgArguments) -> Option<Bound> {
+        Some(bound::of_values(arguments))
+    }
+
+    fn prepared_for(types: &[PgTypeInfo]) -> Option<Bound> {
+        Some(bound::of_types(types))
+    }
+
+    fn asks_for_names(names: &[(usize, TypeName)]) -> String {
+        bound::question(names)
+    }
+
+    fn are_confirmed(row: &PgRow) -> bool {
+        matches!(row.try_get(0), Ok(Some(true)))
     }
 
     fn spelled(sql: &str, answers: &PgRow) -> Option<String> {

@@ -43,7 +43,7 @@ impl Driver for Postgres {
             return Err(Error::Configuration(Box::new(Pooled)));
         }
         // `RESET` goes to what this login had, whoever has set it.
-        Ok(Dialled { driver, name: connect::name(login), has_own_values: false })
+        Ok(Dialled { driver, name: connect::name(login), has_own_values: false, prepares_for_types: true })
     }
 
     async fn prepare(_: &mut PgConnection, _: SqlStr, _: usize) -> Result<bool, Error> {

@@ -1,6 +1,7 @@
 //! PostgreSQL: RDS for PostgreSQL, Aurora PostgreSQL, and anything that speaks their protocol.
 
 mod block;
+mod bound;
 mod cancel;
 mod classify;
 mod cluster;

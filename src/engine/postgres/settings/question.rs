@@ -118,6 +118,6 @@ pub(super) fn half_of_date_style(statement: &str) -> Option<(String, (bool, bool
 }
 
 /// A text as a standard string.
-pub(super) fn quoted_text(text: &str) -> String {
+pub(in crate::engine::postgres) fn quoted_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

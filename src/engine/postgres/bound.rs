@@ -1,0 +1,184 @@
+//! What types the values of a query are bound as: what is prepared for a text is prepared for these.
+
+use sqlx::Arguments;
+use sqlx::postgres::{PgArguments, PgTypeInfo};
+
+use super::settings::quoted_text;
+use crate::engine::bound::list_in;
+use crate::engine::{Bound, TypeName};
+
+/// Of values that are to be sent.
+pub(super) fn of_values(arguments: &PgArguments) -> Bound {
+    // The list of types comes before the values.
+    read(&list_in(arguments, 0, 0), arguments.len())
+}
+
+/// Of types that a statement is prepared for.
+pub(super) fn of_types(types: &[PgTypeInfo]) -> Bound {
+    read(&list_in(&types, 0, 0), types.len())
+}
+
+/// What asks the server, with the same values, whether those names are what the driver binds them as.
+pub(super) fn question(names: &[(usize, TypeName)]) -> String {
+    let equal = names.iter().map(|(number, name)| {
+        let found = |name: &str| format!("pg_catalog.to_regtype({})::pg_catalog.oid", quoted_text(name));
+        let named = match name {
+            TypeName::Plain(name) => found(name),
+            TypeName::ArrayOf(name) => format!(
+                "(SELECT t.typarray FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) {})",
+                found(name)
+            ),
+        };
+        format!("(pg_catalog.pg_typeof(${number})::pg_catalog.oid OPERATOR(pg_catalog.=) {named})")
+    });
+    format!("SELECT {}", equal.collect::<Vec<_>>().join(" AND "))
+}
+
+fn read(list: &str, length: usize) -> Bound {
+    let mut names = Vec::new();
+    let mut number = 0;
+    for element in elements_of(list) {
+        number += 1;
+        match type_of(element) {
+            Some(Some(name)) => names.push((number, name)),
+            Some(None) => {}
+            None => return Bound::UNREADABLE,
+        }
+    }
+    if number == length { Bound::of(list, names) } else { Bound::UNREADABLE }
+}
+
+/// What stands between commas that are in no brackets.
+fn elements_of(list: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    list.split(move |letter| {
+        match letter {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        letter == ',' && depth == 0
+    })
+    .map(str::trim)
+    .filter(|element| !element.is_empty())
+}
+
+/// The name of a type that has one; `None` where the element is none that is known here. A type that the driver knows from
+/// the server (`Custom`) shows a name that anybody may have given it.
+fn type_of(element: &str) -> Option<Option<TypeName>> {
+    let shown = element.strip_prefix("PgTypeInfo(")?.strip_suffix(')')?;
+    if let Some(name) = shown.strip_prefix("DeclareWithName(") {
+        return Some(Some(TypeName::Plain(name.strip_suffix(')')?.to_owned())));
+    }
+    if let Some(array) = shown.strip_prefix("DeclareArrayOf(PgArrayOf { elem_name: ") {
+        let (name, again) = array.strip_suffix(" })")?.rsplit_once(", name: ")?;
+        // The name of the array is the element's, with brackets.
+        let is_one = again.trim_matches('"').strip_suffix("[]") == Some(name);
+        return is_one.then(|| Some(TypeName::ArrayOf(name.to_owned())));
+    }
+    let is_builtin = shown.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_number = shown.starts_with("DeclareWithOid(Oid(") && shown.ends_with("))");
+    (is_builtin || is_number).then_some(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(add: impl FnOnce(&mut PgArguments)) -> Bound {
+        let mut arguments = PgArguments::default();
+        add(&mut arguments);
+        of_values(&arguments)
+    }
+
+    struct Named(PgTypeInfo);
+
+    impl sqlx::Encode<'_, sqlx::Postgres> for Named {
+        fn encode_by_ref(
+            &self,
+            buffer: &mut sqlx::postgres::PgArgumentBuffer,
+        ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+            buffer.extend_from_slice(b"buffer: [], ] })");
+            Ok(sqlx::encode::IsNull::No)
+        }
+
+        fn produces(&self) -> Option<PgTypeInfo> {
+            Some(self.0.clone())
+        }
+    }
+
+    impl sqlx::Type<sqlx::Postgres> for Named {
+        fn type_info() -> PgTypeInfo {
+            PgTypeInfo::with_name("unnamed")
+        }
+    }
+
+    #[test]
+    fn types_are_told_apart_and_values_are_not() {
+        let one = |value: i64| values(|arguments| arguments.add(value).unwrap());
+        assert_eq!(one(1), one(-7));
+        assert!(one(1).types.is_some() && one(1).names.is_empty());
+        assert_ne!(one(1), values(|arguments| arguments.add(1.0_f64).unwrap()));
+        assert_ne!(one(1), values(|arguments| arguments.add(vec![1_i64]).unwrap()));
+        assert_ne!(one(1), values(|arguments| arguments.add(None::<String>).unwrap()));
+        assert_eq!(
+            values(|arguments| arguments.add("one").unwrap()),
+            values(|arguments| arguments.add(None::<String>).unwrap())
+        );
+        let pair = |swapped| {
+            values(|arguments| {
+                arguments.add("[buffer: (").unwrap();
+                if swapped { arguments.add(1.0_f32).unwrap() } else { arguments.add(1_i32).unwrap() }
+            })
+        };
+        assert_eq!(pair(false), pair(false));
+        assert_ne!(pair(false), pair(true));
+        assert_ne!(values(|_| ()), one(1));
+    }
+
+    #[test]
+    fn values_and_types_that_are_prepared_for_have_the_same_number() {
+        use sqlx::{Type, TypeInfo as _};
+        let types = [<i64 as Type<sqlx::Postgres>>::type_info(), <str as Type<sqlx::Postgres>>::type_info()];
+        assert_eq!(types[0].name(), "INT8");
+        let bound = values(|arguments| {
+            arguments.add(1_i64).unwrap();
+            arguments.add("x").unwrap();
+        });
+        assert_eq!(of_types(&types), bound);
+        assert_eq!(of_types(&[]), values(|_| ()));
+    }
+
+    #[test]
+    fn names_are_read_with_the_numbers_of_their_values() {
+        let bound = values(|arguments| {
+            arguments.add(1_i64).unwrap();
+            arguments.add(Named(PgTypeInfo::with_name("mood"))).unwrap();
+            arguments.add(Named(PgTypeInfo::array_of("public.mood"))).unwrap();
+            arguments.add(Named(PgTypeInfo::with_name("numeric(10, 2)[]"))).unwrap();
+        });
+        assert!(bound.types.is_some());
+        let plain = |name: &str| TypeName::Plain(name.to_owned());
+        let array = TypeName::ArrayOf("public.mood".to_owned());
+        assert_eq!(bound.names, [(2, plain("mood")), (3, array), (4, plain("numeric(10, 2)[]"))]);
+        let text = question(&[(2, plain("o'mood"))]);
+        assert!(text.contains("pg_typeof($2)") && text.contains("'o''mood'"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_guessed_at() {
+        for (list, length) in [
+            ("", 1),
+            ("PgTypeInfo(Int8", 1),
+            ("PgTypeInfo(Int8)", 2),
+            ("PgTypeInfo(Int8), PgTypeInfo(Int8)", 1),
+            ("Int8", 1),
+            ("PgTypeInfo(Custom(PgCustomType { oid: Oid(7), name: mood, kind: Simple }))", 1),
+            ("PgTypeInfo(DeclareWithName(x), PgTypeInfo(Int8)", 2),
+            ("PgTypeInfo(DeclareArrayOf(PgArrayOf { elem_name: a, name: \"b[]\" }))", 1),
+        ] {
+            assert_eq!(read(list, length).types, None, "{list}");
+        }
+        assert!(read("PgTypeInfo(DeclareWithOid(Oid(25)))", 1).types.is_some());
+    }
+}

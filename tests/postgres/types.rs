@@ -1,0 +1,268 @@
+//! What types a session binds its values as is its own affair, whatever others have prepared on the connection before it, and
+//! whatever types of the same name the driver has met there: it finds what it has prepared by the text alone, and keeps the first
+//! type of a name (sqlx 0.9.0).
+
+use lambda_rds::{Connection, Error, Postgres, Proxy};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
+use sqlx::{AssertSqlSafe, Connection as _, Encode, Executor, PgConnection, SqlSafeStr, Statement, Type};
+
+use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
+use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
+use crate::support::proxy_to;
+
+/// Values whose bytes can be read as each other's types.
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Int8(i64),
+    Float8(f64),
+    Text(&'static str),
+    NoFloat8,
+    NoText,
+    Int4(i32),
+    Int4s,
+}
+
+const VALUES: &[Value] = &[
+    Value::Int8(4_702_111_234_474_983_745),
+    Value::Float8(2_261_634.5),
+    Value::Text("AAAAAAAA"),
+    Value::NoFloat8,
+    Value::NoText,
+    Value::Int4(7),
+    Value::Int4s,
+];
+
+/// What means something for values of any type.
+const TEXTS: &[&str] = &[
+    "select $1::text",
+    "select to_jsonb($1)::text",
+    "select pg_typeof($1)::text",
+    "select set_config('app.n', $1::text, false)",
+    "select $1::text /* with $2 in a comment */",
+];
+
+async fn said<'c>(conn: impl Executor<'c, Database = Postgres>, text: &str, value: Value) -> String {
+    let query = sqlx::query_scalar::<_, Option<String>>(AssertSqlSafe(text.to_owned()));
+    let query = match value {
+        Value::Int8(value) => query.bind(value),
+        Value::Float8(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::NoFloat8 => query.bind(None::<f64>),
+        Value::NoText => query.bind(None::<String>),
+        Value::Int4(value) => query.bind(value),
+        Value::Int4s => query.bind(vec![1, 2]),
+    };
+    match query.fetch_one(conn).await {
+        Ok(said) => format!("{said:?}"),
+        Err(error) => error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn what_others_have_prepared_with_other_types_is_theirs() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let url = server.url_for("app", APP_PASSWORD, "app");
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for text in TEXTS {
+        for first in VALUES {
+            for second in VALUES {
+                let _ = said(&mut proxy.get_connection().await?, text, *first).await;
+                let shared = said(&mut proxy.get_connection().await?, text, *second).await;
+                let mut bare = PgConnection::connect(&url).await?;
+                let alone = said(&mut bare, text, *second).await;
+                assert_eq!(shared, alone, "{text}: {first:?}, then {second:?}");
+                bare.close().await?;
+            }
+        }
+    }
+    assert_eq!(proxy.status().connections, 1);
+    Ok(())
+}
+
+/// However it has come to be prepared.
+#[tokio::test]
+async fn what_others_have_only_prepared_is_theirs_too() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    const SQL: &str = "select $1::text";
+    for way in 0..4 {
+        let proxy = proxy_to(&server).max_connections(1).build()?;
+        let mut one = proxy.get_connection().await?;
+        match way {
+            0 => drop(one.prepare(SQL.into_sql_str()).await?),
+            1 => drop(one.prepare_with(SQL.into_sql_str(), &[<f64 as Type<Postgres>>::type_info()]).await?),
+            2 => drop(one.describe(SQL.into_sql_str()).await?),
+            _ => drop(sqlx::query(SQL).bind(0.5).execute(one.pin().await?).await?),
+        }
+        drop(one);
+        let mut other = proxy.get_connection().await?;
+        let number = Value::Int8(4_702_111_234_474_983_745);
+        assert_eq!(said(&mut other, SQL, number).await, "Some(\"4702111234474983745\")", "{way}");
+        // And what is prepared now is prepared with what is said now.
+        let prepared = other.prepare(SQL.into_sql_str()).await?;
+        let Some(sqlx::Either::Left(types)) = prepared.parameters() else { panic!("{way}") };
+        assert_eq!(types, [<str as Type<Postgres>>::type_info()], "{way}");
+        let again: String = prepared.query_scalar().bind("AAAAAAAA").fetch_one(&mut other).await?;
+        assert_eq!(again, "AAAAAAAA", "{way}");
+    }
+    Ok(())
+}
+
+/// A statement that is prepared, and then sent with values of the types that it has come to have, is prepared once.
+#[tokio::test]
+async fn what_is_prepared_for_the_same_types_is_prepared_once() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    const SQL: &str = "select $1::int4 + $2";
+    for _ in 0..3 {
+        let mut conn = proxy.get_connection().await?;
+        let prepared = conn.prepare(SQL.into_sql_str()).await?;
+        let sum: i32 = prepared.query_scalar().bind(1).bind(2).fetch_one(&mut conn).await?;
+        let again: i32 = sqlx::query_scalar(SQL).bind(3).bind(4).fetch_one(&mut conn).await?;
+        assert_eq!((sum, again), (3, 7));
+    }
+    let mut conn = proxy.get_connection().await?;
+    let kept = "select count(*) from pg_prepared_statements where statement like 'select $1::int4 + $2%'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(kept).fetch_one(&mut conn).await?, 1);
+    Ok(())
+}
+
+/// What a parameter sets is followed by what its own type makes of it, whatever type another parameter in the same place had.
+#[tokio::test]
+async fn what_a_parameter_has_set_is_set_again_as_it_was() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut one = proxy.get_connection().await?;
+    sqlx::query("select set_config('app.n', $1::text, false)").bind(7_i64).execute(&mut one).await?;
+    let mut other = proxy.get_connection().await?;
+    for tenant in ["tenant_7", "acme7"] {
+        sqlx::query("select set_config('app.tenant', $1::text, false)").bind(tenant).execute(&mut other).await?;
+        // Another session in between, so that it is set again.
+        sqlx::raw_sql("set app.other = 'c'").execute(&mut one).await?;
+        let set: String = sqlx::query_scalar("select current_setting('app.tenant')").fetch_one(&mut other).await?;
+        assert_eq!(set, tenant);
+        let set: String = sqlx::query_scalar("select current_setting('app.n')").fetch_one(&mut one).await?;
+        assert_eq!(set, "7");
+    }
+    Ok(())
+}
+
+macro_rules! named {
+    ($type:ident, $name:literal) => {
+        #[derive(Debug, Clone, Copy)]
+        struct $type(&'static str);
+
+        impl Type<Postgres> for $type {
+            fn type_info() -> PgTypeInfo {
+                PgTypeInfo::with_name($name)
+            }
+        }
+
+        impl Encode<'_, Postgres> for $type {
+            fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                <&str as Encode<Postgres>>::encode_by_ref(&self.0, buffer)
+            }
+        }
+
+        impl PgHasArrayType for $type {
+            fn array_type_info() -> PgTypeInfo {
+                PgTypeInfo::array_of($name)
+            }
+        }
+    };
+}
+
+named!(Mood, "mood");
+named!(EvilMood, "evil.mood");
+named!(Weather, "weather");
+
+/// Another role's types of the same names, with casts by which that role decides what is stored.
+const TWINS: &str = "create role r; create schema evil authorization r; grant usage on schema evil to public; \
+    create type public.mood as enum ('sad', 'glad'); create type public.weather as enum ('sad', 'glad'); \
+    create table public.moods (m public.mood, w public.weather, all_of_them public.mood[]); \
+    grant all on public.moods to public; set role r; \
+    create type evil.mood as enum ('sad', 'glad'); create type evil.weather as enum ('sad', 'glad'); \
+    create function evil.c(evil.mood) returns public.mood language sql as $$ select 'sad'::public.mood $$; \
+    create function evil.c(evil.weather) returns public.weather language sql as $$ select 'sad'::public.weather $$; \
+    create cast (evil.mood as public.mood) with function evil.c(evil.mood) as assignment; \
+    create cast (evil.weather as public.weather) with function evil.c(evil.weather) as assignment; \
+    create view evil.v as select 'sad'::evil.mood as m, 'sad'::evil.weather as w, array['sad'::evil.mood] as a; \
+    grant select on evil.v to public";
+
+/// How the driver comes to know the others.
+const MEETINGS: &[&str] = &[
+    "select 1",
+    "select m, w, a from evil.v",
+    "bind evil.mood, after it was met",
+    "set search_path = evil, public",
+    "pin",
+];
+
+async fn meet(one: &mut Connection<Postgres>, meeting: &str) {
+    match meeting {
+        "pin" => {
+            let Ok(driver) = one.pin().await else { return };
+            driver.execute("select m, w, a from evil.v").await.ok();
+            sqlx::query("select $1, $2").bind(EvilMood("sad")).bind(Mood("sad")).execute(driver).await.ok();
+        }
+        "bind evil.mood, after it was met" => {
+            sqlx::query("select m, w, a from evil.v").execute(&mut *one).await.ok();
+            sqlx::query("select $1").bind(EvilMood("sad")).execute(one).await.ok();
+        }
+        text => {
+            sqlx::query(AssertSqlSafe(text.to_owned())).execute(&mut *one).await.ok();
+            sqlx::query("select $1, $2").bind(Mood("sad")).bind(vec![Weather("sad")]).execute(one).await.ok();
+        }
+    }
+}
+
+async fn store<'c>(conn: impl Executor<'c, Database = Postgres>, array: bool) -> Result<String, sqlx::Error> {
+    if array {
+        let query = sqlx::query_scalar("insert into moods (all_of_them) values ($1) returning all_of_them::text");
+        query.bind(vec![Mood("glad")]).fetch_one(conn).await
+    } else {
+        let query = sqlx::query_scalar("insert into moods (m, w) values ($1, $2) returning m || '+' || w");
+        query.bind(Mood("glad")).bind(Weather("glad")).fetch_one(conn).await
+    }
+}
+
+async fn stores_what_it_says(proxy: &Proxy<Postgres>, array: bool, guarded: bool, what: &str) -> Result<(), Error> {
+    let mut other = proxy.get_connection().await?;
+    for _ in 0..2 {
+        let stored = if guarded {
+            // Run again where the first connection's driver has learnt something else.
+            let stored = proxy.transaction(|guard| Box::pin(async move { store(&mut **guard, array).await }));
+            stored.await.map_err(|error| error.to_string())
+        } else {
+            store(&mut other, array).await.map_err(|error| error.to_string())
+        };
+        assert_eq!(stored, Ok(if array { "{glad}" } else { "glad+glad" }.to_owned()), "{what}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_is_of_the_type_that_its_name_means_to_its_own_session() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(TWINS).await;
+    let pooler = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    for pooled in [false, true] {
+        for meeting in MEETINGS {
+            for (array, guarded) in [(false, false), (false, true), (true, false), (true, true)] {
+                for knows_them in [false, true] {
+                    let proxy = if pooled { pooler.proxy() } else { proxy_to(&server) }.max_connections(1).build()?;
+                    if knows_them {
+                        let _ = store(&mut proxy.get_connection().await?, array).await;
+                    }
+                    let mut one = proxy.get_connection().await?;
+                    meet(&mut one, meeting).await;
+                    drop(one);
+                    let what = format!("{meeting}, pooled: {pooled}, known: {knows_them}, {array}, {guarded}");
+                    stores_what_it_says(&proxy, array, guarded, &what).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
