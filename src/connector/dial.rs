@@ -62,7 +62,9 @@ impl<DB: Engine> Connector<DB> {
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
-            Ok(Err(error)) => return Err(Failure { source: Some(error), reached: tap.reached() }),
+            Ok(Err(error)) => {
+                return Err(Failure { source: Some(without_password(error, login)), reached: tap.reached() });
+            }
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
         };
         let socket = tap.into_socket().unwrap_or_else(|error| {
@@ -121,6 +123,25 @@ impl<DB: Engine> Connector<DB> {
                 source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
             },
         }
+    }
+}
+
+/// A server that was given the password in clear can say it: its words go to the log, where others read them.
+fn without_password(error: sqlx::Error, login: &Login) -> sqlx::Error {
+    /// What is shorter stands in words that have nothing to do with it; RDS wants as many
+    /// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html>).
+    const SHORTEST: usize = 8;
+    let password = login.password.expose();
+    let is_known = |known: &str| known.contains(password);
+    if password.len() < SHORTEST || is_known(&login.user) || is_known(&login.host) {
+        return error;
+    }
+    let shown = format!("{error} {error:?}");
+    let is_shown = [password, &password.escape_debug().to_string()].iter().any(|password| shown.contains(*password));
+    if is_shown {
+        sqlx::Error::Protocol("the server has repeated the password; its words are left out".into())
+    } else {
+        error
     }
 }
 

@@ -9,7 +9,7 @@ use super::prepared::Parameters;
 use super::query::Query;
 use crate::engine::{Bound, Diagnosis, Engine, Found, PinEnd, Settings};
 use crate::error::Phase;
-use crate::pin::shorten;
+use crate::pin::{PinCause, shorten};
 
 impl<DB: Engine> Connection<DB> {
     /// Whether a pooler in between may take this statement apart. The driver prepares in one exchange and executes in
@@ -20,7 +20,9 @@ impl<DB: Engine> Connection<DB> {
             return false;
         }
         let class = DB::classify(query.sql.as_str());
-        let settings = class.setting.is_some() || !self.state.settings().is_empty();
+        // What is set is followed where the text says it, or the server does when it is asked.
+        let sets = class.setting.is_some() || class.pins == Some(PinCause::Setting);
+        let settings = sets || !self.state.settings().is_empty();
         class.control.is_none() && (query.is_prepared() || settings)
     }
 

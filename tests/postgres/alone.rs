@@ -145,3 +145,34 @@ async fn variables_that_the_driver_obeys_unseen_are_refused_by_name() {
         assert!(said.contains(&format!("{name} is set")) && said.contains("remove it"), "{said}");
     }
 }
+
+/// One that was given the password in clear, because it asked for that, and says it when it refuses.
+#[tokio::test]
+async fn a_server_that_repeats_the_password_is_not_quoted() {
+    use std::io::{Read, Write};
+    const PASSWORD: &str = "hunter2\"hunter2";
+    for code in ["28P01", "3D000", "XX000"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().take(20) {
+                let Ok(mut socket) = socket else { return };
+                let mut told = vec![0; 4096];
+                let _ = socket.read(&mut told).and_then(|_| socket.write_all(b"R\0\0\0\x08\0\0\0\x03"));
+                let length = socket.read(&mut told).unwrap_or_default();
+                let password = String::from_utf8_lossy(told.get(5..length.saturating_sub(1)).unwrap_or_default());
+                let body = format!("SFATAL\0VFATAL\0C{code}\0Mnot with {password}\0\0");
+                let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+                let _ = socket.write_all(&[b"E", &length[..], body.as_bytes()].concat());
+            }
+        });
+        let recorder = Recorder::default();
+        let builder = Proxy::<lambda_rds::Postgres>::builder().host("127.0.0.1").port(port);
+        let builder = builder.user("app").password(PASSWORD).database("app").tls(Tls::Disable);
+        let proxy = builder.borrow_timeout(Duration::from_secs(2)).observer(recorder.observer()).build().unwrap();
+        let error = proxy.get_connection().await.map(drop).unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", recorder.events());
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("repeated the password"), "{shown}");
+    }
+}

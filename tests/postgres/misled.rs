@@ -97,10 +97,22 @@ async fn a_path_before_the_systems_misleads_nobody_else_however_it_is_set() -> R
 async fn a_temporary_type_gives_no_other_type_another_name() -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;
     server.execute(LIAR).await;
-    for text in ["create domain pg_temp.regtype as oid", "create type pg_temp.regtype as enum ('mood')"] {
+    const CAST: &str = "create function pg_temp.c(oid) returns pg_temp.regtype language sql as \
+        $$ select row('x')::pg_temp.regtype $$; \
+        create cast (oid as pg_temp.regtype) with function pg_temp.c(oid)";
+    for text in [
+        "create domain pg_temp.regtype as oid",
+        "create type pg_temp.regtype as enum ('mood')",
+        "create temp table regtype (a text)",
+        "create temp view regtype as select 'x'::text as a",
+        "select 'x'::text as a into temp regtype",
+        "create temp table x (a text); alter table x rename to regtype",
+    ] {
         let proxy = proxy_to(&server).max_connections(1).build()?;
         let mut one = proxy.get_connection().await?;
-        send(&mut one, text, None).await;
+        for text in [text, CAST] {
+            sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut one).await.ok();
+        }
         sqlx::query("select 'sad'::mood").fetch_one(&mut one).await.ok();
         drop(one);
         let mut other = proxy.get_connection().await?;

@@ -8,6 +8,9 @@ use crate::engine::token::{Token, has_letters, is};
 
 const SYSTEM: &str = "pg_catalog";
 
+/// The type as which the driver reads the names of types.
+const CAST_TO: &str = "regtype";
+
 /// A text in a text in a text is looked through; what is deeper may do anything.
 const DEEPEST: usize = 3;
 
@@ -15,7 +18,10 @@ const DEEPEST: usize = 3;
 /// costs a connection, and no more.
 pub(in crate::engine::postgres) fn may_mislead(sql: &str) -> bool {
     let has = |word| has_letters(sql, word);
-    has("pg_settings") && (has("update") || has("merge")) || may_in(sql, 0)
+    let sets = has("pg_settings") && (has("update") || has("merge"));
+    // Whatever has rows is a type too, and those that are temporary are looked for first.
+    let is_mistaken = has(CAST_TO) && ["create", "into", "rename"].into_iter().any(has);
+    sets || is_mistaken || may_in(sql, 0)
 }
 
 fn may_in(sql: &str, depth: usize) -> bool {
@@ -134,6 +140,12 @@ mod tests {
             ("update pg_settings set setting = 'tenant, pg_' || 'catalog' where name like 'search%'", true),
             ("create domain pg_temp.regtype as oid", true),
             ("create temp table t (type text)", false),
+            ("create temp table regtype (a text)", true),
+            ("create temp view \"RegType\" as select 1", true),
+            ("select 1 as a into temp regtype", true),
+            ("create temp table x (a text); alter table x rename to regtype", true),
+            ("alter table pg_temp.x rename to regtype", true),
+            ("select 'mood'::regtype", false),
             ("do 'begin create type pg_temp.x as enum (); end'", true),
         ] {
             assert_eq!(may_mislead(sql), sets, "{sql}");
