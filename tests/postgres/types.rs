@@ -93,7 +93,7 @@ async fn what_others_have_only_prepared_is_theirs_too() -> Result<(), Error> {
             0 => drop(one.prepare(SQL.into_sql_str()).await?),
             1 => drop(one.prepare_with(SQL.into_sql_str(), &[<f64 as Type<Postgres>>::type_info()]).await?),
             2 => drop(one.describe(SQL.into_sql_str()).await?),
-            _ => drop(sqlx::query(SQL).bind(0.5).execute(one.pin().await?).await?),
+            _ => assert!(sqlx::query(SQL).bind(0.5).execute(one.pin().await?).await?.rows_affected() == 1),
         }
         drop(one);
         let mut other = proxy.get_connection().await?;
