@@ -101,10 +101,10 @@ impl<DB: Engine> Connection<DB> {
             borrow.rest();
             return Err(gone);
         }
-        borrow.remember(intent).await?;
         if let Some(query) = query {
             borrow.understand(query).await?;
         }
+        borrow.remember(intent).await?;
         // At rest, and still this session's.
         borrow.done = true;
         Ok(())

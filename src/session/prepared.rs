@@ -79,7 +79,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// first type of a name that it has met anywhere; so the server is asked once, where another session has had the
     /// connection.
     pub(super) async fn understand(&mut self, query: &Query<DB>) -> Result<(), Error> {
-        if !self.wire().prepares_for_types {
+        // In an aborted transaction the server refuses the question as it does the statement.
+        if !self.wire().prepares_for_types || self.session.state.is_aborted() {
             return Ok(());
         }
         let Some(bound) = query.bound() else { return Ok(()) };
