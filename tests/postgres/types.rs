@@ -266,3 +266,28 @@ async fn a_value_is_of_the_type_that_its_name_means_to_its_own_session() -> Resu
     }
     Ok(())
 }
+
+/// A migration drops a type and makes another of its name: at most the statement that finds that out is refused.
+#[tokio::test]
+async fn a_type_that_was_made_anew_is_found() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let made = "create type public.mood as enum ('sad', 'glad'); create table public.moods (m public.mood); \
+                grant all on public.moods to public";
+    server.execute(made).await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let store = async || {
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query("insert into moods values ($1)").bind(Mood("glad")).execute(&mut conn).await
+    };
+    for _ in 0..3 {
+        store().await?;
+    }
+    for _ in 0..2 {
+        server.execute(&format!("drop table moods; drop type mood; {made}")).await;
+        let _ = store().await;
+        for _ in 0..3 {
+            store().await?;
+        }
+    }
+    Ok(())
+}
