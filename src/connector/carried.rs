@@ -122,6 +122,12 @@ impl Carried {
         self.applied = settings;
     }
 
+    /// A rollback has taken the settings back to these, and with them what was defined.
+    pub(crate) fn taken_back<D: Dialect>(&mut self, settings: Settings) {
+        self.become_set::<D>(settings);
+        self.prepared.doubt_names();
+    }
+
     /// Whether the term that it was let for serves for this one as well: then it begins anew.
     pub(super) fn keeps_term(&mut self, wanted: Duration, used: Moment) -> bool {
         let Some(term) = self.term.as_mut().filter(|term| term.serves(&self.applied, wanted)) else { return false };

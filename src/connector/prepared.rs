@@ -19,10 +19,19 @@ const MOST: usize = 4096;
 pub(crate) struct Prepared {
     texts: HashMap<u64, Types>,
     hasher: RandomState,
-    /// The names that were bound, and whether the server has confirmed since that they mean what they say.
-    names: HashMap<TypeName, bool>,
-    /// How often a name may have come to mean something else.
+    /// The names of types that were bound.
+    names: HashMap<TypeName, Known>,
+    /// How often the driver may have come to take a name for something else.
     generation: u64,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// The type for which the driver takes it, as the server numbers types.
+    taken_for: Option<u32>,
+    /// That is what it means.
+    confirmed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,16 +50,18 @@ pub(crate) enum Spelling {
 }
 
 impl Prepared {
-    /// How a text is sent with values of these types. `kept`: the driver keeps what it prepares for it.
-    pub(crate) fn for_values(&mut self, sql: &str, bound: &Bound, kept: bool) -> Spelling {
+    /// How a text is sent with values of these types. `places`: it may have places for some; `kept`: the driver keeps what it
+    /// prepares for it.
+    pub(crate) fn for_values(&mut self, sql: &str, bound: &Bound, places: bool, kept: bool) -> Spelling {
         let Some(types) = self.number(bound) else { return Spelling::As(apart(sql)) };
-        self.spelling(sql, types, |known| known.own == types, kept.then_some(Types { own: types, given: types }))
+        let new = kept.then_some(Types { own: types, given: types });
+        self.spelling(sql, types, places, |known| known.own == types, new)
     }
 
     /// How a text is sent that is to be prepared with these types.
-    pub(crate) fn for_types(&mut self, sql: &str, given: &Bound) -> Spelling {
+    pub(crate) fn for_types(&mut self, sql: &str, given: &Bound, places: bool) -> Spelling {
         let Some(types) = self.number(given) else { return Spelling::As(apart(sql)) };
-        self.spelling(sql, types, |known| known.given == types, None)
+        self.spelling(sql, types, places, |known| known.given == types, None)
     }
 
     /// A text was prepared with these types, and has come to have those.
@@ -62,9 +73,19 @@ impl Prepared {
         }
     }
 
-    fn spelling(&mut self, sql: &str, types: u64, fits: impl Fn(&Types) -> bool, new: Option<Types>) -> Spelling {
-        let mut spelled = None;
-        for number in 0_u32.. {
+    fn spelling(
+        &mut self,
+        sql: &str,
+        types: u64,
+        places: bool,
+        fits: impl Fn(&Types) -> bool,
+        new: Option<Types>,
+    ) -> Spelling {
+        /// More than two lists of types have a text of their own that is found at once.
+        const MOST_TRIES: u32 = 4;
+        // A text without places is everybody's with no values. PostgreSQL takes one with values all the same.
+        let mut spelled = (!places).then(|| self.with_number(sql, types, 0));
+        for number in 1..=MOST_TRIES {
             let text = spelled.as_deref().unwrap_or(sql);
             let key = self.hasher.hash_one(text);
             let fit = match self.texts.get(&key) {
@@ -77,11 +98,16 @@ impl Prepared {
                 }
             };
             if fit {
-                break;
+                return spelled.map_or(Spelling::AsItIs, Spelling::As);
             }
-            spelled = Some(format!("{sql}\n/* {types:016x}.{number} */"));
+            spelled = Some(self.with_number(sql, types, number));
         }
-        spelled.map_or(Spelling::AsItIs, Spelling::As)
+        Spelling::As(apart(sql))
+    }
+
+    /// The text with a number of its types that nobody else can know before.
+    fn with_number(&self, sql: &str, types: u64, number: u32) -> String {
+        format!("{sql}\n/* {:016x} */", self.hasher.hash_one((types, number)))
     }
 
     /// A number for these types, as the names among them are understood now.
@@ -95,24 +121,60 @@ impl Prepared {
         Some(hasher.finish())
     }
 
-    /// The names among them of which the server has to confirm that the driver binds what they mean.
-    pub(crate) fn unconfirmed(&self, bound: &Bound) -> Vec<(usize, TypeName)> {
-        bound.names.iter().filter(|(_, name)| self.names.get(name) != Some(&true)).cloned().collect()
-    }
-
-    /// They are bound for the first time, or again. The server has confirmed them, or nobody has asked.
-    pub(crate) fn bound(&mut self, bound: &Bound, confirmed: bool) {
-        // A name that is looked up may overwrite what the driver knows of another one.
-        if bound.names.iter().any(|(_, name)| !self.names.contains_key(name)) {
-            self.doubt_names();
+    /// The names among them of which it is not known that the driver takes them for what they mean.
+    pub(crate) fn unconfirmed(&self, bound: &Bound) -> Vec<TypeName> {
+        let mut names = Vec::new();
+        for name in &bound.names {
+            if !self.names.get(name).is_some_and(|known| known.confirmed) && !names.contains(name) {
+                names.push(name.clone());
+            }
         }
-        self.names.extend(bound.names.iter().map(|(_, name)| (name.clone(), confirmed)));
+        names
     }
 
-    /// Names may mean something else from here on, or the driver may have learnt them otherwise.
+    /// Those for which it is not known what the driver takes them for.
+    pub(crate) fn untaken(&self, names: &[TypeName]) -> Vec<TypeName> {
+        let is_taken = |name| self.names.get(name).is_some_and(|known| known.taken_for.is_some());
+        names.iter().filter(|name| !is_taken(*name)).cloned().collect()
+    }
+
+    /// The driver looks up those among them that it does not know, and may overwrite what it knows of others.
+    pub(crate) fn look_up(&mut self, names: &[TypeName]) {
+        if names.iter().any(|name| !self.names.contains_key(name)) {
+            self.forget_names();
+        }
+        for name in names {
+            self.names.entry(name.clone()).or_default();
+        }
+    }
+
+    /// The driver takes them for these.
+    pub(crate) fn took(&mut self, names: &[TypeName], types: &[Option<u32>]) {
+        for (name, taken_for) in names.iter().zip(types) {
+            self.names.insert(name.clone(), Known { taken_for: *taken_for, confirmed: false });
+        }
+    }
+
+    /// They mean these now. Whether the driver takes them for the same.
+    pub(crate) fn confirm(&mut self, names: &[TypeName], meant: &[Option<u32>]) -> bool {
+        let mut all = names.len() == meant.len();
+        for (name, meant) in names.iter().zip(meant) {
+            let known = self.names.entry(name.clone()).or_default();
+            known.confirmed = meant.is_some() && known.taken_for == *meant;
+            all &= known.confirmed;
+        }
+        all
+    }
+
+    /// Names may mean something else from here on.
     pub(crate) fn doubt_names(&mut self) {
+        self.names.values_mut().for_each(|known| known.confirmed = false);
+    }
+
+    /// The driver may have come to take them for something else.
+    pub(crate) fn forget_names(&mut self) {
         self.generation += 1;
-        self.names.values_mut().for_each(|confirmed| *confirmed = false);
+        self.names.values_mut().for_each(|known| *known = Known::default());
     }
 }
 
@@ -132,11 +194,11 @@ mod tests {
     }
 
     fn named(name: &str) -> Bound {
-        Bound { types: Some(9), names: vec![(1, TypeName::Plain(name.to_owned()))] }
+        Bound { types: Some(9), names: vec![TypeName::Plain(name.to_owned())] }
     }
 
     fn sent(prepared: &mut Prepared, bound: &Bound) -> String {
-        match prepared.for_values(SQL, bound, true) {
+        match prepared.for_values(SQL, bound, true, true) {
             Spelling::AsItIs => SQL.to_owned(),
             Spelling::As(text) => text,
         }
@@ -153,8 +215,8 @@ mod tests {
         assert_eq!(sent(&mut prepared, &types(1)), SQL);
         // Somebody who has seen it sends the same text with other types.
         let mut other = Prepared::default();
-        assert_eq!(other.for_values(SQL, &types(1), true), Spelling::AsItIs);
-        assert_eq!(other.for_values(&second, &types(7), true), Spelling::AsItIs);
+        assert_eq!(other.for_values(SQL, &types(1), true, true), Spelling::AsItIs);
+        assert_eq!(other.for_values(&second, &types(7), true, true), Spelling::AsItIs);
         let third = sent(&mut other, &types(2));
         assert!(third != second && third != SQL, "{third}");
     }
@@ -162,24 +224,27 @@ mod tests {
     #[test]
     fn what_is_not_kept_is_not_remembered_and_finds_nothing_of_others() {
         let mut prepared = Prepared::default();
-        assert_eq!(prepared.for_values(SQL, &types(1), false), Spelling::AsItIs);
-        assert_eq!(prepared.for_values(SQL, &types(2), true), Spelling::AsItIs);
-        assert!(matches!(prepared.for_values(SQL, &types(1), false), Spelling::As(_)));
+        assert_eq!(prepared.for_values(SQL, &types(1), true, false), Spelling::AsItIs);
+        assert_eq!(prepared.for_values(SQL, &types(2), true, true), Spelling::AsItIs);
+        assert!(matches!(prepared.for_values(SQL, &types(1), true, false), Spelling::As(_)));
     }
 
     #[test]
     fn what_was_prepared_without_values_serves_those_that_it_has_come_to_have() {
         let (none, own) = (types(0), types(5));
         let mut prepared = Prepared::default();
-        assert_eq!(prepared.for_types(SQL, &none), Spelling::AsItIs);
+        assert_eq!(prepared.for_types(SQL, &none, true), Spelling::AsItIs);
         prepared.was_prepared(SQL, &none, &own);
-        assert_eq!(prepared.for_types(SQL, &none), Spelling::AsItIs);
+        assert_eq!(prepared.for_types(SQL, &none, true), Spelling::AsItIs);
         assert_eq!(sent(&mut prepared, &own), SQL);
         assert_ne!(sent(&mut prepared, &types(6)), SQL);
-        assert!(matches!(prepared.for_types(SQL, &types(6)), Spelling::As(_)), "as somebody else had it prepared");
+        assert!(
+            matches!(prepared.for_types(SQL, &types(6), true), Spelling::As(_)),
+            "as somebody else had it prepared"
+        );
         // What a driver cannot show fits nothing.
         prepared.was_prepared("select $1", &none, &Bound { types: None, names: Vec::new() });
-        assert!(matches!(prepared.for_values("select $1", &own, true), Spelling::As(_)));
+        assert!(matches!(prepared.for_values("select $1", &own, true, true), Spelling::As(_)));
     }
 
     #[test]
@@ -194,32 +259,65 @@ mod tests {
     fn with_more_texts_than_are_remembered_each_has_its_types() {
         let mut prepared = Prepared::default();
         for number in 0..=MOST {
-            prepared.for_values(&format!("select $1, {number}"), &types(1), true);
+            prepared.for_values(&format!("select $1, {number}"), &types(1), true, true);
         }
         assert_eq!(prepared.texts.len(), MOST);
         assert_ne!(sent(&mut prepared, &types(1)), SQL);
         assert_eq!(sent(&mut prepared, &types(1)), sent(&mut prepared, &types(1)));
         assert_ne!(sent(&mut prepared, &types(1)), sent(&mut prepared, &types(2)));
-        assert_eq!(prepared.for_values("select $1, 0", &types(1), true), Spelling::AsItIs);
+        assert_eq!(prepared.for_values("select $1, 0", &types(1), true, true), Spelling::AsItIs);
+    }
+
+    #[test]
+    fn a_text_without_places_is_nobodys_with_values() {
+        let mut prepared = Prepared::default();
+        for _ in 0..2 {
+            let Spelling::As(text) = prepared.for_values("select 1", &types(1), false, true) else { panic!() };
+            assert_ne!(text, "select 1");
+            assert_eq!(prepared.for_values("select 1", &types(1), false, true), Spelling::As(text));
+            assert!(matches!(prepared.for_types("select 1", &types(1), false), Spelling::As(_)));
+        }
+    }
+
+    #[test]
+    fn nobody_makes_others_try_for_long() {
+        let mut prepared = Prepared::default();
+        let mut text = SQL.to_owned();
+        for _ in 0..10 {
+            // Whoever sees what was sent last sends the same with other types.
+            prepared.texts.insert(prepared.hasher.hash_one(&text), Types { own: 7, given: 7 });
+            text = sent(&mut prepared, &types(1));
+        }
+        let again = sent(&mut prepared, &types(1));
+        assert_ne!(text, again, "a text of its own each time");
     }
 
     #[test]
     fn a_name_is_confirmed_until_another_one_is_looked_up() {
         let (mood, pair) = (named("mood"), named("pair"));
         let mut prepared = Prepared::default();
-        assert_eq!(prepared.unconfirmed(&mood).len(), 1);
-        prepared.bound(&mood, true);
+        assert_eq!(prepared.unconfirmed(&mood), mood.names);
+        prepared.look_up(&mood.names);
+        assert_eq!(prepared.untaken(&mood.names), mood.names);
+        prepared.took(&mood.names, &[Some(7)]);
+        assert!(!prepared.confirm(&mood.names, &[Some(8)]) && !prepared.confirm(&mood.names, &[None]));
+        assert!(prepared.untaken(&mood.names).is_empty());
+        assert!(prepared.confirm(&mood.names, &[Some(7)]));
         let first = sent(&mut prepared, &mood);
         assert!(prepared.unconfirmed(&mood).is_empty());
-        prepared.bound(&pair, false);
-        assert_eq!(prepared.unconfirmed(&mood).len(), 1);
+        prepared.look_up(&pair.names);
+        assert_eq!(
+            (prepared.unconfirmed(&mood), prepared.untaken(&mood.names)),
+            (mood.names.clone(), mood.names.clone())
+        );
         assert_ne!(sent(&mut prepared, &mood), first, "what was prepared before may be for another type");
-        for _ in 0..2 {
-            prepared.bound(&mood, true);
-            prepared.bound(&pair, true);
-            assert!(prepared.unconfirmed(&mood).is_empty() && prepared.unconfirmed(&pair).is_empty());
+        for (names, number) in [(&mood, 7), (&pair, 9), (&mood, 7), (&pair, 9)] {
+            prepared.look_up(&names.names);
+            prepared.took(&names.names, &[Some(number)]);
+            assert!(prepared.confirm(&names.names, &[Some(number)]));
         }
+        assert!(prepared.unconfirmed(&mood).is_empty() && prepared.unconfirmed(&pair).is_empty());
         prepared.doubt_names();
-        assert_eq!(prepared.unconfirmed(&pair).len(), 1);
+        assert_eq!((prepared.unconfirmed(&pair), prepared.untaken(&pair.names)), (pair.names.clone(), Vec::new()));
     }
 }

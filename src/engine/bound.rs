@@ -10,8 +10,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub(crate) struct Bound {
     /// The same number for the same types; `None` where they cannot be read.
     pub(crate) types: Option<u64>,
-    /// Those that the driver has to look up by a name, each with the number of its value, counted from one.
-    pub(crate) names: Vec<(usize, TypeName)>,
+    /// Those that the driver has to look up by a name.
+    pub(crate) names: Vec<TypeName>,
 }
 
 /// A type as a program names it.
@@ -25,36 +25,33 @@ impl Bound {
     pub(super) const UNREADABLE: Self = Self { types: None, names: Vec::new() };
 
     /// Of types that are shown so.
-    pub(super) fn of(list: &str, names: Vec<(usize, TypeName)>) -> Self {
+    pub(super) fn of(shown: impl Hash, names: Vec<TypeName>) -> Self {
         let mut hasher = DefaultHasher::new();
-        list.hash(&mut hasher);
+        shown.hash(&mut hasher);
         Self { types: Some(hasher.finish()), names }
     }
 }
 
-/// What stands between the brackets of a list within what something shows: of the first list, or of the second one after no more
-/// than so many letters. Empty where there is none, or where nothing closes it.
-pub(super) fn list_in(shown: &impl Debug, number: usize, most_before: usize) -> String {
-    let mut list = List { text: String::new(), depth: 0, before: number, most_before };
-    // Ends in an error by design, where the list does: what comes after it is not wanted, and may be long.
-    let ended = write!(list, "{shown:?}").is_err();
-    if ended && list.depth == 0 && list.before == 0 { list.text } else { String::new() }
+/// What stands between the brackets of the first lists in what something shows, up to so many letters of each. `None` where there
+/// are fewer, or one is longer.
+pub(super) fn lists_in<const N: usize>(shown: &impl Debug, most: usize) -> Option<[String; N]> {
+    let mut lists = Lists { texts: [const { String::new() }; N], closed: 0, depth: 0, most };
+    // Ends in an error by design, where the last list does: what comes after it is not wanted, and may be long.
+    let _ = write!(lists, "{shown:?}");
+    (lists.closed == N).then_some(lists.texts)
 }
 
-struct List {
-    text: String,
+struct Lists<const N: usize> {
+    texts: [String; N],
+    closed: usize,
     depth: usize,
-    /// So many lists come before it.
-    before: usize,
-    most_before: usize,
+    most: usize,
 }
 
-impl Write for List {
+impl<const N: usize> Write for Lists<N> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        if self.before > 0 {
-            self.most_before = self.most_before.checked_sub(part.len()).ok_or(fmt::Error)?;
-        }
         for letter in part.chars() {
+            let text = self.texts.get_mut(self.closed).ok_or(fmt::Error)?;
             match letter {
                 '[' => {
                     self.depth += 1;
@@ -64,19 +61,20 @@ impl Write for List {
                 }
                 ']' if self.depth == 1 => {
                     self.depth = 0;
-                    if self.before == 0 {
-                        return Err(fmt::Error);
-                    }
-                    self.before -= 1;
+                    self.closed += 1;
+                    continue;
                 }
                 ']' => self.depth = self.depth.saturating_sub(1),
                 _ => {}
             }
-            if self.depth > 0 && self.before == 0 {
-                self.text.push(letter);
+            if self.depth > 0 {
+                if text.len() >= self.most {
+                    return Err(fmt::Error);
+                }
+                text.push(letter);
             }
         }
-        Ok(())
+        if self.closed == N { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -85,19 +83,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_found_by_its_number_and_nothing_behind_it_is_read() {
+    fn lists_are_found_in_their_order_and_nothing_behind_them_is_read() {
         struct Shy;
         impl Debug for Shy {
             fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
                 panic!("BUG: read on")
             }
         }
-        let lists = ([1, 2], [Some("["), None], Shy);
-        assert_eq!(list_in(&lists, 0, 0), "1, 2");
-        assert_eq!(list_in(&([[1], [2]], Shy), 0, 0), "[1], [2]");
-        assert_eq!(list_in(&([0_u8; 0], [7], Shy), 1, 10), "7");
-        assert_eq!(list_in(&([7_u8; 10], [7], Shy), 1, 10), "", "too much before it");
-        assert_eq!(list_in(&[1], 1, 100), "", "there is but one");
-        assert_eq!(list_in(&1, 0, 100), "");
+        let one = |text: &str| Some([text.to_owned()]);
+        assert_eq!(lists_in(&([1, 2], [Some("["), None], Shy), 99), one("1, 2"));
+        assert_eq!(lists_in(&([[1], [2]], Shy), 99), one("[1], [2]"));
+        assert_eq!(lists_in(&([0_u8; 0], [7], Shy), 99), Some(["".to_owned(), "7".to_owned()]));
+        assert_eq!(lists_in::<2>(&([7_u8; 10], [7], Shy), 9), None, "too long");
+        assert_eq!(lists_in::<2>(&[1], 99), None, "there is but one");
+        assert_eq!(lists_in::<1>(&1, 99), None);
     }
 }

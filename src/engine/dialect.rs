@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bound, Class, Diagnosis, Login, Question, Rules, Settings, Staleness, TypeName};
+use super::{Bound, Class, Diagnosis, Login, Question, Rules, Settings, Staleness};
 use crate::engine::Cleanup;
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
@@ -30,22 +30,13 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     }
 
     /// What types the values of a query are bound as; `None` where what is prepared serves for values of all types.
-    fn bound(_: &Self::Arguments) -> Option<Bound> {
+    fn bound(_sql: &str, _: &Self::Arguments) -> Option<Bound> {
         None
     }
 
     /// The same for types that a statement is prepared for.
     fn prepared_for(_: &[Self::TypeInfo]) -> Option<Bound> {
         None
-    }
-
-    /// What asks the server, with the same values, whether the driver binds these of them as what their names mean; and
-    /// whether it says so.
-    fn asks_for_names(_: &[(usize, TypeName)]) -> String {
-        String::new()
-    }
-    fn are_confirmed(_: &Self::Row) -> bool {
-        false
     }
 
     /// What the statements of a text that pins leave on the server's connection beyond their transaction.

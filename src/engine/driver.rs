@@ -1,10 +1,10 @@
 //! One connection's exchanges with its server.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use futures_core::stream::BoxStream;
 
-use super::{Dialect, Dialled, Login, Target, question};
+use super::{Dialect, Dialled, Login, Target, TypeName, question};
 
 /// So many dropped statements may have failed, one after the other, before somebody reads their answers.
 pub(super) const MOST_LATE: usize = 64;
@@ -70,6 +70,23 @@ pub(crate) trait Driver: Dialect {
     /// Whether a session waits for its client's next word: it has answered everything that it was asked. Over the
     /// connection that has cancelled what it was doing. Asked where the driver [loses its place](super::Rules::loses_its_place).
     fn is_idle(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// What the names of these types mean to the session now, as the server numbers types; `None` means nothing. Fails in no
+    /// transaction that is not aborted.
+    fn types_meant(
+        _: &mut Self::Connection,
+        _: &[TypeName],
+    ) -> impl Future<Output = Result<Vec<Option<u32>>, sqlx::Error>> + Send {
+        ready(Ok(Vec::new()))
+    }
+
+    /// As what the driver binds them. Prepares something, and executes nothing.
+    fn types_known(
+        _: &mut Self::Connection,
+        _: &[TypeName],
+    ) -> impl Future<Output = Result<Vec<Option<u32>>, sqlx::Error>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Makes a connection that sessions have left their traces on as good as new. `keep`: what the driver has prepared
     /// is known to be whole, and stays.

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub(crate) forget_generated: &'static str,
     /// Whether it refuses to tell one that was not generated; a number may be generated unseen then. Otherwise it says zero.
     pub(crate) refuses_ungenerated: bool,
+    /// What is in each text that has a place for a value.
+    pub(crate) parameter: char,
     /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
     pub(crate) prepares_ahead: bool,
     /// A future that is dropped may leave the driver in the middle of a packet, and the driver then waits for what nobody

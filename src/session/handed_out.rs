@@ -35,7 +35,7 @@ impl<DB: Engine> Connection<DB> {
             borrow.replan().await?;
         }
         // What types the caller looks up by their names is not seen.
-        borrow.wire().carried.prepared.doubt_names();
+        borrow.wire().carried.prepared.forget_names();
         borrow.finish();
         // What the caller leaves unread on it is not for the session's next statement.
         self.interrupted = true;

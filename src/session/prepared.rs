@@ -8,10 +8,9 @@ use super::core::Intent;
 use super::query::Query;
 use crate::connector::Spelling;
 use crate::deadline::{TimeToCancel, time_to_cancel};
-use crate::engine::{Bound, Engine, next_of};
+use crate::engine::{Bound, Engine, TypeName};
 use crate::error::{Error, Phase};
 use crate::pin::shorten;
-use crate::random;
 
 /// The types of its values that something prepared has, or how many there are.
 pub(super) type Parameters<'a, DB> = Option<Either<&'a [<DB as sqlx::Database>::TypeInfo], usize>>;
@@ -27,15 +26,16 @@ impl<DB: Engine> Connection<DB> {
         parameters: impl Fn(&T) -> Parameters<'_, DB>,
     ) -> Result<T, Cause> {
         let pooled = self.connector().pools_transactions();
-        let given = given.filter(|_| !pooled && sql.as_str().contains('$'));
+        let places = sql.as_str().contains(DB::RULES.parameter);
+        let given = given.filter(|given| !pooled && (places || Some(given) != DB::prepared_for(&[]).as_ref()));
         let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let (failover, wire) = borrow.apart();
         let known = &mut wire.carried.prepared;
         if given.as_ref().is_some_and(|given| !given.names.is_empty()) {
             // The driver looks them up.
-            known.doubt_names();
+            known.forget_names();
         }
-        let spelled = match given.as_ref().map(|given| known.for_types(sql.as_str(), given)) {
+        let spelled = match given.as_ref().map(|given| known.for_types(sql.as_str(), given, places)) {
             Some(Spelling::As(text)) => Query::<DB>::text(text),
             Some(Spelling::AsItIs) | None => sql,
         };
@@ -69,7 +69,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             // Kept without a text of its own it would be found by the next one.
             return Some(Query { persistent: false, ..query.clone() });
         }
-        match self.wire().carried.prepared.for_values(query.sql.as_str(), bound, query.persistent) {
+        let places = query.may_have_places();
+        match self.wire().carried.prepared.for_values(query.sql.as_str(), bound, places, query.persistent) {
             Spelling::AsItIs => None,
             Spelling::As(text) => Some(query.clone().reworded(text)),
         }
@@ -77,7 +78,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Sees to it that the driver binds the query's values as what the names of their types mean to this session. It keeps the
     /// first type of a name that it has met anywhere; so the server is asked once, where another session has had the
-    /// connection.
+    /// connection. No value goes with the question, for the checks of a type may be anybody's.
     pub(super) async fn understand(&mut self, query: &Query<DB>) -> Result<(), Error> {
         // In an aborted transaction the server refuses the question as it does the statement.
         if !self.wire().prepares_for_types || self.session.state.is_aborted() {
@@ -85,49 +86,59 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         let Some(bound) = query.bound() else { return Ok(()) };
         let carried = &mut self.wire().carried;
-        let shared = carried.was_shared();
+        let (shared, known) = (carried.was_shared(), &mut carried.prepared);
         if bound.types.is_none() && shared && !DB::RULES.prepares_ahead {
             return Err(self.refuse_names(query));
         }
-        let names = carried.prepared.unconfirmed(bound);
+        let names = known.unconfirmed(bound);
         if names.is_empty() {
             return Ok(());
         }
+        known.look_up(&names);
         if !shared {
-            carried.prepared.bound(bound, false);
             return Ok(());
         }
-        // A text that nobody can have prepared before.
-        let text = format!("{} /* {:016x} */", DB::asks_for_names(&names), random::generator().u64(..));
-        let asked = Query { persistent: false, ..query.clone().reworded(text) };
+        let untaken = known.untaken(&names);
         let deadline = self.deadline()?;
-        let answered = self.until(deadline, async |wire| {
-            let mut steps = DB::start(&mut wire.driver, asked);
-            let mut confirmed = false;
-            loop {
-                match next_of(&mut steps).await {
-                    Ok(Some(step)) => confirmed |= step.right().is_some_and(|row| DB::are_confirmed(&row)),
-                    Ok(None) => return Ok(Ok(confirmed)),
-                    Err(error) if DB::diagnose(&error).is_of_statement() => return Ok(Err(error)),
-                    Err(error) => return Err(error),
-                }
-            }
+        let meant = self.until(deadline, async |wire| match DB::types_meant(&mut wire.driver, &names).await {
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Err(error)),
+            meant => meant.map(Ok),
         });
-        match answered.await? {
-            Ok(true) => {
-                self.session.interrupted = false;
-                self.wire().carried.prepared.bound(bound, true);
-                Ok(())
-            }
-            Ok(false) => Err(self.refuse_names(query)),
-            // A value that is none of its type, perhaps for want of the right one: in a transaction that is the end of it.
-            Err(error) if !self.session.state.is_free() => {
-                self.session.interrupted = false;
-                self.wire().carried.mix();
-                Err(self.fail(error, Some(query)))
-            }
-            Err(_) => Err(self.refuse_names(query)),
+        let meant = match meant.await? {
+            Ok(meant) => meant,
+            // A name that is none at all: the driver's own question is refused for it as well.
+            Err(error) => return Err(self.fail(error, Some(query))),
+        };
+        let is_answered = untaken.is_empty() || self.learn_names(&untaken).await?;
+        self.session.interrupted = false;
+        let known = &mut self.wire().carried.prepared;
+        // What neither knows is told by the statement.
+        if !is_answered || known.confirm(&names, &meant) { Ok(()) } else { Err(self.refuse_names(query)) }
+    }
+
+    /// Has the driver say for what it takes names. False: for nothing, and the server knows no such type either.
+    async fn learn_names(&mut self, names: &[TypeName]) -> Result<bool, Error> {
+        let deadline = self.deadline()?;
+        let inside = self.session.state.depth() > 0;
+        if inside && self.send(deadline, "SAVEPOINT lambda_rds_names".to_owned()).await?.is_some() {
+            return Ok(true);
         }
+        let taken = self.until(deadline, async |wire| match DB::types_known(&mut wire.driver, names).await {
+            Err(Cause::TypeNotFound { .. }) => Ok(None),
+            // A type that the server has no longer.
+            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(Vec::new())),
+            taken => taken.map(Some),
+        });
+        let taken = taken.await?;
+        if inside {
+            let back = taken.as_ref().is_none_or(Vec::is_empty);
+            let back = if back { "ROLLBACK TO SAVEPOINT lambda_rds_names; " } else { "" };
+            self.send(deadline, format!("{back}RELEASE SAVEPOINT lambda_rds_names")).await?;
+        }
+        if let Some(types) = &taken {
+            self.wire().carried.prepared.took(names, types);
+        }
+        Ok(taken.is_some())
     }
 
     /// What its driver has learnt, it does not forget: the connection serves nobody any more. A session that nothing binds to

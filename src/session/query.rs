@@ -43,9 +43,16 @@ impl<DB: Engine> Query<DB> {
 
     /// What its values are bound as, where it has any, or its text may have places for some.
     pub(super) fn bound(&self) -> Option<&Bound> {
-        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.sql.as_str().contains('$');
-        let bound = self.bound.get_or_init(|| self.arguments.as_ref().filter(may_bind).and_then(DB::bound));
+        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.may_have_places();
+        let arguments = || self.arguments.as_ref().filter(may_bind);
+        let bound =
+            self.bound.get_or_init(|| arguments().and_then(|arguments| DB::bound(self.sql.as_str(), arguments)));
         bound.as_ref()
+    }
+
+    /// Whether its text may have places for values.
+    pub(super) fn may_have_places(&self) -> bool {
+        self.sql.as_str().contains(DB::RULES.parameter)
     }
 
     /// The same query with another text.

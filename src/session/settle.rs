@@ -100,12 +100,12 @@ impl<DB: Engine> Borrow<'_, DB> {
             Some(refusal) => return Err(self.lose(refusal)),
         }
         let settings = self.session.state.settings_at_rest();
-        self.wire().carried.become_set::<DB>(settings);
+        self.wire().carried.taken_back::<DB>(settings);
         Ok(())
     }
 
     /// Sends a text of this crate's own; what the server refuses is an answer, and says nothing against the connection.
-    async fn send(&mut self, deadline: Deadline, text: String) -> Result<Option<sqlx::Error>, Error> {
+    pub(super) async fn send(&mut self, deadline: Deadline, text: String) -> Result<Option<sqlx::Error>, Error> {
         let sent = self.until(deadline, async |wire| match DB::run(&mut wire.driver, text).await {
             Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(error)),
             result => result.map(|()| None),

@@ -409,17 +409,24 @@ async fn a_preparation_ends_with_its_invocation() {
 #[tokio::test]
 async fn what_the_login_may_not_end_is_unknown_while_the_handler_can_hear_it() -> Result<(), Error> {
     let server = stage().await;
-    server.execute("create procedure app.sleeps() begin do sleep(20); end; grant all on app.* to app@'%'").await;
-    let seen = Recorder::default();
-    let proxy = mysql_proxy_to(&server).max_connections(1).observer(seen.observer()).build()?;
-    let mut conn = proxy.get_connection().await?;
-    run(&mut conn, "select 1").await?;
+    server.execute("create procedure app.sleeps() begin do sleep(60); end; grant all on app.* to app@'%'").await;
     let left = Duration::from_secs(2);
-    let called = timeout(left, internals::invocation(left, run(&mut conn, "call sleeps()")));
-    let error = called.await.expect("before the invocation is over").expect_err("it goes on");
-    assert!(matches!(error, Error::DeadlineReached { outcome: Outcome::Unknown, .. }), "{error:?}");
-    assert!(!seen.events().iter().any(|event| matches!(event, Event::Suspected { .. })), "{:?}", seen.events());
-    assert!(seen.events().iter().any(|event| matches!(event, Event::CancelFailed { .. })), "{:?}", seen.events());
-    drop(conn);
-    run(&mut proxy.get_connection().await?, "select 1").await
+    // On a busy machine the login of a cancel may take longer than there is time for one; then nothing was refused.
+    for _ in 0..10 {
+        let seen = Recorder::default();
+        let proxy = mysql_proxy_to(&server).max_connections(1).observer(seen.observer()).build()?;
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "select 1").await?;
+        let called = timeout(10 * left, internals::invocation(left, run(&mut conn, "call sleeps()")));
+        let error = called.await.expect("long before the procedure is over").expect_err("it goes on");
+        assert!(matches!(error, Error::DeadlineReached { outcome: Outcome::Unknown, .. }), "{error:?}");
+        drop(conn);
+        run(&mut proxy.get_connection().await?, "select 1").await?;
+        let events = seen.events();
+        if events.iter().any(|event| matches!(event, Event::CancelFailed { .. })) {
+            assert!(!events.iter().any(|event| matches!(event, Event::Suspected { .. })), "{events:?}");
+            return Ok(());
+        }
+    }
+    panic!("no cancel was refused in time")
 }

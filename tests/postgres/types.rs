@@ -66,14 +66,14 @@ async fn what_others_have_prepared_with_other_types_is_theirs() -> Result<(), Er
     let url = server.url_for("app", APP_PASSWORD, "app");
     let proxy = proxy_to(&server).max_connections(1).build()?;
     for text in TEXTS {
-        for first in VALUES {
-            for second in VALUES {
+        for second in VALUES {
+            let mut bare = PgConnection::connect(&url).await?;
+            let alone = said(&mut bare, text, *second).await;
+            bare.close().await?;
+            for first in VALUES {
                 let _ = said(&mut proxy.get_connection().await?, text, *first).await;
                 let shared = said(&mut proxy.get_connection().await?, text, *second).await;
-                let mut bare = PgConnection::connect(&url).await?;
-                let alone = said(&mut bare, text, *second).await;
                 assert_eq!(shared, alone, "{text}: {first:?}, then {second:?}");
-                bare.close().await?;
             }
         }
     }
@@ -287,6 +287,129 @@ async fn a_type_that_was_made_anew_is_found() -> Result<(), Error> {
         let _ = store().await;
         for _ in 0..3 {
             store().await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a check of a type does is done once, and only for the type that is meant: a question about it brings no value along.
+#[tokio::test]
+async fn no_question_about_a_type_runs_its_checks() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create role r; create schema evil authorization r; grant usage on schema evil to public; \
+             create table public.seen (who text, what text); grant all on public.seen to public; set role r; \
+             create function evil.f(text) returns bool language plpgsql as $$ begin \
+             insert into public.seen values ('evil', $1); return true; end $$; \
+             create domain evil.mood as text check (evil.f(value)); \
+             create table evil.v (m evil.mood); grant select on evil.v to public; reset role; \
+             create function public.f(text) returns bool language plpgsql as $$ begin \
+             insert into public.seen values ('own', $1); return true; end $$; \
+             create domain public.mood as text check (public.f(value)); \
+             create table public.moods (m public.mood); grant all on public.moods to public",
+        )
+        .await;
+    for guarded in [false, true] {
+        for meets in [false, true] {
+            server.execute("truncate public.seen, public.moods").await;
+            let proxy = proxy_to(&server).max_connections(1).build()?;
+            let first = if meets { "select m from evil.v" } else { "select 1" };
+            sqlx::query(AssertSqlSafe(first)).execute(&mut proxy.get_connection().await?).await?;
+            let store = "insert into public.moods values ($1)";
+            if guarded {
+                let stored = proxy.transaction(|guard| {
+                    Box::pin(async move { sqlx::query(store).bind(Mood("glad")).execute(&mut **guard).await })
+                });
+                stored.await?;
+            } else {
+                sqlx::query(store).bind(Mood("glad")).execute(&mut proxy.get_connection().await?).await?;
+            }
+            let seen: Vec<(String, String)> =
+                sqlx::query_as("select who, what from seen").fetch_all(&mut server.admin().await).await.unwrap();
+            // The value's own check when it is read.
+            let own = seen.iter().filter(|(who, _)| who == "own").count();
+            assert!(own == seen.len() && own == 1, "guarded {guarded}, meets {meets}: {seen:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A value whose type the server is to find out is no obstacle, and a transaction survives every question.
+#[tokio::test]
+async fn a_question_about_a_type_aborts_no_transaction() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create type public.mood as enum ('sad', 'glad'); create table public.moods (m public.mood, n int); \
+             grant all on public.moods to public; create schema app authorization app",
+        )
+        .await;
+    struct Inferred;
+    impl Type<Postgres> for Inferred {
+        fn type_info() -> PgTypeInfo {
+            PgTypeInfo::with_oid(sqlx::postgres::types::Oid(0))
+        }
+    }
+    impl Encode<'_, Postgres> for Inferred {
+        fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+            <&str as Encode<Postgres>>::encode_by_ref(&"four", buffer)
+        }
+    }
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    for _ in 0..3 {
+        let mut conn = proxy.get_connection().await?;
+        let mut guard = conn.begin().await?;
+        let store = sqlx::query("insert into moods values ($1, length($2))").bind(Mood("glad")).bind(Inferred);
+        store.execute(&mut *guard).await?;
+        guard.commit().await?;
+    }
+    // A type that was made, bound and taken back with its transaction.
+    let asks = "select pg_typeof($1)::text";
+    let mut one = proxy.get_connection().await?;
+    let mut guard = one.begin().await?;
+    sqlx::query("create type app.mood as enum ('glad')").execute(&mut *guard).await?;
+    let _ = sqlx::query(asks).bind(Mood("glad")).execute(&mut *guard).await;
+    guard.rollback().await?;
+    drop(one);
+    for _ in 0..2 {
+        let asked = proxy.transaction(|guard| {
+            Box::pin(
+                async move { sqlx::query_scalar::<_, String>(asks).bind(Mood("glad")).fetch_one(&mut **guard).await },
+            )
+        });
+        assert_eq!(asked.await?, "mood");
+    }
+    // One that is made in between comes first in the path of those who come after it.
+    sqlx::query("create type app.mood as enum ('glad')").execute(&mut proxy.get_connection().await?).await?;
+    for _ in 0..2 {
+        let mut conn = proxy.get_connection().await?;
+        let asks = "select pg_typeof($1) = 'app.mood'::regtype";
+        assert!(sqlx::query_scalar::<_, bool>(asks).bind(Mood("glad")).fetch_one(&mut conn).await?);
+    }
+    Ok(())
+}
+
+/// PostgreSQL takes a value for which a text has no place. Whoever sends it without one is not refused for that.
+#[tokio::test]
+async fn a_value_too_many_is_nobody_elses() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    for text in ["select 1", "set app.x = '1'", "begin", "values (1)"] {
+        for prepares in [false, true] {
+            let proxy = proxy_to(&server).max_connections(1).build()?;
+            let mut one = proxy.get_connection().await?;
+            if prepares {
+                one.prepare_with(AssertSqlSafe(text).into_sql_str(), &[<i64 as Type<Postgres>>::type_info()]).await?;
+            } else {
+                sqlx::query(AssertSqlSafe(text)).bind(7_i64).execute(&mut one).await?;
+            }
+            drop(one);
+            for values in [0, 1, 0] {
+                let mut other = proxy.get_connection().await?;
+                let query = sqlx::query(AssertSqlSafe(text));
+                let query = if values == 1 { query.bind(7_i32) } else { query };
+                query.execute(&mut other).await.map_err(|error| panic!("{text}, {prepares}, {values}: {error}")).ok();
+            }
         }
     }
     Ok(())

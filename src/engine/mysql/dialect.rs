@@ -32,8 +32,8 @@ impl Dialect for MySql {
         repeat::classify(&SEEN, sql, classify::classify)
     }
 
-    fn bound(arguments: &MySqlArguments) -> Option<Bound> {
-        Some(bound::of_values(arguments))
+    fn bound(sql: &str, arguments: &MySqlArguments) -> Option<Bound> {
+        Some(bound::of_values(sql, arguments))
     }
 
     fn diagnose(error: &Error) -> Diagnosis {

@@ -23,6 +23,7 @@ pub(super) const RULES: Rules = Rules {
     // What functions and triggers generate is forgotten when they end:
     // <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
     refuses_ungenerated: false,
+    parameter: '?',
     prepares_ahead: true,
     loses_its_place: true,
     probes_by_login: true,

@@ -1,46 +1,86 @@
 //! What types the values of a query are bound as: what is prepared for a text is prepared for these.
 
-use sqlx::Arguments;
-use sqlx::postgres::{PgArguments, PgTypeInfo};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArguments, PgConnection, PgTypeInfo};
+use sqlx::{Arguments, AssertSqlSafe, Either, Error, Executor, Postgres, Row, SqlSafeStr, Statement};
 
 use super::settings::quoted_text;
-use crate::engine::bound::list_in;
+use crate::engine::bound::lists_in;
+use crate::engine::question::row;
 use crate::engine::{Bound, TypeName};
+use crate::random;
+
+/// Some thousands of types are shown in so many letters.
+const MOST: usize = 256 * 1024;
 
 /// Of values that are to be sent.
 pub(super) fn of_values(arguments: &PgArguments) -> Bound {
     // The list of types comes before the values.
-    read(&list_in(arguments, 0, 0), arguments.len())
+    read(lists_in(arguments, MOST), arguments.len())
 }
 
 /// Of types that a statement is prepared for.
 pub(super) fn of_types(types: &[PgTypeInfo]) -> Bound {
-    read(&list_in(&types, 0, 0), types.len())
+    read(lists_in(&types, MOST), types.len())
 }
 
-/// What asks the server, with the same values, whether those names are what the driver binds them as.
-pub(super) fn question(names: &[(usize, TypeName)]) -> String {
-    let equal = names.iter().map(|(number, name)| {
+/// What the names of types mean under the path of now. No statement fails by it, and nobody's code is run.
+pub(super) async fn meant(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
+    let asked = names.iter().map(|name| {
         let found = |name: &str| format!("pg_catalog.to_regtype({})::pg_catalog.oid", quoted_text(name));
-        let named = match name {
+        match name {
             TypeName::Plain(name) => found(name),
             TypeName::ArrayOf(name) => format!(
                 "(SELECT t.typarray FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) {})",
                 found(name)
             ),
-        };
-        format!("(pg_catalog.pg_typeof(${number})::pg_catalog.oid OPERATOR(pg_catalog.=) {named})")
+        }
     });
-    format!("SELECT {}", equal.collect::<Vec<_>>().join(" AND "))
+    let row = row::<Postgres>(conn, format!("SELECT {}", asked.collect::<Vec<_>>().join(", "))).await?;
+    (0..names.len()).map(|at| Ok(row.try_get::<Option<Oid>, _>(at)?.map(|oid| oid.0))).collect()
 }
 
-fn read(list: &str, length: usize) -> Bound {
+/// As what the driver binds them: it shows that in what it prepares for them.
+pub(super) async fn known(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
+    let types: Option<Vec<_>> = names
+        .iter()
+        .map(|name| match name {
+            TypeName::Plain(name) => Some(PgTypeInfo::with_name(lasting(name)?)),
+            TypeName::ArrayOf(name) => Some(PgTypeInfo::array_of(lasting(name)?)),
+        })
+        .collect();
+    let Some(types) = types else { return Ok(vec![None; names.len()]) };
+    let places: Vec<_> = (1..=types.len()).map(|number| format!("${number}")).collect();
+    // A text that nobody can have prepared.
+    let text = format!("SELECT {} /* {:016x} */", places.join(", "), random::generator().u64(..));
+    let prepared = conn.prepare_with(AssertSqlSafe(text).into_sql_str(), &types).await?;
+    let Some(Either::Left(types)) = prepared.parameters() else { return Ok(vec![None; names.len()]) };
+    Ok(types.iter().map(|known| known.oid().map(|oid| oid.0)).collect())
+}
+
+/// The driver takes a name only as one that lasts. Those that come here have lasted before: a program has no other ones.
+fn lasting(name: &str) -> Option<&'static str> {
+    /// More than a program has.
+    const MOST: usize = 1024;
+    static NAMES: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if !names.contains(name) && names.len() < MOST {
+        names.insert(String::leak(name.to_owned()));
+    }
+    names.get(name).copied()
+}
+
+fn read(list: Option<[String; 1]>, length: usize) -> Bound {
+    let Some([list]) = list else { return Bound::UNREADABLE };
     let mut names = Vec::new();
     let mut number = 0;
-    for element in elements_of(list) {
+    for element in elements_of(&list) {
         number += 1;
         match type_of(element) {
-            Some(Some(name)) => names.push((number, name)),
+            Some(Some(name)) => names.push(name),
             Some(None) => {}
             None => return Bound::UNREADABLE,
         }
@@ -93,7 +133,7 @@ mod tests {
 
     struct Named(PgTypeInfo);
 
-    impl sqlx::Encode<'_, sqlx::Postgres> for Named {
+    impl sqlx::Encode<'_, Postgres> for Named {
         fn encode_by_ref(
             &self,
             buffer: &mut sqlx::postgres::PgArgumentBuffer,
@@ -107,7 +147,7 @@ mod tests {
         }
     }
 
-    impl sqlx::Type<sqlx::Postgres> for Named {
+    impl sqlx::Type<Postgres> for Named {
         fn type_info() -> PgTypeInfo {
             PgTypeInfo::with_name("unnamed")
         }
@@ -139,7 +179,7 @@ mod tests {
     #[test]
     fn values_and_types_that_are_prepared_for_have_the_same_number() {
         use sqlx::{Type, TypeInfo as _};
-        let types = [<i64 as Type<sqlx::Postgres>>::type_info(), <str as Type<sqlx::Postgres>>::type_info()];
+        let types = [<i64 as Type<Postgres>>::type_info(), <str as Type<Postgres>>::type_info()];
         assert_eq!(types[0].name(), "INT8");
         let bound = values(|arguments| {
             arguments.add(1_i64).unwrap();
@@ -150,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_with_the_numbers_of_their_values() {
+    fn names_are_read() {
         let bound = values(|arguments| {
             arguments.add(1_i64).unwrap();
             arguments.add(Named(PgTypeInfo::with_name("mood"))).unwrap();
@@ -160,9 +200,7 @@ mod tests {
         assert!(bound.types.is_some());
         let plain = |name: &str| TypeName::Plain(name.to_owned());
         let array = TypeName::ArrayOf("public.mood".to_owned());
-        assert_eq!(bound.names, [(2, plain("mood")), (3, array), (4, plain("numeric(10, 2)[]"))]);
-        let text = question(&[(2, plain("o'mood"))]);
-        assert!(text.contains("pg_typeof($2)") && text.contains("'o''mood'"), "{text}");
+        assert_eq!(bound.names, [plain("mood"), array, plain("numeric(10, 2)[]")]);
     }
 
     #[test]
@@ -177,8 +215,8 @@ mod tests {
             ("PgTypeInfo(DeclareWithName(x), PgTypeInfo(Int8)", 2),
             ("PgTypeInfo(DeclareArrayOf(PgArrayOf { elem_name: a, name: \"b[]\" }))", 1),
         ] {
-            assert_eq!(read(list, length).types, None, "{list}");
+            assert_eq!(read(Some([list.to_owned()]), length).types, None, "{list}");
         }
-        assert!(read("PgTypeInfo(DeclareWithOid(Oid(25)))", 1).types.is_some());
+        assert!(read(Some(["PgTypeInfo(DeclareWithOid(Oid(25)))".to_owned()]), 1).types.is_some());
     }
 }

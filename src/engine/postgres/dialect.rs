@@ -9,7 +9,7 @@ use sqlx::{Error, Postgres, Row};
 use super::{bound, classify, connect, diagnose, leaves, occupancy, rules, settings};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
-use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness, TypeName};
+use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
 
@@ -48,20 +48,12 @@ impl Dialect for Postgres {
         settings::question(classify::single(sql)?)
     }
 
-    fn bound(arguments: &PgArguments) -> Option<Bound> {
+    fn bound(_: &str, arguments: &PgArguments) -> Option<Bound> {
         Some(bound::of_values(arguments))
     }
 
     fn prepared_for(types: &[PgTypeInfo]) -> Option<Bound> {
         Some(bound::of_types(types))
-    }
-
-    fn asks_for_names(names: &[(usize, TypeName)]) -> String {
-        bound::question(names)
-    }
-
-    fn are_confirmed(row: &PgRow) -> bool {
-        matches!(row.try_get(0), Ok(Some(true)))
     }
 
     fn spelled(sql: &str, answers: &PgRow) -> Option<String> {

@@ -4,10 +4,10 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Error, Execute, Executor, Postgres, Row, SqlStr};
 
 use super::diagnose::{self, Pooled};
-use super::{cancel, connect};
+use super::{bound, cancel, connect};
 use crate::engine::driver::{MOST_LATE, Steps};
 use crate::engine::question::rows;
-use crate::engine::{Dialled, Driver, Found, Login, Target, without_panic};
+use crate::engine::{Dialled, Driver, Found, Login, Target, TypeName, without_panic};
 use crate::random;
 
 /// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
@@ -101,6 +101,14 @@ impl Driver for Postgres {
 
     async fn is_idle(_: &mut PgConnection, _: &Target) -> Result<bool, Error> {
         Ok(false)
+    }
+
+    async fn types_meant(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
+        without_panic(bound::meant(conn, names)).await
+    }
+
+    async fn types_known(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
+        without_panic(bound::known(conn, names)).await
     }
 
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {

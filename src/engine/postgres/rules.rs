@@ -17,6 +17,7 @@ pub(super) const RULES: Rules = Rules {
     poolers_lose_state: true,
     forget_generated: "DISCARD SEQUENCES",
     refuses_ungenerated: true,
+    parameter: '$',
     prepares_ahead: false,
     loses_its_place: false,
     probes_by_login: false,

@@ -141,6 +141,9 @@ impl InFlight {
             carried.soil(D::cleanup_after(PinCause::Setting));
             carried.outdate(D::staleness(state.settings(), &state.settings_after(change)));
         }
+        if intent.class.defines {
+            carried.prepared.doubt_names();
+        }
         if intent.may_mislead_driver::<D>() {
             carried.mislead();
         }

@@ -177,7 +177,7 @@ fn turned<D: Dialect>(state: &mut State, carried: &mut Carried, turn: Turn) {
     let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
     state.turned(turn);
     if takes_back {
-        carried.become_set::<D>(state.settings_at_rest());
+        carried.taken_back::<D>(state.settings_at_rest());
     }
     ended(state, carried);
     if ends && state.depth() > 0 {
@@ -199,7 +199,7 @@ pub(in crate::session) fn rolled_back<D: Dialect>(state: &mut State, carried: &m
     state.rolled_back(depth);
     state.sentinel_set_anew();
     // The server took the settings back as well.
-    carried.become_set::<D>(state.settings_at_rest());
+    carried.taken_back::<D>(state.settings_at_rest());
     ended(state, carried);
 }
 
