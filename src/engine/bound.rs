@@ -2,6 +2,7 @@
 //!
 //! What does not read as expected is unreadable, and not guessed at.
 
+use std::array;
 use std::fmt::{self, Debug, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -35,11 +36,15 @@ impl Bound {
 /// What stands between the brackets of the first lists in what something shows, up to so many letters of each. `None` where there
 /// are fewer, or one is longer.
 pub(super) fn lists_in<const N: usize>(shown: &impl Debug, most: usize) -> Option<[String; N]> {
-    let mut lists = Lists { texts: [const { String::new() }; N], closed: 0, depth: 0, most };
+    let texts = array::from_fn(|_| String::with_capacity(USUAL));
+    let mut lists = Lists { texts, closed: 0, depth: 0, most };
     // Ends in an error by design, where the last list does: what comes after it is not wanted, and may be long.
     let _ = write!(lists, "{shown:?}");
     (lists.closed == N).then_some(lists.texts)
 }
+
+/// Most lists are no longer, in letters.
+const USUAL: usize = 256;
 
 struct Lists<const N: usize> {
     texts: [String; N],
@@ -48,33 +53,39 @@ struct Lists<const N: usize> {
     most: usize,
 }
 
-impl<const N: usize> Write for Lists<N> {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        for letter in part.chars() {
-            let text = self.texts.get_mut(self.closed).ok_or(fmt::Error)?;
-            match letter {
-                '[' => {
-                    self.depth += 1;
-                    if self.depth == 1 {
-                        continue;
-                    }
-                }
-                ']' if self.depth == 1 => {
-                    self.depth = 0;
-                    self.closed += 1;
-                    continue;
-                }
-                ']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-            if self.depth > 0 {
-                if text.len() >= self.most {
-                    return Err(fmt::Error);
-                }
-                text.push(letter);
-            }
+impl<const N: usize> Lists<N> {
+    fn bracket(&mut self, bracket: u8) -> Result<(), fmt::Error> {
+        if bracket == b'[' {
+            self.depth += 1;
+            return if self.depth > 1 { self.keep("[") } else { Ok(()) };
         }
+        if self.depth > 1 {
+            self.keep("]")?;
+        } else if self.depth == 1 {
+            self.closed += 1;
+        }
+        self.depth = self.depth.saturating_sub(1);
         if self.closed == N { Err(fmt::Error) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, part: &str) -> Result<(), fmt::Error> {
+        if self.depth == 0 {
+            return Ok(());
+        }
+        let text = self.texts.get_mut(self.closed).filter(|text| text.len() + part.len() <= self.most);
+        text.ok_or(fmt::Error)?.push_str(part);
+        Ok(())
+    }
+}
+
+impl<const N: usize> Write for Lists<N> {
+    fn write_str(&mut self, mut part: &str) -> fmt::Result {
+        while let Some(at) = part.bytes().position(|byte| matches!(byte, b'[' | b']')) {
+            self.keep(&part[..at])?;
+            self.bracket(part.as_bytes()[at])?;
+            part = &part[at + 1..];
+        }
+        self.keep(part)
     }
 }
 

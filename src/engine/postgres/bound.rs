@@ -90,17 +90,23 @@ fn read(list: Option<[String; 1]>, length: usize) -> Bound {
 
 /// What stands between commas that are in no brackets.
 fn elements_of(list: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_usize;
-    list.split(move |letter| {
-        match letter {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
+    let (mut depth, mut from, bytes) = (0_usize, 0, list.as_bytes());
+    // No other letter has one of these bytes in it.
+    let ends = (0..=bytes.len()).filter(move |at| match bytes.get(*at) {
+        Some(b'(' | b'[' | b'{') => {
+            depth += 1;
+            false
         }
-        letter == ',' && depth == 0
-    })
-    .map(str::trim)
-    .filter(|element| !element.is_empty())
+        Some(b')' | b']' | b'}') => {
+            depth = depth.saturating_sub(1);
+            false
+        }
+        Some(b',') => depth == 0,
+        Some(_) => false,
+        None => true,
+    });
+    let elements = ends.map(move |end| &list[std::mem::replace(&mut from, end + 1)..end]);
+    elements.map(str::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// The name of a type that has one; `None` where the element is none that is known here. A type that the driver knows from
