@@ -61,15 +61,18 @@ impl Prepared {
     /// How a text is sent that is to be prepared with these types.
     pub(crate) fn for_types(&mut self, sql: &str, given: &Bound, places: bool) -> Spelling {
         let Some(types) = self.number(given) else { return Spelling::As(apart(sql)) };
-        self.spelling(sql, types, places, |known| known.given == types, None)
+        // Dropped before its end, it may be kept by the driver, and nobody knows for what.
+        let nobodys = random::generator().u64(..);
+        let new = Types { own: nobodys, given: nobodys };
+        self.spelling(sql, types, places, |known| known.given == types, Some(new))
     }
 
     /// A text was prepared with these types, and has come to have those.
     pub(crate) fn was_prepared(&mut self, sql: &str, given: &Bound, own: &Bound) {
         // What cannot be read fits no values.
         let (Some(given), own) = (self.number(given), self.number(own).unwrap_or_default()) else { return };
-        if self.texts.len() < MOST {
-            self.texts.entry(self.hasher.hash_one(sql)).or_insert(Types { own, given });
+        if let Some(known) = self.texts.get_mut(&self.hasher.hash_one(sql)).filter(|known| known.given != given) {
+            *known = Types { own, given };
         }
     }
 
@@ -190,11 +193,11 @@ mod tests {
     const SQL: &str = "select $1::text";
 
     fn types(number: u64) -> Bound {
-        Bound { types: Some(number), names: Vec::new() }
+        Bound { types: Some(number), names: Vec::new(), hides_names: false }
     }
 
     fn named(name: &str) -> Bound {
-        Bound { types: Some(9), names: vec![TypeName::Plain(name.to_owned())] }
+        Bound { types: Some(9), names: vec![TypeName::Plain(name.to_owned())], hides_names: false }
     }
 
     fn sent(prepared: &mut Prepared, bound: &Bound) -> String {
@@ -232,6 +235,9 @@ mod tests {
     #[test]
     fn what_was_prepared_without_values_serves_those_that_it_has_come_to_have() {
         let (none, own) = (types(0), types(5));
+        let mut dropped = Prepared::default();
+        dropped.for_types(SQL, &none, true);
+        assert_ne!(sent(&mut dropped, &own), SQL, "nobody knows for what it was prepared");
         let mut prepared = Prepared::default();
         assert_eq!(prepared.for_types(SQL, &none, true), Spelling::AsItIs);
         prepared.was_prepared(SQL, &none, &own);
@@ -243,13 +249,14 @@ mod tests {
             "as somebody else had it prepared"
         );
         // What a driver cannot show fits nothing.
-        prepared.was_prepared("select $1", &none, &Bound { types: None, names: Vec::new() });
+        prepared.for_types("select $1", &none, true);
+        prepared.was_prepared("select $1", &none, &Bound { types: None, names: Vec::new(), hides_names: true });
         assert!(matches!(prepared.for_values("select $1", &own, true, true), Spelling::As(_)));
     }
 
     #[test]
     fn what_cannot_be_read_is_sent_once() {
-        let unread = Bound { types: None, names: Vec::new() };
+        let unread = Bound { types: None, names: Vec::new(), hides_names: true };
         let mut prepared = Prepared::default();
         let (first, second) = (sent(&mut prepared, &unread), sent(&mut prepared, &unread));
         assert!(first.starts_with(SQL) && first != second, "{first}");

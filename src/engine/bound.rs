@@ -11,8 +11,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub(crate) struct Bound {
     /// The same number for the same types; `None` where they cannot be read.
     pub(crate) types: Option<u64>,
-    /// Those that the driver has to look up by a name.
+    /// Those that the driver has to look up by a name, those within values too.
     pub(crate) names: Vec<TypeName>,
+    /// There may be others, which cannot be read.
+    pub(crate) hides_names: bool,
 }
 
 /// A type as a program names it.
@@ -23,13 +25,14 @@ pub(crate) enum TypeName {
 }
 
 impl Bound {
-    pub(super) const UNREADABLE: Self = Self { types: None, names: Vec::new() };
+    /// Nothing can be read.
+    pub(super) const UNREADABLE: Self = Self { types: None, names: Vec::new(), hides_names: true };
 
     /// Of types that are shown so.
     pub(super) fn of(shown: impl Hash, names: Vec<TypeName>) -> Self {
         let mut hasher = DefaultHasher::new();
         shown.hash(&mut hasher);
-        Self { types: Some(hasher.finish()), names }
+        Self { types: Some(hasher.finish()), names, hides_names: false }
     }
 }
 

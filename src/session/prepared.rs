@@ -31,9 +31,9 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let (failover, wire) = borrow.apart();
         let known = &mut wire.carried.prepared;
-        if given.as_ref().is_some_and(|given| !given.names.is_empty()) {
+        if let Some(given) = &given {
             // The driver looks them up.
-            known.forget_names();
+            known.look_up(&given.names);
         }
         let spelled = match given.as_ref().map(|given| known.for_types(sql.as_str(), given, places)) {
             Some(Spelling::As(text)) => Query::<DB>::text(text),
@@ -87,7 +87,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let Some(bound) = query.bound() else { return Ok(()) };
         let carried = &mut self.wire().carried;
         let (shared, known) = (carried.was_shared(), &mut carried.prepared);
-        if bound.types.is_none() && shared && !DB::RULES.prepares_ahead {
+        if bound.hides_names && shared && !DB::RULES.prepares_ahead {
             return Err(self.refuse_names(query));
         }
         let names = known.unconfirmed(bound);
@@ -145,10 +145,15 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// it gets another one.
     fn refuse_names(&mut self, query: &Query<DB>) -> Error {
         self.wire().carried.mix();
-        self.session.refused_connection = self.session.state.is_free();
         self.session.may_succeed_again = true;
         self.session.interrupted = false;
-        self.rest();
+        if self.session.state.is_free()
+            && let Some(mut lease) = self.session.lease.take()
+        {
+            lease.broke();
+            self.session.refused_connection = true;
+        }
+        self.done = true;
         Error::Refused {
             statement: shorten(query.sql.as_str()),
             why: "binds a value whose type has a name that the connection's driver has learnt for another type",

@@ -28,6 +28,8 @@ const VALUES: &[Value] = &[
     Value::Double(1.5),
     Value::Text("AAAAAAAA"),
     Value::Text("9007199254740993"),
+    Value::Text("1.9"),
+    Value::Text("7"),
     Value::NoText,
     Value::NoDouble,
     Value::NoInt,
@@ -46,6 +48,8 @@ const TEXTS: &[&str] = &[
     "select coalesce(?, 1)",
     "select if(true, ?, 'x')",
     "select hex(?)",
+    "select concat(? / 3, '')",
+    "select 1 where 7 in (1, ?)",
     "select ? = 9007199254740993",
     "select ? union all select 1",
 ];

@@ -414,3 +414,124 @@ async fn a_value_too_many_is_nobody_elses() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Dropped while it is prepared, a text is kept by the driver for types that nobody has noted.
+#[tokio::test]
+async fn what_was_dropped_while_it_was_prepared_is_nobodys() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    for way in 0..3 {
+        for polls in 1..8 {
+            let url =
+                format!("{}?sslmode=require&statement-cache-capacity=2", server.url_for("app", APP_PASSWORD, "app"));
+            let proxy = Proxy::<Postgres>::builder().url(url).max_connections(1).build()?;
+            let mut one = proxy.get_connection().await?;
+            for text in ["select 1", "select 2", "select 3"] {
+                sqlx::query(text).execute(&mut one).await?;
+            }
+            let sql = "select $1::text".into_sql_str();
+            let float = [<f64 as Type<Postgres>>::type_info()];
+            match way {
+                0 => drop(poll_some(polls, one.prepare(sql)).await),
+                1 => drop(poll_some(polls, one.prepare_with(sql, &float)).await),
+                _ => drop(poll_some(polls, one.describe(sql)).await),
+            }
+            drop(one);
+            let mut other = proxy.get_connection().await?;
+            let number = Value::Int8(4_702_111_234_474_983_745);
+            let said = said(&mut other, "select $1::text", number).await;
+            assert_eq!(said, "Some(\"4702111234474983745\")", "{way}, {polls} polls");
+        }
+    }
+    Ok(())
+}
+
+/// Polls a future so often, and drops it.
+async fn poll_some<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// As many values as a statement can have, and types that are named with brackets, are no reason for another connection each time, nor
+/// for turning in a circle.
+#[tokio::test]
+async fn however_many_values_there_are_the_connection_is_kept() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table public.many (n int4); grant all on public.many to public").await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut sessions = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let mut conn = proxy.get_connection().await?;
+        let mut many = sqlx::QueryBuilder::<Postgres>::new("insert into many ");
+        many.push_values(0..65_000_i32, |mut row, n| {
+            row.push_bind(n);
+        });
+        assert_eq!(many.build().execute(&mut conn).await?.rows_affected(), 65_000);
+        sessions.insert(sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&mut conn).await?);
+    }
+    assert_eq!(sessions.len(), 1);
+    named!(Odd, "\"mood[\"");
+    server.execute("create type public.\"mood[\" as enum ('glad')").await;
+    for _ in 0..4 {
+        let mut conn = proxy.get_connection().await?;
+        let said = sqlx::query_scalar::<_, String>("select $1::text").bind(Odd("glad")).fetch_one(&mut conn).await?;
+        assert_eq!(said, "glad");
+    }
+    Ok(())
+}
+
+/// The name of a type within a value is looked up by the driver as well, and changes what it takes others for.
+#[tokio::test]
+async fn a_name_within_a_value_changes_nobodys_name() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(TWINS).await;
+    server
+        .execute(
+            "create type evil.pair as (m evil.mood); create table evil.pairs (p evil.pair); \
+             grant all on evil.pairs to public",
+        )
+        .await;
+    named!(Field, "evil.\"mood\"");
+    struct Pair;
+    impl Type<Postgres> for Pair {
+        fn type_info() -> PgTypeInfo {
+            PgTypeInfo::with_name("evil.pair")
+        }
+    }
+    impl Encode<'_, Postgres> for Pair {
+        fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+            let mut record = sqlx::postgres::types::PgRecordEncoder::new(buffer);
+            record.encode(Field("glad"))?;
+            record.finish();
+            Ok(IsNull::No)
+        }
+    }
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let pair = async |pair: Option<Pair>| {
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query("insert into evil.pairs values ($1)").bind(pair).execute(&mut conn).await
+    };
+    let mood = async |text: &'static str| {
+        let mut conn = proxy.get_connection().await?;
+        sqlx::query_scalar::<_, String>(text).bind(Mood("glad")).fetch_one(&mut conn).await
+    };
+    for _ in 0..2 {
+        pair(None).await?;
+        assert_eq!(mood("insert into moods (m) values ($1) returning m::text").await?, "glad");
+    }
+    pair(Some(Pair)).await?;
+    for text in [
+        "insert into public.moods (m) values ($1) returning m::text",
+        "insert into moods (m) values ($1) returning m::text",
+    ] {
+        assert_eq!(mood(text).await?, "glad");
+    }
+    Ok(())
+}

@@ -16,47 +16,149 @@ const MOST: usize = 32 * 1024;
 
 pub(super) fn of_values(sql: &str, arguments: &MySqlArguments) -> Bound {
     let Some([_, types, nulls]) = lists_in(arguments, MOST) else { return Bound::UNREADABLE };
+    let are_typed = types.split("MySqlTypeInfo { type: ").skip(1).map(is_typed).collect::<Vec<_>>();
     // Each one is shown by its fields.
-    if types.matches("MySqlTypeInfo {").count() != arguments.len() {
+    if are_typed.len() != arguments.len() {
         return Bound::UNREADABLE;
     }
     // A bit for each value, in bytes.
     let some_are_none = nulls.bytes().any(|digit| matches!(digit, b'1'..=b'9'));
-    let nulls = (some_are_none && !are_in_columns_places(sql)).then_some(nulls);
+    let has_texts = are_typed.contains(&false);
+    if !some_are_none && !has_texts {
+        return Bound::of((types, None::<String>), Vec::new());
+    }
+    let places = places_in(sql, arguments.len());
+    if has_texts && !places.take_texts {
+        return Bound::UNREADABLE;
+    }
+    let nulls = (some_are_none && !places.are_columns).then_some(nulls);
     Bound::of((types, nulls), Vec::new())
 }
 
-/// Whether each value stands where a column has a type for it, or where none is as good as another: in a row of `VALUES`, or
-/// compared with a column or put into one. There a value that is none is that, whatever its type.
-fn are_in_columns_places(sql: &str) -> bool {
+/// Whether a value has the type that it says, whatever it is. Where a number is wanted, the server takes a text for the kind of
+/// number that it looks like, and the next one for the same.
+fn is_typed(shown: &str) -> bool {
+    const TYPES: [&str; 16] = [
+        "Tiny",
+        "Short",
+        "Int24",
+        "Long",
+        "LongLong",
+        "Float",
+        "Double",
+        "Decimal",
+        "NewDecimal",
+        "Date",
+        "Time",
+        "Datetime",
+        "Timestamp",
+        "Year",
+        "Bit",
+        "Null",
+    ];
+    let end = shown.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(shown.len());
+    TYPES.contains(&&shown[..end])
+}
+
+/// Where the values of a text stand.
+struct Places {
+    /// Each one where a column has a type for it, or where none is as good as another: in a row of `VALUES`, or compared with a
+    /// column or put into one. There a value that is none is that, whatever its type.
+    are_columns: bool,
+    /// Each one there, or where a text is wanted, or among what a column is looked for in.
+    take_texts: bool,
+}
+
+/// What a bracket holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bracket {
+    Row,
+    Texts,
+    Other,
+}
+
+/// Those that want texts in all their places.
+const OF_TEXTS: [&str; 16] = [
+    "concat",
+    "concat_ws",
+    "lower",
+    "lcase",
+    "upper",
+    "ucase",
+    "trim",
+    "ltrim",
+    "rtrim",
+    "json_extract",
+    "json_contains",
+    "json_unquote",
+    "md5",
+    "sha1",
+    "against",
+    "str_to_date",
+];
+
+/// Whether this may be a column's name, and is no number and no word of the language.
+fn is_column(token: Token<'_>) -> bool {
+    match token {
+        Token::Identifier(_) => true,
+        Token::Word(word) => !word.starts_with(|first: char| first.is_ascii_digit()) && !is(token, "not"),
+        _ => false,
+    }
+}
+
+fn places_in(sql: &str, values: usize) -> Places {
     let mut tokens = Lexer::reading(sql, Reading::USUAL);
-    // For each bracket that is open, whether it holds such a row; and whether the last one did that was closed.
-    let (mut open, mut closed) = (Vec::new(), false);
+    let (mut open, mut closed) = (Vec::new(), Bracket::Other);
     let (mut last, mut before) = (Token::End, Token::End);
+    let mut places = Places { are_columns: true, take_texts: true };
+    let mut met = 0;
     while let Some((_, token)) = tokens.next_at() {
         match token {
             Token::Symbol(b'(') => {
-                let follows_row = last == Token::Symbol(b',') && before == Token::Symbol(b')') && closed;
-                open.push(is(last, "values") || is(last, "value") || follows_row);
+                let is_word = |word: &str| is(last, word);
+                let is_next_row = last == Token::Symbol(b',')
+                    && before == Token::Symbol(b')')
+                    && closed == Bracket::Row
+                    && open.is_empty();
+                let is_search = is_word("in") && is_column(before);
+                open.push(match last {
+                    _ if (is_word("values") || is_word("value")) && open.is_empty() || is_next_row => Bracket::Row,
+                    _ if is_search || OF_TEXTS.into_iter().any(is_word) => Bracket::Texts,
+                    _ => Bracket::Other,
+                });
             }
-            Token::Symbol(b')') => closed = open.pop().unwrap_or_default(),
+            Token::Symbol(b')') => closed = open.pop().unwrap_or(Bracket::Other),
             Token::Symbol(b'?') => {
+                met += 1;
                 let next = tokens.clone().next_at().map(|(_, token)| token);
-                let ends = matches!(next, Some(Token::Symbol(b',' | b')')));
-                let is_good = match last {
-                    Token::Symbol(b'(' | b',') => ends && open.last() == Some(&true),
-                    Token::Symbol(b'=' | b'<' | b'>') => matches!(before, Token::Word(_) | Token::Identifier(_)),
-                    _ => is(last, "limit") || is(last, "offset"),
+                let in_list = matches!(next, Some(Token::Symbol(b',' | b')')));
+                // A word goes on with another condition or clause, or makes something else of the value.
+                const GOES_ON: [&str; 8] = ["and", "or", "where", "order", "group", "limit", "on", "for"];
+                let is_over = in_list
+                    || matches!(next, None | Some(Token::End))
+                    || next.is_some_and(|next| GOES_ON.into_iter().any(|word| is(next, word)));
+                let (is_columns, takes_texts) = match last {
+                    Token::Symbol(b'(' | b',') if in_list => {
+                        let bracket = open.last().copied().unwrap_or(Bracket::Other);
+                        (bracket == Bracket::Row, bracket != Bracket::Other)
+                    }
+                    Token::Symbol(b'=' | b'<' | b'>') if is_over => {
+                        let is_columns = is_column(before);
+                        (is_columns, is_columns)
+                    }
+                    _ if is(last, "limit") || is(last, "offset") => (true, false),
+                    _ => (false, is(last, "like") && is_over),
                 };
-                if !is_good {
-                    return false;
-                }
+                places.are_columns &= is_columns;
+                places.take_texts &= takes_texts;
             }
             _ => {}
         }
         (before, last) = (last, token);
     }
-    true
+    // Some are hidden where this reading sees none.
+    let all = met >= values;
+    Places { are_columns: places.are_columns && all, take_texts: places.take_texts && all }
 }
 
 #[cfg(test)]
@@ -78,15 +180,14 @@ mod tests {
             values("select ?", |arguments| arguments.add(1_u64).unwrap()),
             values("select ?", |arguments| arguments.add(1_i32).unwrap()),
             values("select ?", |arguments| arguments.add(1.0_f64).unwrap()),
-            values("select ?", |arguments| arguments.add(None::<String>).unwrap()),
             values("select ?", |arguments| arguments.add(None::<i64>).unwrap()),
             values("select ?", |_| ()),
         ] {
             assert!(other.is_some() && other != one(1));
         }
-        let text = |text: &str| values("select ?", |arguments| arguments.add(text).unwrap());
-        assert_eq!(text(""), text("[MySqlTypeInfo {]"));
-        assert_ne!(text(""), values("select ?", |arguments| arguments.add(&[1_u8][..]).unwrap()));
+        let text = |text: &str| values("select lower(?)", |arguments| arguments.add(text).unwrap());
+        assert_eq!(text(""), text("[MySqlTypeInfo { type: Long]"));
+        assert_ne!(text(""), values("select lower(?)", |arguments| arguments.add(&[1_u8][..]).unwrap()));
         assert_eq!(text(&"x".repeat(10_000)), None, "not looked for behind so much");
     }
 
@@ -106,11 +207,40 @@ mod tests {
             ("select * from t where a in (?, 1)", true),
             ("select * from t where (?, 1) = (a, b)", true),
             ("select f(a, ?)", true),
+            ("select * from t where a = ? + 1", true),
+            ("select * from t where a = ? and b = ? or c < ?", false),
+            ("select greatest(values(c), (?))", true),
+            ("select * from t where a = ? /*! + hex(?) */", true),
             ("select * from t where 1 = coalesce(a, ?)", true),
         ] {
             let none = values(sql, |arguments| arguments.add(None::<i64>).unwrap());
             let some = values(sql, |arguments| arguments.add(1_i64).unwrap());
             assert_eq!(none != some, matters, "{sql}");
+        }
+        let hidden =
+            |number| values("select ? -- ?", |arguments| (0..number).for_each(|_| arguments.add(None::<i64>).unwrap()));
+        assert_ne!(hidden(2), hidden(1));
+    }
+
+    #[test]
+    fn a_text_is_prepared_for_where_it_is_wanted_as_one() {
+        for (sql, kept) in [
+            ("insert into t (a, b) values (?, 1), (?, now())", true),
+            ("update t set a = ? where b = ? and c like ? or d in (?, ?)", true),
+            ("select * from t where a like concat('%', ?, '%') order by b", true),
+            ("select * from t where lower(a) = lower(?)", true),
+            ("update t set a = ? / 3", false),
+            ("select ? + 1", false),
+            ("select coalesce(?, 1)", false),
+            ("select * from t where ? in (1, 2)", false),
+            ("select * from t where 2 in (1, ?)", false),
+            ("select * from t where a = - ?", false),
+            ("select concat(? / 3)", false),
+            ("select * from t limit ?", false),
+        ] {
+            let text = values(sql, |arguments| sql.matches('?').for_each(|_| arguments.add("1.9").unwrap()));
+            assert_eq!(text.is_some(), kept, "{sql}");
+            assert!(values(sql, |arguments| sql.matches('?').for_each(|_| arguments.add(1_i64).unwrap())).is_some());
         }
     }
 }

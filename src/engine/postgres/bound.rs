@@ -13,13 +13,34 @@ use crate::engine::question::row;
 use crate::engine::{Bound, TypeName};
 use crate::random;
 
-/// Some thousands of types are shown in so many letters.
-const MOST: usize = 256 * 1024;
+/// <https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat>
+const TEXT: u32 = 25;
+const UNKNOWN: u32 = 705;
+
+/// As many types as a statement can have are shown in so many letters, and values of most of a megabyte.
+const MOST: usize = 4 * 1024 * 1024;
 
 /// Of values that are to be sent.
 pub(super) fn of_values(arguments: &PgArguments) -> Bound {
     // The list of types comes before the values.
-    read(lists_in(arguments, MOST), arguments.len())
+    let list = lists_in(arguments, MOST);
+    // Values of these may have others within, and the driver looks up the names of those as well.
+    let have_others = |[list]: &[String; 1]| ["Declare", "Record"].into_iter().any(|word| list.contains(word));
+    let may_hold_names = list.as_ref().is_some_and(have_others);
+    let bound = read(list, arguments.len());
+    if may_hold_names { with_names_within(bound, arguments) } else { bound }
+}
+
+/// The names within values are listed after those.
+fn with_names_within(mut bound: Bound, arguments: &PgArguments) -> Bound {
+    let within = lists_in(arguments, MOST).and_then(|[_types, _values, _patches, _places, within]| names_in(&within));
+    let Some((_, within)) = within else { return Bound { hides_names: true, ..bound } };
+    for name in within {
+        if !bound.names.contains(&name) {
+            bound.names.push(name);
+        }
+    }
+    bound
 }
 
 /// Of types that a statement is prepared for.
@@ -40,7 +61,9 @@ pub(super) async fn meant(conn: &mut PgConnection, names: &[TypeName]) -> Result
         }
     });
     let row = row::<Postgres>(conn, format!("SELECT {}", asked.collect::<Vec<_>>().join(", "))).await?;
-    (0..names.len()).map(|at| Ok(row.try_get::<Option<Oid>, _>(at)?.map(|oid| oid.0))).collect()
+    // The server makes a text of what is to be found out, and says so when it is asked what it has prepared.
+    let as_prepared = |oid: Oid| if oid.0 == UNKNOWN { TEXT } else { oid.0 };
+    (0..names.len()).map(|at| Ok(row.try_get::<Option<Oid>, _>(at)?.map(as_prepared))).collect()
 }
 
 /// As what the driver binds them: it shows that in what it prepares for them.
@@ -75,17 +98,20 @@ fn lasting(name: &str) -> Option<&'static str> {
 
 fn read(list: Option<[String; 1]>, length: usize) -> Bound {
     let Some([list]) = list else { return Bound::UNREADABLE };
-    let mut names = Vec::new();
-    let mut number = 0;
-    for element in elements_of(&list) {
-        number += 1;
-        match type_of(element) {
-            Some(Some(name)) => names.push(name),
-            Some(None) => {}
-            None => return Bound::UNREADABLE,
-        }
+    match names_in(&list) {
+        Some((number, names)) if number == length => Bound::of(list, names),
+        _ => Bound::UNREADABLE,
     }
-    if number == length { Bound::of(list, names) } else { Bound::UNREADABLE }
+}
+
+/// How many types are in a list, and those of them that have names.
+fn names_in(list: &str) -> Option<(usize, Vec<TypeName>)> {
+    let (mut number, mut names) = (0, Vec::new());
+    for element in elements_of(list) {
+        number += 1;
+        names.extend(type_of(element)?);
+    }
+    Some((number, names))
 }
 
 /// What stands between commas that are in no brackets.
@@ -207,6 +233,35 @@ mod tests {
         let plain = |name: &str| TypeName::Plain(name.to_owned());
         let array = TypeName::ArrayOf("public.mood".to_owned());
         assert_eq!(bound.names, [plain("mood"), array, plain("numeric(10, 2)[]")]);
+    }
+
+    #[test]
+    fn names_within_values_are_read_as_well() {
+        struct Pair;
+        impl sqlx::Type<Postgres> for Pair {
+            fn type_info() -> PgTypeInfo {
+                PgTypeInfo::with_name("pair")
+            }
+        }
+        impl sqlx::Encode<'_, Postgres> for Pair {
+            fn encode_by_ref(
+                &self,
+                buffer: &mut sqlx::postgres::PgArgumentBuffer,
+            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+                let mut record = sqlx::postgres::types::PgRecordEncoder::new(buffer);
+                record.encode(Named(PgTypeInfo::with_name("evil.mood")))?;
+                record.encode("] of ] brackets")?;
+                record.finish();
+                Ok(sqlx::encode::IsNull::No)
+            }
+        }
+        let bound = values(|arguments| {
+            arguments.add("]][[").unwrap();
+            arguments.add(Pair).unwrap();
+        });
+        let plain = |name: &str| TypeName::Plain(name.to_owned());
+        assert_eq!(bound.names, [plain("pair"), plain("evil.mood")]);
+        assert!(!bound.hides_names && bound.types.is_some());
     }
 
     #[test]
