@@ -8,7 +8,7 @@ use super::core::Intent;
 use super::query::Query;
 use crate::connector::Spelling;
 use crate::deadline::{TimeToCancel, time_to_cancel};
-use crate::engine::{Bound, Engine, TypeName};
+use crate::engine::{Bound, Diagnosis, Engine, TypeName};
 use crate::error::{Error, Phase};
 use crate::pin::shorten;
 
@@ -118,15 +118,35 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Has the driver say for what it takes names. False: for nothing, and the server knows no such type either.
     async fn learn_names(&mut self, names: &[TypeName]) -> Result<bool, Error> {
+        // Behind a pooler the server may have something prepared under the driver's next name; the one after it is free.
+        const TRIES: usize = 2;
+        for _ in 0..TRIES {
+            let Some(types) = self.names_as_taken(names).await? else { return Ok(false) };
+            if !types.is_empty() {
+                self.wire().carried.prepared.took(names, &types);
+                break;
+            }
+        }
+        if self.session.connector().pools_transactions() {
+            // The name of what was prepared is not for whoever gets the server's connection next.
+            let forgotten = self.forget_names().await;
+            forgotten.map_err(|error| self.lose(error))?;
+        }
+        Ok(true)
+    }
+
+    /// One try. Empty: the server refuses it, for instance for a type that is gone.
+    async fn names_as_taken(&mut self, names: &[TypeName]) -> Result<Option<Vec<Option<u32>>>, Error> {
         let deadline = self.deadline()?;
         let inside = self.session.state.depth() > 0;
         if inside && self.send(deadline, "SAVEPOINT lambda_rds_names".to_owned()).await?.is_some() {
-            return Ok(true);
+            return Ok(Some(Vec::new()));
         }
         let taken = self.until(deadline, async |wire| match DB::types_known(&mut wire.driver, names).await {
             Err(Cause::TypeNotFound { .. }) => Ok(None),
-            // A type that the server has no longer.
-            Err(error) if DB::diagnose(&error).is_of_statement() => Ok(Some(Vec::new())),
+            Err(error) if DB::diagnose(&error).is_of_statement() || DB::diagnose(&error) == Diagnosis::StalePlan => {
+                Ok(Some(Vec::new()))
+            }
             taken => taken.map(Some),
         });
         let taken = taken.await?;
@@ -135,10 +155,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             let back = if back { "ROLLBACK TO SAVEPOINT lambda_rds_names; " } else { "" };
             self.send(deadline, format!("{back}RELEASE SAVEPOINT lambda_rds_names")).await?;
         }
-        if let Some(types) = &taken {
-            self.wire().carried.prepared.took(names, types);
-        }
-        Ok(taken.is_some())
+        Ok(taken)
     }
 
     /// What its driver has learnt, it does not forget: the connection serves nobody any more. A session that nothing binds to
