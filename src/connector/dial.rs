@@ -133,7 +133,8 @@ fn without_password(error: sqlx::Error, login: &Login) -> sqlx::Error {
     const SHORTEST: usize = 8;
     let password = login.password.expose();
     let is_known = |known: &str| known.contains(password);
-    if password.len() < SHORTEST || is_known(&login.user) || is_known(&login.host) {
+    let is_known = is_known(&login.user) || is_known(&login.host) || login.database.as_deref().is_some_and(is_known);
+    if password.len() < SHORTEST || is_known {
         return error;
     }
     let shown = format!("{error} {error:?}");

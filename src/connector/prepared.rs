@@ -84,7 +84,7 @@ impl Prepared {
         fits: impl Fn(&Types) -> bool,
         new: Option<Types>,
     ) -> Spelling {
-        /// More than two lists of types have a text of their own that is found at once.
+        /// The first text of their own is free, but for whoever has read it on the server and sent it with other types.
         const MOST_TRIES: u32 = 4;
         // A text without places is everybody's with no values. PostgreSQL takes one with values all the same.
         let mut spelled = (!places).then(|| self.with_number(sql, types, 0));

@@ -71,8 +71,8 @@ pub(crate) trait Driver: Dialect {
     /// connection that has cancelled what it was doing. Asked where the driver [loses its place](super::Rules::loses_its_place).
     fn is_idle(side: &mut Self::Connection, target: &Target) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// What the names of these types mean to the session now, as the server numbers types; `None` means nothing. Fails in no
-    /// transaction that is not aborted.
+    /// What the names of these types mean to the session now, as the server numbers types; `None` means nothing. Refused only
+    /// for what cannot be read as a name at all.
     fn types_meant(
         _: &mut Self::Connection,
         _: &[TypeName],
@@ -80,7 +80,7 @@ pub(crate) trait Driver: Dialect {
         ready(Ok(Vec::new()))
     }
 
-    /// As what the driver binds them. Prepares something, and executes nothing.
+    /// What the driver takes the names for, as it binds them. Prepares something, and executes nothing.
     fn types_known(
         _: &mut Self::Connection,
         _: &[TypeName],

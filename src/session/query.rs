@@ -57,7 +57,7 @@ impl<DB: Engine> Query<DB> {
 
     /// The same query with another text.
     pub(super) fn reworded(self, text: String) -> Self {
-        Self { sql: Self::text(text), statement: None, ..self }
+        Self { sql: Self::text(text), statement: None, bound: OnceLock::new(), ..self }
     }
 
     /// A text as the driver takes it.

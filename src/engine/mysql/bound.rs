@@ -10,8 +10,8 @@ use crate::engine::Bound;
 use crate::engine::bound::lists_in;
 use crate::engine::token::{Token, is};
 
-/// The values are shown before the types. With more letters than these, some seven kilobytes of values, it is faster to prepare
-/// the statement once more than to look.
+/// The values are shown before the types, and what that takes grows with them: no more letters than these are looked at, some seven
+/// kilobytes of values.
 const MOST: usize = 32 * 1024;
 
 pub(super) fn of_values(sql: &str, arguments: &MySqlArguments) -> Bound {
@@ -97,19 +97,23 @@ const OF_TEXTS: [&str; 16] = [
     "str_to_date",
 ];
 
-/// Whether this may be a column's name, and is no number and no word of the language.
-fn is_column(token: Token<'_>) -> bool {
-    match token {
+/// Whether this may be a column's name after that, and is no number, no variable and no word that ends another expression.
+fn is_column(token: Token<'_>, after: Token<'_>) -> bool {
+    const ENDS: [&str; 5] = ["not", "end", "null", "true", "false"];
+    let is_name = match token {
         Token::Identifier(_) => true,
-        Token::Word(word) => !word.starts_with(|first: char| first.is_ascii_digit()) && !is(token, "not"),
+        Token::Word(word) => {
+            !word.starts_with(|first: char| first.is_ascii_digit()) && !ENDS.into_iter().any(|end| is(token, end))
+        }
         _ => false,
-    }
+    };
+    is_name && after != Token::Symbol(b'@')
 }
 
 fn places_in(sql: &str, values: usize) -> Places {
     let mut tokens = Lexer::reading(sql, Reading::USUAL);
     let (mut open, mut closed) = (Vec::new(), Bracket::Other);
-    let (mut last, mut before) = (Token::End, Token::End);
+    let (mut last, mut before, mut earlier) = (Token::End, Token::End, Token::End);
     let mut places = Places { are_columns: true, take_texts: true };
     let mut met = 0;
     while let Some((_, token)) = tokens.next_at() {
@@ -120,7 +124,7 @@ fn places_in(sql: &str, values: usize) -> Places {
                     && before == Token::Symbol(b')')
                     && closed == Bracket::Row
                     && open.is_empty();
-                let is_search = is_word("in") && is_column(before);
+                let is_search = is_word("in") && is_column(before, earlier);
                 open.push(match last {
                     _ if (is_word("values") || is_word("value")) && open.is_empty() || is_next_row => Bracket::Row,
                     _ if is_search || OF_TEXTS.into_iter().any(is_word) => Bracket::Texts,
@@ -131,34 +135,34 @@ fn places_in(sql: &str, values: usize) -> Places {
             Token::Symbol(b'?') => {
                 met += 1;
                 let next = tokens.clone().next_at().map(|(_, token)| token);
-                let in_list = matches!(next, Some(Token::Symbol(b',' | b')')));
-                // A word goes on with another condition or clause, or makes something else of the value.
-                const GOES_ON: [&str; 8] = ["and", "or", "where", "order", "group", "limit", "on", "for"];
-                let is_over = in_list
-                    || matches!(next, None | Some(Token::End))
-                    || next.is_some_and(|next| GOES_ON.into_iter().any(|word| is(next, word)));
-                let (is_columns, takes_texts) = match last {
-                    Token::Symbol(b'(' | b',') if in_list => {
-                        let bracket = open.last().copied().unwrap_or(Bracket::Other);
-                        (bracket == Bracket::Row, bracket != Bracket::Other)
-                    }
-                    Token::Symbol(b'=' | b'<' | b'>') if is_over => {
-                        let is_columns = is_column(before);
-                        (is_columns, is_columns)
-                    }
-                    _ if is(last, "limit") || is(last, "offset") => (true, false),
-                    _ => (false, is(last, "like") && is_over),
-                };
-                places.are_columns &= is_columns;
-                places.take_texts &= takes_texts;
+                let bracket = open.last().copied().unwrap_or(Bracket::Other);
+                let place = place(last, is_column(before, earlier), next, bracket);
+                places.are_columns &= place.are_columns;
+                places.take_texts &= place.take_texts;
             }
             _ => {}
         }
-        (before, last) = (last, token);
+        (earlier, before, last) = (before, last, token);
     }
     // Some are hidden where this reading sees none.
     let all = met >= values;
     Places { are_columns: places.are_columns && all, take_texts: places.take_texts && all }
+}
+
+/// Where a value stands, by what comes before and after it. `of_column`: what comes before that may be a column.
+fn place(last: Token<'_>, of_column: bool, next: Option<Token<'_>>, bracket: Bracket) -> Places {
+    // Any other word makes something else of the value.
+    const GOES_ON: [&str; 8] = ["and", "or", "where", "order", "group", "limit", "on", "for"];
+    let in_list = matches!(next, Some(Token::Symbol(b',' | b')')));
+    let goes_on = next.is_some_and(|next| GOES_ON.into_iter().any(|word| is(next, word)));
+    let is_over = in_list || goes_on || matches!(next, None | Some(Token::End));
+    let (are_columns, take_texts) = match last {
+        Token::Symbol(b'(' | b',') if in_list => (bracket == Bracket::Row, bracket != Bracket::Other),
+        Token::Symbol(b'=' | b'<' | b'>') if is_over => (of_column, of_column),
+        _ if is(last, "limit") || is(last, "offset") => (true, false),
+        _ => (false, is(last, "like") && is_over),
+    };
+    Places { are_columns, take_texts }
 }
 
 #[cfg(test)]
@@ -210,6 +214,8 @@ mod tests {
             ("select * from t where a = ? + 1", true),
             ("select * from t where a = ? and b = ? or c < ?", false),
             ("select greatest(values(c), (?))", true),
+            ("select 1 from t where @x = ?", true),
+            ("select 1 from t where case a when 1 then 2 end = ?", true),
             ("select * from t where a = ? /*! + hex(?) */", true),
             ("select * from t where 1 = coalesce(a, ?)", true),
         ] {

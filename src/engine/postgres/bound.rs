@@ -48,7 +48,8 @@ pub(super) fn of_types(types: &[PgTypeInfo]) -> Bound {
     read(lists_in(&types, MOST), types.len())
 }
 
-/// What the names of types mean under the path of now. No statement fails by it, and nobody's code is run.
+/// What the names of types mean under the path of now. Nobody's code is run by it. Older servers refuse what cannot be read as a
+/// name at all.
 pub(super) async fn meant(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
     let asked = names.iter().map(|name| {
         let found = |name: &str| format!("pg_catalog.to_regtype({})::pg_catalog.oid", quoted_text(name));
@@ -66,7 +67,7 @@ pub(super) async fn meant(conn: &mut PgConnection, names: &[TypeName]) -> Result
     (0..names.len()).map(|at| Ok(row.try_get::<Option<Oid>, _>(at)?.map(as_prepared))).collect()
 }
 
-/// As what the driver binds them: it shows that in what it prepares for them.
+/// What the driver takes the names for: it shows that in what it prepares for them.
 pub(super) async fn known(conn: &mut PgConnection, names: &[TypeName]) -> Result<Vec<Option<u32>>, Error> {
     let types: Option<Vec<_>> = names
         .iter()

@@ -142,6 +142,7 @@ impl InFlight {
             carried.outdate(D::staleness(state.settings(), &state.settings_after(change)));
         }
         if intent.class.defines {
+            // A type of that name may come first from here on, or be gone.
             carried.prepared.doubt_names();
         }
         if intent.may_mislead_driver::<D>() {
