@@ -46,7 +46,7 @@ pub(crate) struct Carried {
 
 impl Carried {
     /// Of a new login. `pooled`: through a pooler that keeps a connection for a transaction only.
-    pub(crate) fn new(pooled: bool) -> Self {
+    pub(crate) fn of<D: Dialect>(pooled: bool) -> Self {
         Self {
             applied: Settings::default(),
             open: None,
@@ -61,7 +61,7 @@ impl Carried {
             term: None,
             exchanges: 0,
             memory: Memory::new(pooled),
-            prepared: Prepared::default(),
+            prepared: Prepared::new(D::RULES.remarks_first),
         }
     }
 

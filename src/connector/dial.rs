@@ -78,7 +78,7 @@ impl<DB: Engine> Connector<DB> {
             None => only_address(&login.host, login.port).await,
         };
         let at = Address::new(login.host.clone(), login.port);
-        let carried = Carried::new(self.config.via_proxy());
+        let carried = Carried::of::<DB>(self.config.via_proxy());
         Ok(Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login), carried))
     }
 

@@ -15,8 +15,10 @@ use crate::random;
 const MOST: usize = 4096;
 
 /// What has been prepared on a connection, as far as it has values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Prepared {
+    /// [`Rules::remarks_first`](crate::engine::Rules::remarks_first)
+    remarks_first: bool,
     texts: HashMap<u64, Types>,
     hasher: RandomState,
     /// The names of types that were bound.
@@ -50,17 +52,23 @@ pub(crate) enum Spelling {
 }
 
 impl Prepared {
+    /// Of a new login.
+    pub(crate) fn new(remarks_first: bool) -> Self {
+        let (texts, names) = (HashMap::new(), HashMap::new());
+        Self { remarks_first, texts, hasher: RandomState::new(), names, generation: 0 }
+    }
+
     /// How a text is sent with values of these types. `places`: it may have places for some; `kept`: the driver keeps what it
     /// prepares for it.
     pub(crate) fn for_values(&mut self, sql: &str, bound: &Bound, places: bool, kept: bool) -> Spelling {
-        let Some(types) = self.number(bound) else { return Spelling::As(apart(sql)) };
+        let Some(types) = self.number(bound) else { return Spelling::As(self.apart(sql)) };
         let new = kept.then_some(Types { own: types, given: types });
         self.spelling(sql, types, places, |known| known.own == types, new)
     }
 
     /// How a text is sent that is to be prepared with these types.
     pub(crate) fn for_types(&mut self, sql: &str, given: &Bound, places: bool) -> Spelling {
-        let Some(types) = self.number(given) else { return Spelling::As(apart(sql)) };
+        let Some(types) = self.number(given) else { return Spelling::As(self.apart(sql)) };
         // Dropped before its end, it may be kept by the driver, and nobody knows for what.
         let nobodys = random::generator().u64(..);
         let new = Types { own: nobodys, given: nobodys };
@@ -105,12 +113,21 @@ impl Prepared {
             }
             spelled = Some(self.with_number(sql, types, number));
         }
-        Spelling::As(apart(sql))
+        Spelling::As(self.apart(sql))
     }
 
     /// The text with a number of its types that nobody else can know before.
     fn with_number(&self, sql: &str, types: u64, number: u32) -> String {
-        format!("{sql}\n/* {:016x} */", self.hasher.hash_one((types, number)))
+        self.remarked(sql, self.hasher.hash_one((types, number)))
+    }
+
+    /// A text that nobody has sent before, nor sends again.
+    fn apart(&self, sql: &str) -> String {
+        self.remarked(sql, random::generator().u64(..))
+    }
+
+    fn remarked(&self, sql: &str, number: u64) -> String {
+        if self.remarks_first { format!("/* {number:016x} */ {sql}") } else { format!("{sql}\n/* {number:016x} */") }
     }
 
     /// A number for these types, as the names among them are understood now.
@@ -181,11 +198,6 @@ impl Prepared {
     }
 }
 
-/// A text that nobody has sent before, nor sends again.
-fn apart(sql: &str) -> String {
-    format!("{sql}\n/* {:016x} */", random::generator().u64(..))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +221,7 @@ mod tests {
 
     #[test]
     fn each_list_of_types_has_a_text_and_finds_it_again() {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         assert_eq!(sent(&mut prepared, &types(1)), SQL);
         let second = sent(&mut prepared, &types(2));
         assert!(second.starts_with(SQL) && second != SQL, "{second}");
@@ -217,7 +229,7 @@ mod tests {
         assert_eq!(sent(&mut prepared, &types(2)), second);
         assert_eq!(sent(&mut prepared, &types(1)), SQL);
         // Somebody who has seen it sends the same text with other types.
-        let mut other = Prepared::default();
+        let mut other = Prepared::new(false);
         assert_eq!(other.for_values(SQL, &types(1), true, true), Spelling::AsItIs);
         assert_eq!(other.for_values(&second, &types(7), true, true), Spelling::AsItIs);
         let third = sent(&mut other, &types(2));
@@ -225,8 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_remark_leaves_no_place_elsewhere_or_ends_no_comment() {
+        for (remarks_first, text) in [(false, "select $1::text\n/* "), (true, "/* ")] {
+            let mut prepared = Prepared::new(remarks_first);
+            sent(&mut prepared, &types(1));
+            let second = sent(&mut prepared, &types(2));
+            assert!(second.starts_with(text) && second.contains(SQL), "{second}");
+            assert_eq!(second.ends_with(SQL), remarks_first, "{second}");
+        }
+    }
+
+    #[test]
     fn what_is_not_kept_is_not_remembered_and_finds_nothing_of_others() {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         assert_eq!(prepared.for_values(SQL, &types(1), true, false), Spelling::AsItIs);
         assert_eq!(prepared.for_values(SQL, &types(2), true, true), Spelling::AsItIs);
         assert!(matches!(prepared.for_values(SQL, &types(1), true, false), Spelling::As(_)));
@@ -235,10 +258,10 @@ mod tests {
     #[test]
     fn what_was_prepared_without_values_serves_those_that_it_has_come_to_have() {
         let (none, own) = (types(0), types(5));
-        let mut dropped = Prepared::default();
+        let mut dropped = Prepared::new(false);
         dropped.for_types(SQL, &none, true);
         assert_ne!(sent(&mut dropped, &own), SQL, "nobody knows for what it was prepared");
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         assert_eq!(prepared.for_types(SQL, &none, true), Spelling::AsItIs);
         prepared.was_prepared(SQL, &none, &own);
         assert_eq!(prepared.for_types(SQL, &none, true), Spelling::AsItIs);
@@ -257,14 +280,14 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_sent_once() {
         let unread = Bound { types: None, names: Vec::new(), hides_names: true };
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         let (first, second) = (sent(&mut prepared, &unread), sent(&mut prepared, &unread));
         assert!(first.starts_with(SQL) && first != second, "{first}");
     }
 
     #[test]
     fn with_more_texts_than_are_remembered_each_has_its_types() {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         for number in 0..=MOST {
             prepared.for_values(&format!("select $1, {number}"), &types(1), true, true);
         }
@@ -277,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_text_without_places_is_nobodys_with_values() {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         for _ in 0..2 {
             let Spelling::As(text) = prepared.for_values("select 1", &types(1), false, true) else { panic!() };
             assert_ne!(text, "select 1");
@@ -288,7 +311,7 @@ mod tests {
 
     #[test]
     fn nobody_makes_others_try_for_long() {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         let mut text = SQL.to_owned();
         for _ in 0..10 {
             // Whoever sees what was sent last sends the same with other types.
@@ -302,7 +325,7 @@ mod tests {
     #[test]
     fn a_name_is_confirmed_until_another_one_is_looked_up() {
         let (mood, pair) = (named("mood"), named("pair"));
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::new(false);
         assert_eq!(prepared.unconfirmed(&mood), mood.names);
         prepared.look_up(&mood.names);
         assert_eq!(prepared.untaken(&mood.names), mood.names);

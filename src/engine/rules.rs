@@ -31,6 +31,9 @@ pub(crate) struct Rules {
     pub(crate) refuses_ungenerated: bool,
     /// What is in each text that has a place for a value.
     pub(crate) parameter: char,
+    /// A remark by which texts are told apart stands before a text: behind it, it would end a comment that nobody has ended.
+    /// Otherwise it stands behind, where no place in the text is another one for it.
+    pub(crate) remarks_first: bool,
     /// What the driver prepares is prepared in an exchange of its own: dropped in the middle of that, it is out of step.
     pub(crate) prepares_ahead: bool,
     /// A future that is dropped may leave the driver in the middle of a packet, and the driver then waits for what nobody

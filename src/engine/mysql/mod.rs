@@ -17,6 +17,7 @@ mod lexer;
 mod liveness;
 mod occupancy;
 mod passing;
+mod places;
 mod prefilter;
 mod remembered;
 mod rules;

@@ -24,6 +24,7 @@ pub(super) const RULES: Rules = Rules {
     // <https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id>.
     refuses_ungenerated: false,
     parameter: '?',
+    remarks_first: true,
     prepares_ahead: true,
     loses_its_place: true,
     probes_by_login: true,

@@ -18,6 +18,8 @@ pub(super) const RULES: Rules = Rules {
     forget_generated: "DISCARD SEQUENCES",
     refuses_ungenerated: true,
     parameter: '$',
+    // Comments are counted, and errors say where they are.
+    remarks_first: false,
     prepares_ahead: false,
     loses_its_place: false,
     probes_by_login: false,

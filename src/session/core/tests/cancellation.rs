@@ -45,7 +45,7 @@ struct World {
 
 impl World {
     fn new<D: Dialect>() -> Self {
-        let mut carried = Carried::new(false);
+        let mut carried = Carried::of::<D>(false);
         carried.come_into(1);
         let rules = Rules {
             errors_abort: D::RULES.errors_abort,

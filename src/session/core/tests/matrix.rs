@@ -89,7 +89,7 @@ fn sketch(held: &Held) -> String {
 
 /// The exchange of a text, up to its answer, and whether the server was asked before; `Err` is why it is not sent.
 fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight, bool), String> {
-    let mut held = Held { state: State::of::<D>(1, false), carried: Carried::new(false) };
+    let mut held = Held { state: State::of::<D>(1, false), carried: Carried::of::<D>(false) };
     held.carried.come_into(1);
     (way.1)(&mut held, std::marker::PhantomData);
     let Held { state, carried } = &mut held;
