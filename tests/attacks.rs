@@ -68,6 +68,10 @@ fn fails_after(seconds: f64) -> String {
 
 /// A text, or a prepared statement, that was dropped half way and fails on the server afterwards.
 pub(super) async fn doomed(conn: &mut Connection<Db>, prepared: bool) {
+    if prepared {
+        // What is dropped is its execution then, however long a preparation takes.
+        conn.prepare(sqlx::SqlStr::from_static(DOOMED)).await.expect("prepared");
+    }
     let dropped = async {
         if prepared {
             sqlx::query(DOOMED).execute(conn).await.map(drop).map_err(Error::from)

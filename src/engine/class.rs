@@ -133,6 +133,17 @@ impl Name<'_> {
     }
 }
 
+/// When a text takes the snapshot of the transaction that it is sent in, if there is none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Snapshot {
+    /// It needs none, and nothing that was planned.
+    Never,
+    /// Or as well a moment before.
+    AtOnce,
+    /// After something that has to come before it, as a lock.
+    Later,
+}
+
 /// What has become of the statements that a connection has prepared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Staleness {

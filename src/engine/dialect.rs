@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bound, Class, Diagnosis, Login, Question, Rules, Settings, Staleness};
+use super::{Bound, Class, Diagnosis, Login, Question, Rules, Settings, Snapshot, Staleness};
 use crate::engine::Cleanup;
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
@@ -117,6 +117,11 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// Sets what goes with its transaction, and so shows whether that is still the one it was set in. `mark`: nobody can know it
     /// before, so that no default, no earlier session and no text can have set the same.
     fn sentinel(mark: u64) -> String;
+
+    /// When a text takes the snapshot of the transaction that it is sent in.
+    fn snapshot(_: &str) -> Snapshot {
+        Snapshot::AtOnce
+    }
 
     /// Whether a text may set what makes the driver ask the server in other words than its own, whose answers it keeps for everybody.
     fn may_mislead_driver(_: &str) -> bool {

@@ -37,7 +37,7 @@ mod survey;
 mod token;
 
 pub(crate) use bound::{Bound, TypeName};
-pub(crate) use class::{Class, Control, Label, Name, PinEnd, Question, Setting, Staleness};
+pub(crate) use class::{Class, Control, Label, Name, PinEnd, Question, Setting, Snapshot, Staleness};
 pub(crate) use cleanup::Cleanup;
 pub(crate) use cluster::{Cluster, OwnLimits};
 pub(crate) use diagnosis::Diagnosis;

@@ -21,6 +21,9 @@ impl<DB: Engine> Connection<DB> {
     /// savepoint after an error on it; on MySQL, neither that nor `RELEASE SAVEPOINT` of what is older than the pin. A guard in
     /// the guard is fine everywhere.
     ///
+    /// On PostgreSQL, in a transaction in which `SET LOCAL` has changed a time zone, a path or a role and nothing was read yet, it
+    /// takes the transaction's snapshot: what has to be locked first is locked before.
+    ///
     /// # Errors
     /// No connection could be had.
     ///

@@ -65,10 +65,6 @@ impl<DB: Engine> Borrow<'_, DB> {
             return None;
         }
         let bound = query.bound()?;
-        if bound.types.is_none() && DB::RULES.prepares_ahead {
-            // Kept without a text of its own it would be found by the next one.
-            return Some(Query { persistent: false, ..query.clone() });
-        }
         let places = query.may_have_places();
         match self.wire().carried.prepared.for_values(query.sql.as_str(), bound, places, query.persistent) {
             Spelling::AsItIs => None,

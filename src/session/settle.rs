@@ -16,7 +16,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) async fn settle(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let mut taken = Taken::default();
         while let Some(step) = self.next(intent, &mut taken) {
-            Box::pin(self.perform(step)).await?;
+            Box::pin(self.perform(step, intent)).await?;
             self.session.interrupted = false;
         }
         Ok(())
@@ -25,20 +25,23 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn next(&mut self, intent: &Intent<'_>, taken: &mut Taken) -> Option<Step> {
         let facts = Facts {
             in_flight: self.session.interrupted,
-            stale: self.is_stale(),
+            stale: self.is_stale() && !self.can_wait_for_plans(intent),
             other_settings: self.has_other_settings() && !self.runs_under_term(intent),
         };
         self.session.state.next(facts, taken)
     }
 
-    async fn perform(&mut self, step: Step) -> Result<(), Error> {
+    async fn perform(&mut self, step: Step, intent: &Intent<'_>) -> Result<(), Error> {
         match step {
             Step::Drain => self.drain().await,
             Step::RollBack(depth) => self.roll_back_abandoned(depth).await,
             Step::AskAfterText => self.ask_after_text().await,
             Step::AskAfterFailure => self.ask_after_failure().await,
-            Step::Replan => self.replan().await,
-            Step::Replay => self.replay().await,
+            Step::Replan => {
+                self.refuse_late_plans(intent)?;
+                self.replan().await
+            }
+            Step::Replay => self.replay(intent).await,
         }
     }
 
@@ -227,7 +230,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Sets what this session has set and the connection does not have, and takes back what others left; one round trip,
     /// none when equal.
-    pub(super) async fn replay(&mut self) -> Result<(), Error> {
+    async fn replay(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let wanted = self.session.state.settings_at_rest();
         let text = match self.replay_to(&wanted) {
             None => {
@@ -247,7 +250,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         let wire = self.wire();
         // In the same round trip, where what the server has planned has to be planned anew.
-        let replans = DB::RULES.replan.filter(|_| DB::staleness(wire.carried.settings(), &wanted) != Staleness::Fresh);
+        let is_outdated = DB::staleness(wire.carried.settings(), &wanted) != Staleness::Fresh;
+        let waits = self.can_wait_for_plans(intent);
+        let replans = DB::RULES.replan.filter(|_| is_outdated && !waits);
+        if replans.is_some() {
+            self.refuse_late_plans(intent)?;
+        }
+        let wire = self.wire();
         let text = match replans {
             Some(replan) => format!("{text}; {replan}"),
             None => text,
@@ -264,7 +273,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         Meter::count(&self.session.pool.meter().replays);
         self.wire().carried.become_set::<DB>(wanted);
-        match self.is_stale() {
+        match self.is_stale() && !waits {
             true if replans.is_some() => self.prepare_anew().await,
             true => self.replan().await,
             false => Ok(()),

@@ -22,7 +22,7 @@ async fn idle_connections_are_closed_when_the_writer_has_moved() -> Result<(), E
     }
     proxy.upkeep().await;
     assert_eq!(written(&proxy).await?, [2, 3, 4, 5]);
-    assert_eq!(cluster.node(0).sessions("app").await, 0);
+    cluster.node(0).wait_until_sessions("app", 0).await;
     assert_eq!(proxy.status().epoch, 1);
     Ok(())
 }
@@ -78,12 +78,12 @@ async fn a_checkout_during_the_failover_waits_for_it() -> Result<(), Error> {
 async fn a_search_longer_than_a_dial_serves_all_who_waited() -> Result<(), Error> {
     let cluster = Cluster::start(CLUSTERED, 1).await;
     let seen = Recorder::default();
-    let proxy = proxy_for(&cluster).max_connections(4).borrow_timeout(SECOND).observer(seen.observer()).build()?;
+    let proxy = proxy_for(&cluster).max_connections(4).borrow_timeout(2 * SECOND).observer(seen.observer()).build()?;
     occupy(&proxy, 4).await?;
     cluster.node(0).kill().await;
     let (_, served) = tokio::join!(
         async {
-            tokio::time::sleep(2 * SECOND).await;
+            tokio::time::sleep(4 * SECOND).await;
             cluster.promote(1).await
         },
         occupy(&proxy, 4)

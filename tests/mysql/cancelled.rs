@@ -383,7 +383,8 @@ async fn a_preparation_ends_with_its_invocation() {
     let mut changer = server.admin().await;
     let change = tokio::spawn(async move { changer.execute("alter table app.k add column m int").await.map(|_| ()) });
     let waiting = "select count(*) from information_schema.processlist where info like concat('%from ', 'k%') and command <> 'Sleep'";
-    let altering = "select count(*) from information_schema.processlist where info like 'alter%'";
+    let altering =
+        "select count(*) from information_schema.processlist where info like 'alter%' and state like 'Waiting%'";
     until("it alters", async || server.rows(altering).await[0].get::<i64, _>(0) == 1).await;
     for prepares in [false, true] {
         let mut conn = proxy.get_connection().await.unwrap();

@@ -202,7 +202,7 @@ async fn each_refusal_of_a_login_has_its_error() {
         gate.refuse(Refusal { number, state, message });
         let place = MySqlProxy::builder().host("localhost").port(gate.port()).database("app").user("refused");
         let place = place.iam().aws_config(aws.sdk_config()).ca_pem(gate.ca_pem());
-        refusal(place.borrow_timeout(Duration::from_secs(1))).await
+        refusal(place.borrow_timeout(Duration::from_secs(2))).await
     };
     let insecure = "Connections using insecure transport are prohibited while --require_secure_transport=ON.";
     let error = say(3159, "HY000", insecure).await;

@@ -72,6 +72,7 @@ mod settings;
 mod slips;
 #[path = "../slow.rs"]
 mod slow;
+mod snapshots;
 #[cfg(feature = "otel")]
 #[path = "../spans.rs"]
 mod spans;

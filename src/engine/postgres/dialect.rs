@@ -6,10 +6,10 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo};
 use sqlx::{Error, Postgres, Row};
 
-use super::{bound, classify, connect, diagnose, leaves, occupancy, rules, settings};
+use super::{bound, classify, connect, diagnose, leaves, occupancy, rules, settings, snapshot};
 use crate::engine::Cleanup;
 use crate::engine::repeat::{self, Repeats};
-use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Staleness};
+use crate::engine::{Bound, Class, Diagnosis, Dialect, Login, Question, Rules, Settings, Snapshot, Staleness};
 use crate::error::ConnectionLimit;
 use crate::pin::PinCause;
 
@@ -171,6 +171,10 @@ impl Dialect for Postgres {
     fn sentinel(mark: u64) -> String {
         // No savepoint: there is much that the server allows in none.
         format!("SET LOCAL lambda_rds.mark = '{mark}'")
+    }
+
+    fn snapshot(sql: &str) -> Snapshot {
+        snapshot::snapshot(sql)
     }
 
     fn may_mislead_driver(sql: &str) -> bool {

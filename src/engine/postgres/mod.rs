@@ -23,5 +23,6 @@ mod prefilter;
 mod rules;
 mod scan;
 mod settings;
+mod snapshot;
 mod statement;
 mod survey;

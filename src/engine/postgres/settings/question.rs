@@ -14,7 +14,7 @@ pub(in crate::engine::postgres) fn question(statement: &str) -> Option<Question>
     let mut tokens = Lexer::new(statement);
     let first = tokens.next()?;
     if half_of_date_style(statement).is_some() {
-        return Some(Question { text: "SELECT pg_catalog.current_setting('DateStyle')".to_owned(), given: false });
+        return Some(Question { text: "SHOW DateStyle".to_owned(), given: false });
     }
     if !is(first, "select") {
         return None;

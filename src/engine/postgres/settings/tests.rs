@@ -24,10 +24,7 @@ fn a_setting_is_set_again_in_words_of_ones_own() {
         ("set role = r", "SET \"role\" TO r"),
         ("set session role r", "SET ROLE r"),
         ("set session authorization a", "SET SESSION AUTHORIZATION a"),
-        (
-            "select set_config('app.tenant', 'a''b' :: text, false)",
-            "SELECT pg_catalog.set_config('app.tenant', 'a''b'::pg_catalog.text, false)",
-        ),
+        ("select set_config('app.tenant', 'a''b' :: text, false)", "SET \"app\".\"tenant\" TO 'a''b'"),
     ] {
         let found = settings_of(sql);
         assert_eq!(found.len(), 1, "{sql}");
@@ -161,16 +158,13 @@ fn characteristics_are_settings() {
 fn several_calls_of_set_config_are_several_settings() {
     let sql = "select set_config('App.A', 'it''s', false), pg_catalog.set_config('work_mem', $$1MB$$::text, false)";
     assert!(matches!(change(sql), Some(Change::Lasting(Setting::Several(_)))));
-    let again = [
-        ("app.a", "SELECT pg_catalog.set_config('app.a', 'it''s'::pg_catalog.text, false)"),
-        ("work_mem", "SELECT pg_catalog.set_config('work_mem', $$1MB$$::pg_catalog.text, false)"),
-    ];
+    let again = [("app.a", "SET \"app\".\"a\" TO 'it''s'"), ("work_mem", "SET \"work_mem\" TO $$1MB$$")];
     assert_eq!(settings_of(sql), again.map(|(name, text)| (name.to_owned(), text.to_owned())));
 }
 
 #[test]
 fn what_a_text_does_not_tell_is_asked_for() {
-    let style = "SELECT pg_catalog.current_setting('DateStyle')";
+    let style = "SHOW DateStyle";
     for (sql, text) in [
         ("select set_config('a.b', $1, false)", "SELECT ($1)::pg_catalog.text"),
         ("select set_config($1, $2, false)", "SELECT ($1)::pg_catalog.text, ($2)::pg_catalog.text"),

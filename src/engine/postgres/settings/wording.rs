@@ -23,6 +23,17 @@ pub(in crate::engine::postgres) fn settings_of(statement: &str) -> Vec<(String, 
     })
 }
 
+/// The settings that are lists of names. No extension can add one:
+/// <https://github.com/postgres/postgres/blob/master/src/bin/pg_dump/dumputils.c>, `variable_is_guc_list_quote`.
+const LISTS: [&str; 6] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
 /// The same for statements that may set more than one.
 pub(super) fn several(statement: &str) -> Option<Vec<(String, String)>> {
     let mut tokens = Lexer::new(statement);
@@ -30,7 +41,12 @@ pub(super) fn several(statement: &str) -> Option<Vec<(String, String)>> {
         let set = calls(statement, tokens)?.into_iter().map(|call| {
             let Call { name: Argument::Text(name), value: Argument::Text(value), .. } = call else { return None };
             let key = plain_name(name)?.key();
-            let again = format!("SELECT pg_catalog.set_config('{key}', {value}::pg_catalog.text, false)");
+            // `SET` takes no snapshot; but of a list it makes a list of one.
+            let again = if LISTS.contains(&&*key) {
+                format!("SELECT pg_catalog.set_config('{key}', {value}::pg_catalog.text, false)")
+            } else {
+                format!("SET {} TO {value}", quoted(&key))
+            };
             Some((key, again))
         });
         return set.collect();

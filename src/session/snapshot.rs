@@ -1,0 +1,44 @@
+//! What is prepared is made anew in a transaction no sooner than the session itself would read in it: the server takes the
+//! transaction's snapshot for that.
+
+use super::borrow::Borrow;
+use super::core::Intent;
+use crate::engine::{Engine, Snapshot};
+use crate::error::{Error, Phase};
+use crate::pin::shorten;
+
+impl<DB: Engine> Borrow<'_, DB> {
+    /// Whether the coming exchange needs nothing that was planned, and has to come before a snapshot.
+    pub(super) fn can_wait_for_plans(&self, intent: &Intent<'_>) -> bool {
+        let state = &self.session.state;
+        let may_be_inside = state.depth() > 0 || state.is_doubtful();
+        DB::RULES.replan.is_some()
+            && may_be_inside
+            && match self.flight.phase() {
+                // A savepoint.
+                Phase::Begin | Phase::Rollback => true,
+                // The last one fires what was put off until then.
+                Phase::Commit => state.depth() > 1,
+                Phase::Statement | Phase::InTransaction => {
+                    !intent.sql.is_empty() && DB::snapshot(intent.sql) == Snapshot::Never
+                }
+                _ => false,
+            }
+    }
+
+    /// Refuses a text before which plans have to be made anew, and in which something has to come before that.
+    pub(super) fn refuse_late_plans(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
+        let state = &self.session.state;
+        let may_be_inside = state.depth() > 0 || state.is_doubtful();
+        if DB::RULES.replan.is_none() || !may_be_inside || DB::snapshot(intent.sql) != Snapshot::Later {
+            return Ok(());
+        }
+        self.rest();
+        Err(Error::Refused {
+            statement: shorten(intent.sql),
+            why: "locks, or chooses its isolation, and reads in one text, where what is planned has to be planned anew in between",
+            cure: "send what comes before its first query as a text of its own",
+            source: None,
+        })
+    }
+}
