@@ -28,7 +28,9 @@ impl<DB: Engine> Connection<DB> {
         let pooled = self.connector().pools_transactions();
         let places = sql.as_str().contains(DB::RULES.parameter);
         let given = given.filter(|given| !pooled && (places || Some(given) != DB::prepared_for(&[]).as_ref()));
-        let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
+        let text = sql.clone();
+        let mut intent = Intent { sql: text.as_str(), ..Intent::none() };
+        let mut borrow = self.borrow(Phase::Statement, &mut intent).await?;
         let (failover, wire) = borrow.apart();
         let known = &mut wire.carried.prepared;
         if let Some(given) = &given {

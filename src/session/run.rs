@@ -136,7 +136,8 @@ impl<DB: Engine> Connection<DB> {
             let asked = query.clone().reworded(question.text.clone());
             let mut asked = if question.given { asked } else { asked.unprepared() };
             asked.persistent &= !self.connector().pools_transactions();
-            let mut borrow = self.borrow_for(Phase::Statement, &mut Intent::none(), Some(&asked)).await?;
+            let mut intent = Intent { sql: &question.text, ..Intent::none() };
+            let mut borrow = self.borrow_for(Phase::Statement, &mut intent, Some(&asked)).await?;
             let asked = borrow.spelled(&asked).unwrap_or(asked);
             borrow.flight.set_sent(false);
             let mut first = First(None);

@@ -24,7 +24,7 @@ const WITHIN: [&[&str]; 6] = [
     &["set local timezone = 'Europe/Berlin'"],
     &["set local search_path = public"],
     &["savepoint a", "set local timezone = 'Europe/Berlin'", "savepoint b", "rollback to a"],
-    &["set datestyle = 'German'", "show datestyle"],
+    &["set datestyle = 'DMY'", "show datestyle"],
     &["set local role none", "set transaction isolation level repeatable read", "unlisten there"],
 ];
 
