@@ -48,6 +48,8 @@ pub(crate) struct Rules {
     pub(crate) renamed_by: Option<&'static str>,
     /// Settings by which transactions begin or end.
     pub(crate) controlling_settings: &'static [&'static str],
+    /// Settings that are read when a transaction begins: behind a pooler, before a session's settings are there.
+    pub(crate) read_at_begin: &'static [&'static str],
     /// The SQLSTATE of a statement that a cancel has ended.
     pub(crate) cancelled: &'static str,
     /// The statement that makes the server read and plan anew what is prepared. `None` where it always does.

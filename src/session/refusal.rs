@@ -25,6 +25,15 @@ impl<DB: Engine> Connection<DB> {
                  with; or set what ends with the transaction (SET LOCAL)",
             );
         }
+        if pooled
+            && intent.change.as_ref().is_some_and(|change| change.sets(|name| DB::RULES.read_at_begin.contains(&name)))
+        {
+            return refused(
+                "is read when a transaction begins, and behind a pooler a session's settings are there only after that",
+                "say it in each transaction (BEGIN ISOLATION LEVEL …, or SET TRANSACTION as its first statement), set it for the role \
+                 (ALTER ROLE … SET), or connect past the pooler",
+            );
+        }
         // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
         let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.class.uncacheable;
         if !looks || self.state.is_handed_out() {

@@ -19,9 +19,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 Phase::Begin | Phase::Rollback => true,
                 // The last one fires what was put off until then.
                 Phase::Commit => state.depth() > 1,
-                Phase::Statement | Phase::InTransaction => {
-                    !intent.sql.is_empty() && DB::snapshot(intent.sql) == Snapshot::Never
-                }
+                Phase::Statement | Phase::InTransaction => DB::snapshot(intent.sql) == Snapshot::Never,
                 _ => false,
             }
     }

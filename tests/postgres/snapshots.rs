@@ -19,12 +19,13 @@ const BEFORE: [&str; 6] = [
 ];
 
 /// And in it, before it locks.
-const WITHIN: [&[&str]; 6] = [
+const WITHIN: [&[&str]; 7] = [
     &[],
     &["set local timezone = 'Europe/Berlin'"],
     &["set local search_path = public"],
     &["savepoint a", "set local timezone = 'Europe/Berlin'", "savepoint b", "rollback to a"],
     &["set datestyle = 'DMY'", "show datestyle"],
+    &["set local timezone = 'Europe/Berlin'", "set constraints all deferred", "", ";"],
     &["set local role none", "set transaction isolation level repeatable read", "unlisten there"],
 ];
 
@@ -154,5 +155,27 @@ async fn a_text_that_locks_and_reads_is_refused_where_plans_are_not_those_of_its
     sqlx::raw_sql("select count(*) from q").execute(&mut *tx).await?;
     sqlx::raw_sql(text).execute(&mut *tx).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// The server reads it before the session's settings are there: nothing is weaker than it was asked for.
+#[tokio::test]
+async fn through_a_pooler_no_default_of_transactions_is_lost() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
+    let proxy = bouncer.proxy().max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for sql in [
+        "set default_transaction_isolation = 'repeatable read'",
+        "set default_transaction_read_only = on",
+        "select set_config('default_transaction_deferrable', 'on', false)",
+        "set session characteristics as transaction isolation level serializable",
+    ] {
+        let refused = Error::from(sqlx::raw_sql(sql).execute(&mut conn).await.unwrap_err());
+        assert!(matches!(refused, Error::Refused { .. }), "{sql}: {refused:?}");
+    }
+    // Back to what it is anyhow.
+    sqlx::raw_sql("set default_transaction_isolation to default").execute(&mut conn).await?;
+    assert_eq!(said(&mut conn, "show default_transaction_isolation").await, r#"["read committed"]"#);
     Ok(())
 }

@@ -31,6 +31,8 @@ pub(super) const RULES: Rules = Rules {
     functions_say_anything: true,
     renamed_by: None,
     controlling_settings: &statement::CONTROLLING,
+    // What follows a session there has set them before.
+    read_at_begin: &[],
     cancelled: "70100",
     // The server looks names up at each execution.
     replan: None,

@@ -26,6 +26,11 @@ pub(super) const RULES: Rules = Rules {
     functions_say_anything: false,
     renamed_by: Some("application_name"),
     controlling_settings: &[],
+    read_at_begin: &[
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "default_transaction_deferrable",
+    ],
     cancelled: "57014",
     // By itself the server looks anew when an object changes, not when another comes to stand before it, nor when a
     // literal would be read in another way: <https://www.postgresql.org/docs/current/sql-prepare.html>.

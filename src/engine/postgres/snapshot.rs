@@ -6,7 +6,7 @@ use super::lexer::Lexer;
 use crate::engine::Snapshot;
 use crate::engine::token::{Token, is};
 
-/// What begins statements that need neither a snapshot nor a plan, `SET CONSTRAINTS` apart, which fires triggers.
+/// What begins statements that need neither a snapshot nor a plan, `SET CONSTRAINTS … IMMEDIATE` apart, which fires triggers.
 const NEED_NONE: [&str; 12] = [
     "lock",
     "set",
@@ -24,13 +24,16 @@ const NEED_NONE: [&str; 12] = [
 
 /// What a text does with the snapshot of the transaction that it is sent in.
 pub(super) fn snapshot(sql: &str) -> Snapshot {
-    let (mut last, mut needs_none, mut waits, mut reads) = (Token::End, true, false, false);
+    let (mut last, mut needs_none, mut fires, mut waits, mut reads) = (Token::End, true, false, false, false);
     for token in Lexer::new(sql) {
         if last == Token::End && token != Token::End {
+            fires = false;
             needs_none = NEED_NONE.iter().any(|word| is(token, word));
             reads |= !needs_none;
             waits |= !reads && is(token, "lock");
         } else if is(last, "set") && is(token, "constraints") {
+            fires = true;
+        } else if fires && is(token, "immediate") {
             reads = true;
         } else if needs_none && !reads && is_about_isolation(token) {
             waits = true;
@@ -66,6 +69,7 @@ mod tests {
             ("begin; start transaction", Snapshot::Never),
             ("", Snapshot::Never),
             (";;", Snapshot::Never),
+            ("set constraints all deferred; lock q", Snapshot::Never),
             ("select 1", Snapshot::AtOnce),
             ("set constraints all immediate", Snapshot::AtOnce),
             ("set local a.b = 1; select 1", Snapshot::AtOnce),
