@@ -54,14 +54,22 @@ pub(super) fn places_in(sql: &str) -> Option<Vec<Place>> {
     let mut tokens = Lexer::reading(sql, Reading::USUAL);
     let (mut open, mut closed) = (Vec::new(), Bracket::Other);
     let (mut trail, mut places) = (Trail::default(), Vec::new());
-    let mut assigns = false;
+    // How many of the open brackets are lists: to look for one among them at each place would take the square of a text's length.
+    let (mut lists, mut assigns) = (0_usize, false);
     while let Some((_, token)) = tokens.next_at() {
         match token {
-            Token::Symbol(b'(') => open.push(bracket(&trail, open.is_empty(), closed)),
-            Token::Symbol(b')') => closed = open.pop().unwrap_or(Bracket::Other),
+            Token::Symbol(b'(') => {
+                let bracket = bracket(&trail, open.is_empty(), closed);
+                lists += usize::from(bracket == Bracket::List);
+                open.push(bracket);
+            }
+            Token::Symbol(b')') => {
+                closed = open.pop().unwrap_or(Bracket::Other);
+                lists -= usize::from(closed == Bracket::List);
+            }
             Token::Symbol(b'?') => {
                 let next = tokens.clone().next_at().map_or(Token::End, |(_, token)| token);
-                places.push(if open.contains(&Bracket::List) {
+                places.push(if lists > 0 {
                     Place::Other
                 } else if assigns && trail.is_assignment() && is_over(next) {
                     Place::Row
@@ -71,7 +79,7 @@ pub(super) fn places_in(sql: &str) -> Option<Vec<Place>> {
             }
             _ if is(token, "select") && trail.back(0) == Token::Symbol(b'(') => {
                 // A query of its own, and no list.
-                open.pop();
+                lists -= usize::from(open.pop() == Some(Bracket::List));
                 open.push(Bracket::Other);
             }
             Token::Word(_) if open.is_empty() => {
@@ -240,6 +248,21 @@ mod tests {
         ] {
             assert_eq!(places_in(sql).as_deref(), Some(expected), "{sql}");
         }
+    }
+
+    #[test]
+    fn lists_are_counted_however_they_are_nested_or_left_open() {
+        for (sql, expected) in [
+            ("select 1 from t where a in ((((?)))) and b = ?", &[Place::Other, Place::Column][..]),
+            ("select 1 from t where a in (b in (?), ?) and b = ?", &[Place::Other, Place::Other, Place::Column]),
+            ("select 1 from t where a in (select b from u where c in (?) and d = ?)", &[Place::Other, Place::Column]),
+            ("select 1 from t where a in (?", &[Place::Other]),
+            ("))) select a from t where a = ?", &[Place::Column]),
+        ] {
+            assert_eq!(places_in(sql).as_deref(), Some(expected), "{sql}");
+        }
+        let long = format!("select {} {}", "(".repeat(200_000), "?,".repeat(200_000));
+        assert_eq!(places_in(&long).map(|places| places.len()), Some(200_000));
     }
 
     #[test]
