@@ -7,7 +7,7 @@
 //! exchange), `conclude` (what is done with what came of it) and `loss` (what that means for the work in hand). `prepared` sees
 //! to it that what others have prepared on the connection, and what its driver has learnt from them, is nobody else's. `pooled` is
 //! what a transaction pooler makes of it, `snapshot` says when
-//! that may be planned anew which a setting has made stale, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out`
+//! what a setting has made stale may be planned anew, `slow` tells where a statement's time went, `transaction` is the guard, `handed_out`
 //! the connection in the application's own hands; `executor` speaks sqlx's traits.
 
 mod answer;

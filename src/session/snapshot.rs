@@ -8,17 +8,20 @@ use crate::error::{Error, Phase};
 use crate::pin::shorten;
 
 impl<DB: Engine> Borrow<'_, DB> {
+    /// Whether the statement that has it all planned anew may be sent in the session's transaction.
+    fn may_take_snapshot(&self) -> bool {
+        let state = &self.session.state;
+        DB::RULES.replan.is_some() && (state.depth() > 0 || state.is_doubtful())
+    }
+
     /// Whether the coming exchange needs nothing that was planned, and has to come before a snapshot.
     pub(super) fn can_wait_for_plans(&self, intent: &Intent<'_>) -> bool {
-        let state = &self.session.state;
-        let may_be_inside = state.depth() > 0 || state.is_doubtful();
-        DB::RULES.replan.is_some()
-            && may_be_inside
+        self.may_take_snapshot()
             && match self.flight.phase() {
                 // A savepoint.
                 Phase::Begin | Phase::Rollback => true,
                 // The last one fires what was put off until then.
-                Phase::Commit => state.depth() > 1,
+                Phase::Commit => self.session.state.depth() > 1,
                 Phase::Statement | Phase::InTransaction => DB::snapshot(intent.sql) == Snapshot::Never,
                 _ => false,
             }
@@ -26,9 +29,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Refuses a text before which plans have to be made anew, and in which something has to come before that.
     pub(super) fn refuse_late_plans(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
-        let state = &self.session.state;
-        let may_be_inside = state.depth() > 0 || state.is_doubtful();
-        if DB::RULES.replan.is_none() || !may_be_inside || DB::snapshot(intent.sql) != Snapshot::Later {
+        if !self.may_take_snapshot() || DB::snapshot(intent.sql) != Snapshot::Later {
             return Ok(());
         }
         self.rest();

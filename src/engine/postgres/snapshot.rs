@@ -22,20 +22,25 @@ const NEED_NONE: [&str; 12] = [
     "notify",
 ];
 
+/// And those among them that choose what a snapshot is.
+const CHOOSE: [&str; 3] = ["set", "begin", "start"];
+
 /// What a text does with the snapshot of the transaction that it is sent in.
 pub(super) fn snapshot(sql: &str) -> Snapshot {
-    let (mut last, mut needs_none, mut fires, mut waits, mut reads) = (Token::End, true, false, false, false);
+    let (mut last, mut waits, mut reads) = (Token::End, false, false);
+    // What the statement under way is about: the isolation, or constraints.
+    let (mut chooses, mut fires) = (false, false);
     for token in Lexer::new(sql) {
         if last == Token::End && token != Token::End {
             fires = false;
-            needs_none = NEED_NONE.iter().any(|word| is(token, word));
-            reads |= !needs_none;
+            chooses = CHOOSE.iter().any(|word| is(token, word));
+            reads |= !NEED_NONE.iter().any(|word| is(token, word));
             waits |= !reads && is(token, "lock");
         } else if is(last, "set") && is(token, "constraints") {
             fires = true;
         } else if fires && is(token, "immediate") {
             reads = true;
-        } else if needs_none && !reads && is_about_isolation(token) {
+        } else if chooses && !reads && is_about_isolation(token) {
             waits = true;
         }
         last = token;
@@ -77,6 +82,7 @@ mod tests {
             ("commit", Snapshot::AtOnce),
             ("fetch c", Snapshot::AtOnce),
             ("do $$ begin lock q; end $$", Snapshot::AtOnce),
+            ("show transaction_isolation; select 1", Snapshot::AtOnce),
             ("lock q; select 1", Snapshot::Later),
             ("set local a.b = 1; LOCK TABLE q; insert into q values (1)", Snapshot::Later),
             ("set transaction isolation level repeatable read; select 1", Snapshot::Later),
