@@ -298,8 +298,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         DB::replay(wire.carried.settings(), wanted, &wire.login_defaults)
     }
 
-    /// Before the end of a transaction through a pooler: takes back what is set, and the names that the driver has given
-    /// to questions of its own, while they are still in reach. Whoever gets the server's connection next finds neither.
+    /// Before the end of a transaction through a pooler: what is set ends with it from here on, and the names that the driver has
+    /// given to questions of its own are gone. Whoever gets the server's connection next finds neither, and what fires at the
+    /// commit finds what the session has set.
     pub(super) async fn tidy(&mut self) -> Result<(), Error> {
         if !self.session.connector().pools_transactions() {
             return Ok(());
@@ -307,7 +308,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         // Nothing is sent where there are none.
         self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
-        let Some(text) = self.replay_to(&Settings::default()) else { return Ok(()) };
+        let wire = self.wire();
+        let Some(text) = DB::made_local(wire.carried.settings(), &wire.login_defaults) else { return Ok(()) };
         let refused = self.send(deadline, text).await?;
         match refused {
             None => {

@@ -4,6 +4,7 @@ use crate::support::on_postgres as stage;
 
 mod aborted;
 mod alone;
+mod at_commit;
 #[path = "../attacks.rs"]
 mod attacks;
 mod cancelled;

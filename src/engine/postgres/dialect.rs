@@ -90,6 +90,10 @@ impl Dialect for Postgres {
         settings::replay(applied, wanted, login_defaults)
     }
 
+    fn made_local(applied: &Settings, login_defaults: &Settings) -> Option<String> {
+        settings::made_local(applied, login_defaults)
+    }
+
     fn after_reset(login_defaults: &Settings) -> Settings {
         settings::after_reset(login_defaults)
     }

@@ -23,7 +23,7 @@ use crate::pin::PinCause;
 
 pub(super) use self::path::may_mislead;
 pub(super) use self::question::{question, quoted_text, spelled};
-pub(super) use self::replay::{after_reset, replay};
+pub(super) use self::replay::{after_reset, made_local, replay};
 pub(super) use self::staleness::staleness;
 pub(super) use self::wording::settings_of;
 
