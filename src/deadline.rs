@@ -19,9 +19,11 @@ tokio::task_local! {
     pub(crate) static INVOCATION: Instant;
 }
 
-/// So long before the end of an invocation a statement under way is cancelled: time for a login, which a cancel takes, and
-/// for the answer.
-pub(crate) const TO_CANCEL: Duration = Duration::from_millis(200);
+/// So long before the end of an invocation a statement under way is cancelled, at least: time for a login, which a cancel takes,
+/// and for the answer. Where the connection's own login took longer than half of that it is twice as long as that login.
+const TO_CANCEL: Duration = Duration::from_millis(200);
+/// And so long at the most: a login may have been slow for a reason of its own.
+const MOST_TO_CANCEL: Duration = Duration::from_secs(1);
 
 /// A statement is still under way when the end of the invocation is near.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +46,12 @@ impl TimeToCancel {
 }
 
 /// When a statement that is under way now is to be cancelled, if an invocation is served. One that begins late has half of
-/// what is left.
-pub(crate) fn time_to_cancel() -> Option<Instant> {
+/// what is left. `login`: how long its connection took to log in.
+pub(crate) fn time_to_cancel(login: Duration) -> Option<Instant> {
     let end = INVOCATION.try_with(|end| *end).ok()?;
     let left = end.saturating_duration_since(Instant::now());
-    Some(end.checked_sub(TO_CANCEL.min(left / 2)).unwrap_or(end))
+    let takes = (login * 2).clamp(TO_CANCEL, MOST_TO_CANCEL);
+    Some(end.checked_sub(takes.min(left / 2)).unwrap_or(end))
 }
 
 /// What work comes to, if it does by then: by the clock, for a timer alone does not tell where work is never kept waiting. They
@@ -148,11 +151,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_statement_is_cancelled_while_there_is_time_for_it() {
-        assert_eq!(time_to_cancel(), None, "no invocation is served");
-        for (left, until) in [(5000, 4800), (400, 200), (300, 150), (10, 5), (0, 0)] {
-            let (now, left) = (Instant::now(), Duration::from_millis(left));
-            let at = INVOCATION.sync_scope(now + left, time_to_cancel);
-            assert_eq!(at, Some(now + Duration::from_millis(until)), "{left:?}");
+        assert_eq!(time_to_cancel(Duration::ZERO), None, "no invocation is served");
+        for (login, left, until) in [
+            (0, 5000, 4800),
+            (100, 5000, 4800),
+            (250, 5000, 4500),
+            (3000, 5000, 4000),
+            (0, 400, 200),
+            (0, 300, 150),
+            (250, 300, 150),
+            (0, 10, 5),
+            (0, 0, 0),
+        ] {
+            let [login, left, until] = [login, left, until].map(Duration::from_millis);
+            let now = Instant::now();
+            let at = INVOCATION.sync_scope(now + left, || time_to_cancel(login));
+            assert_eq!(at, Some(now + until), "{login:?}, {left:?}");
         }
     }
 

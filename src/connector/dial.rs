@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Carried, Connector, Wire};
 use crate::config::ConfigError;
@@ -59,6 +59,7 @@ impl<DB: Engine> Connector<DB> {
         deadline: Deadline,
     ) -> Result<Wire<DB>, Failure> {
         let mut tap = Tap::new(login.port);
+        let began = Instant::now();
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
@@ -79,7 +80,9 @@ impl<DB: Engine> Connector<DB> {
         };
         let at = Address::new(login.host.clone(), login.port);
         let carried = Carried::of::<DB>(self.config.via_proxy());
-        Ok(Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login), carried))
+        let mut wire = Wire::new(dialled, socket, credentials.clone(), at, peer, DB::login_defaults(login), carried);
+        wire.login = began.elapsed();
+        Ok(wire)
     }
 
     /// What a failed dial means, and what to do about it.

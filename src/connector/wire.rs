@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -44,6 +45,8 @@ pub(crate) struct Wire<DB: Engine> {
     pub(crate) at: Address,
     /// Where that was, of all places that the name may lead to.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// How long its login took.
+    pub(crate) login: Duration,
     pub(crate) proof: Proof,
     /// Counts it among the connections to its reader, while it lives.
     pub(crate) share: Option<Arc<()>>,
@@ -93,6 +96,7 @@ impl<DB: Engine> Wire<DB> {
         Self {
             peer: peer.map(|address| Arc::new(Peer { address, name: at.host.clone() })),
             at,
+            login: Duration::ZERO,
             proof: Proof::default(),
             share: None,
             stands_in: false,

@@ -173,7 +173,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let (sql, is_lost) = self.spoilt(sql);
         let (failover, wire) = self.apart();
         let run = DB::run(&mut wire.driver, sql);
-        let result = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), run).await;
+        let result = failover.attend_until(time_to_cancel(wire.login), wire.peer.as_deref(), run).await;
         #[cfg(feature = "testing")]
         let result = if is_lost { Err(lost()) } else { result };
         result.map_err(|error| self.unanswered(error))

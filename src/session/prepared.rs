@@ -43,7 +43,7 @@ impl<DB: Engine> Connection<DB> {
         };
         wire.out_of_step = DB::RULES.prepares_ahead;
         let prepare = prepare(&mut wire.driver, spelled.clone());
-        let mut prepared = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), prepare).await;
+        let mut prepared = failover.attend_until(time_to_cancel(wire.login), wire.peer.as_deref(), prepare).await;
         // Where its end was not waited for, it is still on its way.
         wire.out_of_step &= prepared.as_ref().is_err_and(TimeToCancel::is_behind);
         if let (Some(given), Ok(prepared)) = (&given, &prepared)

@@ -183,7 +183,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             let values = sqlx::Arguments::len(arguments);
             self.prepare_ahead(query.sql.clone(), values, query.persistent).await?;
         }
-        self.read(query, sink, time_to_cancel()).await
+        let alarm = time_to_cancel(self.wire().login);
+        self.read(query, sink, alarm).await
     }
 
     /// What the driver has to exchange with the server before a statement. Until it is over, and where the driver prepares
@@ -195,7 +196,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         wire.out_of_step = true;
         if persistent {
             let prepare = DB::prepare(&mut wire.driver, sql, values);
-            let prepared = failover.attend_until(time_to_cancel(), wire.peer.as_deref(), prepare).await;
+            let prepared = failover.attend_until(time_to_cancel(wire.login), wire.peer.as_deref(), prepare).await;
             // What is not kept is prepared again, and executed in one go with that; what was not waited for is on its way.
             wire.out_of_step = match &prepared {
                 Ok(kept) => !kept,
