@@ -103,6 +103,25 @@ async fn after_a_rotation_one_refusal_finds_the_new_password() {
     assert_eq!((refusals(&recorder), aws.requests().len(), proxy.status().connections), (1, 2, 3));
 }
 
+/// What a server says of a refused login holds such a password, and is a refused login as any other.
+#[tokio::test]
+async fn a_password_that_servers_use_as_a_word_is_rotated_as_any_other() {
+    let server = account("wordy", None).await;
+    for word in ["password", "authentication", "Access denied for user", "database", "severity", "position", "(using p"]
+    {
+        let aws = Aws::start().await;
+        server.set_password("wordy", word).await;
+        aws.secret(SECRET).put(secret_of("wordy", word));
+        let recorder = Recorder::default();
+        let proxy = with_secret(server, &aws).max_connections(2).observer(recorder.observer()).build().unwrap();
+        let _before = connect(&proxy).await.unwrap();
+        server.set_password("wordy", NEW_PASSWORD).await;
+        aws.secret(SECRET).rotate(secret_of("wordy", NEW_PASSWORD));
+        let _after = connect(&proxy).await.unwrap();
+        assert_eq!((refusals(&recorder), aws.requests().len()), (1, 2), "{word}");
+    }
+}
+
 #[tokio::test]
 async fn a_herd_that_meets_a_rotation_asks_once() {
     const HERD: usize = 20;

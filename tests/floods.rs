@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use lambda_rds::{Connection, Error, PgProxy, Postgres, ProxyBuilder, Tls};
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tokio::time::{sleep, timeout};
 
 use crate::support::http::lock;
@@ -310,5 +311,49 @@ fn rows_without_end_in_answer_to_the_crates_own_texts_leave_others_their_turn() 
         assert!(met, "nothing asks {when}");
         // As long as the flood is what it was before anybody looked.
         assert!(pause < span / 2, "{when}: nothing else had its turn for {pause:?}");
+    }
+}
+
+/// A server that asks for the password in clear and refuses it with a message of this length.
+fn refuses_at_length(message: &'static str) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().take(40) {
+            let Ok(mut socket) = socket else { continue };
+            let refusal = message_of("28P01", message);
+            std::thread::spawn(move || {
+                let mut told = vec![0; 4096];
+                let _ = socket.read(&mut told).and_then(|_| socket.write_all(b"R\0\0\0\x08\0\0\0\x03"));
+                let _ = socket.read(&mut told).and_then(|_| socket.write_all(&refusal));
+            });
+        }
+    });
+    port
+}
+
+fn message_of(code: &str, text: &str) -> Vec<u8> {
+    message(b'E', format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0").as_bytes())
+}
+
+/// What a server says at a login is looked through once, and not written out.
+#[test]
+fn a_refusal_of_any_length_takes_as_long_as_the_driver_takes_to_read_it() {
+    for text in ["x", "\u{1f9d1}", "\""] {
+        let text: &'static str = text.repeat((4 << 20) / text.len()).leak();
+        let port = refuses_at_length(text);
+        let bare = longest_pause(move || async move {
+            let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("app");
+            let options = options.password("a-password-of-20-char").ssl_mode(PgSslMode::Disable);
+            assert!(options.connect().await.is_err());
+        });
+        let ours = longest_pause(move || async move {
+            let proxy = PgProxy::builder().host("127.0.0.1").port(port).tls(Tls::Disable).user("app").database("app");
+            let proxy = proxy.password("a-password-of-20-char").build().unwrap();
+            let refused = proxy.get_connection().await.map(drop).unwrap_err();
+            assert!(matches!(refused, Error::Authentication { .. }), "{:.100}", refused.to_string());
+        });
+        // It is shown in an event and an error besides, each time from its beginning.
+        assert!(ours < bare * 16, "{text:.1}: {ours:?}, and the driver alone {bare:?}");
     }
 }

@@ -29,6 +29,11 @@ impl HostPattern {
         (format!("{}{id}{}", self.before, self.after), self.port)
     }
 
+    /// Whether the resolver would read the host of this identifier as a number, and so as an address: `2130706434` is 127.0.0.2.
+    pub(crate) fn makes_an_address(&self, id: &str) -> bool {
+        self.before.is_empty() && self.after.is_empty() && id.starts_with(|c: char| c.is_ascii_digit())
+    }
+
     /// Whether a host is called so: an identifier, of letters, digits and hyphens, stands where the `?` is.
     pub(crate) fn matches(&self, host: &str) -> bool {
         let (start, end) = (self.before.len(), host.len().checked_sub(self.after.len()));
@@ -40,6 +45,7 @@ impl HostPattern {
         before.eq_ignore_ascii_case(&self.before)
             && after.eq_ignore_ascii_case(&self.after)
             && id.bytes().all(is_part_of_a_name)
+            && !self.makes_an_address(id)
     }
 
     /// The members' port, where the pattern says one.
@@ -70,6 +76,20 @@ mod tests {
         ] {
             let hosts = HostPattern::parse(text).map(|pattern| pattern.host_of("a"));
             assert_eq!(hosts, expected.map(|(host, port)| (host.to_owned(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_no_name_where_the_pattern_says_nothing_else() {
+        for (pattern, host, matches) in [
+            ("?", "shop-1", true),
+            ("?", "2130706434", false),
+            ("?", "0x7f000002", false),
+            ("?:6000", "0x7f000002", false),
+            ("db-?", "db-7", true),
+            ("?.internal", "7.internal", true),
+        ] {
+            assert_eq!(HostPattern::parse(pattern).unwrap().matches(host), matches, "{pattern}: {host}");
         }
     }
 

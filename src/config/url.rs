@@ -109,23 +109,23 @@ fn read(text: &Redacted, schemes: &[&str]) -> Result<Config, ConfigError> {
 
     if let Some(host) = url.host_str().filter(|host| !host.is_empty()) {
         let host = decode("host", host.trim_start_matches('[').trim_end_matches(']'))?;
-        fill(&mut config.host, host);
+        fill(&mut config.host, host, "host")?;
     }
     if let Some(port) = url.port() {
-        fill(&mut config.port, port);
+        fill(&mut config.port, port, "port")?;
     }
     if !url.username().is_empty() {
         let user = decode("user", url.username())?;
-        fill(&mut config.user, user);
+        fill(&mut config.user, user, "user")?;
     }
     if let Some(password) = url.password() {
         let password = decode("password", password)?;
-        fill(&mut config.password, password.into());
+        fill(&mut config.password, password.into(), "password")?;
     }
     let path = url.path().trim_start_matches('/');
     if !path.is_empty() {
         let database = decode("database", path)?;
-        fill(&mut config.database, database);
+        fill(&mut config.database, database, "dbname")?;
     }
     for (name, value) in url.query_pairs() {
         parameter(&mut config, &name, &value)?;
@@ -143,51 +143,43 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
     match name {
         "sslmode" | "ssl-mode" => {
             let mode = tls_mode(value).ok_or_else(|| wrong(MODES))?;
-            fill(&mut config.tls, mode);
+            fill(&mut config.tls, mode, name)
         }
-        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => {
-            fill(&mut config.ca_file, value.into());
-        }
-        "host" => {
-            fill(&mut config.host, value.to_owned());
-        }
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" => fill(&mut config.ca_file, value.into(), name),
+        "host" => fill(&mut config.host, value.to_owned(), name),
         "port" => {
             let port = value.parse().map_err(|_| wrong("a port number"))?;
-            fill(&mut config.port, port);
+            fill(&mut config.port, port, name)
         }
-        "dbname" => {
-            fill(&mut config.database, value.to_owned());
-        }
-        "user" => {
-            fill(&mut config.user, value.to_owned());
-        }
-        "password" => {
-            fill(&mut config.password, value.into());
-        }
-        "application_name" => {
-            fill(&mut config.application_name, value.to_owned());
-        }
+        "dbname" => fill(&mut config.database, value.to_owned(), name),
+        "user" => fill(&mut config.user, value.to_owned(), name),
+        "password" => fill(&mut config.password, value.into(), name),
+        "application_name" => fill(&mut config.application_name, value.to_owned(), name),
         "statement-cache-capacity" => {
             let capacity = value.parse().map_err(|_| wrong("a number"))?;
-            fill(&mut config.statement_cache_capacity, capacity);
+            fill(&mut config.statement_cache_capacity, capacity, name)
         }
-        "sslcert" | "sslkey" | "ssl-cert" | "ssl-key" => {
-            return Err(ConfigError::ClientCertificate { name: name.to_owned() });
-        }
+        "sslcert" | "sslkey" | "ssl-cert" | "ssl-key" => Err(ConfigError::ClientCertificate { name: name.to_owned() }),
         // An ignored parameter would be a silent guess about, say, TLS.
-        _ => {
-            return Err(wrong(
-                "one of sslmode, sslrootcert, host, port, dbname, user, password, application_name, statement-cache-capacity",
-            ));
-        }
+        _ => Err(wrong(
+            "one of sslmode, sslrootcert, host, port, dbname, user, password, application_name, statement-cache-capacity",
+        )),
     }
-    Ok(())
 }
 
-/// Of two values the first one counts.
-fn fill<T>(field: &mut Option<T>, value: T) {
-    if field.is_none() {
-        *field = Some(value);
+/// Two values that differ are a contradiction: which of them drivers follow differs, and with it where the password goes and
+/// whether that is in clear.
+fn fill<T: PartialEq>(field: &mut Option<T>, value: T, name: &str) -> Result<(), ConfigError> {
+    match field {
+        Some(said) if *said != value => Err(ConfigError::UrlParameter {
+            parameter: name.to_owned(),
+            value: "<redacted>".to_owned(),
+            expected: "no other value than the URL has given before",
+        }),
+        _ => {
+            *field = Some(value);
+            Ok(())
+        }
     }
 }
 
@@ -276,6 +268,31 @@ mod tests {
                 Err(error) => panic!("{url}: {error:?}"),
             };
             assert_eq!(conflict, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_a_url_says_twice_and_otherwise_is_refused() {
+        for (url, parameter) in [
+            ("postgres://app:hunter2@db/shop?sslmode=disable&sslmode=verify-full", Some("sslmode")),
+            ("postgres://app:hunter2@db/shop?sslmode=disable&ssl-mode=verify-full", Some("ssl-mode")),
+            ("postgres://app:hunter2@db/shop?sslmode=require&ssl-mode=REQUIRED", None),
+            ("postgres://app:hunter2@db/shop?host=other", Some("host")),
+            ("postgres://app:hunter2@db/shop?host=db&port=5433&port=5433", None),
+            ("postgres://app:hunter2@db:5432/shop?port=5433", Some("port")),
+            ("postgres://app:hunter2@db/shop?user=other", Some("user")),
+            ("postgres://app:hunter2@db/shop?password=hunter3", Some("password")),
+            ("postgres://app:hunter2@db/shop?dbname=other", Some("dbname")),
+            ("postgres://app:hunter2@db/shop?sslrootcert=/a&ssl-ca=/b", Some("ssl-ca")),
+        ] {
+            match (parse(url), parameter) {
+                (Ok(_), None) => {}
+                (Err(error @ ConfigError::UrlParameter { .. }), Some(name)) => {
+                    let text = format!("{error} {error:?}");
+                    assert!(text.contains(name) && !text.contains("hunter"), "{url}: {text}");
+                }
+                (other, _) => panic!("{url}: {other:?}"),
+            }
         }
     }
 

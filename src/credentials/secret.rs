@@ -27,7 +27,8 @@ const KNOWN: [&str; 11] = [
 pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Credentials, CredentialsError> {
     let malformed = |problem: String| CredentialsError::Malformed { secret: secret.to_owned(), problem };
     // serde_json's error would quote nothing of the text but its position; only that is passed on.
-    let json: Value = serde_json::from_str(text)
+    // The mark that some editors begin a file with is none of it.
+    let json: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|error| malformed(format!("it is not JSON (line {}, column {})", error.line(), error.column())))?;
     let Value::Object(fields) = json else { return Err(malformed("it is JSON but not an object".to_owned())) };
     let text_of = |key: &str| match fields.get(key) {
@@ -42,11 +43,15 @@ pub(crate) fn parse(secret: &str, text: &str, engine: &'static str) -> Result<Cr
     let password = needed("password")?;
     let port = match fields.get("port") {
         None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.is_empty() => None,
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(Value::String(text)) => Some(text.clone()),
         Some(_) => return Err(malformed("\"port\" is neither a number nor a text".to_owned())),
     };
-    let port = port.map(|port| port.trim().parse().map_err(|_| malformed("\"port\" is no port".to_owned())));
+    let port = port.map(|port| match port.trim().parse() {
+        Ok(port) if port != 0 => Ok(port),
+        _ => Err(malformed("\"port\" is no port".to_owned())),
+    });
     match text_of("engine")? {
         Some(found) if !is_engine(&found, engine) => {
             // Any other text may be something else that came to stand there.
@@ -94,6 +99,13 @@ mod tests {
                 Some("shop"),
             ),
             (
+                // As templates write what they have no value for, after the mark that some editors begin a file with.
+                "\u{feff}{\"username\":\"app\",\"password\":\"pw\",\"host\":\"\",\"port\":\"\",\"dbname\":\"\"}",
+                None,
+                None,
+                None,
+            ),
+            (
                 r#"{"engine":"aurora-postgresql","host":"db","username":"app","password":"pw","dbname":null,"port":"5432","masterarn":"arn:x"}"#,
                 Some("db"),
                 Some(5432),
@@ -117,6 +129,7 @@ mod tests {
             (r#"{"username":"app","password":["hunter2"]}"#, "\"password\" is not a text"),
             (r#"{"username":"app","password":"hunter2","port":"high"}"#, "no port"),
             (r#"{"username":"app","password":"hunter2","port":70000}"#, "no port"),
+            (r#"{"username":"app","password":"hunter2","port":0}"#, "no port"),
             (r#"{"username":"app","password":"hunter2","engine":"mysql"}"#, "engine mysql"),
             (r#"{"username":"app","password":"p","engine":"hunter2"}"#, "engine that is not known"),
             (r#"{"username":"app","password":"p","port":"hunter2"}"#, "\"port\" is no port"),

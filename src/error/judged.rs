@@ -1,4 +1,5 @@
-//! A refusal whose outcome is another one than it says: a part stays done, or was done and taken back.
+//! A refusal that is not to be read as it stands: its outcome is another one than it says, for a part stays done, or was done and
+//! taken back; or its words are not to be shown.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -8,14 +9,26 @@ use sqlx::error::{DatabaseError, ErrorKind};
 
 use super::{Error, Outcome};
 
-/// The server's own error, to be asked and downcast as before. Only the outcome is another one.
-pub(crate) struct Judged(Box<dyn DatabaseError>, Outcome);
+/// The server's own error, to be asked and downcast as before. Only the outcome is another one, or its words are left out.
+pub(crate) struct Judged(Box<dyn DatabaseError>, Mark);
+
+#[derive(Clone, Copy)]
+enum Mark {
+    Outcome(Outcome),
+    /// The server has repeated the password.
+    Unspeakable,
+    /// What `Debug` shows beside code and message was not looked through: a look at each of its parts reads all of them.
+    Unread,
+}
+
+/// What stands in the place of words that are left out.
+const LEFT_OUT: &str = "the server has repeated the password; its words are left out";
 
 impl Judged {
     /// Marks what the server has said; any other error is left as it is.
     pub(crate) fn mark(error: sqlx::Error, outcome: Outcome) -> sqlx::Error {
         match error {
-            sqlx::Error::Database(inner) => sqlx::Error::Database(Box::new(Self(inner, outcome))),
+            sqlx::Error::Database(inner) => sqlx::Error::Database(Box::new(Self(inner, Mark::Outcome(outcome)))),
             other => other,
         }
     }
@@ -24,7 +37,25 @@ impl Judged {
     pub(super) fn outcome_of(error: &dyn DatabaseError) -> Option<Outcome> {
         // Not by sqlx's downcast, which finds the server's own error in it.
         let error: &(dyn StdError + 'static) = error;
-        error.downcast_ref::<Self>().map(|judged| judged.1)
+        match error.downcast_ref::<Self>()?.1 {
+            Mark::Outcome(outcome) => Some(outcome),
+            Mark::Unspeakable | Mark::Unread => None,
+        }
+    }
+
+    /// Leaves the words of an error out where they hold `password`. It means what it meant: its code, and what the driver tells of
+    /// it, are there as before, for a password may be a word that servers use.
+    pub(crate) fn hush(error: sqlx::Error, password: &str) -> sqlx::Error {
+        match error {
+            sqlx::Error::Database(inner) => {
+                let is_repeated =
+                    inner.message().contains(password) || inner.code().is_some_and(|code| code.contains(password));
+                let mark = if is_repeated { Mark::Unspeakable } else { Mark::Unread };
+                sqlx::Error::Database(Box::new(Self(inner, mark)))
+            }
+            sqlx::Error::Protocol(text) if text.contains(password) => sqlx::Error::Protocol(LEFT_OUT.to_owned()),
+            error => error,
+        }
     }
 }
 
@@ -50,13 +81,20 @@ impl Error {
 
 impl fmt::Debug for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.1 {
+            Mark::Outcome(_) => self.0.fmt(f),
+            Mark::Unspeakable => f.debug_tuple("DatabaseError").field(&LEFT_OUT).finish(),
+            Mark::Unread => f.debug_tuple("DatabaseError").field(&self.code()).field(&self.message()).finish(),
+        }
     }
 }
 
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        match self.1 {
+            Mark::Outcome(_) | Mark::Unread => fmt::Display::fmt(&self.0, f),
+            Mark::Unspeakable => f.write_str(LEFT_OUT),
+        }
     }
 }
 
@@ -68,7 +106,10 @@ impl StdError for Judged {
 
 impl DatabaseError for Judged {
     fn message(&self) -> &str {
-        self.0.message()
+        match self.1 {
+            Mark::Outcome(_) | Mark::Unread => self.0.message(),
+            Mark::Unspeakable => LEFT_OUT,
+        }
     }
 
     fn code(&self) -> Option<Cow<'_, str>> {

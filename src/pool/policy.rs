@@ -8,6 +8,10 @@ use crate::clock::Moment;
 /// what breaks within a millisecond breaks as well while a statement is on its way.
 const LOOK_AFTER: Duration = Duration::from_millis(1);
 
+/// For so long a login has proven its connection, whatever `validate_after` says: one that was made for whoever waits is not asked at
+/// once whether it is there. A server that lets in and answers nothing would be logged in to without a pause.
+const PROVEN_BY_LOGIN: Duration = Duration::from_millis(100);
+
 /// `max_lifetime` is shortened by up to this share, so that connections opened together do not end together.
 const LIFETIME_JITTER: f64 = 0.1;
 
@@ -56,13 +60,18 @@ impl Policy {
             Fitness::Doubtful
         } else if now.since(past.opened) >= past.lifetime {
             Fitness::Old
-        } else if idle >= self.validate_after || now.frozen_since(past.used).is_some() {
+        } else if idle >= self.validated_after(past) || now.frozen_since(past.used).is_some() {
             Fitness::Doubtful
         } else if idle >= LOOK_AFTER {
             Fitness::Look
         } else {
             Fitness::Fresh
         }
+    }
+
+    fn validated_after(&self, past: Past) -> Duration {
+        let was_never_lent = past.used == past.opened;
+        if was_never_lent { self.validate_after.max(PROVEN_BY_LOGIN) } else { self.validate_after }
     }
 
     /// A lifetime for a new connection.
@@ -102,6 +111,27 @@ mod tests {
             virtual_clock.freeze(Duration::from_millis(frozen_ms));
             let past = Past { opened: then, lifetime: POLICY.max_lifetime, used: then, dirty };
             assert_eq!(POLICY.judge(past, clock.now()), fitness, "{idle_ms} ms idle, {frozen_ms} ms frozen");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_just_logged_in_is_not_asked_again_whether_it_is_there() {
+        let policy = Policy { validate_after: Duration::ZERO, ..POLICY };
+        for (lent_ms, idle_ms, fitness) in [
+            (None, 0, Fitness::Fresh),
+            (None, 99, Fitness::Look),
+            (None, 100, Fitness::Doubtful),
+            (Some(1), 0, Fitness::Doubtful),
+        ] {
+            let clock = Clock::Virtual(VirtualClock::new());
+            let opened = clock.now();
+            if let Some(lent) = lent_ms {
+                tokio::time::advance(Duration::from_millis(lent)).await;
+            }
+            let used = clock.now();
+            tokio::time::advance(Duration::from_millis(idle_ms)).await;
+            let past = Past { opened, lifetime: POLICY.max_lifetime, used, dirty: false };
+            assert_eq!(policy.judge(past, clock.now()), fitness, "{lent_ms:?} ms lent, {idle_ms} ms idle");
         }
     }
 

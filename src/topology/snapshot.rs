@@ -11,7 +11,7 @@ use super::member::{Address, Member, Role, Source};
 use super::names;
 use super::trust::{MOST_MEMBERS, Rules, is_identifier};
 use super::view::View;
-use crate::config::Instance;
+use crate::config::{HostPattern, Instance};
 use crate::engine::{Flavour, Sighting, Survey};
 
 /// What one more piece of news changed.
@@ -124,7 +124,8 @@ impl Snapshot {
                 self.ignore(format!("more than {MOST_MEMBERS} members"));
                 break;
             }
-            if !is_identifier(&sighting.id) {
+            let makes_an_address = |pattern: &HostPattern| pattern.makes_an_address(&sighting.id);
+            if !is_identifier(&sighting.id) || rules.pattern.as_ref().is_some_and(makes_an_address) {
                 let id: String = sighting.id.chars().take(80).collect();
                 self.ignore(format!("a member with the identifier {id:?}"));
             } else if let Some(host) = sighting.host.as_deref().filter(|host| !host.is_empty())

@@ -83,14 +83,17 @@ pub(super) fn is_misread(error: &Error) -> bool {
 pub(super) fn of_login(error: &Error) -> Diagnosis {
     match error {
         Error::Configuration(problem) if problem.is::<Pooled>() => Diagnosis::Pooler,
-        Error::Database(refusal)
-            // That of an encoding is the server's own.
-            if refusal.code().as_deref() == Some("0A000") && !refusal.message().contains("conversion between")
-                || refusal.code().as_deref() == Some("08P01") && refusal.message().contains("startup parameter") =>
-        {
-            Diagnosis::Pooler
-        }
+        Error::Database(refusal) if refusal.try_downcast_ref().is_some_and(is_of_pooler) => Diagnosis::Pooler,
         error => diagnose(error),
+    }
+}
+
+fn is_of_pooler(refusal: &PgDatabaseError) -> bool {
+    match refusal.code() {
+        // That of an encoding is the server's own.
+        "0A000" => !refusal.message().contains("conversion between"),
+        "08P01" => refusal.message().contains("startup parameter"),
+        _ => false,
     }
 }
 
