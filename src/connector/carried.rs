@@ -18,6 +18,8 @@ pub(crate) struct Carried {
     applied: Settings,
     /// A transaction may be open on it; a rollback takes the settings back to these.
     open: Option<Settings>,
+    /// A commit is under way, and behind it what takes the settings back.
+    hands_over: bool,
     /// What has to be taken away before another session may have it.
     cleanup: Cleanup,
     /// The session under whose settings the driver may have been told of types what nobody else is to be told.
@@ -50,6 +52,7 @@ impl Carried {
         Self {
             applied: Settings::default(),
             open: None,
+            hands_over: false,
             cleanup: Cleanup::None,
             misled: None,
             stale: Staleness::Fresh,
@@ -151,6 +154,43 @@ impl Carried {
     /// from here on and the next comparison is one of pointers; or a pooler keeps nothing prepared.
     pub(crate) fn agree_on(&mut self, settings: Settings) {
         self.applied = settings;
+    }
+
+    /// A commit is sent, and behind it, in the same text, what takes the settings back: a pooler gives the server's connection to
+    /// others with the end of that.
+    pub(crate) fn hand_over(&mut self) {
+        self.hands_over = true;
+    }
+
+    /// Whether that is under way, or has failed half way.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.hands_over
+    }
+
+    /// It has come to its end: nothing is set any more.
+    pub(crate) fn handed_over(&mut self) {
+        (self.hands_over, self.applied) = (false, Settings::default());
+    }
+
+    /// The commit was refused, and everything rolled back with it.
+    pub(crate) fn kept(&mut self) {
+        self.hands_over = false;
+    }
+
+    /// What was left on its way has come to its end, with this error or without.
+    ///
+    /// # Errors
+    /// The settings may have been committed, and not taken back: whoever gets the server's connection must not find them.
+    pub(crate) fn came_to_rest(&mut self, late: Option<sqlx::Error>) -> Result<Option<sqlx::Error>, sqlx::Error> {
+        match late {
+            Some(error) if self.hands_over => Err(error),
+            late => {
+                if self.hands_over {
+                    self.handed_over();
+                }
+                Ok(late)
+            }
+        }
     }
 
     /// What has to be taken away before another session may have it.

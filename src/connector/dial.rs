@@ -123,7 +123,11 @@ impl<DB: Engine> Connector<DB> {
                 sqlx::Error::Io(source) if !Panicked::is_behind(&source) => {
                     explain_io(source, failure.reached, host, port, elapsed).await
                 }
-                source => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
+                source => match Error::from(source) {
+                    Error::Database(source) => Error::Connect { host, phase: Phase::Handshake, elapsed, source },
+                    // Found at the login, and no failure of it.
+                    ours => ours,
+                },
             },
         }
     }

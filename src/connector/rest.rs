@@ -56,7 +56,8 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn restore(self: &Arc<Self>, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
-            let _late: Rested = self.come_to_rest(wire, Unread::Close).await?;
+            let rested = self.come_to_rest(wire, Unread::Close).await?;
+            let _late = wire.carried.came_to_rest(rested.late)?;
             if let Some(before) = wire.carried.before_open().cloned() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.

@@ -8,6 +8,8 @@ use crate::pin::PinCause;
 pub(crate) struct Class<'a> {
     /// It leaves something behind that cannot be moved to another connection.
     pub(crate) pins: Option<PinCause>,
+    /// What it leaves behind may be what nothing takes away, whatever it pins for.
+    pub(crate) stays: bool,
     /// It changes a setting that can be set again elsewhere.
     pub(crate) setting: Option<Setting<'a>>,
     /// What it has to do with what the server remembers of earlier statements.

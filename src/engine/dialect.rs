@@ -67,12 +67,6 @@ pub(crate) trait Dialect: sqlx::Database<Arguments: Clone> + Sized {
     /// The text that takes a connection from one set of settings to another; `None` when they are equal.
     fn replay(applied: &Settings, wanted: &Settings, login_defaults: &Settings) -> Option<String>;
 
-    /// The text, in a transaction, after which what is set ends with the transaction, and not before; `None` when nothing is. For
-    /// engines whose poolers lose what is set.
-    fn made_local(_applied: &Settings, _login_defaults: &Settings) -> Option<String> {
-        None
-    }
-
     /// What is set after a reset of everything: where that goes to the server's own values, those differ from the login's.
     fn after_reset(_login_defaults: &Settings) -> Settings {
         Settings::default()

@@ -91,6 +91,11 @@ impl<DB: Engine> ProxyBuilder<DB> {
             let problem = "decides about transactions: they begin and end where a session says so";
             return Err(ConfigError::Value { option: "init_query", problem });
         }
+        if config.init_query.is_some() && config.via_proxy() && DB::RULES.poolers_lose_state {
+            let problem = "is run at a login, and a pooler gives the connection that it was run on to others; give it to the pooler (RDS \
+                           Proxy's initialization query, PgBouncer's connect_query), or set it for the role (ALTER ROLE … SET)";
+            return Err(ConfigError::Value { option: "init_query", problem });
+        }
         Ok(config)
     }
 }

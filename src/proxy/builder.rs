@@ -310,7 +310,8 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// Statements to run on every new connection, as RDS Proxy's `InitQuery`. Costs a round trip a connect. One that begins
-    /// a transaction, or sets `autocommit`, is refused by [`build`](Self::build).
+    /// a transaction, or sets `autocommit`, is refused by [`build`](Self::build); so is any one before a pooler of PostgreSQL, which
+    /// would give what it has set to others.
     pub fn init_query(mut self, sql: impl Into<String>) -> Self {
         self.config.init_query = Some(sql.into());
         self

@@ -79,6 +79,45 @@ impl<DB: Engine> Sink<DB> for First<DB> {
     }
 }
 
+/// Nothing of it.
+pub(super) struct Ignored;
+
+impl<DB: Engine> Sink<DB> for Ignored {
+    fn begin(&mut self) {}
+
+    fn keep(&mut self, _: Step<DB>) -> Option<Step<DB>> {
+        None
+    }
+}
+
+/// What the first statement of a text has done: the rest is nobody's.
+pub(super) struct OfFirst<'s, S> {
+    pub(super) sink: &'s mut S,
+    pub(super) is_over: bool,
+}
+
+impl<DB: Engine, S: Sink<DB>> Sink<DB> for OfFirst<'_, S> {
+    fn begin(&mut self) {
+        self.sink.begin();
+    }
+
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+        if self.is_over {
+            return None;
+        }
+        self.is_over = step.is_left();
+        self.sink.keep(step)
+    }
+
+    async fn hand_on(&mut self, step: Step<DB>) {
+        self.sink.hand_on(step).await;
+    }
+
+    fn is_handed_on(&self) -> bool {
+        self.sink.is_handed_on()
+    }
+}
+
 /// The place in which a step lies until whoever reads the stream has taken it.
 type Slot<DB> = Arc<Mutex<Option<Step<DB>>>>;
 

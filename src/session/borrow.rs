@@ -2,8 +2,10 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::Ignored;
 use super::connection::Connection;
 use super::core::{self, Gate, InFlight, Intent, State, Turn};
+use super::query::Query;
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{Engine, Found};
@@ -171,9 +173,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) async fn run(&mut self, sql: String) -> Result<(), Error> {
         #[cfg(feature = "testing")]
         let (sql, is_lost) = self.spoilt(sql);
-        let (failover, wire) = self.apart();
-        let run = DB::run(&mut wire.driver, sql);
-        let result = failover.attend_until(time_to_cancel(wire.login), wire.peer.as_deref(), run).await;
+        let alarm = time_to_cancel(self.wire().login);
+        let result = self.read(&Query::of(sql), &mut Ignored, alarm).await;
         #[cfg(feature = "testing")]
         let result = if is_lost { Err(lost()) } else { result };
         result.map_err(|error| self.unanswered(error))

@@ -267,6 +267,11 @@ impl<DB: Engine> Borrow<'_, DB> {
         {
             lease.end();
         }
+        // What was begun with a commit is on a connection that is closed, for the settings could not be taken off it.
+        if self.session.lease.as_mut().is_some_and(|lease| lease.conn().carried.hands_over()) {
+            self.session.lease = None;
+            self.session.state.lost();
+        }
     }
 }
 

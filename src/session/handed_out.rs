@@ -13,6 +13,9 @@ impl<DB: Engine> Connection<DB> {
     /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants
     /// sqlx's own connection type.
     ///
+    /// When the session ends it is closed, and the next one costs a connect: what is done on it nobody sees, and no statement takes
+    /// away all that can be left there.
+    ///
     /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. Only of one that it
     /// has begun instead, and that an error has aborted since, [`rollback`](crate::Transaction::rollback) cannot tell that it is
     /// another. And after a `RESET ALL` on it, or a rollback to a savepoint that is older than the pin, PostgreSQL does not show

@@ -18,6 +18,7 @@ mod connection;
 mod core;
 mod executor;
 mod handed_out;
+mod handover;
 mod loss;
 mod pooled;
 mod prepared;

@@ -68,17 +68,25 @@ impl<DB: Engine> Connection<DB> {
         // By itself, and in one exchange: for what the server refuses in a transaction.
         let discards = DB::classify(query.sql.as_str()).ends == Some(PinEnd::Everything);
         let settled = discards || self.state.settings().is_empty();
-        if query.has_values() || !DB::wants_no_transaction(&error) {
+        if !DB::wants_no_transaction(&error) {
             return Err(error);
         }
-        if !settled {
-            let error = crate::error::Error::Refused {
-                statement: shorten(query.sql.as_str()),
-                why: "may not run in a transaction, and behind a pooler a session's settings last no longer than one",
-                cure: "run it in a session that has set nothing, or RESET ALL before it",
-                source: Some(error),
-            };
-            return Err(error.into());
+        let refused = if query.has_values() {
+            Some((
+                "may not run in a transaction, and behind a pooler what has values runs in one",
+                "write its values into its text (sqlx::raw_sql), or connect past the pooler",
+            ))
+        } else if !settled {
+            Some((
+                "may not run in a transaction, and behind a pooler a session's settings last no longer than one",
+                "run it in a session that has set nothing, or RESET ALL before it",
+            ))
+        } else {
+            None
+        };
+        if let Some((why, cure)) = refused {
+            let statement = shorten(query.sql.as_str());
+            return Err(crate::error::Error::Refused { statement, why, cure, source: Some(error) }.into());
         }
         Ok(Query { alone: true, ..query.unprepared() })
     }

@@ -32,6 +32,20 @@ impl<DB: Engine> Query<DB> {
         Ok(Self { sql, arguments, statement, bound: OnceLock::new(), persistent, alone: false, again: false })
     }
 
+    /// A text of this crate's own, in one exchange.
+    pub(super) fn of(sql: String) -> Self {
+        let (arguments, statement) = (None, None);
+        Self {
+            sql: Self::text(sql),
+            arguments,
+            statement,
+            bound: OnceLock::new(),
+            persistent: false,
+            alone: false,
+            again: false,
+        }
+    }
+
     /// Only what the driver prepares can have become stale.
     pub(super) fn is_prepared(&self) -> bool {
         self.arguments.is_some()

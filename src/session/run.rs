@@ -110,6 +110,10 @@ impl<DB: Engine> Connection<DB> {
         spelled.persistent &= !pooled;
         if whole {
             spelled = spelled.unprepared();
+            if let Some(chain) = borrow.flight.commits_as_text() {
+                let text = borrow.and_hand_over(spelled.sql.as_str().to_owned(), chain);
+                spelled = spelled.reworded(text);
+            }
         }
         if uncacheable {
             spelled = borrow.session.set_apart(spelled);
@@ -210,6 +214,18 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Reads an answer to its end, or until the alarm rings.
     pub(super) async fn read<S: Sink<DB>>(
+        &mut self,
+        query: &Query<DB>,
+        sink: &mut S,
+        alarm: Option<Instant>,
+    ) -> Result<(), Error> {
+        if self.wire().carried.hands_over() {
+            return Box::pin(self.read_handing_over(query, sink, alarm)).await;
+        }
+        self.read_all(query, sink, alarm).await
+    }
+
+    pub(super) async fn read_all<S: Sink<DB>>(
         &mut self,
         query: &Query<DB>,
         sink: &mut S,

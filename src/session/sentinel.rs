@@ -69,7 +69,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         if commits && matches!(found, Ok(Found::Healthy)) {
             self.tidy().await?;
-            self.run("COMMIT".to_owned()).await?;
+            let text = self.and_hand_over("COMMIT".to_owned(), false);
+            self.run(text).await?;
         } else {
             // It may be aborted by the very question.
             self.run_until(deadline, "ROLLBACK".to_owned()).await?;

@@ -4,6 +4,7 @@ use super::borrow::{Borrow, summary};
 use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
 use super::core::{self, Facts, Intent, Sentinel, Step, Taken};
+use crate::connector::Rested;
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase};
@@ -78,6 +79,10 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         let (connector, unread) = (pool.connector().connector(), self.session.unread());
         let rested = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
+        let rested = match self.wire().carried.came_to_rest(rested.late) {
+            Ok(late) => Rested { late, ..rested },
+            Err(left) => return Err(self.lose(left)),
+        };
         // An error in a savepoint goes with it.
         if let Some(error) = rested.late
             && self.session.state.abandoned().is_none()
@@ -296,32 +301,6 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn replay_to(&mut self, wanted: &Settings) -> Option<String> {
         let wire = self.wire();
         DB::replay(wire.carried.settings(), wanted, &wire.login_defaults)
-    }
-
-    /// Before the end of a transaction through a pooler: what is set ends with it from here on, and the names that the driver has
-    /// given to questions of its own are gone. Whoever gets the server's connection next finds neither, and what fires at the
-    /// commit finds what the session has set.
-    pub(super) async fn tidy(&mut self) -> Result<(), Error> {
-        if !self.session.connector().pools_transactions() {
-            return Ok(());
-        }
-        let deadline = self.deadline()?;
-        // Nothing is sent where there are none.
-        self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
-        let wire = self.wire();
-        let Some(text) = DB::made_local(wire.carried.settings(), &wire.login_defaults) else { return Ok(()) };
-        let refused = self.send(deadline, text).await?;
-        match refused {
-            None => {
-                self.wire().carried.agree_on(Settings::default());
-                Ok(())
-            }
-            Some(error) => {
-                self.session.state.failed(&summary(&error));
-                self.rest();
-                Err(error.into())
-            }
-        }
     }
 
     /// Refuses a question about what the server remembers where the answer could be another session's.

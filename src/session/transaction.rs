@@ -192,6 +192,7 @@ impl<DB: Engine> Connection<DB> {
                 // Bounded by the end of the invocation alone: a commit may take its time, and nobody would know what became of it.
                 let takes_sentinel = borrow.session.state.takes_sentinel(depth);
                 let text = borrow.with_sentinel(core::commit(depth), takes_sentinel);
+                let text = if depth == 1 { borrow.and_hand_over(text, false) } else { text };
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();

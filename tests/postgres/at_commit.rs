@@ -1,6 +1,9 @@
-//! What fires when a transaction commits sees what the session has set, with a pooler in between and without.
+//! What the session has set is there to the very end of its transactions, and not beyond it, with a pooler in between and without.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use futures_util::future::join_all;
 use lambda_rds::{Connection, Error, Outcome, Postgres};
@@ -68,7 +71,13 @@ enum End {
     Alone,
 }
 
-const ENDS: [End; 4] = [End::Guard, End::Text("commit"), End::Text("commit and chain; rollback"), End::Alone];
+const TEXTS: [End; 4] = [
+    End::Text("commit -- and that is all"),
+    End::Text("commit and chain; rollback"),
+    // What is inserted in a transaction that has begun with the end of another one.
+    End::Text("rollback and chain; insert into public.fires values (2); commit"),
+    End::Text("commit and chain; rollback and chain; insert into public.fires values (2); commit"),
+];
 
 async fn run<C>(conn: &mut C, sql: &str)
 where
@@ -157,12 +166,13 @@ async fn what_fires_sees_what_its_session_has_set() -> Result<(), Error> {
     let proxies = proxies.map(|(way, proxy)| (way, proxy.max_connections(2).build().expect("valid")));
     let untouched = left_behind(&bouncer).await;
     let mut admin = server.admin().await;
-    for before in BEFORE {
-        for within in WITHIN {
-            for end in ENDS.into_iter().filter(|end| *end != End::Alone || within.is_empty()) {
+    for (nth, before) in BEFORE.into_iter().enumerate() {
+        for (mth, within) in WITHIN.into_iter().enumerate() {
+            let alone = within.is_empty().then_some(End::Alone);
+            for end in [End::Guard, TEXTS[(nth + mth) % TEXTS.len()]].into_iter().chain(alone) {
                 bare(&url, before, within, end).await;
                 let expected = saw(&mut admin).await;
-                assert_eq!(expected.len(), 1, "the stage");
+                assert!(matches!(expected.len(), 1 | 2), "the stage");
                 for (way, proxy) in &proxies {
                     let mut conn = proxy.get_connection().await?;
                     shared(&mut conn, before, within, end).await?;
@@ -215,4 +225,149 @@ async fn what_is_refused_at_the_commit_is_refused_by_the_sessions_own_settings()
     }
     assert_eq!(left_behind(&bouncer).await, untouched);
     Ok(())
+}
+
+/// What is told of a setting on the one connection that the pooler has, from which its value came among it.
+async fn told_of(bouncer: &PgBouncer, name: &str) -> String {
+    let mut stranger = bouncer.options().connect().await.unwrap();
+    let sql = format!("select concat_ws('|', source, setting) from pg_settings where name = '{name}'");
+    let told = stranger.fetch_optional(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    told.map(|row| row.get(0)).unwrap_or_default()
+}
+
+/// Nothing is frozen as it was, needs a right that the transaction has given up, waits for others, or names what is gone.
+#[tokio::test]
+async fn a_commit_is_what_it_would_be_whatever_its_session_has_set() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute(STAGE).await;
+    server.execute("grant create on schema public to app").await;
+    server.execute("create text search configuration public.cfg (copy = simple); alter text search configuration public.cfg owner to app").await;
+    server.execute("grant set on parameter log_duration to app").await;
+    server.execute("create role app_su superuser; grant app_su to app").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let mut writer = server.admin().await;
+    writer.execute("begin isolation level serializable; insert into refuses values (1)").await.unwrap();
+    let url = server.url_for("app", APP_PASSWORD, "app");
+    for (name, program) in [
+        ("work_mem", "set work_mem = '64MB'; select 1"),
+        ("work_mem", "set work_mem = '64MB'; begin; set local work_mem = '32MB'; select 1; commit"),
+        ("app.t", "begin isolation level serializable read only deferrable; set app.t = 'q'; commit; select 1"),
+        (
+            "log_duration",
+            "set log_duration = on; begin; set local role app_auditor; insert into refuses select where false; commit",
+        ),
+        (
+            "log_min_duration_statement",
+            "set role app_su; set log_min_duration_statement = '1h'; begin; set local role app_auditor; commit; reset role",
+        ),
+        (
+            "default_text_search_config",
+            "set default_text_search_config = 'public.cfg'; begin; drop text search configuration public.cfg; commit",
+        ),
+    ] {
+        let before = told_of(&bouncer, name).await;
+        let mut conn = bouncer.proxy().max_connections(1).build()?.get_connection().await?;
+        for sql in program.split("; ") {
+            run(&mut conn, sql).await;
+        }
+        drop(conn);
+        assert_eq!(told_of(&bouncer, name).await, before, "{program}");
+        if name != "default_text_search_config" {
+            let mut bare = PgConnection::connect(&url).await?;
+            for sql in program.split("; ") {
+                run(&mut bare, sql).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What cannot be taken back is on a connection that is closed: the commit is done, and nobody finds anything.
+#[tokio::test]
+async fn what_cannot_be_taken_back_after_a_commit_is_left_to_nobody() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    // The first function in PL/pgSQL takes away the settings of that name that are none of its own.
+    server.execute("create function speaks() returns int language plpgsql as 'begin return 1; end'").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let untouched = told_of(&bouncer, "work_mem").await;
+    for end in ["guard", "commit", "commit and chain"] {
+        let proxy = bouncer.proxy().max_connections(1).build()?;
+        let mut conn = proxy.get_connection().await?;
+        if end == "guard" {
+            let mut tx = conn.begin().await?;
+            for sql in
+                ["set plpgsql.nonsense = 1", "set work_mem = '64MB'", "select speaks()", "insert into kept values (1)"]
+            {
+                run(&mut *tx, sql).await;
+            }
+            tx.commit().await?;
+        } else {
+            for sql in [
+                "begin",
+                "set plpgsql.nonsense = 1",
+                "set work_mem = '64MB'",
+                "select speaks()",
+                "insert into kept values (1)",
+                end,
+            ] {
+                run(&mut conn, sql).await;
+            }
+        }
+        let next = conn.execute("select 1").await.map(drop).map_err(Error::from);
+        assert_eq!(next.is_ok(), end != "commit and chain", "what was begun with the commit is gone: {next:?}");
+        drop(conn);
+        assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{end}");
+        let kept: i64 = sqlx::query_scalar("with gone as (delete from kept returning n) select count(*) from gone")
+            .fetch_one(&mut server.admin().await)
+            .await?;
+        assert_eq!(kept, 1, "{end}");
+    }
+    Ok(())
+}
+
+/// Dropped at each poll, a commit is done or not, and nothing is left behind.
+#[tokio::test]
+async fn a_commit_that_is_dropped_leaves_nothing_with_a_pooler() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let untouched = told_of(&bouncer, "work_mem").await;
+    let proxy = bouncer.proxy().max_connections(1).build()?;
+    for polls in 0..12 {
+        for text in [false, true] {
+            let mut conn = proxy.get_connection().await?;
+            run(&mut conn, "set work_mem = '64MB'").await;
+            if text {
+                run(&mut conn, "begin").await;
+                run(&mut conn, "insert into kept values (1)").await;
+                let _ = at_most(polls, conn.execute("commit")).await;
+                // It may not even have been sent.
+                run(&mut conn, "rollback").await;
+            } else {
+                let mut tx = conn.begin().await?;
+                run(&mut *tx, "insert into kept values (1)").await;
+                let _ = at_most(polls, tx.commit()).await;
+            }
+            let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
+            assert_eq!(now, "64MB", "{polls} polls");
+            drop(conn);
+            assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{polls} polls");
+        }
+    }
+    Ok(())
+}
+
+/// Polls at most so often.
+async fn at_most<F: Future>(polls: usize, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut polled = 0;
+    poll_fn(|context| {
+        if polled == polls {
+            return Poll::Ready(None);
+        }
+        polled += 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use lambda_rds::{Error, Isolation, PinCause, PinReason};
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::support::postgres::{Postgres as Server, PostgresOptions};
+use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
 
 /// `RESET SESSION AUTHORIZATION` ends the role on the server; the session's account keeps it.
@@ -176,6 +176,46 @@ async fn what_a_path_before_the_systems_has_told_the_driver_is_told_to_nobody_el
             let bound = query.bind(Mood::Glad).fetch_one(&mut other).await?;
             assert_eq!((sad, bound.as_str()), (Mood::Sad, "glad mood"), "after {path}");
         }
+    }
+    Ok(())
+}
+
+/// No statement takes away a connection of dblink's, a library, a temporary slot. A block is read for what may leave one; on a
+/// connection that was handed out anything may have been done.
+#[tokio::test]
+async fn what_nothing_takes_away_is_the_end_of_its_connection() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create extension dblink; create table t (n int); grant all on t to app").await;
+    let own = format!(
+        "host=127.0.0.1 port={} dbname=app user=app password={APP_PASSWORD} sslmode=require sslcert=none",
+        server.port()
+    );
+    let connect = format!("dblink_connect('there', '{own}')");
+    for (text, is_kept) in [
+        ("do $$ begin insert into t values (1); if true then delete from t; end if; end $$".to_owned(), true),
+        (format!("do $$ begin perform {connect}; end $$"), false),
+        (format!("select 1; do $$ begin perform {connect}; end $$"), false),
+        (format!("do $$ begin execute 'select dblink_' || $x$connect('there', '{own}')$x$; end $$"), false),
+        (format!("select {connect}"), false),
+        ("pin".to_owned(), false),
+    ] {
+        let proxy = proxy_to(&server).max_connections(1).build()?;
+        let pid = async || -> Result<i32, Error> {
+            let mut conn = proxy.get_connection().await?;
+            Ok(sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await?)
+        };
+        let before = pid().await?;
+        let mut conn = proxy.get_connection().await?;
+        if text == "pin" {
+            sqlx::raw_sql(AssertSqlSafe(format!("select {connect}"))).execute(conn.pin().await?).await?;
+        } else {
+            sqlx::raw_sql(AssertSqlSafe(text.clone())).execute(&mut conn).await?;
+        }
+        drop(conn);
+        assert_eq!(pid().await? == before, is_kept, "{text}");
+        let mut next = proxy.get_connection().await?;
+        let theirs = sqlx::raw_sql("select * from dblink('there', 'select 1') as t (n int)").execute(&mut next).await;
+        assert!(theirs.is_err(), "{text}");
     }
     Ok(())
 }

@@ -450,3 +450,38 @@ async fn a_server_is_no_pooler_whatever_is_set_and_revoked() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// What no pooler keeps for a login, and what texts would be read otherwise by, is refused before anything is sent.
+#[tokio::test]
+async fn a_login_that_a_pooler_would_not_keep_as_it_is_is_refused() -> Result<(), Error> {
+    let (server, bouncer, proxy) = stage().await;
+    let init = bouncer.proxy().init_query("set app.t = 'init'").build();
+    assert!(matches!(init, Err(ConfigError::Value { option: "init_query", .. })), "{init:?}");
+    run(&mut proxy.get_connection().await?, "select 1").await?;
+    server.execute("alter role app set standard_conforming_strings = off").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
+    let refused = bouncer.proxy().build()?.get_connection().await.map(drop).unwrap_err();
+    let Error::Config(ConfigError::Value { option: "via_proxy", problem }) = &refused else { panic!("{refused:?}") };
+    assert!(problem.contains("standard_conforming_strings"), "{problem}");
+    // Without a pooler the login says it.
+    let mut direct = proxy_to(&server).build()?.get_connection().await?;
+    assert_eq!(show(&mut direct, "standard_conforming_strings").await?, "on");
+    Ok(())
+}
+
+/// What must not run in a transaction, and has values, has no way through a pooler.
+#[tokio::test]
+async fn a_procedure_that_commits_is_refused_with_values_and_not_without() -> Result<(), Error> {
+    let (server, _bouncer, proxy) = stage().await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    server
+        .execute("create procedure keeps(v int) language plpgsql as 'begin insert into kept values (v); commit; end'")
+        .await;
+    let mut conn = proxy.get_connection().await?;
+    let refused = sqlx::query("call keeps($1)").bind(7).execute(&mut conn).await.map_err(Error::from);
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    run(&mut conn, "call keeps(7)").await?;
+    let kept: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&mut conn).await?;
+    assert_eq!(kept, 1);
+    Ok(())
+}

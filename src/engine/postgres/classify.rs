@@ -5,6 +5,7 @@
 
 use super::control;
 use super::ends;
+use super::leaves;
 use super::lexer::Lexer;
 use super::prefilter;
 use super::scan::next_statement;
@@ -47,6 +48,9 @@ pub(super) fn read(sql: &str) -> Class<'_> {
             (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),
             (one, other) => one.or(other),
         };
+        // A block whose words do not show that nothing of the kind is in it may leave what nothing takes away.
+        all.stays |= is(statement.first, "do")
+            && leaves::of_block(statement.text(sql)).is_some_and(|cause| cause == PinCause::Procedure || stays(cause));
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.uncacheable |= is(statement.first, "fetch") || is(statement.first, "execute");
         all.copies |= statement.copies;

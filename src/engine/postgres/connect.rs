@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Error, Postgres, Row};
 
-use crate::config::Tls;
+use crate::config::{ConfigError, Tls};
 use crate::engine::question::row;
 use crate::engine::{Login, without_panic};
 
@@ -92,6 +92,18 @@ pub(super) async fn is_of_this_login(conn: &mut PgConnection, login: &Login) -> 
         Err(Error::Database(refusal)) if refusal.code().as_deref() == Some(UNKNOWN_SETTING) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Behind a pooler, where no login sets it: whether a string ends where this crate reads its end. A pooler gives each client what its
+/// login was told (<https://www.pgbouncer.org/config.html>, `track_extra_parameters`), so that it is asked once.
+pub(super) async fn strings_are_standard(conn: &mut PgConnection) -> Result<(), Error> {
+    let told = without_panic(row::<Postgres>(conn, "show standard_conforming_strings".to_owned())).await?;
+    if told.try_get::<String, _>(0)? == "on" {
+        return Ok(());
+    }
+    let problem = "has met a login with standard_conforming_strings off, which cannot be set there, and texts would be read otherwise \
+                   than they are sent; set it for the role (ALTER ROLE … SET standard_conforming_strings = on)";
+    Err(crate::error::Error::from(ConfigError::Value { option: "via_proxy", problem }).into())
 }
 
 /// Nobody has set it.

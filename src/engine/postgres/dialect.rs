@@ -90,10 +90,6 @@ impl Dialect for Postgres {
         settings::replay(applied, wanted, login_defaults)
     }
 
-    fn made_local(applied: &Settings, login_defaults: &Settings) -> Option<String> {
-        settings::made_local(applied, login_defaults)
-    }
-
     fn after_reset(login_defaults: &Settings) -> Settings {
         settings::after_reset(login_defaults)
     }
@@ -164,10 +160,10 @@ impl Dialect for Postgres {
             PinCause::TemporaryObject
             | PinCause::Setting
             | PinCause::PreparedStatement
-            | PinCause::HandedOut
             | PinCause::SeveralStatements
             | PinCause::Procedure => Cleanup::Full,
-            // A library stays in its process, and so may what is not known.
+            // A library stays in its process, a connection of dblink's in its session, and so may what is not known: what was done
+            // on a connection that was handed out is not.
             _ => Cleanup::Impossible,
         }
     }

@@ -42,6 +42,9 @@ impl Driver for Postgres {
         if login.may_be_pooler && !connect::is_of_this_login(&mut driver, login).await? {
             return Err(Error::Configuration(Box::new(Pooled)));
         }
+        if login.orphans.is_none() {
+            connect::strings_are_standard(&mut driver).await?;
+        }
         // `RESET` goes to what this login had, whoever has set it.
         Ok(Dialled { driver, name: connect::name(login), has_own_values: false, prepares_for_types: true })
     }

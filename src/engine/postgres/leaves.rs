@@ -50,7 +50,8 @@ fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
     if is(statement.first, "call") { statement.cause } else { statement.pins_by(statement.cause) }
 }
 
-fn of_block(statement: &str) -> Option<PinCause> {
+/// What the block of a `DO` leaves.
+pub(super) fn of_block(statement: &str) -> Option<PinCause> {
     match block(statement) {
         Some(block) => words_leave(&block).or_else(|| (!is_of_known_statements(&block)).then_some(PinCause::Procedure)),
         None => Some(PinCause::Procedure),

@@ -23,7 +23,7 @@ use crate::pin::PinCause;
 
 pub(super) use self::path::may_mislead;
 pub(super) use self::question::{question, quoted_text, spelled};
-pub(super) use self::replay::{after_reset, made_local, replay};
+pub(super) use self::replay::{after_reset, replay};
 pub(super) use self::staleness::staleness;
 pub(super) use self::wording::settings_of;
 
@@ -33,14 +33,15 @@ pub(super) const TEMPORARY: &str = "pg_temp";
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, and some are
-/// other names of a setting, which would be replayed in the wrong order.
-const NOT_MOVED: [&str; 8] = [
+/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, one stays as it is from
+/// the first temporary table on, and some are other names of a setting, which would be replayed in the wrong order.
+const NOT_MOVED: [&str; 9] = [
     "standard_conforming_strings",
     "backslash_quote",
     "client_encoding",
     "names",
     "seed",
+    "temp_buffers",
     "sort_mem",
     "vacuum_mem",
     "force_parallel_mode",
@@ -63,10 +64,17 @@ pub(super) enum Change<'a> {
     Pins(PinCause),
 }
 
+/// A longer statement is not taken apart: no session carries as much, and each of several looks goes over all of it.
+const LONGEST: usize = 64 * 1024;
+
 /// `None` when the statement is something else, or a change that is not understood.
 pub(super) fn change(statement: &str) -> Option<Change<'_>> {
     let mut tokens = Lexer::new(statement);
     match tokens.next()? {
+        first if statement.len() > LONGEST => {
+            let sets = is(first, "set") || is(first, "reset");
+            sets.then_some(Change::Pins(PinCause::UnknownStatement))
+        }
         first if is(first, "set") => set(statement, tokens),
         first if is(first, "reset") => reset(tokens),
         first if is(first, "select") => set_config(statement, tokens),

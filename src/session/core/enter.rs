@@ -3,7 +3,7 @@
 use super::generated::Exchange;
 use super::{CommitPlan, InFlight, Intent, Reading, SettingChange, State, Turn};
 use crate::connector::Carried;
-use crate::engine::{Control, Dialect, Settings, Staleness};
+use crate::engine::{Cleanup, Control, Dialect, Settings, Staleness};
 use crate::error::Phase;
 use crate::pin::PinCause;
 
@@ -150,6 +150,10 @@ impl InFlight {
         }
         if intent.leaves_untracked {
             carried.soil(D::cleanup_after(PinCause::Setting));
+            self.before = carried.cleanup();
+        }
+        if intent.class.stays {
+            carried.soil(Cleanup::Impossible);
             self.before = carried.cleanup();
         }
         if intent.class.ends.is_some() {

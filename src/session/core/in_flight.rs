@@ -100,6 +100,14 @@ impl InFlight {
         self.takes || pin.is_some_and(|pin| !is_read(pin.cause()))
     }
 
+    /// Whether it is a commit as text that the account follows, and whether the next transaction begins with it.
+    pub(in crate::session) fn commits_as_text(&self) -> Option<bool> {
+        match self.turn {
+            Some(Turn::Commit { chain }) => Some(chain),
+            _ => None,
+        }
+    }
+
     /// A guard's `BEGIN` is on its way, or answered.
     pub(in crate::session) fn set_begins(&mut self, begins: bool) {
         self.begins = begins;
@@ -177,7 +185,9 @@ fn turned<D: Dialect>(state: &mut State, carried: &mut Carried, turn: Turn) {
     let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
     state.turned(turn);
     if takes_back {
-        carried.taken_back::<D>(state.settings_at_rest());
+        // A transaction that was chained to it begins as it had begun: behind a pooler, with nothing.
+        let as_begun = if ends && state.pooled { Settings::default() } else { state.settings_at_rest() };
+        carried.taken_back::<D>(as_begun);
     }
     ended(state, carried);
     if ends && state.depth() > 0 {

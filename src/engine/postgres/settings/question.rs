@@ -3,7 +3,7 @@
 use super::call::{Argument, Call, calls, plain_name};
 use super::replay::quoted;
 use super::value::date_style;
-use super::{begins, dotted, is_among};
+use super::{LONGEST, begins, dotted, is_among};
 use crate::engine::Question;
 use crate::engine::postgres::lexer::Lexer;
 use crate::engine::token::{Token, is};
@@ -11,6 +11,9 @@ use crate::engine::token::{Token, is};
 /// What the server has to be asked before a statement that changes settings in a way which its text does not tell: the
 /// parameters of a `set_config`, or the date style of which a part is kept. `None` where no answer would help.
 pub(in crate::engine::postgres) fn question(statement: &str) -> Option<Question> {
+    if statement.len() > LONGEST {
+        return None;
+    }
     let mut tokens = Lexer::new(statement);
     let first = tokens.next()?;
     if half_of_date_style(statement).is_some() {

@@ -42,28 +42,6 @@ pub(in crate::engine::postgres) fn after_reset(login_defaults: &Settings) -> Set
     login_defaults.names().map(|name| (name, reset_of(name))).collect()
 }
 
-/// The text, in a transaction, after which what is set ends with that transaction: each value is kept, taken back for the session,
-/// and set again for the transaction alone. Whatever fires at the commit sees what it would see without this; and a value that
-/// the transaction alone has (`SET LOCAL`, or what a function has set) is kept as it is.
-///
-/// Whoever may set a setting and not read it is refused its commit.
-pub(in crate::engine::postgres) fn made_local(applied: &Settings, login_defaults: &Settings) -> Option<String> {
-    let taken_back = replay(applied, &Settings::default(), login_defaults)?;
-    let names = || applied.names().filter(|name| !name.contains(['\'', '"', '\\'])).enumerate();
-    let read = |name: &str| format!("pg_catalog.current_setting('{name}')");
-    let set = |name: &str, value: &str| format!("pg_catalog.set_config('{name}', {value}, true)");
-    let kept = |at: usize| format!("lambda_rds.kept_{at}");
-    let mut text = String::new();
-    for (at, name) in names() {
-        add(&mut text, &format!("SELECT {}", set(&kept(at), &read(name))));
-    }
-    add(&mut text, &taken_back);
-    for (at, name) in names() {
-        add(&mut text, &format!("SELECT {}", set(name, &read(&kept(at)))));
-    }
-    Some(text)
-}
-
 pub(super) fn add(text: &mut String, statement: &str) {
     if !text.is_empty() {
         text.push_str("; ");

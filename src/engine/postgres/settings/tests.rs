@@ -33,22 +33,6 @@ fn a_setting_is_set_again_in_words_of_ones_own() {
 }
 
 #[test]
-fn what_is_set_is_kept_taken_back_and_set_again_for_the_transaction() {
-    let local = |applied: &[&str]| made_local(&settings(applied), &settings(&["set timezone = 'UTC'"]));
-    assert_eq!(local(&[]), None);
-    assert_eq!(
-        local(&["set timezone = 'Asia/Tokyo'", "set app.tenant = 7"]).unwrap(),
-        "SELECT pg_catalog.set_config('lambda_rds.kept_0', pg_catalog.current_setting('timezone'), true); \
-         SELECT pg_catalog.set_config('lambda_rds.kept_1', pg_catalog.current_setting('app.tenant'), true); \
-         RESET \"app\".\"tenant\"; SET \"timezone\" TO 'UTC'; \
-         SELECT pg_catalog.set_config('timezone', pg_catalog.current_setting('lambda_rds.kept_0'), true); \
-         SELECT pg_catalog.set_config('app.tenant', pg_catalog.current_setting('lambda_rds.kept_1'), true)"
-    );
-    // No server has let such a name be set since PostgreSQL 14.
-    assert_eq!(local(&["set \"a'b\".c = 7"]).unwrap(), "RESET \"a'b\".\"c\"");
-}
-
-#[test]
 fn only_the_difference_is_replayed_in_the_order_in_which_it_was_set() {
     let tenant = "set app.tenant = 7";
     assert_eq!(text(&[], &[]), None);
@@ -310,4 +294,15 @@ fn what_is_not_understood_is_no_setting() {
     ] {
         assert_eq!(change(sql), None, "{sql}");
     }
+}
+
+#[test]
+fn a_longer_text_than_a_session_carries_is_not_taken_apart() {
+    let long = |text: &str, more: &str| format!("{text}{}", more.repeat(LONGEST / more.len() + 1));
+    assert_eq!(change(&long("set search_path = a", ", a")), Some(Change::Pins(PinCause::UnknownStatement)));
+    assert_eq!(change(&long("set local search_path = a", ", a")), Some(Change::Pins(PinCause::UnknownStatement)));
+    let calls = long("select set_config('a.b', 'c', false)", ", set_config('a.b', 'c', false)");
+    assert_eq!(change(&calls), None, "it pins for what it calls");
+    assert!(question(&long("select set_config('a.b', $1, false)", ", set_config('a.b', $1, false)")).is_none());
+    assert_eq!(settings_of(&calls), []);
 }
