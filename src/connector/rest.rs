@@ -56,8 +56,7 @@ impl<DB: Engine> Connector<DB> {
     pub(crate) async fn restore(self: &Arc<Self>, wire: &mut Wire<DB>) -> Result<(), Error> {
         let restored = async {
             // A late error belongs to a statement that nobody waits for any more.
-            let rested = self.come_to_rest(wire, Unread::Close).await?;
-            let _late = wire.carried.came_to_rest(rested.late)?;
+            let _late: Rested = self.come_to_rest(wire, Unread::Close).await?;
             if let Some(before) = wire.carried.before_open().cloned() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
                 // A commit may have been on its way: whether the settings are the old ones or the new is not known.
@@ -135,6 +134,12 @@ impl<DB: Engine> Connector<DB> {
         wire: &mut Wire<DB>,
         unread: Unread,
     ) -> Result<Rested, sqlx::Error> {
+        let rested = self.read_on(wire, unread).await?;
+        let late = wire.carried.came_to_rest(rested.late)?;
+        Ok(Rested { late, ..rested })
+    }
+
+    async fn read_on(self: &Arc<Self>, wire: &mut Wire<DB>, unread: Unread) -> Result<Rested, sqlx::Error> {
         let by_itself = |late| Rested { late, cancelled: false };
         wire.carried.exchange();
         if wire.out_of_step {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::answer::{OfFirst, Sink};
 use super::borrow::Borrow;
 use super::query::Query;
+use crate::deadline::TimeToCancel;
 use crate::engine::{Engine, Settings};
 
 impl<DB: Engine> Borrow<'_, DB> {
@@ -59,6 +60,8 @@ impl<DB: Engine> Borrow<'_, DB> {
                     lease.broke();
                 }
             }
+            // Still under way: whoever reads on sees what becomes of it.
+            Err(error) if TimeToCancel::is_behind(&error) => return Err(error),
             Err(error) => {
                 self.wire().carried.kept();
                 return Err(error);

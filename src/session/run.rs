@@ -225,6 +225,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.read_all(query, sink, alarm).await
     }
 
+    /// The same of any answer, whatever its text has in it.
     pub(super) async fn read_all<S: Sink<DB>>(
         &mut self,
         query: &Query<DB>,

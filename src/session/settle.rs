@@ -4,7 +4,6 @@ use super::borrow::{Borrow, summary};
 use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
 use super::core::{self, Facts, Intent, Sentinel, Step, Taken};
-use crate::connector::Rested;
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase};
@@ -79,10 +78,6 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         let (connector, unread) = (pool.connector().connector(), self.session.unread());
         let rested = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
-        let rested = match self.wire().carried.came_to_rest(rested.late) {
-            Ok(late) => Rested { late, ..rested },
-            Err(left) => return Err(self.lose(left)),
-        };
         // An error in a savepoint goes with it.
         if let Some(error) = rested.late
             && self.session.state.abandoned().is_none()

@@ -371,3 +371,53 @@ async fn at_most<F: Future>(polls: usize, work: F) -> Option<F::Output> {
     })
     .await
 }
+
+/// Where the end of the invocation is near while it commits, what is read on belongs to the same connection, or that is closed.
+#[cfg(feature = "_internals")]
+#[tokio::test]
+async fn a_commit_that_outlives_its_invocation_leaves_nothing_with_a_pooler() -> Result<(), Error> {
+    use std::time::Duration;
+
+    let server = Server::start(PostgresOptions::default()).await;
+    server
+        .execute(
+            "create table slow (n int); grant all on slow to app;
+            create function waits() returns trigger language plpgsql as $$
+            begin perform pg_advisory_xact_lock(7); return null; end $$;
+            create constraint trigger waits after insert on slow deferrable initially deferred
+            for each row execute function waits();",
+        )
+        .await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
+    let untouched = told_of(&bouncer, "work_mem").await;
+    let proxy = bouncer.proxy().max_connections(1).build()?;
+    let mut holder = server.admin().await;
+    for (text, held) in [(false, 1900), (true, 1900), (false, 3000), (true, 3000)] {
+        let mut conn = proxy.get_connection().await?;
+        run(&mut conn, "set work_mem = '64MB'").await;
+        holder.execute("select pg_advisory_lock(7)").await.unwrap();
+        let commits = async {
+            if text {
+                run(&mut conn, "begin").await;
+                run(&mut conn, "insert into slow values (1)").await;
+                conn.execute("commit").await.map(drop).map_err(Error::from)
+            } else {
+                let mut tx = conn.begin().await?;
+                run(&mut *tx, "insert into slow values (1)").await;
+                tx.commit().await
+            }
+        };
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(held)).await;
+            holder.execute("select pg_advisory_unlock(7)").await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(lambda_rds::internals::invocation(Duration::from_secs(2), commits), release);
+        let told = ended.map_err(|error| error.outcome());
+        assert!(told != Err(Outcome::RolledBack) && told != Err(Outcome::NotExecuted), "{text}, {held}: {told:?}");
+        let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
+        assert_eq!(now, "64MB", "{text}, {held}: {told:?}");
+        drop(conn);
+        assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{text}, {held}: {told:?}");
+    }
+    Ok(())
+}
