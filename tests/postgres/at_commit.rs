@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use lambda_rds::{Connection, Error, Outcome, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, Row};
@@ -195,6 +196,12 @@ async fn what_is_refused_at_the_commit_is_refused_by_the_sessions_own_settings()
     let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
     let untouched = left_behind(&bouncer).await;
     let proxy = bouncer.proxy().max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for sql in ["set app.tenant = 'q'", "begin"] {
+        run(&mut conn, sql).await;
+    }
+    let answers: Vec<_> = conn.fetch_many(sqlx::raw_sql("commit")).try_collect().await?;
+    assert_eq!(answers.len(), 1, "nothing of what is sent behind it is seen");
     for (tenant, is_kept) in [("q", true), ("r", false), ("q", true)] {
         let mut conn = proxy.get_connection().await?;
         run(&mut conn, &format!("set app.tenant = '{tenant}'")).await;
@@ -315,7 +322,12 @@ async fn what_cannot_be_taken_back_after_a_commit_is_left_to_nobody() -> Result<
             }
         }
         let next = conn.execute("select 1").await.map(drop).map_err(Error::from);
-        assert_eq!(next.is_ok(), end != "commit and chain", "what was begun with the commit is gone: {next:?}");
+        match next {
+            Ok(()) => assert_ne!(end, "commit and chain"),
+            Err(lost) => {
+                assert!(matches!(lost, Error::ConnectionLost { .. }), "what was begun with it is gone: {lost:?}")
+            }
+        }
         drop(conn);
         assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{end}");
         let kept: i64 = sqlx::query_scalar("with gone as (delete from kept returning n) select count(*) from gone")
@@ -326,33 +338,45 @@ async fn what_cannot_be_taken_back_after_a_commit_is_left_to_nobody() -> Result<
     Ok(())
 }
 
-/// Dropped at each poll, a commit is done or not, and nothing is left behind.
+/// Dropped at each poll, a commit is done or not, and nothing is left behind, where it cannot be taken back either.
 #[tokio::test]
 async fn a_commit_that_is_dropped_leaves_nothing_with_a_pooler() -> Result<(), Error> {
+    const TAKEN_BACK: &[&str] = &["insert into kept values (1)"];
+    const NOT_TAKEN_BACK: &[&str] = &["set plpgsql.nonsense = 1", "set work_mem = '64MB'", "select speaks()"];
     let server = Server::start(PostgresOptions::default()).await;
     server.execute("create table kept (n int); grant all on kept to app").await;
+    server.execute("create function speaks() returns int language plpgsql as 'begin return 1; end'").await;
     let bouncer = PgBouncer::start(&server, PgBouncerOptions { pool_size: 1, ..PgBouncerOptions::default() }).await;
     let untouched = told_of(&bouncer, "work_mem").await;
-    let proxy = bouncer.proxy().max_connections(1).build()?;
-    for polls in 0..12 {
-        for text in [false, true] {
+    for polls in 0..8 {
+        for (text, within) in [(false, TAKEN_BACK), (true, TAKEN_BACK), (false, NOT_TAKEN_BACK), (true, NOT_TAKEN_BACK)]
+        {
+            // Whoever has called a function in PL/pgSQL may not set what is none of its settings.
+            server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'").await;
+            let proxy = bouncer.proxy().max_connections(1).build()?;
             let mut conn = proxy.get_connection().await?;
             run(&mut conn, "set work_mem = '64MB'").await;
             if text {
-                run(&mut conn, "begin").await;
-                run(&mut conn, "insert into kept values (1)").await;
+                for sql in ["begin"].iter().chain(within) {
+                    run(&mut conn, sql).await;
+                }
                 let _ = at_most(polls, conn.execute("commit")).await;
                 // It may not even have been sent.
                 run(&mut conn, "rollback").await;
             } else {
                 let mut tx = conn.begin().await?;
-                run(&mut *tx, "insert into kept values (1)").await;
+                for sql in within {
+                    run(&mut *tx, sql).await;
+                }
                 let _ = at_most(polls, tx.commit()).await;
             }
-            let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
-            assert_eq!(now, "64MB", "{polls} polls");
+            if within == TAKEN_BACK {
+                let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
+                assert_eq!(now, "64MB", "{polls} polls");
+            }
             drop(conn);
-            assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{polls} polls");
+            proxy.upkeep().await;
+            assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{polls} polls, {text}, {within:?}");
         }
     }
     Ok(())
