@@ -183,7 +183,10 @@ impl Carried {
     /// The settings may have been committed, and not taken back: whoever gets the server's connection must not find them.
     pub(crate) fn came_to_rest(&mut self, late: Option<sqlx::Error>) -> Result<Option<sqlx::Error>, sqlx::Error> {
         match late {
-            Some(error) if self.hands_over => Err(error),
+            // Of which part it is nobody has seen.
+            Some(error) if self.hands_over => Err(sqlx::Error::Protocol(format!(
+                "a commit, or what takes the settings back behind it, was refused: {error}"
+            ))),
             late => {
                 if self.hands_over {
                     self.handed_over();

@@ -26,6 +26,11 @@ pub(super) trait Sink<DB: Engine>: Send {
         ready(())
     }
 
+    /// Whether its steps are handed on while the answer is read.
+    fn streams(&self) -> bool {
+        false
+    }
+
     /// Whether somebody has seen a part of the answer: then the query cannot be run again unnoticed.
     fn is_handed_on(&self) -> bool {
         false
@@ -141,8 +146,26 @@ impl<DB: Engine> Sink<DB> for HandOver<DB> {
         poll_fn(|_| if is_empty(&self.slot) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
+    fn streams(&self) -> bool {
+        true
+    }
+
     fn is_handed_on(&self) -> bool {
         self.handed_on
+    }
+}
+
+/// All steps, to be handed on when the exchange is over and accounted for.
+pub(super) struct Steps<DB: Engine>(pub(super) Vec<Step<DB>>);
+
+impl<DB: Engine> Sink<DB> for Steps<DB> {
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+        self.0.push(step);
+        None
     }
 }
 

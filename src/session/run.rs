@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
-use super::answer::{First, Sink};
+use super::answer::{First, Sink, Steps};
 use super::borrow::Borrow;
 use super::connection::Connection;
 use super::core::Intent;
 use super::query::Query;
 use crate::connector::Wire;
 use crate::deadline::{TimeToCancel, time_to_cancel};
-use crate::engine::{Class, Engine, Question, next_of};
+use crate::engine::{Class, Control, Engine, Question, next_of};
 use crate::error::Phase;
 use crate::failover::Verdict;
 use crate::span::{self, Watch};
@@ -39,11 +39,26 @@ impl<DB: Engine> Connection<DB> {
         }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
+        } else if sink.streams() && decides(DB::classify(query.sql.as_str()).control) {
+            watch.over(Box::pin(self.run_to_its_end(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
         };
         self.tell_if_slow(query.sql.as_str(), begun);
         result
+    }
+
+    /// Runs a text that begins or ends a transaction, whose answer is handed on when it is accounted for: whoever has seen that it
+    /// is done, and looks no further, goes on in what it has begun.
+    async fn run_to_its_end<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
+        let mut steps = Steps(Vec::new());
+        self.run_here(query, &mut steps).await?;
+        for step in steps.0 {
+            if let Some(step) = sink.keep(step) {
+                sink.hand_on(step).await;
+            }
+        }
+        Ok(())
     }
 
     /// Runs a query. A stale plan is made anew once, and what the server provably did not execute is sent again on another
@@ -97,8 +112,9 @@ impl<DB: Engine> Connection<DB> {
         let mut whole = false;
         if pooled && intent.class.control.is_some() {
             self.refuse_whole(intent.class.control)?;
-            // In one exchange: between two, what it begins or ends could be another's.
-            whole = !query.has_values();
+            // In one exchange: between two, what it begins or ends could be another's. Of several statements the server prepares none,
+            // and whoever has one prepared counts on that.
+            whole = !query.has_values() && !(intent.class.several && query.is_prepared());
         }
         let mut borrow = self.borrow_for(Phase::Statement, &mut intent, Some(query)).await?;
         if !pooled && !uncacheable {
@@ -174,6 +190,11 @@ impl<DB: Engine> Connection<DB> {
         let text = format!("{}\n/* {}.{} */", query.sql.as_str(), self.id, self.texts);
         query.reworded(text)
     }
+}
+
+/// Whether a text is one statement that begins or ends a transaction or a savepoint.
+fn decides(control: Option<Control<'_>>) -> bool {
+    control.is_some_and(|control| !matches!(control, Control::Whole | Control::Unclear { .. }))
 }
 
 impl<DB: Engine> Borrow<'_, DB> {

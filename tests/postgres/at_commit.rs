@@ -416,15 +416,22 @@ async fn a_commit_that_outlives_its_invocation_leaves_nothing_with_a_pooler() ->
     let untouched = told_of(&bouncer, "work_mem").await;
     let proxy = bouncer.proxy().max_connections(1).build()?;
     let mut holder = server.admin().await;
-    for (text, held) in [(false, 1900), (true, 1900), (false, 3000), (true, 3000)] {
+    for (text, held) in [
+        (None, 1900),
+        (Some("commit"), 1900),
+        (Some("commit and chain"), 1900),
+        (None, 3000),
+        (Some("commit"), 3000),
+        (Some("commit and chain"), 3000),
+    ] {
         let mut conn = proxy.get_connection().await?;
         run(&mut conn, "set work_mem = '64MB'").await;
         holder.execute("select pg_advisory_lock(7)").await.unwrap();
         let commits = async {
-            if text {
+            if let Some(text) = text {
                 run(&mut conn, "begin").await;
                 run(&mut conn, "insert into slow values (1)").await;
-                conn.execute("commit").await.map(drop).map_err(Error::from)
+                conn.execute(text).await.map(drop).map_err(Error::from)
             } else {
                 let mut tx = conn.begin().await?;
                 run(&mut *tx, "insert into slow values (1)").await;
@@ -437,11 +444,72 @@ async fn a_commit_that_outlives_its_invocation_leaves_nothing_with_a_pooler() ->
         };
         let (ended, ()) = tokio::join!(lambda_rds::internals::invocation(Duration::from_secs(2), commits), release);
         let told = ended.map_err(|error| error.outcome());
-        assert!(told != Err(Outcome::RolledBack) && told != Err(Outcome::NotExecuted), "{text}, {held}: {told:?}");
-        let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
-        assert_eq!(now, "64MB", "{text}, {held}: {told:?}");
+        assert!(told != Err(Outcome::RolledBack) && told != Err(Outcome::NotExecuted), "{text:?}, {held}: {told:?}");
+        let now = sqlx::query_scalar::<_, String>("select current_setting('work_mem')").fetch_one(&mut conn).await;
+        match now.map_err(Error::from) {
+            Ok(now) => assert_eq!(now, "64MB", "{text:?}, {held}: {told:?}"),
+            // What was begun with the commit may be gone.
+            Err(lost) => assert!(matches!(lost, Error::ConnectionLost { .. }), "{text:?}, {held}: {lost:?}"),
+        }
         drop(conn);
-        assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{text}, {held}: {told:?}");
+        proxy.upkeep().await;
+        assert_eq!(told_of(&bouncer, "work_mem").await, untouched, "{text:?}, {held}: {told:?}");
+    }
+    Ok(())
+}
+
+/// Whoever has seen that a commit is done, and reads no further, goes on behind it.
+#[tokio::test]
+async fn a_commit_whose_answer_was_seen_is_done() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
+    for (way, proxy) in [("direct", proxy_to(&server)), ("through a pooler", bouncer.proxy())] {
+        let proxy = proxy.max_connections(1).build()?;
+        for (end, then, rows) in
+            [("commit", "rollback", 2), ("commit and chain", "rollback", 1), ("rollback and chain", "rollback", 0)]
+        {
+            server.execute("truncate kept").await;
+            let mut conn = proxy.get_connection().await?;
+            for sql in ["begin", "set timezone = 'America/Lima'", "insert into kept values (1)"] {
+                run(&mut conn, sql).await;
+            }
+            {
+                let mut answer = conn.fetch_many(sqlx::raw_sql(end));
+                assert!(answer.try_next().await?.is_some());
+            }
+            run(&mut conn, "insert into kept values (2)").await;
+            let zone: String = sqlx::query_scalar("select current_setting('timezone')").fetch_one(&mut conn).await?;
+            assert_eq!(zone == "America/Lima", end != "rollback and chain", "{way}: {end}");
+            run(&mut conn, then).await;
+            let kept: i64 =
+                sqlx::query_scalar("select count(*) from kept").fetch_one(&mut server.admin().await).await?;
+            assert_eq!(kept, rows, "{way}: {end}");
+        }
+    }
+    Ok(())
+}
+
+/// A prepared statement is one statement, with a pooler in between as without.
+#[tokio::test]
+async fn several_statements_are_not_prepared() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    let bouncer = PgBouncer::start(&server, PgBouncerOptions::default()).await;
+    for (way, proxy) in [("direct", proxy_to(&server)), ("through a pooler", bouncer.proxy())] {
+        let mut conn = proxy.max_connections(1).build()?.get_connection().await?;
+        for sql in [
+            "commit; insert into kept values (1)",
+            "select 1; commit; insert into kept values (1)",
+            "begin; insert into kept values (1); commit",
+        ] {
+            run(&mut conn, "begin").await;
+            let refused = sqlx::query(sql).execute(&mut conn).await.map_err(Error::from);
+            assert_eq!(refused.unwrap_err().sqlstate().as_deref(), Some("42601"), "{way}: {sql}");
+            run(&mut conn, "rollback").await;
+        }
+        let kept: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&mut server.admin().await).await?;
+        assert_eq!(kept, 0, "{way}");
     }
     Ok(())
 }

@@ -33,15 +33,14 @@ pub(super) const TEMPORARY: &str = "pg_temp";
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, one stays as it is from
-/// the first temporary table on, and some are other names of a setting, which would be replayed in the wrong order.
-const NOT_MOVED: [&str; 9] = [
+/// Settings that are not moved: two change how a text is read, one what the driver reads, a seed is used up, and some are
+/// other names of a setting, which would be replayed in the wrong order.
+const NOT_MOVED: [&str; 8] = [
     "standard_conforming_strings",
     "backslash_quote",
     "client_encoding",
     "names",
     "seed",
-    "temp_buffers",
     "sort_mem",
     "vacuum_mem",
     "force_parallel_mode",
@@ -73,7 +72,9 @@ pub(super) fn change(statement: &str) -> Option<Change<'_>> {
     match tokens.next()? {
         first if statement.len() > LONGEST => {
             let sets = is(first, "set") || is(first, "reset");
-            sets.then_some(Change::Pins(PinCause::UnknownStatement))
+            sets.then(|| {
+                Change::Pins(if names_beyond(tokens) { PinCause::UnknownStatement } else { PinCause::Setting })
+            })
         }
         first if is(first, "set") => set(statement, tokens),
         first if is(first, "reset") => reset(tokens),
@@ -236,10 +237,20 @@ fn modes(mut tokens: Lexer<'_>) -> Option<Vec<(&'static str, &'static str)>> {
     (!modes.is_empty()).then_some(modes)
 }
 
-/// Why one of [`NOT_MOVED`] pins: what changes how texts are read may hide anything, and no reset takes a seed back.
+/// What changes how texts are read may hide anything, and no reset takes a seed back.
+const BEYOND: [&str; 3] = ["standard_conforming_strings", "backslash_quote", "seed"];
+
+/// Why one of [`NOT_MOVED`] pins.
 fn unmoved(name: Name<'_>) -> PinCause {
-    let beyond = is_among(name, &["standard_conforming_strings", "backslash_quote", "seed"]);
-    if beyond { PinCause::UnknownStatement } else { PinCause::Setting }
+    if is_among(name, &BEYOND) { PinCause::UnknownStatement } else { PinCause::Setting }
+}
+
+/// Whether one of [`BEYOND`] is where a statement has the name of what it sets, after up to two words of its scope.
+fn names_beyond(tokens: Lexer<'_>) -> bool {
+    tokens.take(3).any(|token| match token {
+        Token::Word(name) | Token::Identifier(name) => is_among(Name(name, None), &BEYOND),
+        _ => false,
+    })
 }
 
 /// Whether the server cuts the name where it is an identifier: by then it is another setting's.

@@ -299,8 +299,14 @@ fn what_is_not_understood_is_no_setting() {
 #[test]
 fn a_longer_text_than_a_session_carries_is_not_taken_apart() {
     let long = |text: &str, more: &str| format!("{text}{}", more.repeat(LONGEST / more.len() + 1));
-    assert_eq!(change(&long("set search_path = a", ", a")), Some(Change::Pins(PinCause::UnknownStatement)));
-    assert_eq!(change(&long("set local search_path = a", ", a")), Some(Change::Pins(PinCause::UnknownStatement)));
+    assert_eq!(change(&long("set search_path = a", ", a")), Some(Change::Pins(PinCause::Setting)));
+    assert_eq!(change(&long("set local search_path = a", ", a")), Some(Change::Pins(PinCause::Setting)));
+    for name in
+        ["standard_conforming_strings", "session \"Standard_Conforming_Strings\"", "local backslash_quote", "seed"]
+    {
+        let text = long(&format!("set /* {name} */ {name} = off"), " -- \n");
+        assert_eq!(change(&text), Some(Change::Pins(PinCause::UnknownStatement)), "{name}");
+    }
     let calls = long("select set_config('a.b', 'c', false)", ", set_config('a.b', 'c', false)");
     assert_eq!(change(&calls), None, "it pins for what it calls");
     assert!(question(&long("select set_config('a.b', $1, false)", ", set_config('a.b', $1, false)")).is_none());
