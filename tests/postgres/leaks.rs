@@ -219,3 +219,39 @@ async fn what_nothing_takes_away_is_the_end_of_its_connection() -> Result<(), Er
     }
     Ok(())
 }
+
+/// Where a text is read in another way, another statement than its words tell is in it.
+#[tokio::test]
+async fn what_a_text_hides_that_is_read_in_another_way_is_left_to_nobody() -> Result<(), Error> {
+    let server = Server::start(PostgresOptions::default()).await;
+    server.execute("create extension dblink").await;
+    let own = format!(
+        "host=127.0.0.1 port={} dbname=app user=app password={APP_PASSWORD} sslmode=require sslcert=none",
+        server.port()
+    );
+    let escaped = format!(r"select '\'' || dblink_connect($a$there$a$, $a${own}$a$) || '\''");
+    let eaten = format!(r"select E'Á\' || dblink_connect($a$there$a$, $a${own}$a$)--'");
+    for (before, hides) in [
+        (vec!["select set_config('standard_conforming_strings', 'off', false)"], &escaped),
+        (vec!["begin", "select set_config('standard_conforming_strings', 'off', true)"], &escaped),
+        (vec!["begin; set local standard_conforming_strings = off"], &escaped),
+        (vec!["select 1; set standard_conforming_strings = off"], &escaped),
+        (vec!["do $$ begin perform set_config('standard_conforming_strings', 'off', false); end $$"], &escaped),
+        (vec!["set client_encoding = 'SJIS'"], &eaten),
+        (vec!["set names 'SJIS'"], &eaten),
+        (vec!["select set_config('client_encoding', 'SJIS', false)"], &eaten),
+    ] {
+        let proxy = proxy_to(&server).max_connections(1).build()?;
+        let mut conn = proxy.get_connection().await?;
+        let before_it: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await?;
+        for sql in &before {
+            sqlx::raw_sql(AssertSqlSafe((*sql).to_owned())).execute(&mut conn).await?;
+        }
+        sqlx::raw_sql(AssertSqlSafe(hides.clone())).execute(&mut conn).await?;
+        drop(conn);
+        let mut next = proxy.get_connection().await?;
+        let after_it: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut next).await?;
+        assert_ne!(before_it, after_it, "{before:?}");
+    }
+    Ok(())
+}

@@ -240,9 +240,54 @@ fn modes(mut tokens: Lexer<'_>) -> Option<Vec<(&'static str, &'static str)>> {
 /// What changes how texts are read may hide anything, and no reset takes a seed back.
 const BEYOND: [&str; 3] = ["standard_conforming_strings", "backslash_quote", "seed"];
 
+/// How texts are read: where a string ends, and which bytes are one character.
+const READING: [&str; 3] = ["standard_conforming_strings", "backslash_quote", "client_encoding"];
+
 /// Why one of [`NOT_MOVED`] pins.
 fn unmoved(name: Name<'_>) -> PinCause {
     if is_among(name, &BEYOND) { PinCause::UnknownStatement } else { PinCause::Setting }
+}
+
+/// Whether a statement that sets something may change how the next text is read: another statement than its words tell may be in
+/// that, which leaves anything behind.
+pub(super) fn may_change_reading(statement: &str) -> bool {
+    let mut last = Token::End;
+    for token in Lexer::new(statement) {
+        let is_scope = ["set", "session", "local"].iter().any(|word| is(last, word));
+        let names = match token {
+            Token::Word(name) | Token::Identifier(name) | Token::String(name) => {
+                is_among(Name(name, None), &READING) || is_scope && name.eq_ignore_ascii_case("names")
+            }
+            _ => false,
+        };
+        if names {
+            return true;
+        }
+        last = token;
+    }
+    // The server is asked before it, and then the answer is read likewise.
+    hides_its_name(statement) && question(statement).is_none()
+}
+
+/// Whether the name of what a `set_config` sets does not stand there, as one constant and as it is.
+fn hides_its_name(statement: &str) -> bool {
+    let mut tokens = Lexer::new(statement);
+    let mut last = Token::End;
+    while let Some(token) = tokens.next() {
+        if token == Token::Symbol(b'(') && is(last, "set_config") {
+            let rest = statement.get(tokens.at()..).unwrap_or_default();
+            let mut ahead = tokens.clone();
+            let is_told = matches!(ahead.next(), Some(Token::String(name)) if !name.contains('\\'))
+                && matches!(ahead.next(), Some(Token::Symbol(b',' | b':')))
+                // No prefix by which it is read otherwise.
+                && rest.trim_start().starts_with('\'');
+            if !is_told {
+                return true;
+            }
+        }
+        last = token;
+    }
+    false
 }
 
 /// Whether one of [`BEYOND`] is where a statement has the name of what it sets, after up to two words of its scope.

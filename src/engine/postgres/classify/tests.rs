@@ -276,6 +276,53 @@ fn every_function_of_the_list_pins() {
     }
 }
 
+/// Another statement than the words tell may be in a text that is read in another way.
+#[test]
+fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
+    for sql in [
+        "set standard_conforming_strings = off",
+        "set local standard_conforming_strings = off",
+        "begin; set local standard_conforming_strings = off",
+        "select 1; set backslash_quote = on",
+        "set client_encoding = 'SJIS'",
+        "set session client_encoding to gbk",
+        "set names 'SJIS'",
+        "select 1; reset client_encoding",
+        "select set_config('standard_conforming_strings', 'off', false)",
+        "select set_config('Client_Encoding', 'SJIS', true)",
+        "select pg_catalog.set_config('client_encoding', $1, false)",
+        "select 1, set_config('client_encoding'::text, lower('SJIS'), false)",
+        "select set_config(E'client\\x5fencoding', 'SJIS', false), 1",
+        "select set_config(U&'client\\005fencoding', 'SJIS', false), 1",
+        "select set_config('client' || '_encoding', 'SJIS', false)",
+        "select set_config(name, 'SJIS', false) from t",
+        "select set_config('client_'\n'encoding', 'SJIS', false), 1",
+        "prepare x as select set_config($1, $2, false)",
+    ] {
+        let class = classify(sql);
+        assert!(class.stays || class.pins.is_some_and(|cause| stays(cause)), "{sql}: {class:?}");
+    }
+    for sql in [
+        "do $$ begin perform set_config('standard_conforming_strings', 'off', false); end $$",
+        "do $$ begin set client_encoding = 'SJIS'; end $$",
+        "select 1; do $$ begin perform set_config('client_encoding', 'SJIS', false); end $$",
+    ] {
+        assert!(classify(sql).stays, "{sql}");
+    }
+    for sql in [
+        "select set_config('app.t', lower('X'), false)",
+        "select 1, set_config('app.t'::text, 'x', false)",
+        "select 1; set timezone = 'UTC'",
+    ] {
+        assert!(matches!(pins(sql), Some(PinCause::Setting | PinCause::SeveralStatements)), "{sql}: {:?}", pins(sql));
+        assert!(!classify(sql).stays, "{sql}");
+    }
+    for sql in ["set client_encoding = 'UTF8'", "set names 'utf-8'", "set standard_conforming_strings = on"] {
+        assert_eq!(pins(sql), None, "{sql}");
+        assert!(!classify(sql).stays, "{sql}");
+    }
+}
+
 #[test]
 fn transaction_control_and_the_ends_of_pins_do_not_pin() {
     let end = |sql| (classify(sql).pins, classify(sql).ends);
