@@ -114,7 +114,8 @@ impl<DB: Engine> Connection<DB> {
             self.refuse_whole(intent.class.control)?;
             // In one exchange: between two, what it begins or ends could be another's. Of several statements the server prepares none,
             // and whoever has one prepared counts on that.
-            whole = !query.has_values() && !(intent.class.several && query.is_prepared());
+            let is_refused = query.has_values() || intent.class.several && query.is_prepared();
+            whole = !is_refused;
         }
         let mut borrow = self.borrow_for(Phase::Statement, &mut intent, Some(query)).await?;
         if !pooled && !uncacheable {

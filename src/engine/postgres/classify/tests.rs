@@ -300,7 +300,7 @@ fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
         "prepare x as select set_config($1, $2, false)",
     ] {
         let class = classify(sql);
-        assert!(class.stays || class.pins.is_some_and(|cause| stays(cause)), "{sql}: {class:?}");
+        assert!(class.stays || class.pins.is_some_and(stays), "{sql}: {class:?}");
     }
     for sql in [
         "do $$ begin perform set_config('standard_conforming_strings', 'off', false); end $$",
