@@ -186,6 +186,7 @@ async fn what_a_path_before_the_systems_has_told_the_driver_is_told_to_nobody_el
 async fn what_nothing_takes_away_is_the_end_of_its_connection() -> Result<(), Error> {
     let server = Server::start(PostgresOptions::default()).await;
     server.execute("create extension dblink; create table t (n int); grant all on t to app").await;
+    server.execute("create procedure noop(text) language sql as 'select 1'").await;
     let own = format!(
         "host=127.0.0.1 port={} dbname=app user=app password={APP_PASSWORD} sslmode=require sslcert=none",
         server.port()
@@ -197,6 +198,19 @@ async fn what_nothing_takes_away_is_the_end_of_its_connection() -> Result<(), Er
         (format!("select 1; do $$ begin perform {connect}; end $$"), false),
         (format!("do $$ begin execute 'select dblink_' || $x$connect('there', '{own}')$x$; end $$"), false),
         (format!("select {connect}"), false),
+        (format!("select ('{own}'::text).dblink_connect"), false),
+        (format!("do $$ begin perform ('{own}'::text).\"dblink_connect\"; end $$"), false),
+        (
+            format!(
+                "do $$ begin create temp table z (n int); perform query_to_xml('select dblink_conn' || \
+                 $x$ect('there', '{own}')$x$, true, true, ''); end $$"
+            ),
+            false,
+        ),
+        ("call noop(set_config('standard_conforming_strings', 'off', false))".to_owned(), false),
+        ("do $$ begin create temp table z (n int); perform pg_advisory_lock(1); end $$".to_owned(), true),
+        ("select set_config('search_path', 'public', false)".to_owned(), true),
+        ("select (7::bigint).pg_advisory_lock".to_owned(), true),
         ("pin".to_owned(), false),
     ] {
         let proxy = proxy_to(&server).max_connections(1).build()?;
@@ -216,6 +230,10 @@ async fn what_nothing_takes_away_is_the_end_of_its_connection() -> Result<(), Er
         let mut next = proxy.get_connection().await?;
         let theirs = sqlx::raw_sql("select * from dblink('there', 'select 1') as t (n int)").execute(&mut next).await;
         assert!(theirs.is_err(), "{text}");
+        let locks: i64 = sqlx::query_scalar("select count(*) from pg_locks where locktype = 'advisory'")
+            .fetch_one(&mut server.admin().await)
+            .await?;
+        assert_eq!(locks, 0, "{text}");
     }
     Ok(())
 }

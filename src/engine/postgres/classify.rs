@@ -41,7 +41,8 @@ pub(super) fn read(sql: &str) -> Class<'_> {
             }
             None => {
                 let pins = statement.pins();
-                all.stays |= pins == Some(PinCause::Setting) && settings::may_change_reading(statement.text(sql));
+                let sets = [pins, statement.cause].contains(&Some(PinCause::Setting));
+                all.stays |= sets && settings::may_change_reading(statement.text(sql));
                 pins.or_else(|| follows.then_some(PinCause::TemporaryObject))
             }
         };
@@ -52,11 +53,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
             (Some(one), Some(other)) => Some(if stays(other) { other } else { one }),
             (one, other) => one.or(other),
         };
-        // A block whose words do not show that nothing of the kind is in it may leave what nothing takes away, or change how the next
-        // text is read.
-        all.stays |= is(statement.first, "do")
-            && leaves::of_block(statement.text(sql))
-                .is_some_and(|cause| matches!(cause, PinCause::Procedure | PinCause::Setting) || stays(cause));
+        all.stays |= is(statement.first, "do") && leaves::block_stays(statement.text(sql));
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.uncacheable |= is(statement.first, "fetch") || is(statement.first, "execute");
         all.copies |= statement.copies;

@@ -50,8 +50,22 @@ fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
     if is(statement.first, "call") { statement.cause } else { statement.pins_by(statement.cause) }
 }
 
-/// What the block of a `DO` leaves.
-pub(super) fn of_block(statement: &str) -> Option<PinCause> {
+/// Whether the block of a `DO` may leave what no statement takes away, or change how the next text is read: each of its words is
+/// asked, and none speaks for the others.
+pub(super) fn block_stays(statement: &str) -> bool {
+    let is_cleaned =
+        |cause| matches!(cause, PinCause::AdvisoryLock | PinCause::TemporaryObject | PinCause::HoldableCursor);
+    let Some(block) = block(statement) else { return true };
+    let called = called_in(&block);
+    let mut lexer = Lexer::new(&block);
+    let mut named = std::iter::from_fn(|| next_statement(&mut lexer)).filter_map(|statement| statement.cause);
+    called.runs_text
+        || !called.cause.into_iter().all(is_cleaned)
+        || !named.all(is_cleaned)
+        || !is_of_known_statements(&block)
+}
+
+fn of_block(statement: &str) -> Option<PinCause> {
     match block(statement) {
         Some(block) => words_leave(&block).or_else(|| (!is_of_known_statements(&block)).then_some(PinCause::Procedure)),
         None => Some(PinCause::Procedure),
@@ -81,6 +95,10 @@ fn runs_constants_only(statement: &str) -> bool {
     let mut tokens = Lexer::new(statement);
     let mut last = Token::End;
     while let Some(token) = tokens.next() {
+        // `(x).f`
+        if runs_text(token) && tokens.clone().next() != Some(Token::Symbol(b'(')) {
+            return false;
+        }
         if token == Token::Symbol(b'(') && runs_text(last) {
             let mut before = token;
             loop {
@@ -102,17 +120,25 @@ fn runs_constants_only(statement: &str) -> bool {
     true
 }
 
-/// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves. Nothing in it is taken for a
-/// definition, in which a function is only mentioned: the word that begins one may be the name of a variable.
-fn words_leave(text: &str) -> Option<PinCause> {
+/// What is called anywhere in a text, by `f (x)` or `(x).f`.
+fn called_in(text: &str) -> Called {
     let mut called = Called::default();
     let mut last = Token::End;
     for token in Lexer::new(text) {
         if token == Token::Symbol(b'(') {
             called.add(last);
+        } else if last == Token::Symbol(b'.') {
+            called.add(token);
         }
         last = token;
     }
+    called
+}
+
+/// What a temporary object, a setting or a lock of the session that is named anywhere in it leaves. Nothing in it is taken for a
+/// definition, in which a function is only mentioned: the word that begins one may be the name of a variable.
+fn words_leave(text: &str) -> Option<PinCause> {
+    let called = called_in(text);
     let mut lexer = Lexer::new(text);
     let named = std::iter::from_fn(|| next_statement(&mut lexer)).find_map(|statement| statement.cause);
     called.cause.or(named).or_else(|| called.runs_text.then_some(PinCause::UnknownStatement))

@@ -71,8 +71,17 @@ impl<'a> Scan<'a> {
     #[inline]
     fn see(&mut self, token: Token<'a>) {
         match token {
-            Token::Word(_) | Token::Identifier(_) => self.statement.named(self.last_but_one, self.last, token),
-            Token::Symbol(b'(') => self.open(),
+            Token::Word(_) | Token::Identifier(_) => {
+                self.statement.named(self.last_but_one, self.last, token);
+                if self.last == Token::Symbol(b'.') {
+                    // `(x).f` is `f(x)`: https://www.postgresql.org/docs/current/rowtypes.html, "functional notation"
+                    self.call(token);
+                }
+            }
+            Token::Symbol(b'(') => {
+                self.depth += 1;
+                self.call(self.last);
+            }
             Token::Symbol(b')') => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
@@ -86,13 +95,12 @@ impl<'a> Scan<'a> {
         (self.last_but_one, self.last) = (self.last, token);
     }
 
-    /// `name (`
-    fn open(&mut self) {
-        self.depth += 1;
+    /// `name (`, or what may be a function after a dot.
+    fn call(&mut self, name: Token<'a>) {
         if matches!(self.definition, Definition::None) {
-            self.statement.called(self.last);
+            self.statement.called(name);
         } else {
-            self.mentioned.add(self.last);
+            self.mentioned.add(name);
         }
     }
 

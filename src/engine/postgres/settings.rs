@@ -274,20 +274,28 @@ fn hides_its_name(statement: &str) -> bool {
     let mut tokens = Lexer::new(statement);
     let mut last = Token::End;
     while let Some(token) = tokens.next() {
-        if token == Token::Symbol(b'(') && is(last, "set_config") {
-            let rest = statement.get(tokens.at()..).unwrap_or_default();
-            let mut ahead = tokens.clone();
-            let is_told = matches!(ahead.next(), Some(Token::String(name)) if !name.contains('\\'))
-                && matches!(ahead.next(), Some(Token::Symbol(b',' | b':')))
-                // No prefix by which it is read otherwise.
-                && rest.trim_start().starts_with('\'');
-            if !is_told {
-                return true;
-            }
+        let is_call = token == Token::Symbol(b'(')
+            && matches!(last, Token::Word(name) | Token::Identifier(name) if name.eq_ignore_ascii_case("set_config"));
+        if is_call && !tells_its_name(statement, tokens.clone()) {
+            return true;
         }
         last = token;
     }
     false
+}
+
+/// Whether the first argument of a call is one constant, without a prefix by which it is read otherwise; cast to a text, or not.
+fn tells_its_name(statement: &str, mut tokens: Lexer<'_>) -> bool {
+    let begins_plainly = statement.get(tokens.at()..).is_some_and(|rest| rest.trim_start().starts_with('\''));
+    if !begins_plainly || !matches!(tokens.next(), Some(Token::String(name)) if !name.contains('\\')) {
+        return false;
+    }
+    let mut next = tokens.next();
+    if next == Some(Token::Symbol(b':')) {
+        let is_text = tokens.next() == Some(Token::Symbol(b':')) && tokens.next().is_some_and(|name| is(name, "text"));
+        next = tokens.next().filter(|_| is_text);
+    }
+    next == Some(Token::Symbol(b','))
 }
 
 /// Whether one of [`BEYOND`] is where a statement has the name of what it sets, after up to two words of its scope.

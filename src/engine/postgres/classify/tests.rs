@@ -298,6 +298,15 @@ fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
         "select set_config(name, 'SJIS', false) from t",
         "select set_config('client_'\n'encoding', 'SJIS', false), 1",
         "prepare x as select set_config($1, $2, false)",
+        "call noop(set_config('standard_conforming_strings', 'off', false))",
+        "select 1, set_config('standard_'::text||'conforming_strings', 'off', false)",
+        "select 1, set_config('standard_conforming_stringsX'::varchar(27), 'off', false)",
+        "select 1, \"set_config\"('standard_' || 'conforming_strings', 'off', false)",
+        "select ('x'::text).dblink_connect",
+        "select (c).\"dblink_connect\" from (select 'x'::text c) t",
+        "select (0.5::float8) . /* x */ setseed",
+        "select ('select 1'::text).ts_stat",
+        "prepare p as select (c).dblink_connect from t",
     ] {
         let class = classify(sql);
         assert!(class.stays || class.pins.is_some_and(stays), "{sql}: {class:?}");
@@ -306,6 +315,12 @@ fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
         "do $$ begin perform set_config('standard_conforming_strings', 'off', false); end $$",
         "do $$ begin set client_encoding = 'SJIS'; end $$",
         "select 1; do $$ begin perform set_config('client_encoding', 'SJIS', false); end $$",
+        "do $$ begin perform ('x'::text).dblink_connect; end $$",
+        "do $$ begin create temp table z (a int); perform query_to_xml('select x' || y, true, true, ''); end $$",
+        "do $$ begin drop table if exists pg_temp.z; set standard_conforming_strings = off; end $$",
+        "do $$ begin perform pg_advisory_lock(3); load 'auto_explain'; end $$",
+        "do $$ declare x int := 1; begin execute 'select ' || x; end $$",
+        "do $$ begin perform pg_advisory_lock(3); perform dblink_connect('x'); end $$",
     ] {
         assert!(classify(sql).stays, "{sql}");
     }
@@ -313,10 +328,16 @@ fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
         "select set_config('app.t', lower('X'), false)",
         "select 1, set_config('app.t'::text, 'x', false)",
         "select 1; set timezone = 'UTC'",
+        "select 1, set_config('app.t'::text, lower('x'), true)",
     ] {
         assert!(matches!(pins(sql), Some(PinCause::Setting | PinCause::SeveralStatements)), "{sql}: {:?}", pins(sql));
         assert!(!classify(sql).stays, "{sql}");
     }
+    for sql in ["do $$ begin perform pg_advisory_lock(3); end $$", "do $$ begin create temp table z (a int); end $$"] {
+        assert!(!classify(sql).stays, "{sql}");
+    }
+    assert_eq!(pins("select (7::bigint).pg_advisory_lock"), Some(PinCause::AdvisoryLock));
+    assert_eq!(classify("select ('s'::regclass).currval").sequence, classify("select currval('s')").sequence);
     for sql in ["set client_encoding = 'UTF8'", "set names 'utf-8'", "set standard_conforming_strings = on"] {
         assert_eq!(pins(sql), None, "{sql}");
         assert!(!classify(sql).stays, "{sql}");

@@ -43,7 +43,7 @@ pub(super) fn several(statement: &str) -> Option<Vec<(String, String)>> {
             let key = plain_name(name)?.key();
             // `SET` takes no snapshot; but of a list it makes a list of one.
             let again = if LISTS.contains(&&*key) {
-                format!("SELECT pg_catalog.set_config('{key}', {value}::pg_catalog.text, false)")
+                format!("SELECT pg_catalog.set_config('{key}', {value}, false)")
             } else {
                 format!("SET {} TO {value}", quoted(&key))
             };
