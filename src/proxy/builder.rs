@@ -273,7 +273,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
     }
 
     /// A connection used within this span, without a freeze in between, is lent without a round trip. Zero validates
-    /// always. Default: 1 s.
+    /// always, but for a connection whose first session has it within 100 ms of the login: that has proven it. Default: 1 s.
     pub fn validate_after(mut self, span: Duration) -> Self {
         self.config.validate_after = Some(span);
         self

@@ -84,17 +84,6 @@ impl<DB: Engine> Sink<DB> for First<DB> {
     }
 }
 
-/// Nothing of it.
-pub(super) struct Ignored;
-
-impl<DB: Engine> Sink<DB> for Ignored {
-    fn begin(&mut self) {}
-
-    fn keep(&mut self, _: Step<DB>) -> Option<Step<DB>> {
-        None
-    }
-}
-
 /// What the first statement of a text has done: the rest is nobody's.
 pub(super) struct OfFirst<'s, S> {
     pub(super) sink: &'s mut S,

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::Ignored;
+use super::answer::Done;
 use super::connection::Connection;
 use super::core::{self, Gate, InFlight, Intent, State, Turn};
 use super::query::Query;
@@ -174,7 +174,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         #[cfg(feature = "testing")]
         let (sql, is_lost) = self.spoilt(sql);
         let alarm = time_to_cancel(self.wire().login);
-        let result = self.read(&Query::of(sql), &mut Ignored, alarm).await;
+        let result = self.read(&Query::of(sql), &mut Done(DB::QueryResult::default()), alarm).await;
         #[cfg(feature = "testing")]
         let result = if is_lost { Err(lost()) } else { result };
         result.map_err(|error| self.unanswered(error))

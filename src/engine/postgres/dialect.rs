@@ -162,8 +162,8 @@ impl Dialect for Postgres {
             | PinCause::PreparedStatement
             | PinCause::SeveralStatements
             | PinCause::Procedure => Cleanup::Full,
-            // A library stays in its process, a connection of dblink's in its session, and so may what is not known: what was done
-            // on a connection that was handed out is not.
+            // A library stays in its process, and a connection of dblink's in its session. So may what nobody has seen: an unknown
+            // statement, and whatever was done on a connection that was handed out.
             _ => Cleanup::Impossible,
         }
     }
