@@ -611,6 +611,37 @@ mod lookups {
         assert!(error.is_retryable());
     }
 
+    /// What is found is kept for an environment's life: what cannot be dialled must not be.
+    #[tokio::test]
+    async fn an_answer_without_a_place_in_it_is_asked_for_again() {
+        let server = server().await;
+        for (host, port) in [("", server.port()), (" ", server.port()), ("/tmp", server.port()), ("127.0.0.1", 0)] {
+            let aws = Aws::start().await;
+            let tell = |host: &str, port| {
+                aws.put_cluster(ApiCluster { port, endpoint: host.to_owned(), ..ApiCluster::default() });
+                aws.put_instance(Instance { endpoint: Some((host.to_owned(), port)), ..Instance::default() });
+            };
+            tell(host, port);
+            let proxies = [asking(&aws).cluster("stage"), asking(&aws).instance("stage-1")].map(|b| b.build().unwrap());
+            for proxy in &proxies {
+                let error = proxy.get_connection().await.unwrap_err();
+                let is_told = [EndpointProblem::NoEndpointYet, EndpointProblem::Failed].contains(&problem(&error));
+                assert!(is_told, "{host:?}:{port}: {error:?}");
+            }
+            tell("127.0.0.1", server.port());
+            for proxy in &proxies {
+                // It is remembered for a moment.
+                let found = async {
+                    while let Err(error) = proxy.get_connection().await {
+                        problem(&error);
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(60), found).await.expect("it is asked again");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_lookup_that_is_not_allowed_names_the_permission() {
         let aws = Aws::start().await;

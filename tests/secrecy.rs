@@ -13,8 +13,8 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use super::stage::*;
-use crate::support::aws::{Aws, Fault, SECRET_KEY, Service};
-use crate::support::http::lock;
+use crate::support::aws::{self, Aws, Fault, SECRET_KEY, Service};
+use crate::support::http::{self, lock};
 use crate::support::{Recorder, chain};
 
 /// Nothing else in this process has these letters.
@@ -234,6 +234,43 @@ async fn a_secrets_password_does_not_show() {
     }
     let heard = listener.heard_none_of(&[MARK, SECRET_KEY]);
     assert!(heard.contains("is malformed") && heard.contains("secrets-manager AWSPENDING"), "it was listened to");
+}
+
+/// The client keeps an answer that it could not read, and shows it in the `Debug` of its error.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_does_not_show() {
+    let secret = json!({"username": "u", "password": PASSWORD}).to_string();
+    let good = json!({"ARN": "arn:x", "Name": "s", "SecretString": secret});
+    let with = |key: &str, value: serde_json::Value| {
+        let mut answer = good.clone();
+        answer[key] = value;
+        answer.to_string()
+    };
+    let cut = good.to_string();
+    let answers = [
+        (200, with("CreatedDate", json!("2024-01-01T00:00:00Z"))),
+        (200, with("VersionId", json!(5))),
+        (200, with("VersionStages", json!({}))),
+        (200, cut[..cut.len() - 2].to_owned()),
+        (302, good.to_string()),
+        (400, good.to_string()),
+        (400, json!({"__type": "ResourceNotFoundException", "message": "none", "SecretString": secret}).to_string()),
+        (500, good.to_string()),
+    ];
+    for (status, answer) in answers {
+        let body = answer.clone();
+        let service = http::Server::start(move |_| {
+            let status = hyper::StatusCode::from_u16(status).unwrap();
+            std::future::ready(http::reply(status, "application/x-amz-json-1.1", body.clone()))
+        });
+        let service = service.await;
+        let listener = Listener::new();
+        let config = aws::sdk_config(&format!("http://{}", service.address()));
+        let place = Proxy::builder().host("127.0.0.1").port(1).database("app").secret("s").aws_config(config);
+        listener.attempt(place).await.unwrap_err();
+        let heard = listener.heard_none_of(&[MARK]);
+        assert!(heard.contains("Secrets Manager") || heard.contains("was not found"), "{status} {answer}: {heard}");
+    }
 }
 
 #[tokio::test]

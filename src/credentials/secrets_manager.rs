@@ -23,7 +23,7 @@ use super::cache::Cache;
 use super::remembered::Memory;
 use super::round::{CURRENT, Found, Next, Round};
 use super::verdicts::{Verdict, Verdicts};
-use super::{Credentials, CredentialsError, CredentialsFuture, CredentialsProvider, CredentialsRequest, secret};
+use super::{Cause, Credentials, CredentialsError, CredentialsFuture, CredentialsProvider, CredentialsRequest, secret};
 use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
 use crate::error::chain;
@@ -222,7 +222,8 @@ impl SecretsManager {
             _ => {}
         }
         let code = error.code().unwrap_or_default().to_owned();
-        let source = Box::new(error);
+        // As a text: what the client could not read it keeps as it came, and shows in its `Debug`, a secret's text as well.
+        let source: Cause = chain(&error).into();
         match code.as_str() {
             // InvalidRequestException: it is marked for deletion, which nothing but a restore takes back.
             "ResourceNotFoundException" | "InvalidRequestException" => {
@@ -247,7 +248,7 @@ fn region_of(secret: &str) -> Option<&str> {
     parts.next().filter(|region| is_arn && !region.is_empty())
 }
 
-fn unreachable(elapsed: Duration, source: Option<super::Cause>) -> CredentialsError {
+fn unreachable(elapsed: Duration, source: Option<Cause>) -> CredentialsError {
     let endpoint = "com.amazonaws.<region>.secretsmanager";
     CredentialsError::Unreachable { service: "Secrets Manager", endpoint, elapsed, source }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Cause;
 use super::driver::chain;
 
-/// Why there are no credentials. No text of this crate's own holds one; the cause below it is the service's, or that of a
-/// provider of the application's own, and shown as it is.
+/// Why there are no credentials. No text of this crate's own holds one, and what Secrets Manager answers is told in the client's
+/// words only, for its errors keep answers that they could not read. The cause that a provider of the application's own gives is
+/// shown as it is.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {

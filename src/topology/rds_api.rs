@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 use super::Place;
 use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
+use crate::config::is_host;
 use crate::deadline::Deadline;
 use crate::error::{Cause, EndpointProblem, Error, chain};
 use crate::lapse::{Kind, Lapse, Remembered};
@@ -105,21 +106,22 @@ impl Lookup {
                     let answer = answer
                         .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let cluster = answer.db_clusters().first();
-                    Ok(cluster.and_then(|cluster| place(cluster.endpoint(), cluster.port())))
+                    Ok(cluster.map(|cluster| place(cluster.endpoint(), cluster.port())))
                 }
                 Subject::Instance(id) => {
                     let answer = client.describe_db_instances().db_instance_identifier(id).send().await;
                     let answer = answer
                         .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let endpoint = answer.db_instances().first().and_then(|instance| instance.endpoint());
-                    Ok(endpoint.and_then(|endpoint| place(endpoint.address(), endpoint.port())))
+                    Ok(endpoint.map(|endpoint| place(endpoint.address(), endpoint.port())))
                 }
             }
         });
         match asked.await {
-            Ok(Ok(Some(place))) => Ok(place),
+            Ok(Ok(Some(Ok(Some(place))))) => Ok(place),
             // An instance that is being created has no address yet.
-            Ok(Ok(None)) => Err(self.failed(deadline.spent(), EndpointProblem::NoEndpointYet, None)),
+            Ok(Ok(None | Some(Ok(None)))) => Err(self.failed(deadline.spent(), EndpointProblem::NoEndpointYet, None)),
+            Ok(Ok(Some(Err(unfit)))) => Err(self.failed(deadline.spent(), EndpointProblem::Failed, Some(unfit.into()))),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(self.failed(deadline.spent(), EndpointProblem::NoAnswer, None)),
         }
@@ -150,6 +152,40 @@ pub(super) fn problem_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> 
     }
 }
 
-fn place(host: Option<&str>, port: Option<i32>) -> Option<Place> {
-    Some(Place { host: Some(host?.to_owned()), port: port.and_then(|port| u16::try_from(port).ok()) })
+/// Where the API says that something is. What it says is kept for an environment's life, so that what cannot be dialled is none,
+/// and asked for again.
+pub(super) fn place(host: Option<&str>, port: Option<i32>) -> Result<Option<Place>, &'static str> {
+    let Some(host) = host.map(str::trim).filter(|host| !host.is_empty()) else { return Ok(None) };
+    if !is_host(host) {
+        return Err("the API's answer has an endpoint that is no host's name");
+    }
+    let port = match port.map(u16::try_from) {
+        None => None,
+        Some(Ok(port)) if port > 0 => Some(port),
+        Some(_) => return Err("the API's answer has a port that is none"),
+    };
+    Ok(Some(Place { host: Some(host.to_owned()), port }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_dialled_is_no_place() {
+        let told = |host, port| place(host, port).map(|place| place.map(|Place { host, port }| (host.unwrap(), port)));
+        let at = |host: &str, port| Ok(Some((host.to_owned(), port)));
+        assert_eq!(told(Some("db.example.com"), Some(5432)), at("db.example.com", Some(5432)));
+        assert_eq!(told(Some(" db \n"), None), at("db", None));
+        for nothing in [None, Some(""), Some(" \n")] {
+            assert_eq!(told(nothing, Some(5432)), Ok(None), "{nothing:?}");
+        }
+        let endless = "a".repeat(1 << 20);
+        for unfit in ["/tmp", "a,b", "postgres://u:p@host", "host\u{7}", &endless] {
+            assert!(told(Some(unfit), Some(5432)).is_err(), "{unfit:.20}");
+        }
+        for unfit in [0, -1, 65_536, 70_000, i32::MAX, i32::MIN] {
+            assert!(told(Some("db"), Some(unfit)).is_err(), "{unfit}");
+        }
+    }
 }

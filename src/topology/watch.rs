@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout_at;
 
 use super::member::Address;
-use super::rds_api::problem_of;
+use super::rds_api::{place, problem_of};
+use super::trust::is_identifier;
 use super::view::{Listed, View};
 use crate::aws::Aws;
 use crate::deadline::Deadline;
@@ -94,11 +95,12 @@ where
 }
 
 fn read(cluster: &DbCluster) -> View {
-    let port = cluster.port().and_then(|port| u16::try_from(port).ok());
-    let address = |host: Option<&str>| Some(Address::new(host?, port?));
+    let address = |host| address(host, cluster.port());
     let members = cluster.db_cluster_members().iter().filter_map(|member| {
+        // A part of a host's name, where the members' hosts are called by a pattern.
+        let id = member.db_instance_identifier().filter(|id| is_identifier(id))?;
         Some(Listed {
-            id: member.db_instance_identifier()?.to_ascii_lowercase(),
+            id: id.to_ascii_lowercase(),
             address: None,
             writer: member.is_cluster_writer().unwrap_or(false),
             tier: member.promotion_tier().and_then(|tier| u8::try_from(tier).ok()),
@@ -117,13 +119,15 @@ fn read(cluster: &DbCluster) -> View {
     }
 }
 
+/// Missing while an instance is created, and where it is none.
+fn address(host: Option<&str>, port: Option<i32>) -> Option<Address> {
+    let place = place(host, port).ok()??;
+    Some(Address::new(place.host?, place.port?))
+}
+
 fn add_addresses(view: &mut View, instances: &[DbInstance]) {
-    let place = |one: &DbInstance| {
-        // Missing while the instance is created.
-        let endpoint = one.endpoint()?;
-        Some(Address::new(endpoint.address()?, u16::try_from(endpoint.port()?).ok()?))
-    };
-    let known = |one: &DbInstance| Some((one.db_instance_identifier()?.to_ascii_lowercase(), place(one)?));
+    let address = |one: &DbInstance| one.endpoint().and_then(|endpoint| address(endpoint.address(), endpoint.port()));
+    let known = |one: &DbInstance| Some((one.db_instance_identifier()?.to_ascii_lowercase(), address(one)?));
     // From the last to the first: of two with one name the first counts.
     let places: HashMap<String, Address> = instances.iter().rev().filter_map(known).collect();
     for listed in &mut view.members {
@@ -133,9 +137,22 @@ fn add_addresses(view: &mut View, instances: &[DbInstance]) {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_rds::types::Endpoint;
+    use aws_sdk_rds::types::{DbClusterMember, Endpoint};
 
     use super::*;
+
+    #[test]
+    fn what_can_be_no_member_and_no_address_is_not_kept() {
+        let member = |id: &str| DbClusterMember::builder().db_instance_identifier(id).build();
+        let cluster = |host: &str, port| DbCluster::builder().endpoint(host).port(port);
+        let ids = ["Shop-1", "a/b", "evil.example", "", "shop\n2"];
+        let view = read(&cluster("db", 5432).set_db_cluster_members(Some(ids.map(member).into())).build());
+        assert_eq!(view.members.iter().map(|listed| listed.id.as_str()).collect::<Vec<_>>(), ["shop-1"]);
+        assert_eq!(view.endpoint, Some(Address::new("db", 5432)));
+        for (host, port) in [("", 5432), ("a/b", 5432), ("db", 0), ("db", 70_000)] {
+            assert_eq!(read(&cluster(host, port).build()).endpoint, None, "{host}:{port}");
+        }
+    }
 
     /// Compared each with each, these are four hundred million comparisons.
     #[test]
