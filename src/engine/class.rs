@@ -34,6 +34,8 @@ pub(crate) struct Class<'a> {
     pub(crate) passing_table: bool,
     /// It may define, or let live on, what is temporary because something else of its transaction is.
     pub(crate) defines: bool,
+    /// The server refuses it outside of a transaction: what it does ends with one.
+    pub(crate) needs_transaction: bool,
     /// Rows are to go from or to the client in a way of their own, for which a statement's text has no place.
     pub(crate) copies: bool,
 }

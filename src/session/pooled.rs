@@ -42,6 +42,14 @@ impl<DB: Engine> Connection<DB> {
 
     /// Runs a query in a transaction of its own; by itself where it may not run in one.
     pub(super) async fn run_together<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
+        if DB::classify(query.sql.as_str()).needs_transaction {
+            return Err(Error::from(crate::error::Error::Refused {
+                statement: shorten(query.sql.as_str()),
+                why: "does nothing outside of a transaction",
+                cure: "begin one before it, with begin() or as a text",
+                source: None,
+            }));
+        }
         let mut query = query.clone();
         while self.would_be_torn(&query) {
             let mut transaction = self.begin().await?;

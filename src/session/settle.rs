@@ -198,8 +198,10 @@ impl<DB: Engine> Borrow<'_, DB> {
                 return Ok(());
             }
             let deadline = self.deadline()?;
-            if self.send(deadline, replan.to_owned()).await?.is_some() {
-                return Ok(());
+            if let Some(refusal) = self.send(deadline, replan.to_owned()).await? {
+                // What was to be run would be run by plans that are made for other settings, or in a transaction that the refusal has
+                // aborted.
+                return Err(self.refuse_by(refusal));
             }
         }
         self.prepare_anew().await
@@ -288,6 +290,11 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.wire().carried.soil(Cleanup::Impossible);
             self.session.refused_connection = true;
         }
+        self.refuse_by(error)
+    }
+
+    /// What was to come before a statement was refused: that is what the statement is told, and nothing of it was sent.
+    fn refuse_by(&mut self, error: sqlx::Error) -> Error {
         self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));
         self.rest();
         error.into()

@@ -1,10 +1,11 @@
 //! A plan that became stale heals by itself; on bare sqlx 0.9.0 it never does.
 
 use futures_util::TryStreamExt;
-use lambda_rds::Error;
-use sqlx::{Connection as _, Executor};
+use lambda_rds::{Connection, Error, PgProxy, Tls};
+use sqlx::{AssertSqlSafe, Connection as _, Executor};
 
-use crate::support::postgres::{Postgres, PostgresOptions};
+use crate::support::misprint::Misprint;
+use crate::support::postgres::{APP_PASSWORD, Postgres, PostgresOptions};
 use crate::support::proxy_to;
 
 #[tokio::test]
@@ -43,5 +44,52 @@ async fn a_plan_that_a_migration_made_stale_heals_by_itself() -> Result<(), Erro
     drop(conn);
     let mut conn = proxy.get_connection().await?;
     assert_eq!(sqlx::query(all).fetch_all(&mut conn).await?.len(), 1);
+    Ok(())
+}
+
+/// Whatever has kept the server from planning anew, be it a cancel from outside or a limit of time: what was planned under other
+/// settings is not run, and what has aborted a transaction is told.
+#[tokio::test]
+async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
+    const SPOILT: Option<(&str, &str)> = Some(("DISCARD PLANS", "DISCARD PLANZ"));
+    let server = Postgres::start(PostgresOptions::default()).await;
+    let door = Misprint::before(server.port()).await;
+    let place = PgProxy::builder().host("127.0.0.1").port(door.port()).database("app").tls(Tls::Disable);
+    let proxy = place.user("plain").password(APP_PASSWORD).max_connections(1).build()?;
+    let noon = async |conn: &mut Connection<sqlx::Postgres>| {
+        let text: String = sqlx::query_scalar("select ('2020-01-01 12:00'::timestamptz at time zone 'UTC')::text")
+            .fetch_one(conn)
+            .await?;
+        Ok::<_, Error>(text[11..16].to_owned())
+    };
+    let run = async |conn: &mut Connection<sqlx::Postgres>, sql: &str| {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.map_err(Error::from)
+    };
+    let mut conn = proxy.get_connection().await?;
+    run(&mut conn, "set timezone = 'UTC'").await?;
+    assert_eq!(noon(&mut conn).await?, "12:00");
+
+    run(&mut conn, "set timezone = 'Asia/Tokyo'").await?;
+    door.misprint(SPOILT);
+    assert_eq!(noon(&mut conn).await.unwrap_err().sqlstate().as_deref(), Some("42601"));
+    door.misprint(None);
+    assert_eq!(noon(&mut conn).await?, "03:00");
+
+    let mut tx = conn.begin().await?;
+    run(&mut tx, "set local timezone = 'America/New_York'").await?;
+    door.misprint(SPOILT);
+    assert_eq!(noon(&mut tx).await.unwrap_err().sqlstate().as_deref(), Some("42601"));
+    assert!(noon(&mut tx).await.is_err());
+    assert!(matches!(tx.commit().await, Err(Error::TransactionAborted { .. })));
+    door.misprint(None);
+    assert_eq!(noon(&mut conn).await?, "03:00");
+
+    // By the next session, in one text with what takes this one's settings back: that connection is closed, and it gets another one.
+    let mut other = proxy.get_connection().await?;
+    door.misprint(SPOILT);
+    let at_login = noon(&mut other).await?;
+    door.misprint(None);
+    assert_eq!(noon(&mut other).await?, at_login);
+    assert_eq!(noon(&mut conn).await?, "03:00");
     Ok(())
 }

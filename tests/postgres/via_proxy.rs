@@ -225,6 +225,29 @@ async fn what_may_not_stand_in_a_transaction_is_sent_by_itself() -> Result<(), E
     run(&mut conn, "vacuum swept").await
 }
 
+/// A transaction is put around what the driver prepares; what ends with its transaction is not done by that.
+#[tokio::test]
+async fn what_does_nothing_outside_of_a_transaction_is_refused() -> Result<(), Error> {
+    let (server, _bouncer, proxy) = stage().await;
+    server.execute("create table locked (n int); grant all on locked to app").await;
+    let mut conn = proxy.get_connection().await?;
+    for set in ["select 1", "set lock_timeout = '7s'"] {
+        run(&mut conn, set).await?;
+        for sql in ["lock table locked in share mode", "/* a */ lock locked", "declare c cursor for select 1"] {
+            let refused = run(&mut conn, sql).await.unwrap_err();
+            assert!(matches!(refused, Error::Refused { .. }), "{sql}: {refused:?}");
+            let mut tx = conn.begin().await?;
+            run(&mut tx, sql).await?;
+            tx.commit().await?;
+        }
+    }
+    sqlx::raw_sql("begin; lock locked; commit").execute(&mut proxy.get_connection().await?).await?;
+    let refused =
+        Error::from(sqlx::raw_sql("lock locked").execute(&mut proxy.get_connection().await?).await.unwrap_err());
+    assert_eq!(refused.sqlstate().as_deref(), Some("25P01"));
+    Ok(())
+}
+
 /// Whatever would be left on the server's connection beyond its transaction is refused: its session could not find it again,
 /// and a stranger would.
 #[tokio::test]

@@ -57,6 +57,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.uncacheable |= is(statement.first, "fetch") || is(statement.first, "execute");
         all.copies |= statement.copies;
+        all.needs_transaction = statement.needs_transaction();
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
@@ -64,6 +65,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     all.begins_with_commit = series.begins_with_commit();
     (all.several, all.partly) = (series.several, !series.several && !statement.is_atomic());
     if series.several {
+        all.needs_transaction = false;
         // A setting among several statements is not taken apart from them.
         all.control = series.control();
         let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));

@@ -242,6 +242,11 @@ impl<'a> Statement<'a> {
         !defines_nothing(first)
     }
 
+    /// Whether the server refuses it outside of a transaction: <https://www.postgresql.org/docs/current/sql-lock.html>, `sql-declare`.
+    pub(super) fn needs_transaction(&self) -> bool {
+        is(self.first, "lock") || is(self.first, "declare") && self.cause != Some(PinCause::HoldableCursor)
+    }
+
     /// Whether it is known to be done all or nothing. What SQL has prepared is, and `CALL` and `DO` are looked after by their
     /// cause.
     pub(super) fn is_atomic(&self) -> bool {
