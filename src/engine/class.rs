@@ -10,16 +10,12 @@ pub(crate) struct Class<'a> {
     pub(crate) pins: Option<PinCause>,
     /// What it leaves behind may be what nothing takes away, whatever it pins for.
     pub(crate) stays: bool,
-    /// It changes a setting that can be set again elsewhere.
-    pub(crate) setting: Option<Setting<'a>>,
+    /// What it does that is followed.
+    pub(crate) effect: Effect<'a>,
     /// What it has to do with what the server remembers of earlier statements.
     pub(crate) sequence: Sequence,
-    /// It begins or ends a transaction or a savepoint.
-    pub(crate) control: Option<Control<'a>>,
     /// Its first statement is a commit, which an aborted transaction answers with a rollback, and calls a success.
     pub(crate) begins_with_commit: bool,
-    /// It takes something away that pins.
-    pub(crate) ends: Option<PinEnd>,
     /// The same text may have another shape of answer in another session: it is not kept prepared.
     pub(crate) uncacheable: bool,
     /// It commits the transaction that is open, before it is executed, whatever becomes of it.
@@ -38,6 +34,43 @@ pub(crate) struct Class<'a> {
     pub(crate) needs_transaction: bool,
     /// Rows are to go from or to the client in a way of their own, for which a statement's text has no place.
     pub(crate) copies: bool,
+}
+
+impl<'a> Class<'a> {
+    /// It changes a setting that can be set again elsewhere.
+    pub(crate) fn setting(&self) -> Option<Setting<'a>> {
+        if let Effect::Sets(setting) = self.effect { Some(setting) } else { None }
+    }
+
+    /// It begins or ends a transaction or a savepoint.
+    pub(crate) fn control(&self) -> Option<Control<'a>> {
+        if let Effect::Controls(control) = self.effect { Some(control) } else { None }
+    }
+
+    /// It takes something away that pins.
+    pub(crate) fn ends(&self) -> Option<PinEnd> {
+        if let Effect::Ends(ends) = self.effect { Some(ends) } else { None }
+    }
+}
+
+/// What a text does to the session that the session's account follows: one thing at the most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Effect<'a> {
+    /// It has none, or the session is bound to its connection by what it [pins](Class::pins) for.
+    #[default]
+    None,
+    /// It changes a setting that can be set again elsewhere.
+    Sets(Setting<'a>),
+    /// It begins or ends a transaction or a savepoint.
+    Controls(Control<'a>),
+    /// It takes something away that pins.
+    Ends(PinEnd),
+}
+
+impl<'a> From<Option<Control<'a>>> for Effect<'a> {
+    fn from(control: Option<Control<'a>>) -> Self {
+        control.map_or(Self::None, Self::Controls)
+    }
 }
 
 /// What a server is asked before a statement whose text does not tell what it sets.

@@ -37,17 +37,17 @@ fn is_read_in_one_way<D: Dialect>(text: &str) {
     // A buffer of its own, and in another place.
     let (padded, room) = (format!("  {text}"), 2);
     assert_eq!(D::classify(&padded[room..]), class, "{text}");
-    match class.setting {
+    match class.setting() {
         Some(Setting::Set { name, statement }) => {
             assert!(!name.key().is_empty() && !statement.is_empty(), "{text}");
             // What is replayed sets the same again.
             let again = D::classify(statement);
-            assert_eq!((again.pins, again.setting), (None, class.setting), "{text}");
+            assert_eq!((again.pins, again.setting()), (None, class.setting()), "{text}");
         }
         Some(Setting::Several(statement)) => {
             for (key, statement) in D::settings_of(statement) {
                 let again = D::classify(&statement);
-                let name = match again.setting {
+                let name = match again.setting() {
                     Some(Setting::Set { name, .. }) => name.key(),
                     setting => panic!("{text}: {statement} is {setting:?}"),
                 };
@@ -57,12 +57,12 @@ fn is_read_in_one_way<D: Dialect>(text: &str) {
         _ => {}
     }
     // What pins is nothing else besides.
-    assert!(class.pins.is_none() || class.setting.is_none() && class.ends.is_none(), "{text}");
+    assert!(class.pins.is_none() || class.setting().is_none() && class.ends().is_none(), "{text}");
 }
 
 /// A session with a text before it, or after it, is no less pinned by it.
 fn pins_among_others<D: Dialect>(text: &str) {
-    let plain = |class: Class<'_>| class.pins.is_none() && class.setting.is_none();
+    let plain = |class: Class<'_>| class.pins.is_none() && class.setting().is_none();
     if !plain(D::classify(text)) {
         let after = format!("select 1; {text}");
         assert!(D::classify(&after).pins.is_some(), "{after}");

@@ -35,9 +35,10 @@ mod shapes;
 mod socket;
 mod survey;
 mod token;
+mod words;
 
 pub(crate) use bound::{Bound, TypeName};
-pub(crate) use class::{Class, Control, Label, Name, PinEnd, Question, Setting, Snapshot, Staleness};
+pub(crate) use class::{Class, Control, Effect, Label, Name, PinEnd, Question, Setting, Snapshot, Staleness};
 pub(crate) use cleanup::Cleanup;
 pub(crate) use cluster::{Cluster, OwnLimits};
 pub(crate) use diagnosis::Diagnosis;

@@ -62,23 +62,9 @@ fn words(block: &[u8], is_odd: &impl Fn(u8) -> bool) -> Option<u64> {
     Some(words)
 }
 
-/// The first four bytes of a word in lower case, and blanks where it ends sooner. An underscore is 0x7f.
-#[inline]
-pub(super) fn initials(text: &[u8]) -> [u8; 4] {
-    let mut four = [b' '; 4];
-    let length = text.len().min(4);
-    four[..length].copy_from_slice(&text[..length]);
-    four.map(|byte| byte | 0x20)
-}
-
 /// Whether what begins as a number, or with `$`, goes on as a word: it may end before that.
 #[inline]
 pub(super) fn is_glued(text: &[u8]) -> bool {
     let after = text.iter().skip(1).find(|byte| !byte.is_ascii_digit());
     after.is_some_and(|byte| matches!(byte, b'_' | b'$' | 0x80..) || byte.is_ascii_alphabetic())
-}
-
-/// Whether the text begins with one of these, in any case.
-pub(super) fn begins_as(text: &[u8], known: &[&[u8]]) -> bool {
-    known.iter().any(|known| text.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known)))
 }

@@ -33,7 +33,7 @@ pub fn text((start, again, end): Shape, length: usize) -> String {
 /// All that is done with a text before it is sent.
 pub(super) fn weigh<D: Dialect>(text: &str) {
     let class = D::classify(text);
-    if let Some(Setting::Several(statement)) = class.setting {
+    if let Some(Setting::Several(statement)) = class.setting() {
         D::settings_of(statement);
     }
     PinReason::new(class.pins.unwrap_or(PinCause::UnknownStatement), text);

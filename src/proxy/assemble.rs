@@ -91,7 +91,7 @@ pub(super) fn driver_variable(
 /// No session's account would know of it.
 pub(super) fn controls_transactions<DB: Engine>(query: &str) -> bool {
     let query = query.to_ascii_lowercase();
-    DB::classify(&query).control.is_some() || DB::RULES.controlling_settings.iter().any(|name| query.contains(name))
+    DB::classify(&query).control().is_some() || DB::RULES.controlling_settings.iter().any(|name| query.contains(name))
 }
 
 /// Whether the target is a pooler: as it was said, or as its name says where there is one endpoint.

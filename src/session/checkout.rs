@@ -185,8 +185,8 @@ impl<DB: Engine> Connection<DB> {
         intent: &mut Intent<'_>,
         query: Option<&Query<DB>>,
     ) -> Result<Borrow<'_, DB>, Error> {
-        if self.state.is_lost() && !self.begins_anew(intent.class.control) {
-            let phase = match intent.class.control {
+        if self.state.is_lost() && !self.begins_anew(intent.class.control()) {
+            let phase = match intent.class.control() {
                 Some(Control::Commit { .. }) => Phase::Commit,
                 _ if phase == Phase::Statement && self.state.depth() > 0 => Phase::InTransaction,
                 _ => phase,

@@ -21,9 +21,9 @@ impl<DB: Engine> Connection<DB> {
         }
         let class = DB::classify(query.sql.as_str());
         // What is set is followed where the text says it, or the server does when it is asked.
-        let sets = class.setting.is_some() || class.pins == Some(PinCause::Setting);
+        let sets = class.setting().is_some() || class.pins == Some(PinCause::Setting);
         let settings = sets || !self.state.settings().is_empty();
-        class.control.is_none() && (query.is_prepared() || settings)
+        class.control().is_none() && (query.is_prepared() || settings)
     }
 
     /// Asks the server whether a transaction is open, where something may have begun or ended one unseen.
@@ -74,7 +74,7 @@ impl<DB: Engine> Connection<DB> {
             return Ok(Query { again: true, ..query });
         }
         // By itself, and in one exchange: for what the server refuses in a transaction.
-        let discards = DB::classify(query.sql.as_str()).ends == Some(PinEnd::Everything);
+        let discards = DB::classify(query.sql.as_str()).ends() == Some(PinEnd::Everything);
         let settled = discards || self.state.settings().is_empty();
         if !DB::wants_no_transaction(&error) {
             return Err(error);

@@ -63,7 +63,7 @@ impl<DB: Engine> Connection<DB> {
         let state = &self.state;
         let is_unknown = intent.pin.as_ref().is_some_and(|pin| pin.cause() == PinCause::UnknownStatement);
         let ends = |control| matches!(state.read(control), Reading::Unclear { ends: true });
-        let may_end = is_unknown || intent.class.control.is_some_and(ends) && !state.follows_commit(&intent.class);
+        let may_end = is_unknown || intent.class.control().is_some_and(ends) && !state.follows_commit(&intent.class);
         may_end && !state.settings().is_empty()
     }
 

@@ -39,7 +39,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
-        } else if sink.streams() && decides(DB::classify(query.sql.as_str()).control) {
+        } else if sink.streams() && decides(DB::classify(query.sql.as_str()).control()) {
             watch.over(Box::pin(self.run_to_its_end(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
@@ -110,8 +110,8 @@ impl<DB: Engine> Connection<DB> {
         let uncacheable = intent.class.uncacheable;
         self.texts += u64::from(!uncacheable);
         let mut whole = false;
-        if pooled && intent.class.control.is_some() {
-            self.refuse_whole(intent.class.control)?;
+        if pooled && intent.class.control().is_some() {
+            self.refuse_whole(intent.class.control())?;
             // In one exchange: between two, what it begins or ends could be another's. Of several statements the server prepares none,
             // and whoever has one prepared counts on that.
             let is_refused = query.has_values() || intent.class.several && query.is_prepared();

@@ -309,7 +309,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) async fn remember(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let state = &self.session.state;
         let (held, begins) =
-            (state.depth() > 0, self.flight.phase() == Phase::Begin || intent.class.control == Some(Control::Begin));
+            (state.depth() > 0, self.flight.phase() == Phase::Begin || intent.class.control() == Some(Control::Begin));
         let mut next = Use {
             text: intent.class.sequence,
             begins: begins && !held,

@@ -12,7 +12,7 @@ use super::settings::{self, Change};
 use super::statement::Statement;
 use crate::engine::series::Series;
 use crate::engine::token::Token;
-use crate::engine::{Class, Control};
+use crate::engine::{Class, Control, Effect};
 use crate::pin::PinCause;
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
@@ -57,7 +57,7 @@ fn read_in_ways(sql: &str, differ: fn(Reading, Reading, Doubts) -> bool) -> Clas
 
 /// What a text does of which only one way to read it is known, of many.
 fn anything(usual: Class<'_>) -> Class<'_> {
-    Class { control: Some(Control::Unclear { ends: true }), several: true, ..either(usual, usual) }
+    Class { effect: Effect::Controls(Control::Unclear { ends: true }), several: true, ..either(usual, usual) }
 }
 
 /// What a text does that may be one or the other.
@@ -65,7 +65,7 @@ fn either<'a>(one: Class<'a>, other: Class<'a>) -> Class<'a> {
     Class {
         pins: Some(PinCause::UnknownStatement),
         sequence: one.sequence,
-        control: one.control.or(other.control).map(|_| Control::Unclear { ends: true }),
+        effect: one.control().or_else(|| other.control()).map(|_| Control::Unclear { ends: true }).into(),
         // Where only one of them does, the transaction is looked after as with all that is not understood.
         commits: one.commits && other.commits,
         several: one.several,
@@ -91,23 +91,23 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
     let Some(statement) = found else { return all };
     if series.several {
         // A setting among several statements is not taken apart from them.
-        all.control = series.control();
-        let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
+        all.effect = series.control().into();
+        let pins = all.pins.is_some() || matches!(all.effect, Effect::Controls(Control::Unclear { .. }));
         return Class { pins: pins.then_some(PinCause::SeveralStatements), several: true, ..all };
     }
     let text = &sql[statement.start..statement.end];
     if let Some(control) = series.first {
         let pins = control.is_none().then_some(PinCause::RawTransaction);
-        return Class { pins, control: control.or(Some(Control::Unclear { ends: true })), ..all };
+        return Class { pins, effect: Effect::Controls(control.unwrap_or(Control::Unclear { ends: true })), ..all };
     }
     if !statement.is_whole() {
         return all;
     }
     if let Some(ends) = ends::pin_end(lexer.of(text)) {
-        return Class { pins: None, ends: Some(ends), ..all };
+        return Class { pins: None, effect: Effect::Ends(ends), ..all };
     }
     match settings::change(text, lexer.of(text)) {
-        Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
+        Some(Change::Lasting(setting)) => Class { pins: None, effect: Effect::Sets(setting), ..all },
         Some(Change::None) => Class { pins: None, ..all },
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
         None => all,

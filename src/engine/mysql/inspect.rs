@@ -11,7 +11,7 @@ pub use crate::engine::shapes::{MYSQL as SHAPES, Shape, text};
 /// What the text is called, in a word or two; `settings:name,name` if it sets several.
 pub fn verdict(sql: &str) -> String {
     let class = classify::classify(sql);
-    match class.setting {
+    match class.setting() {
         Some(Setting::Several(statement)) => {
             let names: Vec<_> = settings::settings_of(statement).into_iter().map(|(name, _)| name).collect();
             format!("settings:{}", names.join(","))

@@ -25,6 +25,7 @@ mod scan;
 mod settings;
 mod statement;
 mod survey;
+mod words;
 
 #[cfg(feature = "_internals")]
 pub(crate) use self::survey::{Aurora, survey_as};

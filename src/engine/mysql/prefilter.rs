@@ -3,7 +3,8 @@
 //! A text with a semicolon, an `@`, an `!` (which may begin a comment that is executed) or an unusual beginning is left to
 //! who reads.
 
-use crate::engine::prefilter::{begins, begins_as, initials, is_clear, is_glued, trimmed};
+use super::words::WORDS;
+use crate::engine::prefilter::{begins, is_clear, is_glued, trimmed};
 use crate::engine::{Class, Sequence};
 
 /// The class of a text that holds nothing to be found by reading.
@@ -32,31 +33,12 @@ fn is_suspect(text: &[u8]) -> bool {
     if text[0] == b'$' {
         return true;
     }
-    // By their first four letters, which hardly any other word has.
-    let suspects: &[&[u8]] = match &initials(text) {
-        b"get\x7f" => &[b"get_lock"],
-        b"rele" => &[b"release_all_locks"],
-        b"serv" => &[b"service_get_"],
-        b"vers" => &[b"version_tokens_lock_"],
-        b"last" => &[b"last_insert_id", b"lastval"],
-        b"row\x7f" => &[b"row_count"],
-        b"foun" => &[b"found_rows"],
-        b"next" => &[b"next"],
-        b"prev" => &[b"previous"],
-        b"setv" => &[b"setval"],
-        [b's', b'q', b'l', _] => &[b"sql"],
-        b"curr" => &[b"currval"],
-        b"set\x7f" => &[b"set_var"],
-        _ => return false,
-    };
-    begins_as(text, suspects)
+    WORDS.begin(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::classify::read;
-    use super::super::remembered::REMEMBERING;
-    use super::super::statement::PINNING;
     use super::*;
 
     /// More than one of the blocks that a text is looked at in.
@@ -78,14 +60,9 @@ mod tests {
 
     #[test]
     fn every_word_that_counts_is_left_to_who_reads() {
-        let words = PINNING.iter().map(|(name, _)| *name).chain(REMEMBERING.iter().map(|(name, _)| *name));
-        for word in words.chain([
-            "last_insert_id",
-            "release_all_locks",
-            "next value for",
-            "previous value for",
-            "sql_calc_found_rows",
-        ]) {
+        for word in
+            WORDS.rows().map(|(word, _)| word).chain(["next value for", "previous value for", "sql_calc_found_rows"])
+        {
             // Wherever it stands, and across the blocks.
             for before in 0..LONG {
                 let sql = format!("select {} {}(1)", "x".repeat(before), word.to_uppercase());

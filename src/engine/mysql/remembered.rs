@@ -4,16 +4,7 @@ use super::lexer::Lexer;
 use crate::engine::Sequence;
 use crate::engine::token::{Token, is};
 
-/// Functions that have to do with what the session remembers. `LAST_INSERT_ID` is one too.
-pub(super) const REMEMBERING: [(&str, Sequence); 5] = [
-    ("nextval", Sequence::GENERATES),
-    ("setval", Sequence::GENERATES),
-    ("lastval", Sequence::READS_KEPT),
-    ("row_count", Sequence::READS_COUNT),
-    ("found_rows", Sequence::READS_FOUND),
-];
-
-/// System variables that do. MariaDB's `last_gtid` is that of the last transaction.
+/// System variables that tell what the session remembers. MariaDB's `last_gtid` is that of the last transaction.
 const REMEMBERED: [(&str, Sequence); 5] = [
     ("last_insert_id", Sequence::READS),
     ("identity", Sequence::READS),
@@ -32,15 +23,10 @@ const OF_THE_LAST_STATEMENT: [&str; 3] = ["rowcount", "found", "notfound"];
 /// A pattern that is longer than any name lets everything pass, and is not looked through.
 const LONGEST_PATTERN: usize = 256;
 
-/// What a function that is called so has to do with it.
-pub(super) fn called(name: &str, arguments: &Lexer<'_>) -> Sequence {
-    let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-    if same("last_insert_id") {
-        // With a value it remembers that one.
-        let asks = arguments.clone().next() == Some(Token::Symbol(b')'));
-        return if asks { Sequence::READS } else { Sequence::GENERATES };
-    }
-    REMEMBERING.iter().find(|(known, _)| same(known)).map_or(Sequence::NONE, |(_, sequence)| *sequence)
+/// What `LAST_INSERT_ID` has to do with it, by what stands between its parentheses: with a value it remembers that one.
+pub(super) fn last_insert_id(arguments: &Lexer<'_>) -> Sequence {
+    let asks = arguments.clone().next() == Some(Token::Symbol(b')'));
+    if asks { Sequence::READS } else { Sequence::GENERATES }
 }
 
 /// What a system variable of this name tells.

@@ -5,8 +5,10 @@ mod effect;
 use super::lexer::Lexer;
 use super::passing::passes_for_one_statement;
 use super::remembered;
+use super::words::WORDS;
 use crate::engine::Sequence;
 use crate::engine::token::{Token, is};
+use crate::engine::words::Word;
 use crate::pin::PinCause;
 
 /// Statements that leave nothing in the session by themselves: queries, changes of rows, definitions of lasting objects.
@@ -23,16 +25,6 @@ fn is_plain(first: &str) -> bool {
     };
     known.iter().any(|known| first.eq_ignore_ascii_case(known))
 }
-
-/// Functions that leave something behind in the session that calls them.
-pub(super) const PINNING: [(&str, PinCause); 5] = [
-    ("get_lock", PinCause::AdvisoryLock),
-    // `RELEASE_ALL_LOCKS` does not release these.
-    ("service_get_read_locks", PinCause::UnknownStatement),
-    ("service_get_write_locks", PinCause::UnknownStatement),
-    ("version_tokens_lock_shared", PinCause::UnknownStatement),
-    ("version_tokens_lock_exclusive", PinCause::UnknownStatement),
-];
 
 /// Settings by which transactions begin or end.
 pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
@@ -181,10 +173,13 @@ impl<'a> Statement<'a> {
     /// `name (`
     fn called(&mut self, name: Token<'a>, rest: &Lexer<'a>) {
         let (Token::Word(name) | Token::Identifier(name) | Token::String(name)) = name else { return };
-        let same = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known);
-        self.sequence |= remembered::called(name, rest);
-        if let Some((_, cause)) = PINNING.iter().find(|(known, _)| same(known)) {
-            self.pin(*cause);
+        match WORDS.find(name) {
+            Some(Word::Leaves(cause)) => self.pin(cause),
+            Some(Word::Remembers(sequence)) => self.sequence |= sequence,
+            Some(Word::InContext) if name.eq_ignore_ascii_case("last_insert_id") => {
+                self.sequence |= remembered::last_insert_id(rest);
+            }
+            Some(Word::InContext | Word::RunsText) | None => {}
         }
     }
 

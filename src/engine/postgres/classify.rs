@@ -14,7 +14,7 @@ use super::statement::Statement;
 use crate::engine::Cleanup;
 use crate::engine::series::Series;
 use crate::engine::token::{Token, is};
-use crate::engine::{Class, Control, Dialect};
+use crate::engine::{Class, Control, Dialect, Effect};
 use crate::pin::PinCause;
 
 pub(super) fn classify(sql: &str) -> Class<'_> {
@@ -67,21 +67,21 @@ pub(super) fn read(sql: &str) -> Class<'_> {
     if series.several {
         all.needs_transaction = false;
         // A setting among several statements is not taken apart from them.
-        all.control = series.control();
-        let pins = all.pins.is_some() || matches!(all.control, Some(Control::Unclear { .. }));
+        all.effect = series.control().into();
+        let pins = all.pins.is_some() || matches!(all.effect, Effect::Controls(Control::Unclear { .. }));
         let worst = all.pins.filter(|cause| stays(*cause)).unwrap_or(PinCause::SeveralStatements);
         return Class { pins: pins.then_some(worst), ..all };
     }
     let text = sql[statement.start..statement.end].trim_ascii_end();
     if let Some(control) = series.first {
         let pins = control.is_none().then_some(PinCause::RawTransaction);
-        return Class { pins, control: control.or(Some(Control::Unclear { ends: true })), ..all };
+        return Class { pins, effect: Effect::Controls(control.unwrap_or(Control::Unclear { ends: true })), ..all };
     }
     if let Some(ends) = ends::pin_end(text) {
-        return Class { pins: None, ends: Some(ends), ..all };
+        return Class { pins: None, effect: Effect::Ends(ends), ..all };
     }
     match settings::change(text) {
-        Some(Change::Lasting(setting)) => Class { pins: None, setting: Some(setting), ..all },
+        Some(Change::Lasting(setting)) => Class { pins: None, effect: Effect::Sets(setting), ..all },
         // Seen already.
         Some(Change::Passing(_)) => all,
         Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },

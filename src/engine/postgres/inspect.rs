@@ -9,7 +9,7 @@ pub use crate::engine::shapes::{POSTGRES as SHAPES, Shape, text};
 /// What the text is called, in a word or two.
 pub fn verdict(sql: &str) -> String {
     let class = classify::classify(sql);
-    if let Some(Setting::Several(statement)) = class.setting {
+    if let Some(Setting::Several(statement)) = class.setting() {
         let names: Vec<_> = sqlx::Postgres::settings_of(statement).into_iter().map(|(name, _)| name).collect();
         return format!("setting:{}", names.join(","));
     }

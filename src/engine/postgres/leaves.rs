@@ -6,12 +6,13 @@
 //! knows. What procedures and functions do is not seen, wherever they are called from.
 
 use super::block::{block, constants, is_of_known_statements, is_value};
+use super::called::Called;
 use super::ends;
-use super::functions::{Called, runs_text};
 use super::lexer::Lexer;
 use super::scan::next_statement;
 use super::settings;
 use super::statement::Statement;
+use super::words::runs_text;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 

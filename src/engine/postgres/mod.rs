@@ -2,6 +2,7 @@
 
 mod block;
 mod bound;
+mod called;
 mod cancel;
 mod classify;
 mod cluster;
@@ -12,7 +13,6 @@ mod diagnose;
 mod dialect;
 mod driver;
 mod ends;
-mod functions;
 #[cfg(feature = "_internals")]
 pub mod inspect;
 mod leaves;
@@ -26,3 +26,4 @@ mod settings;
 mod snapshot;
 mod statement;
 mod survey;
+mod words;

@@ -2,32 +2,9 @@
 //!
 //! A text with a semicolon, an `&` (which may spell a name by escapes) or an unusual beginning is left to who reads.
 
-use crate::engine::prefilter::{begins, begins_as, initials, is_clear, is_glued, trimmed};
+use super::words::{CHANGES, WORDS};
+use crate::engine::prefilter::{begins, is_clear, is_glued, trimmed};
 use crate::engine::{Class, Sequence};
-
-/// How all the words begin that `classify` looks for in these statements. A word that begins so is left to who reads.
-const SUSPECTS: [&[u8]; 20] = [
-    b"temp",
-    b"hold",
-    b"pg_",
-    b"set_",
-    b"setseed",
-    b"setval",
-    b"dblink",
-    b"nextval",
-    b"currval",
-    b"lastval",
-    b"query_",
-    b"crosstab",
-    b"connectby",
-    b"xpath_table",
-    b"isn_weak",
-    b"sepgsql_setcon",
-    b"ts_stat",
-    b"ts_rewrite",
-    b"hypopg_",
-    b"hll_set_",
-];
 
 /// The class of a text that holds nothing to be found by reading.
 pub(super) fn classify<'a>(sql: &str) -> Option<Class<'a>> {
@@ -51,37 +28,12 @@ fn is_suspect(text: &[u8], with: bool) -> bool {
     if text[0].is_ascii_digit() || text[0] == b'$' {
         return is_glued(text);
     }
-    match &initials(text) {
-        b"temp"
-        | b"hold"
-        | b"set\x7f"
-        | b"sets"
-        | b"setv"
-        | b"dbli"
-        | b"next"
-        | b"curr"
-        | b"last"
-        | b"quer"
-        | b"ts\x7fs"
-        | b"ts\x7fr"
-        | b"hypo"
-        | b"hll\x7f"
-        | b"cros"
-        | b"conn"
-        | b"xpat"
-        | b"isn\x7f"
-        | b"sepg"
-        | [b'p', b'g', 0x7f, _] => begins_as(text, &SUSPECTS),
-        // Rows may be changed anywhere in it.
-        b"inse" | b"upda" | b"merg" => with,
-        _ => false,
-    }
+    WORDS.begin(text) || with && CHANGES.begin(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::classify::read;
-    use super::super::functions::PINNING;
     use super::*;
 
     /// More than one of the blocks that a text is looked at in.
@@ -102,8 +54,7 @@ mod tests {
 
     #[test]
     fn every_word_that_counts_is_left_to_who_reads() {
-        let words = PINNING.iter().map(|(name, _)| *name);
-        for word in words.chain(["temp", "temporary", "hold", "nextval", "setval", "currval", "lastval", "pg_temp_3"]) {
+        for word in WORDS.rows().map(|(word, _)| word).chain(["temporary", "pg_temp_3"]) {
             // Wherever it stands, and across the blocks.
             for before in 0..LONG {
                 let sql = format!("select {} {}(1)", "x".repeat(before), word.to_uppercase());

@@ -1,7 +1,7 @@
 //! The next statement of a text, token by token.
 
+use super::called::Called;
 use super::context::{Body, Definition, Execution};
-use super::functions::Called;
 use super::lexer::Lexer;
 use super::statement::{Statement, is_drivers};
 use crate::engine::token::{Token, is};

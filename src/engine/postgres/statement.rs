@@ -1,7 +1,7 @@
 //! One statement of a text, as far as its words tell.
 
+use super::called::{Called, both};
 use super::control;
-use super::functions::{Called, both};
 use super::lexer::Lexer;
 use super::settings::{self, Change, TEMPORARY};
 use crate::engine::token::{Token, is};

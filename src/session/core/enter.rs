@@ -3,7 +3,7 @@
 use super::generated::Exchange;
 use super::{CommitPlan, InFlight, Intent, Reading, SettingChange, State, Turn};
 use crate::connector::Carried;
-use crate::engine::{Cleanup, Control, Dialect, Settings, Staleness};
+use crate::engine::{Cleanup, Control, Dialect, Effect, Settings, Staleness};
 use crate::error::Phase;
 use crate::pin::PinCause;
 
@@ -42,13 +42,13 @@ impl InFlight {
         }
         if commits && intent.class.several && D::begins_by_itself(state.settings()) {
             // What comes after the one that commits begins the next transaction.
-            intent.class.control = Some(Control::Unclear { ends: true });
+            intent.class.effect = Effect::Controls(Control::Unclear { ends: true });
         }
-        let followed = !state.is_doubtful() && !matches!(intent.class.control, Some(Control::Unclear { .. }));
+        let followed = !state.is_doubtful() && !matches!(intent.class.control(), Some(Control::Unclear { .. }));
         let reading = if commits && state.depth() > 0 && followed {
-            Reading::Turn(Turn::Commit { chain: intent.class.control == Some(Control::Begin) })
+            Reading::Turn(Turn::Commit { chain: intent.class.control() == Some(Control::Begin) })
         } else {
-            intent.class.control.map_or(Reading::Nothing, |control| state.read(control))
+            intent.class.control().map_or(Reading::Nothing, |control| state.read(control))
         };
         let gate = self.follow(reading, state, carried, intent);
         if let Gate::RollBack { .. } = gate {
@@ -68,7 +68,7 @@ impl InFlight {
         self.reset =
             intent.change.as_ref().map(|change| change.leaves(D::after_reset(login_defaults))).unwrap_or_default();
         // With `autocommit` off whatever is sent outside a transaction begins one.
-        let sent = self.phase == Phase::Statement && intent.class.control.is_none() && intent.change.is_none();
+        let sent = self.phase == Phase::Statement && intent.class.control().is_none() && intent.change.is_none();
         if sent && !intent.class.commits && state.depth() == 0 && D::begins_by_itself(state.settings()) {
             carried.open();
             state.begun_by_text();
@@ -100,7 +100,7 @@ impl InFlight {
                 intent.pin_for(PinCause::RawTransaction);
                 if intent.class.begins_with_commit && !state.errors_pass && (state.is_doubtful() || state.is_aborted())
                 {
-                    let chain = intent.class.control == Some(Control::Commit { chain: true });
+                    let chain = intent.class.control() == Some(Control::Commit { chain: true });
                     let turns = state.follows_commit(&intent.class) && state.depth() > 0;
                     (self.unclear, self.takes) = (!turns, !turns && ends);
                     return Gate::Ask { chain, turns };
@@ -156,14 +156,14 @@ impl InFlight {
             carried.soil(Cleanup::Impossible);
             self.before = carried.cleanup();
         }
-        if intent.class.ends.is_some() {
+        if intent.class.ends().is_some() {
             carried.outdate(Staleness::Statements);
         }
         carried.outdate_for_transaction(intent.class.replans);
         if intent.class.passing_table {
             state.made_passing_table();
         }
-        (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.class.ends);
+        (self.sent, self.change, self.ends) = (true, intent.change.take(), intent.class.ends());
     }
 }
 

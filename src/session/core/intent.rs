@@ -2,7 +2,7 @@
 
 use super::{SettingChange, State};
 use crate::config::PinningFilter;
-use crate::engine::{Class, Dialect, PinEnd, Question, Staleness, has_letters};
+use crate::engine::{Class, Dialect, Effect, PinEnd, Question, Staleness, has_letters};
 use crate::pin::{PinCause, PinReason};
 
 /// A statement as its session sees it.
@@ -44,8 +44,8 @@ impl<'a> Intent<'a> {
         init_query: bool,
     ) -> Self {
         let follows_table = class.defines && state.has_passing_table();
-        let mut change = class.setting.map(SettingChange::of::<D>);
-        if class.ends == Some(PinEnd::Everything) {
+        let mut change = class.setting().map(SettingChange::of::<D>);
+        if class.ends() == Some(PinEnd::Everything) {
             change = Some(SettingChange::Discard);
         }
         let leaves_untracked = class.pins == Some(PinCause::Setting) && filter == PinningFilter::ExcludeVariableSets;
@@ -65,11 +65,10 @@ impl<'a> Intent<'a> {
     /// Whether nothing of it outlasts it: no transaction, no setting, nothing that pins; and it does not ask for settings, among
     /// which the server would tell one of this crate's own.
     pub(in crate::session) fn is_alone<D: Dialect>(&self) -> bool {
-        let Class { control, ends, copies, .. } = self.class;
-        let leaves = self.pin.is_some() || self.change.is_some() || self.leaves_untracked || control.is_some();
+        let Class { effect, copies, .. } = self.class;
+        let leaves = self.pin.is_some() || self.change.is_some() || self.leaves_untracked || effect != Effect::None;
         !self.sql.is_empty()
             && !leaves
-            && ends.is_none()
             && !copies
             && !D::RULES.asks_for_settings.iter().any(|letters| has_letters(self.sql, letters))
     }

@@ -178,7 +178,7 @@ impl State {
 
     /// Whether a text is a commit and nothing else, before which the server is asked, so that the account can follow it.
     pub(in crate::session) fn follows_commit(&self, class: &Class<'_>) -> bool {
-        let is_alone = class.control == Some(Control::Commit { chain: false }) && class.begins_with_commit;
+        let is_alone = class.control() == Some(Control::Commit { chain: false }) && class.begins_with_commit;
         is_alone && self.is_asked_for_place()
     }
 

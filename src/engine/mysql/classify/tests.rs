@@ -1,8 +1,39 @@
 use super::*;
+use crate::engine::mysql::words::WORDS;
+use crate::engine::words::Word;
 use crate::engine::{Name, PinEnd, Sequence, Setting};
 
 fn pins(sql: &str) -> Option<PinCause> {
     classify(sql).pins
+}
+
+#[test]
+fn every_word_does_what_its_row_says() {
+    for (name, word) in WORDS.rows() {
+        for sql in
+            [format!("select {}(1) from t", name.to_uppercase()), format!("select * from t where `{name}` ('a') > 1")]
+        {
+            let class = classify(&sql);
+            match word {
+                Word::Leaves(cause) => assert_eq!(class.pins, Some(cause), "{sql}"),
+                Word::Remembers(sequence) => assert_eq!((class.pins, class.sequence), (None, sequence), "{sql}"),
+                Word::InContext => assert_eq!(class.pins, None, "{sql}"),
+                Word::RunsText => panic!("{sql}: nothing runs a text"),
+            }
+        }
+        assert_eq!(classify(&format!("select {name}s(1), {name} from t")), Class::default(), "{name}");
+    }
+    for (sql, sequence) in [
+        ("select last_insert_id()", Sequence::READS),
+        ("select last_insert_id(7)", Sequence::GENERATES),
+        ("select next value for s", Sequence::GENERATES),
+        ("select previous value for s", Sequence::READS_KEPT),
+        ("select s.currval", Sequence::READS_KEPT),
+        ("select sql%rowcount", Sequence::READS_COUNT),
+        ("select sql_calc_found_rows a from t", Sequence::FINDS),
+    ] {
+        assert_eq!(classify(sql).sequence, sequence, "{sql}");
+    }
 }
 
 #[test]
@@ -56,7 +87,7 @@ fn queries_changes_and_definitions_are_plain() {
         " ; ; ",
     ] {
         let class = classify(sql);
-        assert_eq!((class.pins, class.setting, class.control, class.commits), (None, None, None, false), "{sql}");
+        assert_eq!((class.pins, class.setting(), class.control(), class.commits), (None, None, None, false), "{sql}");
     }
 }
 
@@ -92,7 +123,7 @@ fn definitions_commit() {
         "create table t /*!40101 engine = innodb, comment = x */ select 1",
     ] {
         let class = classify(sql);
-        assert_eq!((class.pins, class.control, class.commits), (None, None, true), "{sql}");
+        assert_eq!((class.pins, class.control(), class.commits), (None, None, true), "{sql}");
     }
     for sql in [
         "create temporary table t (n int)",
@@ -209,9 +240,9 @@ fn what_the_server_may_read_otherwise_pins() {
         "commit /*!99999 and chain */",
         "/*!99999 x */ rollback",
     ] {
-        assert_eq!(classify(sql).control, Some(Control::Unclear { ends: true }), "{sql}");
+        assert_eq!(classify(sql).control(), Some(Control::Unclear { ends: true }), "{sql}");
     }
-    assert_eq!(classify("commit /*!50000 work */").control, Some(Control::Commit { chain: false }));
+    assert_eq!(classify("commit /*!50000 work */").control(), Some(Control::Commit { chain: false }));
 }
 
 #[test]
@@ -223,10 +254,10 @@ fn transaction_control_and_the_ends_of_pins_do_not_pin() {
         ("do release_all_locks ( ) -- x", PinCause::AdvisoryLock),
     ] {
         let class = classify(sql);
-        assert_eq!((class.pins, class.ends), (None, Some(PinEnd::Of(cause))), "{sql}");
+        assert_eq!((class.pins, class.ends()), (None, Some(PinEnd::Of(cause))), "{sql}");
     }
     let class = classify("select release_all_locks() from t where false");
-    assert_eq!((class.pins, class.ends), (None, None));
+    assert_eq!((class.pins, class.ends()), (None, None));
     for (sql, control) in [
         ("begin", Some(Control::Begin)),
         ("start transaction read only", Some(Control::Begin)),
@@ -235,10 +266,10 @@ fn transaction_control_and_the_ends_of_pins_do_not_pin() {
         ("select 1; select 2", None),
         ("create table t (n int); create table u (n int)", None),
     ] {
-        assert_eq!((classify(sql).pins, classify(sql).control), (None, control), "{sql}");
+        assert_eq!((classify(sql).pins, classify(sql).control()), (None, control), "{sql}");
     }
     for (sql, ends) in [("begin; select 1", false), ("select 1; commit", true), ("rollback; begin", true)] {
-        assert_eq!(classify(sql).control, Some(Control::Unclear { ends }), "{sql}");
+        assert_eq!(classify(sql).control(), Some(Control::Unclear { ends }), "{sql}");
     }
     for (sql, several, commits) in [
         ("begin", false, true),
@@ -271,10 +302,10 @@ fn settings_are_seen_with_their_names() {
     ] {
         let set = Some(Setting::Set { name: Name(name, None), statement: sql.trim_end_matches(';') });
         let class = classify(sql);
-        assert_eq!((class.pins, class.setting), (None, set), "{sql}");
+        assert_eq!((class.pins, class.setting()), (None, set), "{sql}");
     }
     let several = "set sql_mode = '', names utf8mb4, autocommit = 0";
-    assert_eq!(classify(several).setting, Some(Setting::Several(several)));
+    assert_eq!(classify(several).setting(), Some(Setting::Several(several)));
     for sql in ["set global x = 1", "set persist x = 1", "set @@global.x = (select 1), @@persist_only.y = 2"] {
         assert_eq!(classify(sql), Class::default(), "{sql}");
     }
@@ -283,8 +314,8 @@ fn settings_are_seen_with_their_names() {
 #[test]
 fn a_list_of_settings_that_nobody_would_write_is_not_taken_apart() {
     let list = |count: usize| format!("set a = 1{}", ", a = 1".repeat(count - 1));
-    assert!(matches!(classify(&list(256)), Class { pins: None, setting: Some(Setting::Several(_)), .. }));
-    assert!(matches!(classify(&list(257)), Class { pins: Some(PinCause::UnknownStatement), setting: None, .. }));
+    assert!(matches!(classify(&list(256)), Class { pins: None, effect: Effect::Sets(Setting::Several(_)), .. }));
+    assert!(matches!(classify(&list(257)), Class { pins: Some(PinCause::UnknownStatement), effect: Effect::None, .. }));
 }
 
 #[test]
@@ -359,7 +390,7 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_it_panic(text in r#"(set|select|names|session|transaction|autocommit|create|procedure|for|statement|é|@@|/\*!|[ ('"`;/*\\\n&.,=@:)0-]){0,30}"#) {
         let class = classify(&text);
-        if let Some(Setting::Several(statement)) = class.setting {
+        if let Some(Setting::Several(statement)) = class.setting() {
             let _ = settings::settings_of(statement);
         }
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::engine::postgres::functions::PINNING;
-use crate::engine::{Name, PinEnd, Setting};
-use crate::engine::{Sequence, Staleness};
+use crate::engine::postgres::words::WORDS;
+use crate::engine::words::Word;
+use crate::engine::{Name, PinEnd, Sequence, Setting, Staleness};
 
 fn pins(sql: &str) -> Option<PinCause> {
     classify(sql).pins
@@ -33,7 +33,7 @@ fn queries_changes_and_definitions_are_plain() {
         " ; ; ",
     ] {
         assert_eq!(classify(sql).pins, None, "{sql}");
-        assert_eq!(classify(sql).setting, None, "{sql}");
+        assert_eq!(classify(sql).setting(), None, "{sql}");
     }
 }
 
@@ -231,7 +231,7 @@ fn a_table_that_is_dropped_at_the_commit_does_not_pin() {
         let passing = Class { replans: Staleness::Names, passing_table: true, ..Class::default() };
         assert_eq!(classify(sql), passing, "{sql}");
         let whole = format!("begin; {sql}; insert into t values (1); commit");
-        assert_eq!((pins(&whole), classify(&whole).control), (None, Some(Control::Whole)), "{whole}");
+        assert_eq!((pins(&whole), classify(&whole).control()), (None, Some(Control::Whole)), "{whole}");
     }
     for sql in [
         "create temp table t (n int) on commit delete rows",
@@ -268,11 +268,33 @@ fn a_copy_from_or_to_the_client_is_seen() {
 }
 
 #[test]
-fn every_function_of_the_list_pins() {
-    for (name, cause) in PINNING {
-        assert_eq!(pins(&format!("select {}(a) from t", name.to_uppercase())), Some(cause), "{name}");
-        assert_eq!(pins(&format!("select * from contrib.{name} ('select 1') as t(a int)")), Some(cause), "{name}");
-        assert_eq!(pins(&format!("select {name}s(1), {name} from t")), None, "{name}");
+fn every_word_does_what_its_row_says() {
+    for (name, word) in WORDS.rows() {
+        let called = [
+            format!("select {}(a) from t", name.to_uppercase()),
+            format!("select * from contrib.{name} ('select 1') as t(a int)"),
+            format!("select (a).{name} from t"),
+        ];
+        for sql in &called {
+            let class = classify(sql);
+            match word {
+                Word::Leaves(cause) => assert_eq!(class.pins, Some(cause), "{sql}"),
+                Word::RunsText => assert_eq!(class.pins, Some(PinCause::UnknownStatement), "{sql}"),
+                Word::Remembers(sequence) => assert_eq!((class.pins, class.sequence), (None, sequence), "{sql}"),
+                Word::InContext => {}
+            }
+        }
+        if word != Word::InContext {
+            assert_eq!(classify(&format!("select {name}s(1), {name} from t")), Class::default(), "{name}");
+        }
+    }
+    for (sql, cause) in [
+        ("create temp table t (n int)", PinCause::TemporaryObject),
+        ("declare c cursor with hold for select 1", PinCause::HoldableCursor),
+        ("update pg_settings set setting = '1'", PinCause::UnknownStatement),
+        ("insert into pg_temp.t values (1)", PinCause::TemporaryObject),
+    ] {
+        assert_eq!(pins(sql), Some(cause), "{sql}");
     }
 }
 
@@ -346,7 +368,7 @@ fn what_may_change_how_texts_are_read_is_the_end_of_its_connection() {
 
 #[test]
 fn transaction_control_and_the_ends_of_pins_do_not_pin() {
-    let end = |sql| (classify(sql).pins, classify(sql).ends);
+    let end = |sql| (classify(sql).pins, classify(sql).ends());
     for (sql, ends) in [
         ("unlisten *", PinEnd::Of(PinCause::Listen)),
         ("close all", PinEnd::Of(PinCause::HoldableCursor)),
@@ -368,10 +390,10 @@ fn transaction_control_and_the_ends_of_pins_do_not_pin() {
         ("begin; rollback", Some(Control::Whole)),
         ("select 1; select 2", None),
     ] {
-        assert_eq!((classify(sql).pins, classify(sql).control), (None, control), "{sql}");
+        assert_eq!((classify(sql).pins, classify(sql).control()), (None, control), "{sql}");
     }
     for (sql, ends) in [("begin; select 1", false), ("select 1; commit", true), ("rollback; begin", true)] {
-        assert_eq!(classify(sql).control, Some(Control::Unclear { ends }), "{sql}");
+        assert_eq!(classify(sql).control(), Some(Control::Unclear { ends }), "{sql}");
     }
 }
 
@@ -391,7 +413,7 @@ fn settings_are_seen_with_their_names() {
         ("select pg_catalog.set_config('app.tenant', '7''s', FALSE) -- x", set("app.tenant", None)),
     ] {
         match classify(sql) {
-            Class { pins: None, setting: Some(Setting::Set { name: found, .. }), .. } => {
+            Class { pins: None, effect: Effect::Sets(Setting::Set { name: found, .. }), .. } => {
                 assert_eq!(Some(found), name, "{sql}");
             }
             class => panic!("{sql}: {class:?}"),
@@ -406,9 +428,9 @@ fn settings_are_seen_with_their_names() {
         ("set session authorization default", "session_authorization"),
         ("reset session authorization", "session_authorization"),
     ] {
-        assert_eq!(classify(sql).setting, Some(Setting::Reset(Name(name, None))), "{sql}");
+        assert_eq!(classify(sql).setting(), Some(Setting::Reset(Name(name, None))), "{sql}");
     }
-    assert_eq!(classify("reset all").setting, Some(Setting::ResetAll));
+    assert_eq!(classify("reset all").setting(), Some(Setting::ResetAll));
 }
 
 #[test]
@@ -427,7 +449,7 @@ fn what_ends_with_its_transaction_is_passing() {
         "select set_config('datestyle', 'iso', true)",
         "set local session characteristics as transaction read only",
     ] {
-        if let Class { control: Some(Control::Whole), pins: None, .. } = classify(sql) {
+        if let Class { effect: Effect::Controls(Control::Whole), pins: None, .. } = classify(sql) {
             continue;
         }
         let replans = classify(sql).replans;
