@@ -23,7 +23,7 @@ pub(crate) struct Words<const N: usize> {
     beginnings: [u64; BUCKETS],
 }
 
-/// So many times 64 bits: of the words of other texts some three in a hundred fall on a bit of one in the table.
+/// So many times 64 bits, so that hardly a word that is not in the table falls on the bit of one that is.
 const BUCKETS: usize = 32;
 
 impl<const N: usize> Words<N> {
@@ -38,13 +38,12 @@ impl<const N: usize> Words<N> {
                 start[3] = word[3] | 0x20;
                 note(&mut beginnings, start);
             } else {
-                // Whatever follows it.
-                loop {
-                    note(&mut beginnings, start);
-                    if start[3] == u8::MAX {
-                        break;
-                    }
+                // Whatever follows it, or nothing.
+                while start[3] < u8::MAX {
                     start[3] += 1;
+                    if start[3] & 0x20 != 0 {
+                        note(&mut beginnings, start);
+                    }
                 }
             }
             row += 1;
