@@ -111,6 +111,13 @@ pub(crate) enum Control<'a> {
     },
 }
 
+impl Control<'_> {
+    /// Whether it is one statement that is understood.
+    pub(crate) fn is_alone(self) -> bool {
+        !matches!(self, Control::Whole | Control::Unclear { .. })
+    }
+}
+
 /// A savepoint's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Label<'a> {

@@ -52,6 +52,8 @@ pub(crate) struct Rules {
     pub(crate) read_at_begin: &'static [&'static str],
     /// The SQLSTATE of a statement that a cancel has ended.
     pub(crate) cancelled: &'static str,
+    /// The SQLSTATE of what is refused in a transaction that is aborted, whatever it is. `None` where none is.
+    pub(crate) aborted: Option<&'static str>,
     /// The statement that makes the server read and plan anew what is prepared. `None` where it always does.
     pub(crate) replan: Option<&'static str>,
 }

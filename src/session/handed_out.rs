@@ -38,7 +38,7 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = self.borrow(Phase::Statement, &mut intent).await?;
         if borrow.wire().carried.staleness() != Staleness::Fresh {
             // What others have prepared is not for what the caller makes of the connection.
-            borrow.replan().await?;
+            borrow.replan(&Intent::none()).await?;
         }
         // What types the caller looks up by their names is not seen.
         borrow.wire().carried.prepared.forget_names();

@@ -39,7 +39,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
-        } else if sink.streams() && decides(DB::classify(query.sql.as_str()).control()) {
+        } else if sink.streams() && DB::classify(query.sql.as_str()).control().is_some_and(Control::is_alone) {
             watch.over(Box::pin(self.run_to_its_end(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
@@ -191,11 +191,6 @@ impl<DB: Engine> Connection<DB> {
         let text = format!("{}\n/* {}.{} */", query.sql.as_str(), self.id, self.texts);
         query.reworded(text)
     }
-}
-
-/// Whether a text is one statement that begins or ends a transaction or a savepoint.
-fn decides(control: Option<Control<'_>>) -> bool {
-    control.is_some_and(|control| !matches!(control, Control::Whole | Control::Unclear { .. }))
 }
 
 impl<DB: Engine> Borrow<'_, DB> {

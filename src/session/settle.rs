@@ -39,7 +39,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             Step::AskAfterFailure => self.ask_after_failure().await,
             Step::Replan => {
                 self.refuse_late_plans(intent)?;
-                self.replan().await
+                self.replan(intent).await
             }
             Step::Replay => self.replay(intent).await,
         }
@@ -191,7 +191,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// What is prepared is made to mean again what its text says under the settings of now. The server plans anew what it
     /// keeps, the statements inside functions and triggers among them, which it keeps whether the driver has prepared
     /// anything or not; and the driver prepares its own anew.
-    pub(super) async fn replan(&mut self) -> Result<(), Error> {
+    pub(super) async fn replan(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         if let Some(replan) = DB::RULES.replan {
             // An aborted transaction refuses it, and every statement too. It is asked for again after that.
             if self.session.state.is_aborted() {
@@ -199,12 +199,27 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
             let deadline = self.deadline()?;
             if let Some(refusal) = self.send(deadline, replan.to_owned()).await? {
-                // What was to be run would be run by plans that are made for other settings, or in a transaction that the refusal has
-                // aborted.
-                return Err(self.refuse_by(refusal));
+                return self.go_on_without_plans(refusal, intent);
             }
         }
         self.prepare_anew().await
+    }
+
+    /// Whether something can be done although the server has refused to plan anew, for a cancel from outside or a limit of time. In
+    /// an aborted transaction it refuses whatever is planned. Otherwise a statement would be run by plans of other settings, so that
+    /// it is told the refusal in its place; and what begins or ends a transaction finds that one aborted.
+    fn go_on_without_plans(&mut self, refusal: sqlx::Error, intent: &Intent<'_>) -> Result<(), Error> {
+        let code = refusal.as_database_error().and_then(|refusal| refusal.code());
+        if code.is_some() && code.as_deref() == DB::RULES.aborted {
+            return Ok(());
+        }
+        let is_statement = matches!(self.flight.phase(), Phase::Statement | Phase::InTransaction);
+        let controls = intent.class.control().is_some_and(Control::is_alone);
+        if is_statement && !controls {
+            return Err(self.fail(refusal, None));
+        }
+        self.session.state.note_failure(DB::diagnose(&refusal), false, &summary(&refusal));
+        Ok(())
     }
 
     /// The driver's part of [`replan`](Self::replan), after the server's.
@@ -277,7 +292,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.wire().carried.become_set::<DB>(wanted);
         match self.is_stale() && !waits {
             true if replans.is_some() => self.prepare_anew().await,
-            true => self.replan().await,
+            true => self.replan(intent).await,
             false => Ok(()),
         }
     }
@@ -290,11 +305,6 @@ impl<DB: Engine> Borrow<'_, DB> {
             self.wire().carried.soil(Cleanup::Impossible);
             self.session.refused_connection = true;
         }
-        self.refuse_by(error)
-    }
-
-    /// What was to come before a statement was refused: that is what the statement is told, and nothing of it was sent.
-    fn refuse_by(&mut self, error: sqlx::Error) -> Error {
         self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));
         self.rest();
         error.into()

@@ -81,6 +81,20 @@ async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
     assert_eq!(noon(&mut tx).await.unwrap_err().sqlstate().as_deref(), Some("42601"));
     assert!(noon(&mut tx).await.is_err());
     assert!(matches!(tx.commit().await, Err(Error::TransactionAborted { .. })));
+    // An end is no statement: it finds a transaction that is aborted, and ends it.
+    for rolls_back in [true, false] {
+        door.misprint(None);
+        run(&mut conn, "begin").await?;
+        assert_eq!(noon(&mut conn).await?, "03:00");
+        run(&mut conn, "set local timezone = 'America/New_York'").await?;
+        door.misprint(SPOILT);
+        if rolls_back {
+            run(&mut conn, "rollback").await?;
+        } else {
+            let aborted = run(&mut conn, "commit").await.unwrap_err();
+            assert!(matches!(aborted, Error::TransactionAborted { .. }), "{aborted:?}");
+        }
+    }
     door.misprint(None);
     assert_eq!(noon(&mut conn).await?, "03:00");
 

@@ -34,6 +34,7 @@ pub(super) const RULES: Rules = Rules {
     // What follows a session there has set them before.
     read_at_begin: &[],
     cancelled: "70100",
+    aborted: None,
     // The server looks names up at each execution.
     replan: None,
 };

@@ -32,6 +32,7 @@ pub(super) const RULES: Rules = Rules {
         "default_transaction_deferrable",
     ],
     cancelled: "57014",
+    aborted: Some("25P02"),
     // By itself the server looks anew when an object changes, not when another comes to stand before it, nor when a
     // literal would be read in another way: <https://www.postgresql.org/docs/current/sql-prepare.html>.
     replan: Some("DISCARD PLANS"),
