@@ -4,7 +4,7 @@
 //!
 //! No span holds a text or a parameter: the first word of a statement is its name.
 
-use crate::error::Error;
+use crate::error::{Error, sqlstate};
 
 /// A word that is longer is no statement's.
 const LONGEST_WORD: usize = 16;
@@ -49,7 +49,7 @@ impl Failure for sqlx::Error {
     }
 
     fn code(&self) -> Option<String> {
-        self.as_database_error().and_then(|error| error.code()).map(Into::into)
+        self.as_database_error().and_then(sqlstate).map(Into::into)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::ConfigError;
 use crate::credentials::Credentials;
 use crate::deadline::Deadline;
 use crate::engine::{Diagnosis, Engine, Login, Reached, Tap};
-use crate::error::{Error, Judged, Phase, TlsProblem, Unreachable};
+use crate::error::{Error, Phase, TlsProblem, Unreachable};
 use crate::event::Event;
 use crate::panicked::Panicked;
 use crate::pool::Attempt;
@@ -58,13 +58,15 @@ impl<DB: Engine> Connector<DB> {
         credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<Wire<DB>, Failure> {
+        let shown = [login.user.as_str(), &login.host, login.database.as_deref().unwrap_or_default()];
+        self.told.tell(&login.password, &shown);
         let mut tap = Tap::new(login.port);
         let began = Instant::now();
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => {
-                return Err(Failure { source: Some(without_password(error, login)), reached: tap.reached() });
+                return Err(Failure { source: Some(self.told.hush(error)), reached: tap.reached() });
             }
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
         };
@@ -131,17 +133,6 @@ impl<DB: Engine> Connector<DB> {
             },
         }
     }
-}
-
-/// A server that was given the password in clear can say it: its words go to the log, where others read them.
-fn without_password(error: sqlx::Error, login: &Login) -> sqlx::Error {
-    /// What is shorter stands in words that have nothing to do with it; RDS wants as many
-    /// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html>).
-    const SHORTEST: usize = 8;
-    let password = login.password.expose();
-    let is_known = |known: &str| known.contains(password);
-    let is_known = is_known(&login.user) || is_known(&login.host) || login.database.as_deref().is_some_and(is_known);
-    if password.len() < SHORTEST || is_known { error } else { Judged::hush(error, password) }
 }
 
 async fn explain_io(source: io::Error, reached: Reached, host: String, port: u16, elapsed: Duration) -> Error {

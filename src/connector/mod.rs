@@ -10,6 +10,7 @@ mod memory;
 mod prepared;
 mod rest;
 mod term;
+mod told;
 mod trial;
 mod wire;
 
@@ -35,6 +36,7 @@ use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
 use crate::topology::{Address, Endpoint, Place, is_of_rds};
 
+use self::told::Told;
 use self::trial::Trials;
 
 pub(crate) use self::carried::Carried;
@@ -61,6 +63,7 @@ pub(crate) struct Connector<DB: Engine> {
     /// How many cancels are under way.
     cancels: watch::Sender<usize>,
     trials: Trials,
+    told: Told,
     #[cfg(feature = "testing")]
     faults: Faults,
     engine: PhantomData<fn() -> DB>,
@@ -90,6 +93,7 @@ impl<DB: Engine> Connector<DB> {
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
             trials: Trials::default(),
+            told: Told::default(),
             #[cfg(feature = "testing")]
             faults: Faults::default(),
             engine: PhantomData,

@@ -15,14 +15,15 @@ pub(crate) struct Judged(Box<dyn DatabaseError>, Mark);
 #[derive(Clone, Copy)]
 enum Mark {
     Outcome(Outcome),
-    /// The server has repeated the password.
+    /// Its words are not to be shown.
     Unspeakable,
     /// What `Debug` shows beside code and message was not looked through: a look at each of its parts reads all of them.
     Unread,
 }
 
 /// What stands in the place of words that are left out.
-const LEFT_OUT: &str = "the server has repeated the password; its words are left out";
+const LEFT_OUT: &str =
+    "the server has repeated the password, or says more than a server has to say; its words are left out";
 
 impl Judged {
     /// Marks what the server has said; any other error is left as it is.
@@ -43,20 +44,37 @@ impl Judged {
         }
     }
 
-    /// Leaves the words of an error out where they hold `password`. It means what it meant: its code, and what the driver tells of
+    /// Leaves the words of an error out that may not be shown. It means what it meant: its code, and what the driver tells of
     /// it, are there as before, for a password may be a word that servers use.
-    pub(crate) fn hush(error: sqlx::Error, password: &str) -> sqlx::Error {
+    pub(crate) fn hush(error: sqlx::Error, may_be_shown: impl Fn(&str) -> bool) -> sqlx::Error {
+        let left_out = || sqlx::Error::Protocol(LEFT_OUT.to_owned());
         match error {
             sqlx::Error::Database(inner) => {
-                let is_repeated =
-                    inner.message().contains(password) || inner.code().is_some_and(|code| code.contains(password));
-                let mark = if is_repeated { Mark::Unspeakable } else { Mark::Unread };
+                let mark = if may_be_shown(inner.message()) { Mark::Unread } else { Mark::Unspeakable };
                 sqlx::Error::Database(Box::new(Self(inner, mark)))
             }
-            sqlx::Error::Protocol(text) if text.contains(password) => sqlx::Error::Protocol(LEFT_OUT.to_owned()),
-            error => error,
+            sqlx::Error::Protocol(text) => {
+                if may_be_shown(&text) {
+                    sqlx::Error::Protocol(text)
+                } else {
+                    left_out()
+                }
+            }
+            error => {
+                if may_be_shown(&format!("{error} {error:?}")) {
+                    error
+                } else {
+                    left_out()
+                }
+            }
         }
     }
+}
+
+/// The code of a refusal, if it is one: five letters or digits
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). Who lies may put anything there.
+pub(crate) fn sqlstate(refusal: &dyn DatabaseError) -> Option<Cow<'_, str>> {
+    refusal.code().filter(|code| code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 impl Error {
@@ -113,7 +131,7 @@ impl DatabaseError for Judged {
     }
 
     fn code(&self) -> Option<Cow<'_, str>> {
-        self.0.code()
+        sqlstate(self.0.as_ref())
     }
 
     fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {

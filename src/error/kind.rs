@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 
-use super::{Error, Phase};
+use super::{Error, Phase, sqlstate};
 use crate::deadline::TooClose;
 
 impl Error {
@@ -49,8 +49,8 @@ impl Error {
             | Self::Connect { source, .. }
             | Self::ReadOnly { source }
             | Self::ConnectionLost { source, .. }
-            | Self::Database(source) => source.as_database_error()?.code(),
-            Self::Refused { source, .. } => source.as_ref()?.as_database_error()?.code(),
+            | Self::Database(source) => sqlstate(source.as_database_error()?),
+            Self::Refused { source, .. } => sqlstate(source.as_ref()?.as_database_error()?),
             Self::PoolExhausted { last, .. } => last.as_ref()?.sqlstate(),
             _ => None,
         }

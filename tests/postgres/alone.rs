@@ -9,8 +9,9 @@ use crate::support::aws::Aws;
 use crate::support::directory::Directory;
 use crate::support::until::until;
 use crate::support::{Recorder, child};
+use lambda_rds::credentials::{CredentialsFuture, CredentialsRequest};
 use lambda_rds::error::TlsProblem;
-use lambda_rds::{Error, Outcome, Proxy, Tls};
+use lambda_rds::{Credentials, CredentialsError, CredentialsProvider, Error, Outcome, Proxy, Tls};
 use std::time::Duration;
 
 /// Case 49: the old writer goes on to answer and is read-only by its settings, while another is promoted. What it refuses
@@ -146,32 +147,57 @@ async fn variables_that_the_driver_obeys_unseen_are_refused_by_name() {
     }
 }
 
+/// One that asks for passwords in clear, and refuses each login with what `words` makes of its number and of all that it was told: the
+/// fields of the refusal.
+fn refuses_with(words: impl Fn(usize, &[String]) -> String + Send + 'static) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut told = Vec::new();
+        for (n, socket) in listener.incoming().take(20).enumerate() {
+            let Ok(mut socket) = socket else { return };
+            let mut said = vec![0; 4096];
+            let _ = socket.read(&mut said).and_then(|_| socket.write_all(b"R\0\0\0\x08\0\0\0\x03"));
+            let length = socket.read(&mut said).unwrap_or_default();
+            told.push(String::from_utf8_lossy(said.get(5..length.saturating_sub(1)).unwrap_or_default()).into_owned());
+            let body = words(n, &told);
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            let _ = socket.write_all(&[b"E", &length[..], body.as_bytes()].concat());
+        }
+    });
+    port
+}
+
+/// The next one of these that was not refused.
+#[derive(Debug)]
+struct Several(&'static [&'static str]);
+
+impl CredentialsProvider for Several {
+    fn credentials<'a>(&'a self, request: &'a CredentialsRequest) -> CredentialsFuture<'a> {
+        let all = self.0.iter().map(|password| Credentials::new("app", *password));
+        let next = all.into_iter().find(|one| !request.refused.contains(one));
+        Box::pin(std::future::ready(next.ok_or(CredentialsError::Exhausted)))
+    }
+}
+
+/// What is shown of a login with these, one after the other.
+async fn shown_of(port: u16, passwords: &'static [&'static str]) -> (Error, String) {
+    let recorder = Recorder::default();
+    let builder = Proxy::<lambda_rds::Postgres>::builder().host("127.0.0.1").port(port).credentials(Several(passwords));
+    let builder = builder.database("app").tls(Tls::Disable).borrow_timeout(Duration::from_secs(2));
+    let proxy = builder.observer(recorder.observer()).build().unwrap();
+    let error = proxy.get_connection().await.map(drop).unwrap_err();
+    let shown = format!("{} {:?} {}", crate::support::chain(&error), recorder.events(), proxy.report(&error));
+    (error, shown)
+}
+
 /// One that was given the password in clear, because it asked for that, and says it when it refuses.
 #[tokio::test]
 async fn a_server_that_repeats_the_password_is_not_quoted() {
-    use std::io::{Read, Write};
-    const PASSWORD: &str = "hunter2\"hunter2";
     for code in ["28P01", "3D000", "53300", "57P03", "XX000"] {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for socket in listener.incoming().take(20) {
-                let Ok(mut socket) = socket else { return };
-                let mut told = vec![0; 4096];
-                let _ = socket.read(&mut told).and_then(|_| socket.write_all(b"R\0\0\0\x08\0\0\0\x03"));
-                let length = socket.read(&mut told).unwrap_or_default();
-                let password = String::from_utf8_lossy(told.get(5..length.saturating_sub(1)).unwrap_or_default());
-                let body = format!("SFATAL\0VFATAL\0C{code}\0Mnot with {password}\0\0");
-                let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-                let _ = socket.write_all(&[b"E", &length[..], body.as_bytes()].concat());
-            }
-        });
-        let recorder = Recorder::default();
-        let builder = Proxy::<lambda_rds::Postgres>::builder().host("127.0.0.1").port(port);
-        let builder = builder.user("app").password(PASSWORD).database("app").tls(Tls::Disable);
-        let proxy = builder.borrow_timeout(Duration::from_secs(2)).observer(recorder.observer()).build().unwrap();
-        let error = proxy.get_connection().await.map(drop).unwrap_err();
-        let shown = format!("{error} {error:?} {:?}", recorder.events());
+        let port = refuses_with(move |n, told| format!("SFATAL\0VFATAL\0C{code}\0Mnot with {}\0\0", told[n]));
+        let (error, shown) = shown_of(port, &["hunter2\"hunter2"]).await;
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("repeated the password"), "{shown}");
         // It means what it meant: a password may be a word that servers use.
@@ -183,5 +209,29 @@ async fn a_server_that_repeats_the_password_is_not_quoted() {
             _ => matches!(error, Error::Connect { .. }),
         };
         assert!(is_told && error.sqlstate().as_deref() == Some(code), "{code}: {error:?}");
+    }
+}
+
+/// Whichever it was, in whichever place, and however the driver writes what it does not understand.
+#[tokio::test]
+async fn a_server_that_repeats_an_earlier_password_or_another_field_is_not_quoted_either() {
+    const FIRST: &str = "plugh \"xyzzy\"\t\u{e9}";
+    let fields: [fn(&str) -> String; 5] = [
+        |password| format!("SFATAL\0VFATAL\0C53300\0Mnot with {password}\0\0"),
+        |password| format!("SFATAL\0VFATAL\0C28P01\0Mnot with {password}\0\0"),
+        |password| format!("SFATAL\0VFATAL\0C{password}\0Mno\0\0"),
+        |password| format!("SFATAL\0V{password}\0CXX000\0Mno\0\0"),
+        |password| format!("SFATAL\0VFATAL\0CXX000\0Mno\0V{password}\0\0"),
+    ];
+    for field in fields {
+        let own = refuses_with(move |n, told| field(&told[n]));
+        let (_, shown) = shown_of(own, &[FIRST]).await;
+        assert!(!shown.contains("xyzzy"), "{shown}");
+        let earlier = move |n: usize, told: &[String]| match n {
+            0 => "SFATAL\0VFATAL\0C28P01\0Mno\0\0".to_owned(),
+            _ => field(&told[0]),
+        };
+        let (_, shown) = shown_of(refuses_with(earlier), &[FIRST, "another-password"]).await;
+        assert!(!shown.contains("xyzzy"), "{shown}");
     }
 }
