@@ -59,14 +59,14 @@ impl<DB: Engine> Connector<DB> {
         deadline: Deadline,
     ) -> Result<Wire<DB>, Failure> {
         let shown = [login.user.as_str(), &login.host, login.database.as_deref().unwrap_or_default()];
-        self.told.tell(&login.password, &shown);
+        self.disclosed.add(&login.password, &shown);
         let mut tap = Tap::new(login.port);
         let began = Instant::now();
         let dialled = timeout_at(deadline.instant(), tap.follow(DB::dial(login))).await;
         let dialled = match dialled {
             Ok(Ok(dialled)) => dialled,
             Ok(Err(error)) => {
-                return Err(Failure { source: Some(self.told.hush(error)), reached: tap.reached() });
+                return Err(Failure { source: Some(self.disclosed.hush(error)), reached: tap.reached() });
             }
             Err(_) => return Err(Failure { source: None, reached: tap.reached() }),
         };

@@ -5,12 +5,12 @@
 mod cancel;
 mod carried;
 mod dial;
+mod disclosed;
 mod login;
 mod memory;
 mod prepared;
 mod rest;
 mod term;
-mod told;
 mod trial;
 mod wire;
 
@@ -36,7 +36,7 @@ use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
 use crate::topology::{Address, Endpoint, Place, is_of_rds};
 
-use self::told::Told;
+use self::disclosed::Disclosed;
 use self::trial::Trials;
 
 pub(crate) use self::carried::Carried;
@@ -63,7 +63,7 @@ pub(crate) struct Connector<DB: Engine> {
     /// How many cancels are under way.
     cancels: watch::Sender<usize>,
     trials: Trials,
-    told: Told,
+    disclosed: Disclosed,
     #[cfg(feature = "testing")]
     faults: Faults,
     engine: PhantomData<fn() -> DB>,
@@ -93,7 +93,7 @@ impl<DB: Engine> Connector<DB> {
             last_login: Mutex::default(),
             cancels: watch::Sender::default(),
             trials: Trials::default(),
-            told: Told::default(),
+            disclosed: Disclosed::default(),
             #[cfg(feature = "testing")]
             faults: Faults::default(),
             engine: PhantomData,

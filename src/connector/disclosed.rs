@@ -22,32 +22,32 @@ const IN_A_TOKEN: &str = "X-Amz-";
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<VecDeque<Redacted>>);
+pub(super) struct Disclosed(Mutex<VecDeque<Redacted>>);
 
-impl Told {
+impl Disclosed {
     /// A login is about to tell this one, if it is asked for it. `shown`: what errors and events show of the login.
-    pub(super) fn tell(&self, password: &Redacted, shown: &[&str]) {
+    pub(super) fn add(&self, password: &Redacted, shown: &[&str]) {
         let is_shown = shown.iter().any(|shown| shown.contains(password.expose()));
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if password.expose().len() < SHORTEST || is_shown || told.contains(password) {
+        let mut disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if password.expose().len() < SHORTEST || is_shown || disclosed.contains(password) {
             return;
         }
-        if told.len() == MOST {
-            told.pop_front();
+        if disclosed.len() == MOST {
+            disclosed.pop_front();
         }
-        told.push_back(password.clone());
+        disclosed.push_back(password.clone());
     }
 
     /// What a server says of a login, without words that hold one of them.
     pub(super) fn hush(&self, error: sqlx::Error) -> sqlx::Error {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Judged::hush(error, |text| {
             let holds = |password: &Redacted| {
                 let password = password.expose();
                 // The driver writes some of what it does not understand as `Debug` does.
                 text.contains(password) || text.contains(&password.escape_debug().to_string())
             };
-            text.len() <= LONGEST && !text.contains(IN_A_TOKEN) && !told.iter().any(holds)
+            text.len() <= LONGEST && !text.contains(IN_A_TOKEN) && !disclosed.iter().any(holds)
         })
     }
 }
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn no_password_that_was_told_is_repeated_in_any_of_the_drivers_ways() {
-        let told = Told::default();
-        let said = |text: String| told.hush(sqlx::Error::Protocol(text)).to_string();
+        let disclosed = Disclosed::default();
+        let said = |text: String| disclosed.hush(sqlx::Error::Protocol(text)).to_string();
         let password = |n| format!("a \"password\" {n:02}");
-        (0..MOST).for_each(|n| told.tell(&password(n).into(), &["app", "db"]));
+        (0..MOST).for_each(|n| disclosed.add(&password(n).into(), &["app", "db"]));
         for n in 0..MOST {
             for text in [format!("not {}!", password(n)), format!("unknown severity: {:?}", password(n))] {
                 assert!(!said(text).contains(&format!("{n:02}")), "{n}");
@@ -72,17 +72,17 @@ mod tests {
         assert!(!said(token.to_owned()).contains("0123"));
         assert!(!said("x".repeat(LONGEST + 1)).contains("xx"));
         // The last ones.
-        told.tell(&password(MOST).into(), &[]);
+        disclosed.add(&password(MOST).into(), &[]);
         assert!(!said(password(MOST)).contains("16") && said(password(0)).contains("00"));
     }
 
     #[test]
     fn what_is_shown_anyway_or_is_a_word_is_no_secret() {
-        let told = Told::default();
+        let disclosed = Disclosed::default();
         for password in ["short", "", "application"] {
-            told.tell(&password.into(), &["the application", "db"]);
+            disclosed.add(&password.into(), &["the application", "db"]);
         }
         let text = "a short word of the application";
-        assert!(told.hush(sqlx::Error::Protocol(text.to_owned())).to_string().contains(text));
+        assert!(disclosed.hush(sqlx::Error::Protocol(text.to_owned())).to_string().contains(text));
     }
 }
