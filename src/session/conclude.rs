@@ -93,8 +93,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         diagnosis
     }
 
-    /// Whether the server refuses likewise what executes nothing: a value's type that is gone is not found by any word of the
-    /// text.
+    /// Whether the server refuses an `EXPLAIN` of the statement with the same code, so that nothing was executed. The text alone does
+    /// not tell: the type of a value that was dropped is no word of it.
     async fn is_refused_unexecuted(&mut self, query: &Query<DB>, error: &sqlx::Error) -> bool {
         let (Some(text), Ok(deadline)) = (DB::unexecuted(query.sql.as_str()), self.deadline()) else { return false };
         if !query.has_values() {

@@ -42,7 +42,7 @@ pub struct Connection<DB: Engine> {
     pub(super) milestones: Milestones,
     /// How many texts were run that mean the same every time.
     pub(super) texts: u64,
-    /// The last failure may not come again when the same work is done from the start, and nothing of it was kept.
+    /// Running the whole transaction again might succeed, and nothing of the first try was committed.
     pub(super) may_succeed_again: bool,
 }
 

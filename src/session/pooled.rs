@@ -30,7 +30,7 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn find_place(&mut self) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let is_open = borrow.probe().await? != Found::Nothing;
-        // One that nobody has spoken of is its own affair; a guard is refused in it.
+        // A transaction that no text has asked for is left alone; `begin()` is refused while it is open.
         let _known = borrow.session.state.found_in_doubt(is_open);
         if !is_open {
             borrow.wire().carried.agree_on(Settings::default());

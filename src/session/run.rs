@@ -112,8 +112,8 @@ impl<DB: Engine> Connection<DB> {
         let mut whole = false;
         if pooled && intent.class.control().is_some() {
             self.refuse_whole(intent.class.control())?;
-            // In one exchange: between two, what it begins or ends could be another's. Of several statements the server prepares none,
-            // and whoever has one prepared counts on that.
+            // Transaction control goes out unprepared: between preparing and executing the pooler may switch to another connection of
+            // the server. Several statements stay prepared, so that the server refuses them as the caller expects.
             let is_refused = query.has_values() || intent.class.several && query.is_prepared();
             whole = !is_refused;
         }

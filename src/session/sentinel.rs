@@ -59,8 +59,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         format!("{end}; {}", DB::sentinel(mark))
     }
 
-    /// Ends a transaction that something may have ended, or aborted, before, and says what it has found: what is healthy, and shown
-    /// to be the guard's own, as the guard wants it, and anything else with nothing of it.
+    /// Ends a transaction that something else may have ended or aborted before, and says what it has found. It ends as the guard asked
+    /// only if it is healthy and shown to be the guard's own; anything else is rolled back.
     pub(super) async fn end_doubtful(&mut self, commits: bool) -> Result<Found, Error> {
         let deadline = Deadline::after(self.session.pool.borrow_timeout());
         let found = match self.look_for_own(deadline).await {
@@ -78,8 +78,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         found.map_err(|error| self.fail(error, None))
     }
 
-    /// Looks for the transaction of the guards: by itself, for in one text with the end a refusal of that could be taken for an answer
-    /// to this.
+    /// Looks for the transaction of the guards, in a text of its own: in one text with the `COMMIT`, the commit's refusal could be taken
+    /// for the answer to this question.
     async fn look_for_own(&mut self, deadline: Deadline) -> Result<Found, sqlx::Error> {
         let (sentinel, mark) = (self.session.state.sentinel(), self.session.state.mark());
         let (failover, wire) = self.apart();

@@ -297,9 +297,9 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
     }
 
-    /// The server has refused to take the connection from one session's settings to another's: what one session may set the
-    /// next may not take back, as a role, or the other way round. Whose fault it is shows on a connection that nobody else
-    /// has had; any other one is closed, and the session gets the next.
+    /// The server has refused to take the connection from one session's settings to another's: a role that one session has set may
+    /// forbid the next session's `SET` or `RESET`. Where others have used the connection nobody can tell whose setting is at fault, so
+    /// it is closed, and the session's settings are tried on another one.
     fn refuse_replay(&mut self, error: sqlx::Error) -> Error {
         if self.wire().carried.was_shared() && self.session.state.is_free() {
             self.wire().carried.soil(Cleanup::Impossible);

@@ -1,5 +1,5 @@
-//! What is prepared is made anew in a transaction no sooner than the session itself would read in it: the server takes the
-//! transaction's snapshot for that.
+//! In a transaction, planning anew waits until the session's own first read, because it makes the server take the transaction's
+//! snapshot.
 
 use super::borrow::Borrow;
 use super::core::Intent;

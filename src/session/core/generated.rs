@@ -1,8 +1,8 @@
 //! Whose number is it? Rules for statements that read what the server's session remembers: generated numbers, and the
 //! diagnostics of the statements before.
 //!
-//! *A question is answered only on a connection that nobody else has used since its memory was known to hold nothing but this
-//! session's; and where the session has been elsewhere as well, only with a number that was generated since then.*
+//! *`LAST_INSERT_ID()` or `currval` is sent only where this session alone has used the connection since that last held no number of
+//! another session. If this session has used other connections as well, the number must have been generated here after that point.*
 //!
 //! What the statements of others have done does not count, for no text tells: all of them spoil. So that a question has an
 //! answer all the same, the server is told to forget its numbers before a session generates some where others have been;
@@ -55,8 +55,9 @@ pub(in crate::session) enum Step {
 #[derive(Debug, Default)]
 pub(in crate::session) struct Generated {
     session: u64,
-    /// The server refuses to tell a number that was not generated. Otherwise it says that there is none by a zero, which
-    /// could be stored before anybody sees it; but then no number is generated unseen.
+    /// PostgreSQL: `currval` fails if no number was generated, and any statement may call `nextval` unseen. Otherwise (MySQL) the
+    /// answer is 0, which an `INSERT` could store; but numbers of functions and triggers are forgotten when those end, so that the
+    /// text shows what generates.
     refuses: bool,
     /// The connection of its last statement.
     at: Option<u64>,
@@ -72,7 +73,7 @@ pub(in crate::session) struct Generated {
     previous: Option<Exchange>,
     /// What its statements have left there, nothing else having been sent since: rows found, warnings.
     own: Sequence,
-    /// Not all that was sent on its connection, from the login on, were its statements.
+    /// Something was sent on this connection since its login that was none of this session's statements.
     scattered: bool,
 }
 

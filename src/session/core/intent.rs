@@ -16,7 +16,8 @@ pub(in crate::session) struct Intent<'a> {
     pub(in crate::session) change: Option<SettingChange>,
     /// It leaves something behind that the session has been told not to be pinned for.
     pub(in crate::session) leaves_untracked: bool,
-    /// It may define what is temporary as a table of its transaction is, and does not go with it.
+    /// It may create an object that is temporary because it depends on a temporary table of the transaction, and that is not dropped
+    /// with that table.
     pub(in crate::session) follows_table: bool,
 }
 

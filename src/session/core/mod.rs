@@ -50,8 +50,8 @@ pub(in crate::session) struct State {
     /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
     /// or the physical connection was handed out.
     doubtful: bool,
-    /// A pin's cause may have done so, and may again; so something may have been committed that no guard was told to commit.
-    /// What cannot control a transaction is refused by the server where it would end one.
+    /// What pins this session (a procedure, the connection that was handed out) can itself begin and end transactions: work may be
+    /// committed without any guard's `commit()`. A cause that cannot is refused by the server where it would.
     pinned_in_doubt: bool,
     /// What shows whether the guard's transaction is still there.
     sentinel: Sentinel,

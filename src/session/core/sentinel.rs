@@ -22,7 +22,8 @@ pub(in crate::session) enum Sentinel {
     None,
     /// One that was set at this depth. It goes with the savepoint that it lies in.
     At(usize),
-    /// Nothing does, and it is there: one has to be set before anything can end it unseen.
+    /// The guard's transaction is known to be open, and has no sentinel: one is set before the next statement that could end the
+    /// transaction unseen.
     Due,
 }
 
