@@ -12,6 +12,8 @@ mod diagnosis;
 mod dialect;
 mod driver;
 #[cfg(test)]
+mod error_codes;
+#[cfg(test)]
 mod fuzz;
 mod guard;
 #[cfg(feature = "_internals")]
@@ -22,8 +24,6 @@ pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod prefilter;
-#[cfg(test)]
-mod proofs;
 mod question;
 mod repeat;
 mod rules;

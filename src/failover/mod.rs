@@ -1,9 +1,9 @@
 //! Who the writer is, what to do when it is lost, and what became of the statement that noticed.
 //!
 //! [`Failover`] stands between the pool and the connector: the pool asks it for connections, and gets one to the proven
-//! writer. `belief` is how far the writer is known, `connect` what the pool asks, `verdict` judges a failed statement, `search`
+//! writer. `belief` is how far the writer is known, `connect` what the pool asks, `retry_policy` judges a failed statement, `search`
 //! is the way to the writer and `reader` the one to its readers, `hunt` asks all candidates, `monitor` tells a silent host from a
-//! busy one by `liveness`, `watch` looks at the members in between. `belief` and `verdict` are pure; `hunt` and `monitor` are
+//! busy one by `liveness`, `watch` looks at the members in between. `belief` and `retry_policy` are pure; `hunt` and `monitor` are
 //! generic over who goes and asks.
 //!
 //! A suspicion makes every connection doubtful: it is asked for its server's role before it is lent again. Only when a
@@ -15,8 +15,8 @@ mod hunt;
 mod liveness;
 mod monitor;
 mod reader;
+mod retry_policy;
 mod search;
-mod verdict;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -38,7 +38,7 @@ use self::monitor::HostMonitor;
 
 pub(crate) use self::hunt::Told;
 pub(crate) use self::reader::Readers;
-pub(crate) use self::verdict::{Verdict, Work, ended, judge};
+pub(crate) use self::retry_policy::{Verdict, Work, ended, judge};
 
 /// A look is one round trip, two the first time.
 const LOOK_BOUND: Duration = Duration::from_millis(500);

@@ -65,7 +65,7 @@ impl<C: Connect> Approval<C> {
                 let lifetime = inner.settings.policy.lifetime(&mut random::generator());
                 let past = Past { opened, lifetime, used: opened, dirty: false };
                 *inner.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.pool.tenancy().connected(attempt.took(), was_refused);
+                self.pool.retention().connected(attempt.took(), was_refused);
                 inner.relapse.over();
                 self.pool.come_home(Box::new(Physical { conn, slot, past, runtime: runtime::current() }));
                 // The slot is no longer being dialled in, so that upkeep need not wait for it.

@@ -21,8 +21,8 @@ mod policy;
 mod queue;
 mod recovery;
 mod relapse;
+mod retention;
 mod runtime;
-mod tenancy;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -51,7 +51,7 @@ use self::ledger::{Home, Ledger, PHASES, Physical};
 use self::policy::Fitness;
 use self::recovery::Recoveries;
 use self::relapse::Relapse;
-use self::tenancy::Tenancy;
+use self::retention::Retention;
 use self::work::Work;
 
 pub(crate) use self::connect::{Attempt, Connect, Peek, Standing};
@@ -91,7 +91,7 @@ struct Inner<C: Connect> {
     refusal: Mutex<Option<(Instant, Arc<Error>)>>,
     /// How long dials wait after one that ended in a panic.
     relapse: Relapse,
-    tenancy: Mutex<Tenancy>,
+    retention: Mutex<Retention>,
     work: Work,
     meter: Meter,
 }
@@ -122,7 +122,7 @@ impl<C: Connect> Pool<C> {
             vacancy: Notify::new(),
             refusal: Mutex::default(),
             relapse: Relapse::default(),
-            tenancy: Mutex::new(Tenancy::new(random::generator())),
+            retention: Mutex::new(Retention::new(random::generator())),
             work: Work::default(),
             meter: Meter::default(),
             connector,

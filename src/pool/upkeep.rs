@@ -9,7 +9,7 @@ use super::connect::{Connect, Peek, Standing};
 use super::ledger::Physical;
 use super::policy::Fitness;
 #[cfg(feature = "lambda")]
-use super::tenancy::Tenancy;
+use super::retention::Retention;
 use super::{CLOSE_BOUND, Pool};
 use crate::error::{Error, Purpose};
 use crate::event::{Discard, Event};
@@ -108,6 +108,6 @@ impl<C: Connect> Pool<C> {
     /// draws is its own from here on.
     #[cfg(feature = "lambda")]
     pub(crate) fn restored(&self) {
-        *self.tenancy() = Tenancy::new(random::generator());
+        *self.retention() = Retention::new(random::generator());
     }
 }

@@ -1,7 +1,7 @@
 //! When this environment has something to do, and what becomes of its connections when it has not.
 //!
 //! Work is an invocation, as the layer tells it, or a session where there is no layer. Its end is the last moment before a
-//! freeze: `tenancy` says what is worth keeping then.
+//! freeze: `retention` says what is worth keeping then.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout_at;
 
 use super::ledger::Physical;
-use super::tenancy::{Kind, Tenancy, Verdict};
+use super::retention::{Decision, Kind, Retention};
 use super::{Connect, Lease, Peek, Pool, Standing};
 use crate::deadline::Deadline;
 use crate::error::{Error, Purpose};
@@ -72,7 +72,7 @@ impl<C: Connect> Pool<C> {
             return;
         }
         let now = self.0.clock.now();
-        let wants_to_know = self.tenancy().wants_to_know(now);
+        let wants_to_know = self.retention().wants_to_know(now);
         let is_time = deadline.remaining() >= TOO_LITTLE;
         if wants_to_know
             && is_time
@@ -84,7 +84,7 @@ impl<C: Connect> Pool<C> {
         if !self.is_invoked() {
             join_all(self.leaving(Kind::Invocation).into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
         }
-        let term = self.tenancy().term(self.0.clock.now());
+        let term = self.retention().term(self.0.clock.now());
         if let Some(term) = term.filter(|_| !self.is_invoked() && deadline.remaining() >= TOO_LITTLE) {
             let kept = self.all_at_rest();
             join_all(kept.into_iter().map(|lease| self.let_for(lease, term, deadline))).await;
@@ -127,13 +127,13 @@ impl<C: Connect> Pool<C> {
         match asked {
             Ok(Ok(occupancy)) => {
                 lease.end();
-                self.tenancy().told(occupancy, now);
+                self.retention().told(occupancy, now);
                 self.warn_if_outgrown(occupancy);
             }
             // Frozen in the middle of something it would be of no use to anybody, and keep its slot.
             _ => {
                 lease.broke();
-                self.tenancy().unanswered(now);
+                self.retention().unanswered(now);
             }
         }
     }
@@ -152,12 +152,12 @@ impl<C: Connect> Pool<C> {
     fn leaving(&self, work: Kind) -> Vec<Lease<C>> {
         let now = self.0.clock.now();
         let verdict = {
-            let mut tenancy = self.tenancy();
-            tenancy.ended(work, now);
-            self.0.work.is_pressed.store(tenancy.is_pressed(now), Ordering::Relaxed);
-            tenancy.judge(now)
+            let mut retention = self.retention();
+            retention.ended(work, now);
+            self.0.work.is_pressed.store(retention.is_pressed(now), Ordering::Relaxed);
+            retention.judge(now)
         };
-        if verdict == Verdict::Keep {
+        if verdict == Decision::Keep {
             return Vec::new();
         }
         self.all_at_rest()
@@ -173,19 +173,19 @@ impl<C: Connect> Pool<C> {
     /// The server has turned a connect away; the first attempt of it, or one more. Returns what is known of how full it is.
     pub(super) fn turned_away(&self, is_first: bool, error: Error) -> Error {
         let now = self.0.clock.now();
-        let mut tenancy = self.tenancy();
-        tenancy.refused(is_first, now);
+        let mut retention = self.retention();
+        retention.refused(is_first, now);
         self.0.work.is_pressed.store(true, Ordering::Relaxed);
         match error {
             Error::TooManyConnections { host, elapsed, limit, source, .. } => {
-                Error::TooManyConnections { host, elapsed, limit, seen: tenancy.seen(now).map(Box::new), source }
+                Error::TooManyConnections { host, elapsed, limit, seen: retention.seen(now).map(Box::new), source }
             }
             error => error,
         }
     }
 
     fn began(&self, work: Kind) {
-        self.tenancy().began(work, self.0.clock.now());
+        self.retention().began(work, self.0.clock.now());
     }
 
     fn is_invoked(&self) -> bool {
@@ -194,12 +194,12 @@ impl<C: Connect> Pool<C> {
 
     /// What the server said when it was last asked how full it is.
     pub(crate) fn occupancy(&self) -> Option<Occupancy> {
-        self.tenancy().seen(self.0.clock.now()).map(|(occupancy, _)| occupancy)
+        self.retention().seen(self.0.clock.now()).map(|(occupancy, _)| occupancy)
     }
 
-    pub(super) fn tenancy(&self) -> MutexGuard<'_, Tenancy> {
+    pub(super) fn retention(&self) -> MutexGuard<'_, Retention> {
         // Each of its steps is complete.
-        self.0.tenancy.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.retention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::{Either, Error};
 use crate::engine::Engine;
 
 /// A step of an answer: the end of one statement of the text, or a row.
-pub(super) type Step<DB> = Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+pub(super) type Item<DB> = Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
 
 /// Takes the steps of an answer.
 pub(super) trait Sink<DB: Engine>: Send {
@@ -19,10 +19,10 @@ pub(super) trait Sink<DB: Engine>: Send {
     fn begin(&mut self);
 
     /// Keeps a step, or gives it back where somebody waits for it: then it is [handed on](Self::hand_on).
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>>;
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>>;
 
     /// Hands a step on, and ends when it was taken.
-    fn hand_on(&mut self, _: Step<DB>) -> impl Future<Output = ()> + Send {
+    fn hand_on(&mut self, _: Item<DB>) -> impl Future<Output = ()> + Send {
         ready(())
     }
 
@@ -45,7 +45,7 @@ impl<DB: Engine> Sink<DB> for Done<DB> {
         self.0 = DB::QueryResult::default();
     }
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         if let Either::Left(done) = step {
             self.0.extend([done]);
         }
@@ -61,7 +61,7 @@ impl<DB: Engine> Sink<DB> for Rows<DB> {
         self.0.clear();
     }
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         self.0.extend(step.right());
         None
     }
@@ -76,7 +76,7 @@ impl<DB: Engine> Sink<DB> for First<DB> {
         self.0 = None;
     }
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         if self.0.is_none() {
             self.0 = step.right();
         }
@@ -95,7 +95,7 @@ impl<DB: Engine, S: Sink<DB>> Sink<DB> for OfFirst<'_, S> {
         self.sink.begin();
     }
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         if self.is_over {
             return None;
         }
@@ -103,7 +103,7 @@ impl<DB: Engine, S: Sink<DB>> Sink<DB> for OfFirst<'_, S> {
         self.sink.keep(step)
     }
 
-    async fn hand_on(&mut self, step: Step<DB>) {
+    async fn hand_on(&mut self, step: Item<DB>) {
         self.sink.hand_on(step).await;
     }
 
@@ -113,22 +113,22 @@ impl<DB: Engine, S: Sink<DB>> Sink<DB> for OfFirst<'_, S> {
 }
 
 /// The place in which a step lies until whoever reads the stream has taken it.
-type Slot<DB> = Arc<Mutex<Option<Step<DB>>>>;
+type Slot<DB> = Arc<Mutex<Option<Item<DB>>>>;
 
 /// Hands an answer on step by step, and goes on when the step is taken.
-pub(super) struct HandOver<DB: Engine> {
+pub(super) struct Streamed<DB: Engine> {
     slot: Slot<DB>,
     handed_on: bool,
 }
 
-impl<DB: Engine> Sink<DB> for HandOver<DB> {
+impl<DB: Engine> Sink<DB> for Streamed<DB> {
     fn begin(&mut self) {}
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         Some(step)
     }
 
-    async fn hand_on(&mut self, step: Step<DB>) {
+    async fn hand_on(&mut self, step: Item<DB>) {
         self.handed_on = true;
         put(&self.slot, Some(step));
         // Nobody has to be woken: what takes the step is what polls this.
@@ -145,27 +145,27 @@ impl<DB: Engine> Sink<DB> for HandOver<DB> {
 }
 
 /// All steps, to be handed on when the exchange is over and accounted for.
-pub(super) struct Steps<DB: Engine>(pub(super) Vec<Step<DB>>);
+pub(super) struct Items<DB: Engine>(pub(super) Vec<Item<DB>>);
 
-impl<DB: Engine> Sink<DB> for Steps<DB> {
+impl<DB: Engine> Sink<DB> for Items<DB> {
     fn begin(&mut self) {
         self.0.clear();
     }
 
-    fn keep(&mut self, step: Step<DB>) -> Option<Step<DB>> {
+    fn keep(&mut self, step: Item<DB>) -> Option<Item<DB>> {
         self.0.push(step);
         None
     }
 }
 
 /// The stream of what `run` hands over. It runs while the stream is polled.
-pub(super) fn stream<DB, F>(run: impl FnOnce(HandOver<DB>) -> F) -> impl Stream<Item = Result<Step<DB>, Error>>
+pub(super) fn stream<DB, F>(run: impl FnOnce(Streamed<DB>) -> F) -> impl Stream<Item = Result<Item<DB>, Error>>
 where
     DB: Engine,
     F: Future<Output = Result<(), Error>>,
 {
     let slot = Slot::<DB>::default();
-    let mut run = Some(Box::pin(run(HandOver { slot: Arc::clone(&slot), handed_on: false })));
+    let mut run = Some(Box::pin(run(Streamed { slot: Arc::clone(&slot), handed_on: false })));
     stream_of(move |context| {
         let Some(running) = &mut run else { return Poll::Ready(None) };
         let polled = running.as_mut().poll(context);

@@ -7,7 +7,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::{Database, Error, Execute, SqlStr, Statement};
 
-use super::answer::{self, Done, First, Rows, Step};
+use super::answer::{self, Done, First, Item, Rows};
 use super::connection::Connection;
 use super::query::Query;
 use crate::engine::Dialect;
@@ -29,7 +29,7 @@ macro_rules! executor {
                 Box::pin(async move { Ok(self.collect(&query?, Done(Default::default())).await?.0) })
             }
 
-            fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Step<$engine>, Error>>
+            fn fetch_many<'e, 'q, E>(self, query: E) -> BoxStream<'e, Result<Item<$engine>, Error>>
             where
                 'c: 'e,
                 E: Execute<'q, $engine>,

@@ -13,22 +13,22 @@
 mod answer;
 mod borrow;
 mod checkout;
+mod commit_and_reset;
 mod conclude;
 mod connection;
 mod core;
 mod executor;
 mod handed_out;
-mod handover;
 mod loss;
 mod pooled;
 mod prepared;
 mod query;
 mod refusal;
+mod replan_timing;
 mod run;
 mod sentinel;
 mod settle;
 mod slow;
-mod snapshot;
 mod transaction;
 
 pub use self::connection::Connection;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
-use super::answer::{First, Sink, Steps};
+use super::answer::{First, Sink, Items};
 use super::borrow::Borrow;
 use super::connection::Connection;
 use super::core::Intent;
@@ -51,11 +51,11 @@ impl<DB: Engine> Connection<DB> {
     /// Runs a text that begins or ends a transaction, whose answer is handed on when it is accounted for: whoever has seen that it
     /// is done, and looks no further, goes on in what it has begun.
     async fn run_to_its_end<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
-        let mut steps = Steps(Vec::new());
-        self.run_here(query, &mut steps).await?;
-        for step in steps.0 {
-            if let Some(step) = sink.keep(step) {
-                sink.hand_on(step).await;
+        let mut items = Items(Vec::new());
+        self.run_here(query, &mut items).await?;
+        for item in items.0 {
+            if let Some(item) = sink.keep(item) {
+                sink.hand_on(item).await;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@
 //! own. sqlx 0.9 gives no way: each of its features that brings rustls a provider brings it a set of roots too
 //! (`import_root_certs`), and a PEM text is added to that set. What follows is written at [`Tls`](crate::Tls).
 
-mod term;
+mod expiry;
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) fn in_term(pem: &[u8], now: Duration) -> Result<Vec<u8>, &'static str
         let Ok(certificate) = CertificateDer::from_pem_slice(section) else {
             return Err("holds PEM that is damaged");
         };
-        let Some(end) = term::end(&certificate) else {
+        let Some(end) = expiry::end(&certificate) else {
             return Err("holds a certificate that cannot be read");
         };
         is_any = true;

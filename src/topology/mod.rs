@@ -1,8 +1,8 @@
 //! Where the database is, and who of its members is the writer.
 //!
-//! `member`, `view` and `snapshot` are what is known and how sources are merged; `names` is what a host name implies,
+//! `member`, `view` and `membership` are what is known and how sources are merged; `names` is what a host name implies,
 //! `trust` which addresses a server is believed about, `order` whom a hunt asks first, `budget` when the RDS API may be asked. All of these are pure. [`Topology`] holds the
-//! one snapshot of a proxy; [`Endpoint`] is the first place to dial.
+//! one membership of a proxy; [`Endpoint`] is the first place to dial.
 
 #![cfg_attr(
     not(feature = "rds-api"),
@@ -11,11 +11,11 @@
 
 mod budget;
 mod member;
+mod membership;
 mod names;
 mod order;
 #[cfg(feature = "rds-api")]
 mod rds_api;
-mod snapshot;
 mod state;
 mod trust;
 mod view;
@@ -26,13 +26,13 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 
 pub(crate) use member::Address;
+pub(crate) use membership::Change;
 pub(crate) use names::{is_of_every_region, is_of_rds, is_rds_proxy};
 #[cfg(test)]
 pub(crate) use order::Candidate;
 pub(crate) use order::Candidates;
 #[cfg(feature = "rds-api")]
 pub(crate) use rds_api::{Lookup, Subject};
-pub(crate) use snapshot::Change;
 #[cfg(feature = "rds-api")]
 pub(crate) use state::Watched;
 pub(crate) use state::{Target, Topology};

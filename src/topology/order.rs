@@ -5,7 +5,7 @@
 //! one that just lost the role, and comes last.
 
 use super::member::{Address, Member, Role};
-use super::snapshot::Snapshot;
+use super::membership::Membership;
 
 /// Somebody to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +25,22 @@ pub(crate) struct Candidates {
 }
 
 /// `endpoint` follows the writer, or is all that is known; `port` is that of members without one.
-pub(crate) fn candidates(snapshot: &Snapshot, endpoint: Option<&Address>, port: u16) -> Candidates {
-    let last = snapshot.last();
+pub(crate) fn candidates(membership: &Membership, endpoint: Option<&Address>, port: u16) -> Candidates {
+    let last = membership.last();
     let is_last = |member: &Member| {
         last.is_some_and(|last| match &last.id {
             Some(id) => *id == member.id,
             None => last.address.is(&member.address(port)),
         })
     };
-    let claimed: Vec<&str> = snapshot.claimed().collect();
+    let claimed: Vec<&str> = membership.claimed().collect();
     let rank = |member: &Member| match (is_last(member), member.role) {
         (true, Role::Reader) => 3,
         (true, _) => 0,
         (false, _) if claimed.contains(&member.id.as_str()) => 1,
         (false, _) => 2,
     };
-    let mut ranked: Vec<&Member> = snapshot.members().iter().collect();
+    let mut ranked: Vec<&Member> = membership.members().iter().collect();
     ranked.sort_by_key(|member| {
         // What is not known comes after what is.
         let (tier, lag) = (member.tier.map_or(u16::MAX, u16::from), member.lag.unwrap_or(std::time::Duration::MAX));
@@ -98,8 +98,8 @@ mod tests {
         Survey { is_reader, flavour: Flavour::Aurora, me, sightings: sightings.into(), ..Survey::default() }
     }
 
-    fn order(snapshot: &Snapshot) -> String {
-        let members = candidates(snapshot, None, PORT).members;
+    fn order(membership: &Membership) -> String {
+        let members = candidates(membership, None, PORT).members;
         members.into_iter().map(|candidate| candidate.id.unwrap_or_else(|| candidate.address.to_string())).collect()
     }
 
@@ -107,9 +107,9 @@ mod tests {
     fn the_likeliest_come_first() {
         let by_api = [("a", Some(1)), ("b", Some(15)), ("c", Some(0)), ("d", None)];
         let known = || {
-            let mut snapshot = Snapshot::default();
-            snapshot.hear(&view(&by_api), &rules());
-            snapshot
+            let mut membership = Membership::default();
+            membership.hear(&view(&by_api), &rules());
+            membership
         };
         assert_eq!(order(&known()), "cabd", "by tier, what is not known last");
 
@@ -127,23 +127,23 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_asked_beside_the_members_and_once() {
-        let mut snapshot = Snapshot::default();
+        let mut membership = Membership::default();
         let endpoint = Address::new("shop.example.com", PORT);
-        let only = candidates(&snapshot, Some(&endpoint), PORT);
+        let only = candidates(&membership, Some(&endpoint), PORT);
         assert_eq!((only.members.len(), only.endpoint), (0, Some(endpoint.clone())));
 
-        snapshot.hear(&view(&[("a", None)]), &rules());
-        let both = candidates(&snapshot, Some(&endpoint), PORT);
+        membership.hear(&view(&[("a", None)]), &rules());
+        let both = candidates(&membership, Some(&endpoint), PORT);
         assert_eq!((both.members.len(), both.endpoint), (1, Some(endpoint)));
-        let same = candidates(&snapshot, Some(&at("A")), PORT);
+        let same = candidates(&membership, Some(&at("A")), PORT);
         assert_eq!((same.members.len(), same.endpoint), (1, None), "the target is a member");
     }
 
     #[test]
     fn a_writer_that_is_no_member_is_asked_where_it_was() {
-        let mut snapshot = Snapshot::given(vec![("a".to_owned(), "a.internal".to_owned(), PORT)]);
+        let mut membership = Membership::given(vec![("a".to_owned(), "a.internal".to_owned(), PORT)]);
         let alone = Survey { flavour: Flavour::Plain, ..Survey::default() };
-        snapshot.learn(&at("elsewhere"), &alone, &rules());
-        assert_eq!(order(&snapshot), "elsewhere.internal:5432a");
+        membership.learn(&at("elsewhere"), &alone, &rules());
+        assert_eq!(order(&membership), "elsewhere.internal:5432a");
     }
 }

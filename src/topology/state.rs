@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::budget::ApiBudget;
 use super::member::{Address, Member};
+use super::membership::{Change, Membership, Writer};
 use super::names::{self, Kind};
 use super::order::{self, Candidates};
-use super::snapshot::{Change, Snapshot, Writer};
 use super::trust::Rules;
 use super::view::View;
 use crate::clock::Clock;
@@ -60,7 +60,7 @@ pub(crate) struct Topology {
 
 #[derive(Debug)]
 struct State {
-    snapshot: Snapshot,
+    membership: Membership,
     budget: ApiBudget,
     rules: Rules,
 }
@@ -70,13 +70,13 @@ impl Topology {
         let budget = ApiBudget::new(target.watch_interval, clock.now(), random::generator());
         let has_members = !target.instances.is_empty();
         let rules = Rules { port: target.port, pattern: target.pattern.clone(), target: None };
-        let snapshot = Snapshot::given(target.instances);
+        let membership = Membership::given(target.instances);
         let this = Self {
             by_id: target.by_id,
             has_members,
             pattern: target.pattern,
             via_proxy: target.via_proxy,
-            state: Mutex::new(State { snapshot, budget, rules }),
+            state: Mutex::new(State { membership, budget, rules }),
             clock,
             events,
             #[cfg(feature = "rds-api")]
@@ -107,22 +107,22 @@ impl Topology {
 
     /// Whether there is anybody to ask but the target.
     pub(crate) fn has_others(&self) -> bool {
-        !self.state().snapshot.members().is_empty()
+        !self.state().membership.members().is_empty()
     }
 
     /// What the server that was dialled at `at` said.
     pub(crate) fn learn(&self, at: &Address, survey: &Survey) -> Change {
         let now = self.clock.now();
         let (change, ignored) = {
-            let State { snapshot, budget, rules } = &mut *self.state();
-            let change = snapshot.learn(at, survey, rules);
+            let State { membership, budget, rules } = &mut *self.state();
+            let change = membership.learn(at, survey, rules);
             if !survey.is_reader {
                 budget.settle();
                 if let Some(sessions) = survey.sessions {
                     budget.count(sessions, now);
                 }
             }
-            (change, snapshot.take_ignored())
+            (change, membership.take_ignored())
         };
         // Observers are the application's: they are not called under the lock.
         for claim in ignored {
@@ -136,28 +136,28 @@ impl Topology {
     pub(crate) fn suspect(&self) {
         let now = self.clock.now();
         let mut state = self.state();
-        state.snapshot.suspect();
+        state.membership.suspect();
         state.budget.suspect(now);
     }
 
     /// The proven writer, or the one that all claims agree on.
     pub(crate) fn writer(&self) -> Option<Writer> {
         let state = self.state();
-        state.snapshot.writer(state.rules.port)
+        state.membership.writer(state.rules.port)
     }
 
     /// All members but the writer, where to dial them.
     pub(crate) fn readers(&self) -> Vec<Address> {
         let state = self.state();
         let port = state.rules.port;
-        let writer = state.snapshot.writer(port);
+        let writer = state.membership.writer(port);
         let is_writer = |member: &Member| {
             writer.as_ref().is_some_and(|writer| match &writer.id {
                 Some(id) => *id == member.id,
                 None => writer.address.is(&member.address(port)),
             })
         };
-        let readers = state.snapshot.members().iter().filter(|member| !is_writer(member));
+        let readers = state.membership.members().iter().filter(|member| !is_writer(member));
         readers.map(|member| member.address(port)).collect()
     }
 
@@ -169,16 +169,16 @@ impl Topology {
             let host = names::writer_endpoint(&target.host).unwrap_or_else(|| target.host.clone());
             Address::new(host, target.port)
         });
-        order::candidates(&state.snapshot, endpoint.as_ref(), state.rules.port)
+        order::candidates(&state.membership, endpoint.as_ref(), state.rules.port)
     }
 
     /// How often another writer was proven.
     pub(crate) fn epoch(&self) -> u64 {
-        self.state().snapshot.epoch()
+        self.state().membership.epoch()
     }
 
     pub(crate) fn flavour(&self) -> Flavour {
-        self.state().snapshot.flavour()
+        self.state().membership.flavour()
     }
 
     /// Whether the target may be a cluster, so that a survey at connect is worth a round trip.
@@ -190,7 +190,7 @@ impl Topology {
             return true;
         }
         let state = self.state();
-        match (state.snapshot.flavour(), &state.rules.target) {
+        match (state.membership.flavour(), &state.rules.target) {
             (Flavour::Aurora | Flavour::MultiAzCluster, _) => true,
             // The servers tell of nobody; the API may.
             (Flavour::Plain, _) => self.is_watched(),
@@ -219,8 +219,8 @@ impl Topology {
         if let (Some(endpoint), false) = (&view.endpoint, is_aimed) {
             self.aim(endpoint);
         }
-        let State { snapshot, rules, .. } = &mut *self.state();
-        snapshot.hear(view, rules)
+        let State { membership, rules, .. } = &mut *self.state();
+        membership.hear(view, rules)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -235,8 +235,8 @@ mod watching {
     use crate::deadline::Deadline;
     use crate::event::Event;
     use crate::topology::budget::Advice;
+    use crate::topology::membership::Change;
     use crate::topology::names;
-    use crate::topology::snapshot::Change;
     use crate::topology::watch::{Blind, Watch};
 
     /// What became of a look at the RDS API.
@@ -275,7 +275,7 @@ mod watching {
                 Advice::Count => return Watched::CountFirst,
                 Advice::Ask => {}
             }
-            let looked = watch.look(|id| self.state().snapshot.member(id).is_some(), deadline).await;
+            let looked = watch.look(|id| self.state().membership.member(id).is_some(), deadline).await;
             match looked {
                 Ok(view) => {
                     self.state().budget.answered();

@@ -108,7 +108,7 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
 }
 
 #[cfg(test)]
-mod proofs;
+mod error_codes;
 
 #[cfg(test)]
 mod tests {

@@ -159,7 +159,7 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
 }
 
 #[cfg(test)]
-mod proofs;
+mod error_codes;
 
 #[cfg(test)]
 mod tests {

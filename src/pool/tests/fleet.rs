@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::clock::Moment;
 use crate::occupancy::Occupancy;
 use crate::pool::dial::{REFUSED_BASE, REFUSED_CAP};
-use crate::pool::tenancy::{Kind, TERM, Tenancy, Verdict};
+use crate::pool::retention::{Decision, Kind, Retention, TERM};
 
 const LOGIN: Duration = Duration::from_millis(20);
 const REFUSAL: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ enum Event {
 }
 
 struct Environment {
-    tenancy: Tenancy,
+    retention: Retention,
     holds: bool,
     pauses: Backoff,
     began: Duration,
@@ -88,7 +88,7 @@ impl Fleet {
         };
         for (id, (left, rest)) in each.enumerate() {
             fleet.environments.push(Environment {
-                tenancy: Tenancy::new(rng.fork()),
+                retention: Retention::new(rng.fork()),
                 holds: false,
                 pauses: Backoff::new(REFUSED_BASE, REFUSED_CAP, rng.fork()),
                 began: Duration::ZERO,
@@ -157,7 +157,7 @@ impl Fleet {
             },
             Event::Arrives => {
                 one.at_work = true;
-                one.tenancy.began(Kind::Invocation, moment);
+                one.retention.began(Kind::Invocation, moment);
                 (one.began, one.refused) = (now, false);
                 if one.holds {
                     one.kept += 1;
@@ -178,7 +178,7 @@ impl Fleet {
                     self.at(now + LOGIN, id, Event::Works);
                     return;
                 }
-                one.tenancy.refused(!one.refused, moment);
+                one.retention.refused(!one.refused, moment);
                 one.refused = true;
                 let waited = now - one.began;
                 let share = waited.as_secs_f64() / BUDGET.as_secs_f64();
@@ -191,21 +191,21 @@ impl Fleet {
                 }
             }
             Event::Works => {
-                one.tenancy.connected(LOGIN, one.refused);
+                one.retention.connected(LOGIN, one.refused);
                 one.holds = true;
                 one.waits.push(now - one.began);
                 self.at(now + WORK, id, Event::Rests);
             }
             Event::Rests => {
-                one.tenancy.ended(Kind::Invocation, moment);
-                if one.tenancy.wants_to_know(moment) {
+                one.retention.ended(Kind::Invocation, moment);
+                if one.retention.wants_to_know(moment) {
                     let seen = Occupancy { sessions: self.taken, limit: self.slots, ours: None };
-                    one.tenancy.told(Some(seen), moment);
+                    one.retention.told(Some(seen), moment);
                 }
-                if one.tenancy.judge(moment) == Verdict::GiveBack {
+                if one.retention.judge(moment) == Decision::GiveBack {
                     one.holds = false;
                     self.taken -= 1;
-                } else if let Some(term) = one.tenancy.term(moment) {
+                } else if let Some(term) = one.retention.term(moment) {
                     one.term = term;
                     let work = one.left;
                     self.at(now + term, id, Event::Expires(work));

@@ -63,7 +63,7 @@ const BORNE: Duration = Duration::from_secs(4);
 
 /// What to do with connections at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Decision {
     Keep,
     GiveBack,
 }
@@ -77,7 +77,7 @@ pub(super) enum Kind {
 
 /// One environment's account of its server.
 #[derive(Debug)]
-pub(super) struct Tenancy {
+pub(super) struct Retention {
     rng: fastrand::Rng,
     /// The last answer, if there was one, and when it was asked for.
     asked: Option<(Option<Occupancy>, Moment)>,
@@ -98,7 +98,7 @@ pub(super) struct Tenancy {
     readiness: f64,
 }
 
-impl Tenancy {
+impl Retention {
     pub(super) fn new(rng: fastrand::Rng) -> Self {
         Self {
             rng,
@@ -198,23 +198,23 @@ impl Tenancy {
     }
 
     /// What to do with what is at rest, at the end of the work.
-    pub(super) fn judge(&mut self, now: Moment) -> Verdict {
+    pub(super) fn judge(&mut self, now: Moment) -> Decision {
         let refused = self.refused.map(|refused| now.since(refused)).filter(|ago| *ago < MEMORY);
         let share = match (self.seen(now), refused) {
             (Some((seen, asked)), Some(refused)) if asked <= refused => seen.share(),
             (_, Some(_)) => 1.0,
             (Some((seen, _)), None) => seen.share(),
-            (None, None) => return Verdict::Keep,
+            (None, None) => return Decision::Keep,
         };
         if share <= if self.is_crowded(now) { ROOMY_AGAIN } else { ROOMY } {
-            return Verdict::Keep;
+            return Decision::Keep;
         }
         let is_borne = self.full.is_none_or(|(since, bound)| now.since(since) < bound);
         if self.comes_back() && is_borne {
-            return Verdict::Keep;
+            return Decision::Keep;
         }
         self.full = None;
-        Verdict::GiveBack
+        Decision::GiveBack
     }
 
     /// Whether the next work usually begins sooner than a connect is worth.
@@ -241,36 +241,36 @@ mod tests {
     }
 
     /// One that is invoked every `gap` seconds, for a while, and was told so at the end of each.
-    fn invoked_every(gap: f64, sessions: u32) -> (Tenancy, f64) {
-        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
-        tenancy.connected(Duration::from_millis(20), false);
+    fn invoked_every(gap: f64, sessions: u32) -> (Retention, f64) {
+        let mut retention = Retention::new(fastrand::Rng::with_seed(1));
+        retention.connected(Duration::from_millis(20), false);
         let mut now = 0.0;
         for _ in 0..5 {
-            tenancy.began(Kind::Invocation, at(now));
-            tenancy.told(of_a_hundred(sessions), at(now));
-            tenancy.ended(Kind::Invocation, at(now));
+            retention.began(Kind::Invocation, at(now));
+            retention.told(of_a_hundred(sessions), at(now));
+            retention.ended(Kind::Invocation, at(now));
             now += gap;
         }
-        tenancy.began(Kind::Invocation, at(now));
-        (tenancy, now)
+        retention.began(Kind::Invocation, at(now));
+        (retention, now)
     }
 
     #[test]
     fn a_slot_is_kept_by_whoever_needs_it_soonest() {
         for (gap, sessions, verdict) in [
-            (0.1, 10, Verdict::Keep),
-            (60.0, 10, Verdict::Keep),
-            (60.0, 50, Verdict::Keep),
-            (60.0, 51, Verdict::GiveBack),
-            (0.3, 60, Verdict::GiveBack),
-            (0.1, 60, Verdict::Keep),
-            (0.1, 99, Verdict::Keep),
-            (0.3, 99, Verdict::GiveBack),
-            (60.0, 100, Verdict::GiveBack),
+            (0.1, 10, Decision::Keep),
+            (60.0, 10, Decision::Keep),
+            (60.0, 50, Decision::Keep),
+            (60.0, 51, Decision::GiveBack),
+            (0.3, 60, Decision::GiveBack),
+            (0.1, 60, Decision::Keep),
+            (0.1, 99, Decision::Keep),
+            (0.3, 99, Decision::GiveBack),
+            (60.0, 100, Decision::GiveBack),
         ] {
-            let (mut tenancy, now) = invoked_every(gap, sessions);
-            tenancy.told(of_a_hundred(sessions), at(now));
-            assert_eq!(tenancy.judge(at(now)), verdict, "every {gap} s, {sessions} of 100");
+            let (mut retention, now) = invoked_every(gap, sessions);
+            retention.told(of_a_hundred(sessions), at(now));
+            assert_eq!(retention.judge(at(now)), verdict, "every {gap} s, {sessions} of 100");
         }
     }
 
@@ -284,55 +284,55 @@ mod tests {
             (0.2, 100, Some(800)),
             (60.0, 100, Some(2000)),
         ] {
-            let (mut tenancy, now) = invoked_every(gap, sessions);
-            tenancy.told(of_a_hundred(sessions), at(now));
-            assert_eq!(tenancy.term(at(now)), term.map(Duration::from_millis), "every {gap} s, {sessions} of 100");
+            let (mut retention, now) = invoked_every(gap, sessions);
+            retention.told(of_a_hundred(sessions), at(now));
+            assert_eq!(retention.term(at(now)), term.map(Duration::from_millis), "every {gap} s, {sessions} of 100");
         }
     }
 
     #[test]
     fn from_the_init_to_the_first_invocation_is_no_gap() {
-        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
-        tenancy.connected(Duration::from_millis(20), false);
-        tenancy.ended(Kind::Session, at(0.0));
-        tenancy.began(Kind::Invocation, at(0.001));
-        tenancy.told(of_a_hundred(80), at(0.05));
-        assert_eq!(tenancy.judge(at(0.05)), Verdict::GiveBack);
+        let mut retention = Retention::new(fastrand::Rng::with_seed(1));
+        retention.connected(Duration::from_millis(20), false);
+        retention.ended(Kind::Session, at(0.0));
+        retention.began(Kind::Invocation, at(0.001));
+        retention.told(of_a_hundred(80), at(0.05));
+        assert_eq!(retention.judge(at(0.05)), Decision::GiveBack);
     }
 
     #[test]
     fn nothing_is_given_back_while_nothing_is_known() {
-        let mut tenancy = Tenancy::new(fastrand::Rng::with_seed(1));
-        assert_eq!(tenancy.judge(at(0.0)), Verdict::Keep);
-        tenancy.told(None, at(1.0));
-        assert_eq!(tenancy.judge(at(1.0)), Verdict::Keep);
-        assert!(!tenancy.is_pressed(at(1.0)));
+        let mut retention = Retention::new(fastrand::Rng::with_seed(1));
+        assert_eq!(retention.judge(at(0.0)), Decision::Keep);
+        retention.told(None, at(1.0));
+        assert_eq!(retention.judge(at(1.0)), Decision::Keep);
+        assert!(!retention.is_pressed(at(1.0)));
     }
 
     #[test]
     fn who_was_turned_away_gives_back_and_goes_on_to_until_there_is_much_room() {
-        let (mut tenancy, now) = invoked_every(0.2, 40);
-        tenancy.refused(true, at(now));
-        assert_eq!(tenancy.judge(at(now)), Verdict::GiveBack, "whatever was seen before");
-        for (sessions, verdict) in [(40, Verdict::GiveBack), (31, Verdict::GiveBack), (30, Verdict::Keep)] {
-            tenancy.told(of_a_hundred(sessions), at(now));
-            assert_eq!(tenancy.judge(at(now)), verdict, "{sessions} of 100");
+        let (mut retention, now) = invoked_every(0.2, 40);
+        retention.refused(true, at(now));
+        assert_eq!(retention.judge(at(now)), Decision::GiveBack, "whatever was seen before");
+        for (sessions, verdict) in [(40, Decision::GiveBack), (31, Decision::GiveBack), (30, Decision::Keep)] {
+            retention.told(of_a_hundred(sessions), at(now));
+            assert_eq!(retention.judge(at(now)), verdict, "{sessions} of 100");
         }
         let later = now + MEMORY.as_secs_f64();
-        tenancy.told(of_a_hundred(50), at(later));
-        assert_eq!(tenancy.judge(at(later)), Verdict::Keep, "forgotten");
+        retention.told(of_a_hundred(50), at(later));
+        assert_eq!(retention.judge(at(later)), Decision::Keep, "forgotten");
     }
 
     #[test]
     fn connects_without_a_refusal_bring_the_readiness_back() {
-        let (mut tenancy, now) = invoked_every(0.2, 90);
+        let (mut retention, now) = invoked_every(0.2, 90);
         for first in [true, false, false, true, true] {
-            tenancy.refused(first, at(now));
+            retention.refused(first, at(now));
         }
-        tenancy.told(of_a_hundred(90), at(now));
+        retention.told(of_a_hundred(90), at(now));
         let mut connects = 0;
-        while tenancy.judge(at(now)) == Verdict::GiveBack {
-            tenancy.connected(Duration::from_millis(20), false);
+        while retention.judge(at(now)) == Decision::GiveBack {
+            retention.connected(Duration::from_millis(20), false);
             connects += 1;
             assert!(connects < 20, "it never comes back");
         }
@@ -341,36 +341,36 @@ mod tests {
 
     #[test]
     fn a_last_slot_that_stays_taken_is_let_go_now_and_then() {
-        let (mut tenancy, start) = invoked_every(0.1, 100);
+        let (mut retention, start) = invoked_every(0.1, 100);
         let (mut kept, mut given) = (0, 0);
         for n in 0..600 {
             let now = at(start + f64::from(n) * 0.1);
-            tenancy.began(Kind::Invocation, now);
-            tenancy.told(of_a_hundred(100), now);
-            match tenancy.judge(now) {
-                Verdict::Keep => kept += 1,
-                Verdict::GiveBack => given += 1,
+            retention.began(Kind::Invocation, now);
+            retention.told(of_a_hundred(100), now);
+            match retention.judge(now) {
+                Decision::Keep => kept += 1,
+                Decision::GiveBack => given += 1,
             }
-            tenancy.ended(Kind::Invocation, now);
+            retention.ended(Kind::Invocation, now);
         }
         assert!((10..=60).contains(&given), "{given} of {}", given + kept);
     }
 
     #[test]
     fn the_question_is_rare_where_there_is_room() {
-        let (mut tenancy, now) = invoked_every(0.1, 50);
-        tenancy.told(of_a_hundred(50), at(now));
+        let (mut retention, now) = invoked_every(0.1, 50);
+        retention.told(of_a_hundred(50), at(now));
         for (after, wants) in [(0.0, false), (15.9, false), (16.0, true)] {
-            assert_eq!(tenancy.wants_to_know(at(now + after)), wants, "after {after} s");
+            assert_eq!(retention.wants_to_know(at(now + after)), wants, "after {after} s");
         }
-        tenancy.connected(Duration::from_millis(20), false);
-        assert!(tenancy.wants_to_know(at(now)), "one more is there now");
-        tenancy.told(of_a_hundred(51), at(now));
-        assert!(!tenancy.wants_to_know(at(now + 0.9)) && tenancy.wants_to_know(at(now + 1.0)), "it fills up");
-        tenancy.told(None, at(now));
-        assert!(!tenancy.wants_to_know(at(now)), "it does not say");
-        tenancy.told(of_a_hundred(90), at(now));
-        tenancy.connected(Duration::from_millis(20), false);
-        assert!(!tenancy.wants_to_know(at(now)), "there is a crowd, and it is known");
+        retention.connected(Duration::from_millis(20), false);
+        assert!(retention.wants_to_know(at(now)), "one more is there now");
+        retention.told(of_a_hundred(51), at(now));
+        assert!(!retention.wants_to_know(at(now + 0.9)) && retention.wants_to_know(at(now + 1.0)), "it fills up");
+        retention.told(None, at(now));
+        assert!(!retention.wants_to_know(at(now)), "it does not say");
+        retention.told(of_a_hundred(90), at(now));
+        retention.connected(Duration::from_millis(20), false);
+        assert!(!retention.wants_to_know(at(now)), "there is a crowd, and it is known");
     }
 }

@@ -58,7 +58,7 @@ enum Viewer {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct Membership {
     members: Vec<Member>,
     flavour: Flavour,
     /// The last proven writer; the proof may be in doubt.
@@ -72,7 +72,7 @@ pub(crate) struct Snapshot {
     unreported: Vec<String>,
 }
 
-impl Snapshot {
+impl Membership {
     pub(crate) fn given(instances: Vec<Instance>) -> Self {
         let member = |(id, host, port): Instance| Member {
             id: id.to_ascii_lowercase(),
