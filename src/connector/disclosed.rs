@@ -2,9 +2,10 @@
 //! read them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::Judged;
+use crate::error::{Judged, LEFT_OUT};
 use crate::redacted::Redacted;
 
 /// What is shorter stands in words that have nothing to do with it; RDS wants as many
@@ -38,18 +39,50 @@ impl Disclosed {
         disclosed.push_back(password.clone());
     }
 
-    /// What a server says of a login, without words that hold one of them.
-    pub(super) fn hush(&self, error: sqlx::Error) -> sqlx::Error {
-        let disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Judged::hush(error, |text| {
-            let holds = |password: &Redacted| {
-                let password = password.expose();
-                // The driver writes some of what it does not understand as `Debug` does.
-                text.contains(password) || text.contains(&password.escape_debug().to_string())
-            };
-            text.len() <= LONGEST && !text.contains(IN_A_TOKEN) && !disclosed.iter().any(holds)
-        })
+    /// Nothing of it is part of a snapshot.
+    #[cfg(feature = "lambda")]
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+
+    /// What came of a login, without words of the server that hold one of them. The words of the system, of the resolver and of what
+    /// was configured are none of the server's.
+    pub(super) fn hush(&self, error: sqlx::Error) -> sqlx::Error {
+        let may_be_shown = |text: &str| text.len() <= LONGEST && !self.is_in(text);
+        match error {
+            sqlx::Error::Database(refusal) => {
+                let may_be_shown = may_be_shown(refusal.message());
+                Judged::hush(refusal, may_be_shown)
+            }
+            sqlx::Error::Protocol(text) if !may_be_shown(&text) => sqlx::Error::Protocol(LEFT_OUT.to_owned()),
+            // A certificate's names are shown where none of them is the host's.
+            sqlx::Error::Tls(error) if self.is_in(&error.to_string()) => sqlx::Error::Tls(LEFT_OUT.into()),
+            sqlx::Error::Io(error) if is_of_tls(&error) && self.is_in(&error.to_string()) => {
+                sqlx::Error::Tls(LEFT_OUT.into())
+            }
+            error => error,
+        }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        let disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        text.contains(IN_A_TOKEN) || disclosed.iter().any(|password| holds(text, password.expose()))
+    }
+}
+
+/// Whether a password is in a text, as it is or as the driver writes what it does not understand: like `Debug` of a text, of bytes
+/// or of a list of them.
+fn holds(text: &str, password: &str) -> bool {
+    let quoted = format!("{password:?}");
+    let escaped = password.as_bytes().escape_ascii().to_string();
+    let listed = format!("{:?}", password.as_bytes());
+    [password, &quoted[1..quoted.len() - 1], &escaped, &listed[1..listed.len() - 1]]
+        .iter()
+        .any(|form| text.contains(form))
+}
+
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 #[cfg(test)]
@@ -60,11 +93,17 @@ mod tests {
     fn no_password_that_was_told_is_repeated_in_any_of_the_drivers_ways() {
         let disclosed = Disclosed::default();
         let said = |text: String| disclosed.hush(sqlx::Error::Protocol(text)).to_string();
-        let password = |n| format!("a \"password\" {n:02}");
+        let password = |n| format!("it's a \"p\u{e4}ss\u{301}word\" {n:02}");
         (0..MOST).for_each(|n| disclosed.add(&password(n).into(), &["app", "db"]));
         for n in 0..MOST {
-            for text in [format!("not {}!", password(n)), format!("unknown severity: {:?}", password(n))] {
-                assert!(!said(text).contains(&format!("{n:02}")), "{n}");
+            let (password, last) = (password(n), format!("{n:02}"));
+            for text in [
+                format!("not {password}!"),
+                format!("unknown severity: {password:?}"),
+                format!("received b\"{}\"", password.as_bytes().escape_ascii()),
+                format!("received {:?}", format!("salt={password}").into_bytes()),
+            ] {
+                assert!(!said(text.clone()).contains(&last) && said(text).contains("left out"), "{n}");
             }
         }
         assert!(said("not with this".to_owned()).contains("not with this"));
@@ -84,5 +123,35 @@ mod tests {
         }
         let text = "a short word of the application";
         assert!(disclosed.hush(sqlx::Error::Protocol(text.to_owned())).to_string().contains(text));
+    }
+
+    #[cfg(feature = "lambda")]
+    #[test]
+    fn nothing_of_it_is_in_a_snapshot() {
+        let disclosed = Disclosed::default();
+        disclosed.add(&"a-fetched-password".into(), &[]);
+        disclosed.forget();
+        assert!(disclosed.0.lock().unwrap().is_empty());
+    }
+
+    /// They stay what they are: it depends on that what is done about them.
+    #[test]
+    fn the_systems_words_are_not_looked_through_and_a_certificates_are() {
+        let disclosed = Disclosed::default();
+        disclosed.add(&"information".into(), &[]);
+        let unknown = io::Error::other("failed to lookup address information");
+        assert!(matches!(disclosed.hush(sqlx::Error::Io(unknown)), sqlx::Error::Io(_)));
+        let certificate = |name: &str| rustls::Error::General(format!("valid for {name}"));
+        for error in [
+            sqlx::Error::Tls(Box::new(certificate("information.example"))),
+            sqlx::Error::Io(io::Error::other(certificate("information.example"))),
+        ] {
+            let hushed = disclosed.hush(error);
+            assert!(matches!(&hushed, sqlx::Error::Tls(_)) && !hushed.to_string().contains("example"), "{hushed}");
+        }
+        let names = certificate(&"name.example, ".repeat(1000));
+        assert!(
+            matches!(disclosed.hush(sqlx::Error::Tls(Box::new(names))), sqlx::Error::Tls(error) if error.is::<rustls::Error>())
+        );
     }
 }

@@ -115,6 +115,7 @@ impl<DB: Engine> Connector<DB> {
     #[cfg(feature = "lambda")]
     pub(crate) fn forget_credentials(&self) {
         self.trials.forget();
+        self.disclosed.forget();
         if let Err(panicked) = caught_at_once("the credentials provider", || self.provider.forget()) {
             tracing::warn!(target: "lambda_rds", %panicked, "credentials may be part of the snapshot");
         }

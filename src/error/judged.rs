@@ -22,7 +22,7 @@ enum Mark {
 }
 
 /// What stands in the place of words that are left out.
-const LEFT_OUT: &str =
+pub(crate) const LEFT_OUT: &str =
     "the server has repeated the password, or says more than a server has to say; its words are left out";
 
 impl Judged {
@@ -44,30 +44,11 @@ impl Judged {
         }
     }
 
-    /// Leaves the words of an error out that may not be shown. It means what it meant: its code, and what the driver tells of
-    /// it, are there as before, for a password may be a word that servers use.
-    pub(crate) fn hush(error: sqlx::Error, may_be_shown: impl Fn(&str) -> bool) -> sqlx::Error {
-        let left_out = || sqlx::Error::Protocol(LEFT_OUT.to_owned());
-        match error {
-            sqlx::Error::Database(inner) => {
-                let mark = if may_be_shown(inner.message()) { Mark::Unread } else { Mark::Unspeakable };
-                sqlx::Error::Database(Box::new(Self(inner, mark)))
-            }
-            sqlx::Error::Protocol(text) => {
-                if may_be_shown(&text) {
-                    sqlx::Error::Protocol(text)
-                } else {
-                    left_out()
-                }
-            }
-            error => {
-                if may_be_shown(&format!("{error} {error:?}")) {
-                    error
-                } else {
-                    left_out()
-                }
-            }
-        }
+    /// A refusal whose words are left out, or what `Debug` shows beside its code and its message. It means what it meant: its code, and
+    /// what the driver tells of it, are there as before, for a password may be a word that servers use.
+    pub(crate) fn hush(refusal: Box<dyn DatabaseError>, may_be_shown: bool) -> sqlx::Error {
+        let mark = if may_be_shown { Mark::Unread } else { Mark::Unspeakable };
+        sqlx::Error::Database(Box::new(Self(refusal, mark)))
     }
 }
 
@@ -110,8 +91,9 @@ impl fmt::Debug for Judged {
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Mark::Outcome(_) | Mark::Unread => fmt::Display::fmt(&self.0, f),
-            Mark::Unspeakable => f.write_str(LEFT_OUT),
+            Mark::Outcome(_) => fmt::Display::fmt(&self.0, f),
+            // The driver adds the line of its source that the server names.
+            Mark::Unread | Mark::Unspeakable => f.write_str(self.message()),
         }
     }
 }
@@ -151,11 +133,11 @@ impl DatabaseError for Judged {
     }
 
     fn constraint(&self) -> Option<&str> {
-        self.0.constraint()
+        self.0.constraint().filter(|_| matches!(self.1, Mark::Outcome(_)))
     }
 
     fn table(&self) -> Option<&str> {
-        self.0.table()
+        self.0.table().filter(|_| matches!(self.1, Mark::Outcome(_)))
     }
 
     fn kind(&self) -> ErrorKind {

@@ -27,7 +27,7 @@ use self::detail::{Answers, Seen, login_cure};
 pub(crate) use self::driver::has_too_many_values;
 use self::driver::outcome_of_refusal;
 pub(crate) use self::driver::{chain, outcome_of, timed_out};
-pub(crate) use self::judged::{Judged, sqlstate};
+pub(crate) use self::judged::{Judged, LEFT_OUT, sqlstate};
 pub use self::outcome::{Outcome, Phase};
 pub use crate::config::ConfigError;
 use crate::occupancy::Occupancy;

@@ -28,7 +28,8 @@ impl<DB: Engine> Connection<DB> {
     /// takes the transaction's snapshot: what has to be locked first is locked before.
     ///
     /// # Errors
-    /// No connection could be had.
+    /// No connection could be had; or, on PostgreSQL after `SET LOCAL`, the server has refused to plan anew (a cancel from outside, a
+    /// limit of time): the session may stay pinned then.
     ///
     /// # Cancel safety
     /// A dropped future may leave the session pinned; nothing was sent.

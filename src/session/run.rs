@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
-use super::answer::{First, Sink, Items};
+use super::answer::{First, Items, Sink};
 use super::borrow::Borrow;
 use super::connection::Connection;
 use super::core::Intent;

@@ -193,9 +193,9 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// anything or not; and the driver prepares its own anew.
     pub(super) async fn replan(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         if let Some(replan) = DB::RULES.replan {
-            // An aborted transaction refuses it, and every statement too. It is asked for again after that.
+            // An aborted transaction refuses it, and every statement but its end too. It is asked for again after that.
             if self.session.state.is_aborted() {
-                return Ok(());
+                return self.refuse_plans_after_an_end(intent);
             }
             let deadline = self.deadline()?;
             if let Some(refusal) = self.send(deadline, replan.to_owned()).await? {
@@ -206,12 +206,12 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Whether something can be done although the server has refused to plan anew, for a cancel from outside or a limit of time. In
-    /// an aborted transaction it refuses whatever is planned. Otherwise a statement would be run by plans of other settings, so that
+    /// an aborted transaction the server refuses each statement but its end. Otherwise a statement would be run by plans of other settings, so that
     /// it is told the refusal in its place; and what begins or ends a transaction finds that one aborted.
     fn go_on_without_plans(&mut self, refusal: sqlx::Error, intent: &Intent<'_>) -> Result<(), Error> {
         let code = refusal.as_database_error().and_then(|refusal| refusal.code());
         if code.is_some() && code.as_deref() == DB::RULES.aborted {
-            return Ok(());
+            return self.refuse_plans_after_an_end(intent);
         }
         let is_statement = matches!(self.flight.phase(), Phase::Statement | Phase::InTransaction);
         let controls = intent.class.control().is_some_and(Control::is_alone);

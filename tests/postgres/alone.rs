@@ -215,23 +215,49 @@ async fn a_server_that_repeats_the_password_is_not_quoted() {
 /// Whichever it was, in whichever place, and however the driver writes what it does not understand.
 #[tokio::test]
 async fn a_server_that_repeats_an_earlier_password_or_another_field_is_not_quoted_either() {
-    const FIRST: &str = "plugh \"xyzzy\"\t\u{e9}";
-    let fields: [fn(&str) -> String; 5] = [
+    const PASSWORDS: [&[&str]; 3] = [
+        &["plugh \"xyzzy\"\t\u{e9}", "another-password"],
+        &["it's \"my\" a\u{301}b\u{301}", "another-password"],
+        &["738201946512", "another-password"],
+    ];
+    let fields: [fn(&str) -> String; 6] = [
         |password| format!("SFATAL\0VFATAL\0C53300\0Mnot with {password}\0\0"),
         |password| format!("SFATAL\0VFATAL\0C28P01\0Mnot with {password}\0\0"),
         |password| format!("SFATAL\0VFATAL\0C{password}\0Mno\0\0"),
         |password| format!("SFATAL\0V{password}\0CXX000\0Mno\0\0"),
         |password| format!("SFATAL\0VFATAL\0CXX000\0Mno\0V{password}\0\0"),
+        |password| format!("SFATAL\0VFATAL\0C28P01\0Mno\0Fauth.c\0L{password}\0Rauth\0\0"),
     ];
-    for field in fields {
+    for (passwords, field) in PASSWORDS.into_iter().flat_map(|passwords| fields.map(|field| (passwords, field))) {
+        let is_shown = |shown: &str| {
+            let debug = format!("{:?}", passwords[0]);
+            shown.contains(passwords[0]) || shown.contains(debug.trim_matches('"'))
+        };
         let own = refuses_with(move |n, told| field(&told[n]));
-        let (_, shown) = shown_of(own, &[FIRST]).await;
-        assert!(!shown.contains("xyzzy"), "{shown}");
+        let (_, shown) = shown_of(own, &passwords[..1]).await;
+        assert!(!is_shown(&shown), "{shown}");
         let earlier = move |n: usize, told: &[String]| match n {
             0 => "SFATAL\0VFATAL\0C28P01\0Mno\0\0".to_owned(),
             _ => field(&told[0]),
         };
-        let (_, shown) = shown_of(refuses_with(earlier), &[FIRST, "another-password"]).await;
-        assert!(!shown.contains("xyzzy"), "{shown}");
+        let (_, shown) = shown_of(refuses_with(earlier), passwords).await;
+        assert!(!is_shown(&shown), "{shown}");
+    }
+}
+
+/// A password may be a word of the system's or of the driver's: what they say is no server's, and means what it meant.
+#[tokio::test]
+async fn a_password_that_is_a_word_of_the_systems_changes_no_error() {
+    let port = crate::support::ports::free_port();
+    for password in ["database", "Connection", "connection", "information", "communicating"] {
+        let refusal = async |host| {
+            let place = Proxy::<lambda_rds::Postgres>::builder().host(host).port(port).user("app").password(password);
+            let proxy = place.database("app").tls(Tls::Disable).borrow_timeout(Duration::from_secs(2)).build().unwrap();
+            proxy.get_connection().await.map(drop).unwrap_err()
+        };
+        let refused = refusal("127.0.0.1").await;
+        assert!(matches!(refused, Error::Unreachable { .. }) && refused.is_retryable(), "{password}: {refused:?}");
+        let unknown = refusal("nowhere.invalid").await;
+        assert!(matches!(unknown, Error::Dns { .. }), "{password}: {unknown:?}");
     }
 }
