@@ -11,7 +11,7 @@ use futures_core::future::BoxFuture;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::credentials::CredentialsError;
@@ -37,9 +37,12 @@ const ASK_BOUND: Duration = Duration::from_millis(500);
 /// How long a server waits for its promotion before it says that there was none.
 const WAIT_BOUND: Duration = Duration::from_millis(900);
 
-/// Pauses before a candidate that refused is dialled again. The cap bounds what is added to a restart of the server.
+/// Pauses before a candidate that refused is dialled again. The cap bounds what is added to a restart of the server. An
+/// attempt that came further than a closed port costs the server a login: of a search that has taken long already the pause after it
+/// is at least a hundredth, so that a minute of searching is some four hundred logins, and not two and a half thousand.
 const PAUSE_BASE: Duration = Duration::from_millis(5);
 const PAUSE_CAP: Duration = Duration::from_millis(25);
+const SHARE_OF_THE_SEARCH: u32 = 100;
 
 /// How often a source that is not a candidate is offered its turn.
 const CONSULT_EVERY: Duration = Duration::from_millis(500);
@@ -97,7 +100,8 @@ enum Step<C> {
 pub(super) async fn hunt<S: Scout>(scout: &S, deadline: Deadline) -> Result<S::Conn, Vec<Answer>> {
     let (dials, first_failed) = (Semaphore::new(MOST_DIALS), Notify::new());
     let (dials, first_failed) = (&dials, &first_failed);
-    let mut hunt = Hunt { scout, deadline, quarries: Vec::new(), steps: FuturesUnordered::new(), hopeful: 0 };
+    let (quarries, steps) = (Vec::new(), FuturesUnordered::new());
+    let mut hunt = Hunt { scout, deadline, began: Instant::now(), quarries, steps, hopeful: 0 };
     hunt.take_up(dials, first_failed);
     hunt.steps.push(Box::pin(consult(scout, deadline)));
     loop {
@@ -134,6 +138,7 @@ async fn consult<S: Scout>(scout: &S, deadline: Deadline) -> Step<S::Conn> {
 struct Hunt<'s, S: Scout> {
     scout: &'s S,
     deadline: Deadline,
+    began: Instant,
     quarries: Vec<Quarry>,
     steps: FuturesUnordered<BoxFuture<'s, Step<S::Conn>>>,
     /// Candidates that are not given up.
@@ -213,7 +218,9 @@ impl<'s, S: Scout> Hunt<'s, S> {
         if matches!(error, Error::Unreachable { reason: Unreachable::Silent | Unreachable::NoRoute, .. }) {
             quarry.patience *= 2;
         }
-        let pause = quarry.pauses.next().unwrap_or(PAUSE_CAP);
+        let is_cheap = matches!(error, Error::Unreachable { reason: Unreachable::Refused, .. });
+        let least = if is_cheap { Duration::ZERO } else { self.began.elapsed() / SHARE_OF_THE_SEARCH };
+        let pause = quarry.pauses.next().unwrap_or(PAUSE_CAP).max(least);
         let dial = self.dial(n, dials);
         self.steps.push(Box::pin(async move {
             sleep(pause).await;

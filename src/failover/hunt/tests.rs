@@ -267,6 +267,17 @@ async fn a_full_writer_is_asked_again() {
     assert!(took < 3 * SECOND, "{took:?}");
 }
 
+/// A server that lets in, or says that it is full or starting, has a login's work with each attempt.
+#[tokio::test(start_paused = true)]
+async fn who_answers_each_login_is_asked_less_often_the_longer_it_takes() {
+    let fills = |since| if since < 50 * SECOND { Host::Full } else { Host::Writer };
+    let stage = Stage::of(&[("a", fills)]);
+    let (found, took) = stage.hunt(60 * SECOND).await;
+    assert_eq!(found.as_deref(), Ok("a"));
+    assert!(took < 51 * SECOND, "{took:?}");
+    assert!((200..600).contains(&stage.dials("a")), "{}", stage.dials("a"));
+}
+
 /// A function whose processor is a small share of one: its logins take longer than the first bound.
 #[tokio::test(start_paused = true)]
 async fn a_slow_login_gets_the_time_it_takes() {
