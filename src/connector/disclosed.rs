@@ -2,11 +2,11 @@
 //! read them.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Judged, LEFT_OUT};
 use crate::redacted::Redacted;
+use crate::tls;
 
 /// What is shorter stands in words that have nothing to do with it; RDS wants as many
 /// (<https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html>).
@@ -56,11 +56,7 @@ impl Disclosed {
             }
             sqlx::Error::Protocol(text) if !may_be_shown(&text) => sqlx::Error::Protocol(LEFT_OUT.to_owned()),
             // A certificate's names are shown where none of them is the host's.
-            sqlx::Error::Tls(error) if self.is_in(&error.to_string()) => sqlx::Error::Tls(LEFT_OUT.into()),
-            sqlx::Error::Io(error) if is_of_tls(&error) && self.is_in(&error.to_string()) => {
-                sqlx::Error::Tls(LEFT_OUT.into())
-            }
-            error => error,
+            error => tls::unquoted(error, |text| self.is_in(text)),
         }
     }
 
@@ -81,13 +77,15 @@ fn holds(text: &str, password: &str) -> bool {
         .any(|form| text.contains(form))
 }
 
-fn is_of_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use rustls::CertificateError;
+    use rustls::pki_types::ServerName;
+
     use super::*;
+    use crate::error::TlsProblem;
 
     #[test]
     fn no_password_that_was_told_is_repeated_in_any_of_the_drivers_ways() {
@@ -141,17 +139,21 @@ mod tests {
         disclosed.add(&"information".into(), &[]);
         let unknown = io::Error::other("failed to lookup address information");
         assert!(matches!(disclosed.hush(sqlx::Error::Io(unknown)), sqlx::Error::Io(_)));
-        let certificate = |name: &str| rustls::Error::General(format!("valid for {name}"));
+        let certificate = |names: &[&str]| {
+            let presented = names.iter().map(|name| format!("DnsName(\"{name}\")")).collect();
+            let expected = ServerName::try_from("db.example").unwrap();
+            let context = CertificateError::NotValidForNameContext { expected, presented };
+            rustls::Error::InvalidCertificate(context)
+        };
         for error in [
-            sqlx::Error::Tls(Box::new(certificate("information.example"))),
-            sqlx::Error::Io(io::Error::other(certificate("information.example"))),
+            sqlx::Error::Tls(Box::new(certificate(&["information.example"]))),
+            sqlx::Error::Io(io::Error::other(certificate(&["information.example"]))),
         ] {
             let hushed = disclosed.hush(error);
-            assert!(matches!(&hushed, sqlx::Error::Tls(_)) && !hushed.to_string().contains("example"), "{hushed}");
+            assert_eq!(tls::problem(&hushed), Some(TlsProblem::NameMismatch), "{hushed}");
+            assert!(!hushed.to_string().contains("information"), "{hushed}");
         }
-        let names = certificate(&"name.example, ".repeat(1000));
-        assert!(
-            matches!(disclosed.hush(sqlx::Error::Tls(Box::new(names))), sqlx::Error::Tls(error) if error.is::<rustls::Error>())
-        );
+        let long = certificate(&["a-name-of-some-length.example"; 1000]);
+        assert!(disclosed.hush(sqlx::Error::Tls(Box::new(long))).to_string().contains("a-name-of-some-length"));
     }
 }

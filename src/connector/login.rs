@@ -272,11 +272,18 @@ impl<DB: Engine> Connector<DB> {
                 None => request.refused.push(known),
             }
         }
-        let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
-        if request.refused.contains(&credentials) {
-            return Err(None);
+        // What is kept may have gone bad since: a token whose keys have ended, a secret that was rotated once more.
+        for _ in 0..MOST_CREDENTIALS {
+            let credentials = self.ask(&request, deadline).await.map_err(|_| None)?;
+            if request.refused.contains(&credentials) {
+                break;
+            }
+            match self.try_once(&request, &credentials).await? {
+                Some(wire) => return Ok(wire),
+                None => request.refused.push(credentials),
+            }
         }
-        self.try_once(&request, &credentials).await?.ok_or(None)
+        Err(None)
     }
 
     /// `None`: they are refused, now or before, with no login of that server in between.

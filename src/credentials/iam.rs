@@ -5,6 +5,7 @@
 //! for one host, port and user, and only as long as the role's credentials behind it. It is checked at login only.
 //! `aws-sdk-rds` has a signer too; this one is used because it percent-encodes the user and takes no client to build.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::ProvideCredentials;
@@ -17,7 +18,9 @@ use super::{Cause, Credentials, CredentialsError, CredentialsFuture, Credentials
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
+use crate::error::chain;
 use crate::event::{Event, Events};
+use crate::lapse::{Kind, Lapse, Remembered};
 
 /// What AWS allows at most.
 const VALID: Duration = Duration::from_secs(900);
@@ -31,6 +34,9 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(crate) struct Iam {
     aws: Aws,
     tokens: Cache<Token>,
+    clock: Clock,
+    /// How the function's own credentials were refused the last time, and what was said.
+    refused: Mutex<Option<(Lapse, String)>>,
     events: Events,
 }
 
@@ -43,7 +49,7 @@ struct Token {
 
 impl Iam {
     pub(crate) fn new(aws: Aws, clock: Clock, events: Events) -> Self {
-        Self { aws, tokens: Cache::new(clock), events }
+        Self { aws, tokens: Cache::new(clock.clone()), clock, refused: Mutex::default(), events }
     }
 
     async fn answer(&self, request: &CredentialsRequest) -> Result<Credentials, CredentialsError> {
@@ -81,13 +87,38 @@ impl Iam {
         let region = crate::tls::region_of(host).or_else(|| config.region().map(|region| region.as_ref().to_owned()));
         let region = region.ok_or_else(|| missing("the region is not known; set AWS_REGION"))?;
         let provider = config.credentials_provider().ok_or_else(|| missing("there is no AWS credentials provider"))?;
-        let identity = provider.provide_credentials().await.map_err(|error| CredentialsError::Signing {
+        let none = |source: Cause| CredentialsError::Signing {
             problem: "the function has no AWS credentials".to_owned(),
-            source: Some(Box::new(error)),
-        })?;
+            source: Some(source),
+        };
+        if let Some(remembered) = self.remembered() {
+            return Err(none(Box::new(remembered)));
+        }
+        let identity = match provider.provide_credentials().await {
+            Ok(identity) => identity,
+            Err(error) => {
+                let mut refused = self.refused();
+                let last = refused.as_ref().map(|(lapse, _)| *lapse);
+                *refused = Some((Lapse::after(last, self.clock.now(), Kind::Lasting), chain(&error)));
+                return Err(none(Box::new(error)));
+            }
+        };
+        *self.refused() = None;
         presign(host, port, user, &region, identity.into(), SystemTime::now()).map_err(|source| {
             CredentialsError::Signing { problem: format!("{host}:{port} cannot be signed for"), source: Some(source) }
         })
+    }
+}
+
+impl Iam {
+    /// They may come from an endpoint that a whole host shares: whoever is refused does not ask again at once.
+    fn remembered(&self) -> Option<Remembered> {
+        let (lapse, cause) = self.refused().clone()?;
+        Some(Remembered { pending: lapse.pending(self.clock.now())?, cause })
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<(Lapse, String)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,6 +156,7 @@ impl CredentialsProvider for Iam {
 
     fn forget(&self) {
         self.tokens.clear();
+        *self.refused() = None;
     }
 }
 
@@ -246,5 +278,35 @@ mod tests {
         request.refused.push(iam.credentials(&request).await.unwrap());
         assert!(matches!(iam.credentials(&request).await, Err(CredentialsError::Exhausted)));
         assert_eq!(signed.load(Ordering::Relaxed), 1);
+    }
+
+    /// Has none, and counts how often it is asked.
+    #[derive(Debug, Default, Clone)]
+    struct Empty(Arc<AtomicUsize>);
+
+    impl ProvideCredentials for Empty {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let none = aws_credential_types::provider::error::CredentialsError::provider_error("denied");
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err(none))
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_refused_are_asked_for_again_after_a_pause_that_grows_to_a_minute() {
+        let (empty, clock) = (Empty::default(), VirtualClock::new());
+        let shared = SharedCredentialsProvider::new(empty.clone());
+        let config = SdkConfig::builder().region(Region::new("eu-central-1")).credentials_provider(shared).build();
+        let iam = Iam::new(Aws::given(config), Clock::Virtual(Arc::clone(&clock)), Events::new(Vec::new()));
+        for (later, asked) in [(0, 1), (999, 1), (1, 2), (1999, 2), (1, 3), (3999, 3), (1, 4), (60_000, 5), (59_999, 6)]
+        {
+            clock.freeze(Duration::from_millis(later));
+            let error = iam.credentials(&request(HOST)).await.unwrap_err();
+            assert!(matches!(error, CredentialsError::Signing { .. }) && chain(&error).contains("denied"), "{error:?}");
+            assert_eq!(empty.0.load(Ordering::Relaxed), asked, "{later} ms later");
+        }
     }
 }

@@ -27,20 +27,6 @@ impl<DB: Engine> Borrow<'_, DB> {
             }
     }
 
-    /// Refuses a text that may end an aborted transaction and then run what would have to be planned anew in between.
-    pub(super) fn refuse_plans_after_an_end(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
-        if !intent.class.several {
-            return Ok(());
-        }
-        self.rest();
-        Err(Error::Refused {
-            statement: shorten(intent.sql),
-            why: "ends an aborted transaction and goes on in one text, where what is planned has to be planned anew in between",
-            cure: "send ROLLBACK as a text of its own",
-            source: None,
-        })
-    }
-
     /// Refuses a text before which plans have to be made anew, and in which something has to come before that.
     pub(super) fn refuse_late_plans(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         if !self.may_take_snapshot() || DB::snapshot(intent.sql) != Snapshot::Later {

@@ -195,7 +195,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         if let Some(replan) = DB::RULES.replan {
             // An aborted transaction refuses it, and every statement but its end too. It is asked for again after that.
             if self.session.state.is_aborted() {
-                return self.refuse_plans_after_an_end(intent);
+                return Ok(());
             }
             let deadline = self.deadline()?;
             if let Some(refusal) = self.send(deadline, replan.to_owned()).await? {
@@ -211,7 +211,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn go_on_without_plans(&mut self, refusal: sqlx::Error, intent: &Intent<'_>) -> Result<(), Error> {
         let code = refusal.as_database_error().and_then(|refusal| refusal.code());
         if code.is_some() && code.as_deref() == DB::RULES.aborted {
-            return self.refuse_plans_after_an_end(intent);
+            return Ok(());
         }
         let is_statement = matches!(self.flight.phase(), Phase::Statement | Phase::InTransaction);
         let controls = intent.class.control().is_some_and(Control::is_alone);

@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, Error as RustlsError};
 
-use crate::error::TlsProblem;
+use crate::error::{LEFT_OUT, TlsProblem};
 
 /// The unexpired regional RDS roots, each under a comment that names its region.
 const ROOTS: &str = include_str!("rds-roots.pem");
@@ -89,10 +89,24 @@ fn sections(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// An error about TLS whose words are left out, for they hold the names in a certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", LEFT_OUT)]
+struct Unquoted(TlsProblem);
+
+/// The same error without the certificate's names, where `is_unfit` says so of its words. What the system says is left as it is.
+pub(crate) fn unquoted(error: sqlx::Error, is_unfit: impl Fn(&str) -> bool) -> sqlx::Error {
+    match problem(&error) {
+        Some(problem) if is_unfit(&error.to_string()) => sqlx::Error::Tls(Box::new(Unquoted(problem))),
+        _ => error,
+    }
+}
+
 /// What a connect error says about TLS, if it is about TLS.
 pub(crate) fn problem(error: &sqlx::Error) -> Option<TlsProblem> {
     match error {
         sqlx::Error::Io(io) => io.get_ref()?.downcast_ref().map(problem_of),
+        sqlx::Error::Tls(inner) if inner.is::<Unquoted>() => inner.downcast_ref().map(|Unquoted(problem)| *problem),
         sqlx::Error::Tls(inner) => Some(match inner.downcast_ref::<RustlsError>() {
             // Before the handshake rustls speaks only to add the roots it is given.
             Some(RustlsError::InvalidCertificate(CertificateError::BadEncoding)) => TlsProblem::BadRoot,
