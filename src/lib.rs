@@ -105,7 +105,7 @@ pub mod error;
 
 // Leaves' first users.
 mod config;
-#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
+#[cfg(any(feature = "secrets-manager", feature = "rds-api", feature = "iam"))]
 mod lapse;
 mod status;
 
