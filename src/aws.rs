@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+#[cfg(any(feature = "secrets-manager", feature = "rds-api"))]
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
