@@ -68,6 +68,26 @@ impl Lapse {
     }
 }
 
+/// The last failure in a row: what is told of it again, and what lay below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure<T> {
+    lapse: Lapse,
+    pub(crate) told: T,
+    cause: String,
+}
+
+impl<T> Failure<T> {
+    /// It has failed, after `previous` without a success in between.
+    pub(crate) fn after(previous: Option<Self>, now: Moment, kind: Kind, told: T, cause: String) -> Self {
+        Self { lapse: Lapse::after(previous.map(|previous| previous.lapse), now, kind), told, cause }
+    }
+
+    /// What is said below the same answer, while nobody is to ask again.
+    pub(crate) fn recall(&self, now: Moment) -> Option<Remembered> {
+        Some(Remembered { pending: self.lapse.pending(now)?, cause: self.cause.clone() })
+    }
+}
+
 /// The source of an error that is told again: the first had what the service said, the others have its text.
 #[derive(Debug)]
 pub(crate) struct Remembered {

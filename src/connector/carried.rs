@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::idle_timeout::IdleTimeout;
 use super::memory::Memory;
 use super::prepared::Prepared;
+use super::slot_term::SlotTerm;
 use crate::clock::Moment;
 use crate::engine::{Cleanup, Dialect, Settings, Staleness};
 
@@ -37,7 +37,7 @@ pub(crate) struct Carried {
     /// How often one of them was lent it.
     loans: u64,
     /// For how long the server was last told to let it lie idle.
-    term: Option<IdleTimeout>,
+    term: Option<SlotTerm>,
     /// How many exchanges there were on it, this crate's own included.
     exchanges: u64,
     /// What sessions may have left in the server's memory.
@@ -140,7 +140,7 @@ impl Carried {
 
     /// The server closes it when it lies idle for so long. `settings`: the term is among them.
     pub(super) fn let_for<D: Dialect>(&mut self, settings: Settings, span: Duration, now: Moment) {
-        let term = IdleTimeout::new(settings.clone(), span, now, self.loans).following(self.term.take());
+        let term = SlotTerm::new(settings.clone(), span, now, self.loans).following(self.term.take());
         self.become_set::<D>(settings);
         self.term = Some(term);
     }

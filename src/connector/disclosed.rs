@@ -45,8 +45,8 @@ impl Disclosed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What came of a login, without words of the server that hold one of them. The words of the system, of the resolver and of what
-    /// was configured are none of the server's.
+    /// What came of a login, without words of the server that hold one of them. The words of the system, of the resolver and of
+    /// what was configured are none of the server's.
     pub(super) fn hush(&self, error: sqlx::Error) -> sqlx::Error {
         let may_be_shown = |text: &str| text.len() <= LONGEST && !self.is_in(text);
         match error {
@@ -62,19 +62,18 @@ impl Disclosed {
 
     fn is_in(&self, text: &str) -> bool {
         let disclosed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        text.contains(IN_A_TOKEN) || disclosed.iter().any(|password| holds(text, password.expose()))
+        text.contains(IN_A_TOKEN) || disclosed.iter().any(|password| holds(text, password))
     }
 }
 
 /// Whether a password is in a text, as it is or as the driver writes what it does not understand: like `Debug` of a text, of bytes
 /// or of a list of them.
-fn holds(text: &str, password: &str) -> bool {
-    let quoted = format!("{password:?}");
-    let escaped = password.as_bytes().escape_ascii().to_string();
-    let listed = format!("{:?}", password.as_bytes());
-    [password, &quoted[1..quoted.len() - 1], &escaped, &listed[1..listed.len() - 1]]
-        .iter()
-        .any(|form| text.contains(form))
+fn holds(text: &str, password: &Redacted) -> bool {
+    let bytes = password.expose().as_bytes();
+    let forms = [format!("{:?}", password.expose()), format!("\"{}\"", bytes.escape_ascii()), format!("{bytes:?}")];
+    // Without their quotes or brackets, for more may stand between those.
+    let is_in = |form: &str| text.contains(&form[1..form.len() - 1]);
+    text.contains(password.expose()) || forms.map(Redacted::from).iter().any(|form| is_in(form.expose()))
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ mod cancel;
 mod carried;
 mod dial;
 mod disclosed;
-mod idle_timeout;
 mod login;
 mod memory;
 mod prepared;
 mod rest;
+mod slot_term;
 mod trial;
 mod wire;
 

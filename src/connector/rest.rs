@@ -102,7 +102,7 @@ impl<DB: Engine> Connector<DB> {
     }
 
     /// Has the server close a connection at rest when it has been idle for so long. That is a setting like those of sessions:
-    /// the next one that has another takes it back before its first statement, unless that is one alone (`term`).
+    /// the next one that has another takes it back before its first statement, unless that is one alone (`slot_term`).
     /// `used`: when the last exchange of a session on it was over, from where the server counts.
     pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), sqlx::Error> {
         let is_old = self.old_servers().contains(&wire.at);

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::error::chain;
 use crate::event::{Event, Events};
-use crate::lapse::{Kind, Lapse, Remembered};
+use crate::lapse::{Failure, Kind};
 
 /// What AWS allows at most.
 const VALID: Duration = Duration::from_secs(900);
@@ -35,8 +35,8 @@ pub(crate) struct Iam {
     aws: Aws,
     tokens: Cache<Token>,
     clock: Clock,
-    /// How the function's own credentials were refused the last time, and what was said.
-    refused: Mutex<Option<(Lapse, String)>>,
+    /// How the function's own credentials were refused the last time.
+    refused: Mutex<Option<Failure<()>>>,
     events: Events,
 }
 
@@ -91,15 +91,17 @@ impl Iam {
             problem: "the function has no AWS credentials".to_owned(),
             source: Some(source),
         };
-        if let Some(remembered) = self.remembered() {
+        // They may come from an endpoint that a whole host shares: whoever is refused does not ask again at once.
+        let remembered = self.refused().as_ref().and_then(|failure| failure.recall(self.clock.now()));
+        if let Some(remembered) = remembered {
             return Err(none(Box::new(remembered)));
         }
         let identity = match provider.provide_credentials().await {
             Ok(identity) => identity,
             Err(error) => {
                 let mut refused = self.refused();
-                let last = refused.as_ref().map(|(lapse, _)| *lapse);
-                *refused = Some((Lapse::after(last, self.clock.now(), Kind::Lasting), chain(&error)));
+                let now = self.clock.now();
+                *refused = Some(Failure::after(refused.take(), now, Kind::Lasting, (), chain(&error)));
                 return Err(none(Box::new(error)));
             }
         };
@@ -111,13 +113,7 @@ impl Iam {
 }
 
 impl Iam {
-    /// They may come from an endpoint that a whole host shares: whoever is refused does not ask again at once.
-    fn remembered(&self) -> Option<Remembered> {
-        let (lapse, cause) = self.refused().clone()?;
-        Some(Remembered { pending: lapse.pending(self.clock.now())?, cause })
-    }
-
-    fn refused(&self) -> MutexGuard<'_, Option<(Lapse, String)>> {
+    fn refused(&self) -> MutexGuard<'_, Option<Failure<()>>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

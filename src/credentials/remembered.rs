@@ -6,22 +6,14 @@ use std::time::Duration;
 use super::CredentialsError;
 use crate::clock::Moment;
 use crate::error::chain;
-use crate::lapse::{Kind, Lapse, Remembered};
+use crate::lapse::{Failure, Kind, Remembered};
 use crate::random;
 
 /// A failure that took less time than this would be repeated as fast as a handler tries again.
 const SOON: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Memory(Option<Failure>);
-
-#[derive(Debug)]
-struct Failure {
-    lapse: Lapse,
-    error: Told,
-    /// What lay below it.
-    cause: String,
-}
+pub(super) struct Memory(Option<Failure<Told>>);
 
 impl Memory {
     pub(super) fn answered(&mut self) {
@@ -36,16 +28,14 @@ impl Memory {
             _ => Kind::Lasting,
         };
         let cause = error.source().map(chain).unwrap_or_default();
-        let lapse = Lapse::after(self.0.as_ref().map(|last| last.lapse), now, kind);
-        self.0 = Some(Failure { lapse, error: told, cause });
+        self.0 = Some(Failure::after(self.0.take(), now, kind, told, cause));
     }
 
     /// The same answer as the last time, while nobody is to ask again.
     pub(super) fn recall(&self, secret: &str, now: Moment) -> Option<CredentialsError> {
         let failure = self.0.as_ref()?;
-        let pending = failure.lapse.pending(now)?;
-        let remembered = Remembered { pending, cause: failure.cause.clone() };
-        Some(failure.error.again(secret.to_owned(), remembered))
+        let remembered = failure.recall(now)?;
+        Some(failure.told.again(secret.to_owned(), remembered))
     }
 }
 

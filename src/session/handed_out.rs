@@ -16,13 +16,13 @@ impl<DB: Engine> Connection<DB> {
     /// When the session ends it is closed, and the next one costs a connect: what is done on it nobody sees, and no statement takes
     /// away all that can be left there.
     ///
-    /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. There is one exception:
-    /// if it has ended the guard's transaction and begun another one, and an error has aborted that, then
-    /// [`rollback`](crate::Transaction::rollback) rolls the other one back and says `Ok`. And after a `RESET ALL` on it, or a rollback to a savepoint that is older than the pin, PostgreSQL does not show
-    /// that the transaction is still the guard's: then its commit is refused and rolled back
-    /// ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the session both are fine, but for a rollback to a
-    /// savepoint after an error on it; on MySQL, neither that nor `RELEASE SAVEPOINT` of what is older than the pin. A guard in
-    /// the guard is fine everywhere.
+    /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. There is one
+    /// exception: if it has ended the guard's transaction and begun another one, and an error has aborted that, then
+    /// [`rollback`](crate::Transaction::rollback) rolls the other one back and says `Ok`. And after a `RESET ALL` on it, or a
+    /// rollback to a savepoint that is older than the pin, PostgreSQL does not show that the transaction is still the guard's:
+    /// then its commit is refused and rolled back ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the
+    /// session both are fine, but for a rollback to a savepoint after an error on it; on MySQL, neither that nor `RELEASE
+    /// SAVEPOINT` of what is older than the pin. A guard in the guard is fine everywhere.
     ///
     /// On PostgreSQL, in a transaction in which `SET LOCAL` has changed a time zone, a path or a role and nothing was read yet, it
     /// takes the transaction's snapshot: what has to be locked first is locked before.

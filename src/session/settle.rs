@@ -206,8 +206,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Whether something can be done although the server has refused to plan anew, for a cancel from outside or a limit of time. In
-    /// an aborted transaction the server refuses each statement but its end. Otherwise a statement would be run by plans of other settings, so that
-    /// it is told the refusal in its place; and what begins or ends a transaction finds that one aborted.
+    /// an aborted transaction the server refuses each statement but its end. Otherwise a statement would be run by plans of other
+    /// settings, so that it is told the refusal in its place; and what begins or ends a transaction finds that one aborted.
     fn go_on_without_plans(&mut self, refusal: sqlx::Error, intent: &Intent<'_>) -> Result<(), Error> {
         let code = refusal.as_database_error().and_then(|refusal| refusal.code());
         if code.is_some() && code.as_deref() == DB::RULES.aborted {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::is_host;
 use crate::deadline::Deadline;
 use crate::error::{Cause, EndpointProblem, Error, chain};
-use crate::lapse::{Kind, Lapse, Remembered};
+use crate::lapse::{Failure, Kind};
 use crate::random;
 
 /// What is looked up.
@@ -37,17 +37,11 @@ pub(crate) struct Lookup {
     /// Filled by the first lookup that succeeds; concurrent ones wait for it.
     place: OnceCell<Place>,
     clock: Clock,
-    failure: Mutex<Option<Failure>>,
+    failure: Mutex<Option<Failure<Failed>>>,
 }
 
-/// How the last lookup failed.
-#[derive(Debug, Clone)]
-struct Failure {
-    lapse: Lapse,
-    problem: EndpointProblem,
-    elapsed: Duration,
-    cause: String,
-}
+/// How the last lookup failed, and after how long.
+type Failed = (EndpointProblem, Duration);
 
 impl Lookup {
     pub(crate) fn new(subject: Subject, aws: Aws, budget: Duration, clock: Clock) -> Self {
@@ -69,9 +63,10 @@ impl Lookup {
 
     /// The last failure, while nobody is to ask again.
     fn remembered(&self) -> Option<Error> {
-        let Failure { lapse, problem, elapsed, cause } = self.failure().clone()?;
-        let pending = lapse.pending(self.clock.now())?;
-        Some(self.failed(elapsed, problem, Some(Box::new(Remembered { pending, cause }))))
+        let failure = self.failure().clone()?;
+        let remembered = failure.recall(self.clock.now())?;
+        let (problem, elapsed) = failure.told;
+        Some(self.failed(elapsed, problem, Some(Box::new(remembered))))
     }
 
     fn note(&self, error: Option<&Error>) {
@@ -86,12 +81,11 @@ impl Lookup {
             EndpointProblem::NoAnswer => return,
         };
         let mut last = self.failure();
-        let lapse = Lapse::after(last.as_ref().map(|last| last.lapse), self.clock.now(), kind);
         let cause = source.as_ref().map(|cause| chain(&**cause)).unwrap_or_default();
-        *last = Some(Failure { lapse, problem: *problem, elapsed: *elapsed, cause });
+        *last = Some(Failure::after(last.take(), self.clock.now(), kind, (*problem, *elapsed), cause));
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+    fn failure(&self) -> MutexGuard<'_, Option<Failure<Failed>>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,28 +94,28 @@ impl Lookup {
             let config = self.aws.config().await;
             let retry = few_attempts(config);
             let client = Client::from_conf(Builder::from(config).retry_config(retry).build());
-            match &self.subject {
+            let told = match &self.subject {
                 Subject::Cluster(id) => {
                     let answer = client.describe_db_clusters().db_cluster_identifier(id).send().await;
                     let answer = answer
                         .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let cluster = answer.db_clusters().first();
-                    Ok(cluster.map(|cluster| place(cluster.endpoint(), cluster.port())))
+                    cluster.map_or(Ok(None), |cluster| place(cluster.endpoint(), cluster.port()))
                 }
                 Subject::Instance(id) => {
                     let answer = client.describe_db_instances().db_instance_identifier(id).send().await;
                     let answer = answer
                         .map_err(|error| self.failed(deadline.spent(), problem_of(&error), Some(error.into())))?;
                     let endpoint = answer.db_instances().first().and_then(|instance| instance.endpoint());
-                    Ok(endpoint.map(|endpoint| place(endpoint.address(), endpoint.port())))
+                    endpoint.map_or(Ok(None), |endpoint| place(endpoint.address(), endpoint.port()))
                 }
-            }
+            };
+            told.map_err(|unfit| self.failed(deadline.spent(), EndpointProblem::Failed, Some(unfit.into())))
         });
         match asked.await {
-            Ok(Ok(Some(Ok(Some(place))))) => Ok(place),
+            Ok(Ok(Some(place))) => Ok(place),
             // An instance that is being created has no address yet.
-            Ok(Ok(None | Some(Ok(None)))) => Err(self.failed(deadline.spent(), EndpointProblem::NoEndpointYet, None)),
-            Ok(Ok(Some(Err(unfit)))) => Err(self.failed(deadline.spent(), EndpointProblem::Failed, Some(unfit.into()))),
+            Ok(Ok(None)) => Err(self.failed(deadline.spent(), EndpointProblem::NoEndpointYet, None)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(self.failed(deadline.spent(), EndpointProblem::NoAnswer, None)),
         }

@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 use lambda_rds::{Connection, Error, PgProxy, Tls};
 use sqlx::{AssertSqlSafe, Connection as _, Executor};
 
-use crate::support::misprint::Misprint;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::postgres::{APP_PASSWORD, Postgres, PostgresOptions};
 use crate::support::proxy_to;
 
@@ -51,9 +51,9 @@ async fn a_plan_that_a_migration_made_stale_heals_by_itself() -> Result<(), Erro
 /// settings is not run, and what has aborted a transaction is told.
 #[tokio::test]
 async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
-    const SPOILT: Option<(&str, &str)> = Some(("DISCARD PLANS", "DISCARD PLANZ"));
     let server = Postgres::start(PostgresOptions::default()).await;
-    let door = Misprint::before(server.port()).await;
+    let door = FaultProxy::start(([127, 0, 0, 1], server.port()).into()).await;
+    let spoil = || door.misprint("DISCARD PLANS", "DISCARD PLANZ");
     let place = PgProxy::builder().host("127.0.0.1").port(door.port()).database("app").tls(Tls::Disable);
     let proxy = place.user("plain").password(APP_PASSWORD).max_connections(1).build()?;
     let noon = async |conn: &mut Connection<sqlx::Postgres>| {
@@ -70,24 +70,24 @@ async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
     assert_eq!(noon(&mut conn).await?, "12:00");
 
     run(&mut conn, "set timezone = 'Asia/Tokyo'").await?;
-    door.misprint(SPOILT);
+    spoil();
     assert_eq!(noon(&mut conn).await.unwrap_err().sqlstate().as_deref(), Some("42601"));
-    door.misprint(None);
+    door.pass();
     assert_eq!(noon(&mut conn).await?, "03:00");
 
     let mut tx = conn.begin().await?;
     run(&mut tx, "set local timezone = 'America/New_York'").await?;
-    door.misprint(SPOILT);
+    spoil();
     assert_eq!(noon(&mut tx).await.unwrap_err().sqlstate().as_deref(), Some("42601"));
     assert!(noon(&mut tx).await.is_err());
     assert!(matches!(tx.commit().await, Err(Error::TransactionAborted { .. })));
     // An end is no statement: it finds a transaction that is aborted, and ends it.
     for rolls_back in [true, false] {
-        door.misprint(None);
+        door.pass();
         run(&mut conn, "begin").await?;
         assert_eq!(noon(&mut conn).await?, "03:00");
         run(&mut conn, "set local timezone = 'America/New_York'").await?;
-        door.misprint(SPOILT);
+        spoil();
         if rolls_back {
             run(&mut conn, "rollback").await?;
         } else {
@@ -95,14 +95,14 @@ async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
             assert!(matches!(aborted, Error::TransactionAborted { .. }), "{aborted:?}");
         }
     }
-    door.misprint(None);
+    door.pass();
     assert_eq!(noon(&mut conn).await?, "03:00");
 
     // By the next session, in one text with what takes this one's settings back: that connection is closed, and it gets another one.
     let mut other = proxy.get_connection().await?;
-    door.misprint(SPOILT);
+    spoil();
     let at_login = noon(&mut other).await?;
-    door.misprint(None);
+    door.pass();
     assert_eq!(noon(&mut other).await?, at_login);
     assert_eq!(noon(&mut conn).await?, "03:00");
     Ok(())

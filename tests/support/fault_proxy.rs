@@ -66,6 +66,8 @@ struct Controls {
     ending: Ending,
     /// As `endings`: one born before the last time moves nothing any more.
     oblivions: u64,
+    /// Where a client says the one, the server reads the other.
+    misprint: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,7 @@ impl FaultProxy {
             endings: 0,
             ending: Ending::Cut,
             oblivions: 0,
+            misprint: None,
         };
         let proxy = Self {
             port: free_port(),
@@ -127,6 +130,7 @@ impl FaultProxy {
             controls.moving = true;
             controls.audible = usize::MAX;
             controls.delay = Duration::ZERO;
+            controls.misprint = None;
         });
     }
 
@@ -157,6 +161,13 @@ impl FaultProxy {
     /// Holds back each chunk of bytes for `delay`, in both directions: a round trip takes twice that longer.
     pub fn delay(&self, delay: Duration) {
         self.controls.send_modify(|controls| controls.delay = delay);
+    }
+
+    /// Lets the server read `other` wherever a client, without TLS, says `one`: so it refuses what nobody has written. Both are
+    /// as long, for a packet says its length.
+    pub fn misprint(&self, one: &'static str, other: &'static str) {
+        assert_eq!(one.len(), other.len(), "{one}, {other}");
+        self.controls.send_modify(|controls| controls.misprint = Some((one, other)));
     }
 
     /// Resets (RST) all connections there are; new ones are welcome.
@@ -366,7 +377,10 @@ async fn pump(
             counter.fetch_add(length as u64, Ordering::Relaxed);
         }
         // Asked again: the fault may have come while we waited for these bytes.
-        let delay = until_moving(&mut controls).await?.delay;
+        let Controls { delay, misprint, .. } = until_moving(&mut controls).await?;
+        if let Some((one, other)) = misprint.filter(|_| counter.is_some()) {
+            replace(&mut buffer[..length], one.as_bytes(), other.as_bytes());
+        }
         if !delay.is_zero() {
             sleep(delay).await;
             until_moving(&mut controls).await?;
@@ -383,6 +397,12 @@ async fn pump(
             return to.shutdown().await;
         }
         to.write_all(rest).await?;
+    }
+}
+
+fn replace(said: &mut [u8], one: &[u8], other: &[u8]) {
+    while let Some(at) = said.windows(one.len()).position(|part| part == one) {
+        said[at..at + one.len()].copy_from_slice(other);
     }
 }
 

@@ -17,7 +17,6 @@ pub mod lambda;
 pub mod mariadb;
 #[cfg(feature = "mysql")]
 pub mod mariadb_cluster;
-pub mod misprint;
 #[cfg(feature = "mysql")]
 pub mod on_mysql;
 pub mod on_postgres;

@@ -57,15 +57,14 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         // The columns are those of the cursor, or of the statement that SQL prepared under the name.
         all.uncacheable |= is(statement.first, "fetch") || is(statement.first, "execute");
         all.copies |= statement.copies;
-        all.needs_transaction = statement.needs_transaction();
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
     // Several are in a transaction of their own, if none of them ends it.
     all.begins_with_commit = series.begins_with_commit();
     (all.several, all.partly) = (series.several, !series.several && !statement.is_atomic());
+    all.needs_transaction = !series.several && statement.needs_transaction();
     if series.several {
-        all.needs_transaction = false;
         // A setting among several statements is not taken apart from them.
         all.effect = series.control().into();
         let pins = all.pins.is_some() || matches!(all.effect, Effect::Controls(Control::Unclear { .. }));

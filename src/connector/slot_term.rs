@@ -14,7 +14,7 @@ use crate::engine::Settings;
 
 /// A term that a connection was let for.
 #[derive(Debug)]
-pub(super) struct IdleTimeout {
+pub(super) struct SlotTerm {
     /// What the connection was set to, the term with it.
     settings: Settings,
     span: Duration,
@@ -25,7 +25,7 @@ pub(super) struct IdleTimeout {
     was_alone: bool,
 }
 
-impl IdleTimeout {
+impl SlotTerm {
     pub(super) fn new(settings: Settings, span: Duration, since: Moment, loans: u64) -> Self {
         Self { settings, span, since, loans, was_alone: false }
     }
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn one_statement_alone_runs_under_it_and_the_second_does_not() {
         let let_for = settings(&["term"]);
-        let mut term = IdleTimeout::new(let_for.clone(), SPAN, at(0), 7);
+        let mut term = SlotTerm::new(let_for.clone(), SPAN, at(0), 7);
         assert!(!term.bears_one(&let_for, at(1), 8), "nothing is known of the work before");
         for (loans, was_alone) in [(8, true), (10, false), (11, true), (11, true)] {
             term.after_work(at(1000), loans);
@@ -99,11 +99,11 @@ mod tests {
     #[test]
     fn it_bears_nothing_beside_other_settings_or_when_it_was_taken_back() {
         let both = settings(&["other", "term"]);
-        let mut term = IdleTimeout::new(both.clone(), SPAN, at(0), 0);
+        let mut term = SlotTerm::new(both.clone(), SPAN, at(0), 0);
         term.after_work(at(0), 1);
         assert!(!term.bears_one(&both, at(0), 2));
         let let_for = settings(&["term"]);
-        let mut term = IdleTimeout::new(let_for, SPAN, at(0), 0);
+        let mut term = SlotTerm::new(let_for, SPAN, at(0), 0);
         term.after_work(at(0), 1);
         for settings in [Settings::default(), settings(&["term"]), settings(&["another"])] {
             assert!(!term.bears_one(&settings, at(0), 2), "{settings:?} are not the very ones");
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_term_that_is_about_right_is_not_set_again() {
         let let_for = settings(&["term"]);
-        let term = IdleTimeout::new(let_for.clone(), SPAN, at(0), 0);
+        let term = SlotTerm::new(let_for.clone(), SPAN, at(0), 0);
         for (wanted, serves) in [(199, false), (200, true), (400, true), (800, true), (801, false)] {
             assert_eq!(term.serves(&let_for, Duration::from_millis(wanted)), serves, "{wanted} ms");
         }
@@ -124,10 +124,10 @@ mod tests {
     fn what_was_one_statement_is_known_though_the_term_was_taken_back_in_between() {
         let let_for = settings(&["term"]);
         for (loans, was_alone) in [(4, true), (5, true), (6, false)] {
-            let former = IdleTimeout::new(settings(&["term"]), SPAN, at(0), 4);
-            let term = IdleTimeout::new(let_for.clone(), SPAN, at(500), loans).following(Some(former));
+            let former = SlotTerm::new(settings(&["term"]), SPAN, at(0), 4);
+            let term = SlotTerm::new(let_for.clone(), SPAN, at(500), loans).following(Some(former));
             assert_eq!(term.bears_one(&let_for, at(500), loans + 1), was_alone, "{loans} loans");
         }
-        assert!(!IdleTimeout::new(let_for.clone(), SPAN, at(0), 1).following(None).bears_one(&let_for, at(0), 2));
+        assert!(!SlotTerm::new(let_for.clone(), SPAN, at(0), 1).following(None).bears_one(&let_for, at(0), 2));
     }
 }
