@@ -15,8 +15,39 @@
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), lambda_runtime::Error> {
-//!     lambda_runtime::run(service_fn(handler)).await
+//!     lambda_runtime::tracing::init_default_subscriber();
+//!     lambda_rds::init::<Postgres>().await?;
+//!     lambda_rds::lambda::run(service_fn(handler)).await
 //! }
+//! ```
+//!
+//! Variables say where the database is and with what to log in: `LAMBDA_RDS_URL`, or `LAMBDA_RDS_HOST` with
+//! `LAMBDA_RDS_SECRET` or `LAMBDA_RDS_IAM`. [`guide::configuration`] has them all, and [`guide`] the other pages: from a pool or
+//! from RDS Proxy to this, how many connections, deployment, rotation, tenants, what sharing changes, errors.
+//!
+//! # What one does with it
+//! ```no_run
+//! # use lambda_rds::{Connection, Error, Outcome, Postgres, get_reader};
+//! # async fn example(conn: &mut Connection<Postgres>) -> Result<(), Error> {
+//! // A transaction. It is rolled back where it is dropped.
+//! let mut tx = conn.begin().await?;
+//! sqlx::query("update stock set n = n - 1 where item = $1").bind("tea").execute(&mut *tx).await?;
+//! match tx.commit().await {
+//!     Ok(()) => {}
+//!     // The server may have committed: look before it is done again.
+//!     Err(error) if error.outcome() == Outcome::Unknown => {}
+//!     Err(error) => return Err(error),
+//! }
+//!
+//! // A question that a reader of the cluster may answer.
+//! let mut reader = get_reader::<Postgres>().await?;
+//! let n: i64 = sqlx::query_scalar("select count(*) from orders").fetch_one(&mut reader).await?;
+//!
+//! // The physical connection, for what is more than statements. It is this session's alone from here on.
+//! let mut copy = conn.pin().await?.copy_in_raw("copy orders (item) from stdin").await?;
+//! copy.send("tea\n".as_bytes()).await?;
+//! copy.finish().await?;
+//! # Ok(()) }
 //! ```
 //!
 //! # Where to begin
@@ -42,8 +73,10 @@
 //! | `http` | no | `lambda::run_http` for services of HTTP requests, such as axum's router |
 //! | `metrics` | no | CloudWatch Embedded Metric Format |
 //! | `metrics-facade` | no | the same numbers for the recorder behind the `metrics` crate |
+//! | `otel` | no | spans in OpenTelemetry's words for database clients |
 //! | `testing` | no | faults and a recorder, for the tests of applications |
 //! | `migrate` | no | `Connection::migrate` for `sqlx::migrate!` |
+//! | `sea-orm` | no | [`sea_orm`]: SeaORM 2 on a [`Proxy`] |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -74,6 +107,8 @@ pub mod internals;
 pub mod lambda;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "sea-orm")]
+pub mod sea_orm;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -106,7 +141,7 @@ pub mod error;
 // Leaves' first users.
 mod config;
 #[cfg(any(feature = "secrets-manager", feature = "rds-api", feature = "iam"))]
-mod lapse;
+mod remembered_failure;
 mod status;
 
 // Leaves.

@@ -11,7 +11,7 @@ type Variable = (&'static str, &'static str, fn(&mut Config, &str) -> Option<()>
 
 const SPAN: &str = "a number with a unit, such as 250ms, 5s, 2m or 1h";
 const TEXT: &str = "a text that is not empty";
-const YES_OR_NO: &str = "true or false";
+const YES_OR_NO: &str = "true or false (or 1, yes, on; 0, no, off)";
 
 /// All variables that `from_env` reads, with the form of their values. `DATABASE_URL` stands in for `LAMBDA_RDS_URL` where
 /// no other variable says where the database is.

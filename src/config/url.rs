@@ -95,7 +95,12 @@ fn read(text: &Redacted, schemes: &[&str]) -> Result<Config, ConfigError> {
     let malformed = |problem: String| ConfigError::Url { problem, scheme: schemes[0].to_owned() };
     let url = ::url::Url::parse(text.expose()).map_err(|error| malformed(error.to_string()))?;
     if !schemes.contains(&url.scheme()) {
-        return Err(malformed("its scheme is another one".to_owned()));
+        let problem = match url.scheme() {
+            "mysql" | "mariadb" => "its scheme is MySQL's, whose type is lambda_rds::MySql",
+            "postgres" | "postgresql" => "its scheme is PostgreSQL's, whose type is lambda_rds::Postgres",
+            _ => "its scheme is another one",
+        };
+        return Err(malformed(problem.to_owned()));
     }
     // A bare `#`, `?` or `/` in a password ends the host for the parser: the rest would be dialled, or shown, as
     // something else.
@@ -160,6 +165,8 @@ fn parameter(config: &mut Config, name: &str, value: &str) -> Result<(), ConfigE
             fill(&mut config.statement_cache_capacity, capacity, name)
         }
         "sslcert" | "sslkey" | "ssl-cert" | "ssl-key" => Err(ConfigError::ClientCertificate { name: name.to_owned() }),
+        "options" => Err(wrong("no options here: say them as LAMBDA_RDS_INIT_QUERY (init_query), or ALTER ROLE … SET")),
+        "connect_timeout" => Err(wrong("no time limit here: it is LAMBDA_RDS_CONNECT_TIMEOUT (connect_timeout)")),
         // An ignored parameter would be a silent guess about, say, TLS.
         _ => Err(wrong(
             "one of sslmode, sslrootcert, host, port, dbname, user, password, application_name, statement-cache-capacity",

@@ -5,7 +5,7 @@
 mod cancel;
 mod carried;
 mod dial;
-mod disclosed;
+mod hush;
 mod login;
 mod memory;
 mod prepared;
@@ -36,7 +36,7 @@ use crate::panicked::caught_at_once;
 use crate::pool::{Attempt, Peek};
 use crate::topology::{Address, Endpoint, Place, is_of_rds};
 
-use self::disclosed::Disclosed;
+use self::hush::Disclosed;
 use self::trial::Trials;
 
 pub(crate) use self::carried::Carried;

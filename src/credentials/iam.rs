@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::error::chain;
 use crate::event::{Event, Events};
-use crate::lapse::{Failure, Kind};
+use crate::remembered_failure::{Failure, Kind};
 
 /// What AWS allows at most.
 const VALID: Duration = Duration::from_secs(900);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::CredentialsError;
 use crate::clock::Moment;
 use crate::error::chain;
-use crate::lapse::{Failure, Kind, Remembered};
 use crate::random;
+use crate::remembered_failure::{Failure, Kind, Remembered};
 
 /// A failure that took less time than this would be repeated as fast as a handler tries again.
 const SOON: Duration = Duration::from_secs(1);

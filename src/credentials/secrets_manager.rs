@@ -28,7 +28,7 @@ use crate::aws::{Aws, few_attempts};
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::event::{Event, Events};
-use crate::lapse::Pending;
+use crate::remembered_failure::Pending;
 
 /// A cached secret is used this long without being asked for again; a rotation is noticed sooner, by the refusal. AWS's
 /// own caching clients default to an hour as well:

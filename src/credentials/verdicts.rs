@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::round::Round;
 use super::{Credentials, CredentialsRequest};
 use crate::clock::Moment;
-use crate::lapse::{Kind, Lapse, Pending};
+use crate::remembered_failure::{Kind, Lapse, Pending};
 
 /// As many servers are told apart; a cluster has sixteen at the most. The one that was asked for longest ago makes room.
 const MOST: usize = 32;

@@ -11,11 +11,9 @@ mod cursor;
 mod diagnosis;
 mod dialect;
 mod driver;
-#[cfg(test)]
-mod error_codes;
+mod driver_panic;
 #[cfg(test)]
 mod fuzz;
-mod guard;
 #[cfg(feature = "_internals")]
 mod inspect;
 mod login;
@@ -24,6 +22,8 @@ pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod prefilter;
+#[cfg(test)]
+mod proof;
 mod question;
 mod repeat;
 mod rules;
@@ -44,7 +44,7 @@ pub(crate) use cluster::{Cluster, OwnLimits};
 pub(crate) use diagnosis::Diagnosis;
 pub(crate) use dialect::Dialect;
 pub(crate) use driver::{Driver, Found};
-pub(crate) use guard::without_panic;
+pub(crate) use driver_panic::without_panic;
 pub(crate) use login::{Dialled, Login, Orphans, Target, Way};
 pub(crate) use question::next_of;
 pub(crate) use rules::Rules;

@@ -77,7 +77,7 @@ impl fmt::Display for Unreachable {
             Self::NoRoute => {
                 "no answer to the connect; check the function's subnets and that the database's security group lets it in"
             }
-            Self::Silent => "the port accepts connections and then says nothing; the database is hanging or overloaded",
+            Self::Silent => "the port accepts connections and then says nothing; the database is hanging or overloaded, or is of another engine than was asked for",
             Self::HungUp => "the peer hung up during the login; check that a database of the right kind listens there",
         })
     }

@@ -211,7 +211,7 @@ pub enum Error {
 
     /// No reader could be had.
     #[error(
-        "no reader could be had in {elapsed:.1?}: {}; add one to the cluster, or allow the writer to stand in (reader_fallback)",
+        "no reader could be had in {elapsed:.1?}: {}; add one to the cluster, or allow the writer to stand in (reader_fallback, LAMBDA_RDS_READER_FALLBACK)",
         Answers(answers)
     )]
     #[non_exhaustive]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::fitness::Past;
 use super::ledger::Physical;
-use super::policy::Past;
 use super::{Attempt, Connect, Pool, runtime};
 use crate::backoff::Backoff;
 use crate::deadline::Deadline;

@@ -9,8 +9,8 @@ use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use super::fitness::Fitness;
 use super::ledger::Ledger;
-use super::policy::Fitness;
 use super::queue::Waiter;
 use super::{Connect, Lease, Peek, Pool, Sender, Standing};
 use crate::deadline::Deadline;

@@ -11,7 +11,7 @@ use tokio::runtime::Id;
 use crate::clock::Moment;
 use crate::error::Phase;
 
-use super::policy::Past;
+use super::fitness::Past;
 use super::runtime;
 
 /// A physical connection and what the pool knows of it.

@@ -14,10 +14,10 @@
 mod connect;
 mod dial;
 mod fit;
+mod fitness;
 mod gaps;
 mod lease;
 mod ledger;
-mod policy;
 mod queue;
 mod recovery;
 mod relapse;
@@ -46,17 +46,17 @@ use crate::span;
 use crate::usage::Meter;
 
 use self::dial::Approval;
+use self::fitness::Fitness;
 use self::lease::Fate;
 use self::ledger::{Home, Ledger, PHASES, Physical};
-use self::policy::Fitness;
 use self::recovery::Recoveries;
 use self::relapse::Relapse;
 use self::retention::Retention;
 use self::work::Work;
 
 pub(crate) use self::connect::{Attempt, Connect, Peek, Standing};
+pub(crate) use self::fitness::Policy;
 pub(crate) use self::lease::Lease;
-pub(crate) use self::policy::Policy;
 #[cfg(feature = "lambda")]
 pub(crate) use self::work::Invocation;
 

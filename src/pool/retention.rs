@@ -9,13 +9,13 @@
 //! | is at most half full | the connection is kept |
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
 //! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
-//! | is more than half full | who keeps one has the server close it when it lies idle for [`TERM`]: a frozen environment cannot |
-//! | is more than three quarters full, or has turned this environment away lately | the server closes it when it lies idle for [`GAPS`] times as long as it usually does, and for [`LEAST_TERM`] |
-//! | is more than an eighth full | the server closes what has served once only when it lies idle for [`FIRST_TERM`] |
+//! | is more than half full | the server closes what is kept when it has been idle for [`TERM`]: a frozen environment cannot |
+//! | is more than three quarters full, or has turned this environment away lately | the server closes what is kept after [`GAPS`] times its usual idle time, at least [`LEAST_TERM`], at most [`TERM`] |
+//! | is more than an eighth full | the server closes the connection of an environment that has worked only once after [`FIRST_TERM`] |
 //!
 //! Why half? The other half is enough for those who come and go: as long as an environment works for less than half of its
-//! time, all of them are served. Who was turned away after it had given its slot back has learnt that others need it more,
-//! and keeps none until several connects in a row have met no refusal.
+//! time, all of them are served. Each connect that is refused halves the gap up to which a connection is kept, for others need
+//! the slot more; each connect that is not refused widens it again.
 
 use std::time::Duration;
 
@@ -25,37 +25,39 @@ use crate::occupancy::Occupancy;
 
 /// Up to this share everybody keeps what they have.
 const ROOMY: f64 = 0.5;
-/// As long as a crowd is remembered only up to this one: the fleet would swing otherwise.
+/// While a crowd is remembered, connections are kept only up to this share: with the other one the fleet would swing.
 const ROOMY_AGAIN: f64 = 0.3;
 /// From this share on the server is remembered as crowded.
 const CROWDED: f64 = 0.75;
 /// For how long.
 const MEMORY: Duration = Duration::from_secs(20);
-/// How old an answer may be. The question costs a round trip after the response. While there is room it is asked again after a
-/// second, and each time after twice as long as the time before; a crowd is asked about every second.
+/// How old an answer may be: a second, and after each answer that shows room twice as long, up to the latest. The question costs
+/// a round trip after the response.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-const ASK_AT_LEAST: Duration = Duration::from_secs(16);
-/// A connect takes up a slot and two processors; that is worth a few times its length of idling.
+const ASK_AT_LATEST: Duration = Duration::from_secs(16);
+/// A connect takes up a slot and two processors, so that an idle connection is worth its slot for this many times as long as a
+/// connect takes.
 const WORTH: u32 = 8;
 /// The bounds of that worth: a login on a busy processor is no measure.
 const LEAST_WORTH: Duration = Duration::from_millis(250);
 const MOST_WORTH: Duration = Duration::from_secs(1);
-/// What a refusal leaves of the readiness to keep, and what a connect without one adds.
+/// Factors of the readiness to keep: one of each refused connect, one of each that is not refused.
 const CUT: f64 = 0.5;
 const GROWTH: f64 = 1.25;
 const LEAST_READINESS: f64 = 1.0 / 8.0;
-/// Who keeps one in a crowd comes back sooner than this. Who does not is frozen, and cannot give it back: the server does.
+/// An environment that keeps a connection in a crowd normally comes back within this time. One that does not is frozen and cannot
+/// give its slot back, so the server closes the connection.
 pub(super) const TERM: Duration = Duration::from_secs(2);
-/// In a crowd: Lambda calls the one that was at work last, so that of several that keep theirs the last one lies idle, and
-/// longer the more there are. Those who wait get its slot, and not the one of somebody who is about to be called.
+/// In a crowd: Lambda calls the environment that worked last, so that the one that has not worked for longest stays idle, and the
+/// longer the more there are. Its slot goes to those who wait, and not the slot of one that is about to be called.
 const GAPS: u32 = 4;
 const LEAST_TERM: Duration = Duration::from_millis(50);
 /// Who has served once may have been made for a crowd that is over. Until it has come a second time the server waits no longer
 /// than this, unless it is nearly empty: then nobody minds.
 const FIRST_TERM: Duration = Duration::from_secs(10);
 const NEARLY_EMPTY: f64 = 0.125;
-/// From this share on a server is as good as full: a slot that somebody has let go shows in the looks of the others, and none of
-/// them would let go any more.
+/// From this share on a server counts as full. It is not 1: the others see the one slot that somebody has let go, and would not
+/// let go of theirs.
 const FULL: f64 = 0.9;
 /// A server that is full for so long at each look may have somebody waiting before it. Spread from half to one and a half
 /// times that, so that not all let go at once.
@@ -68,7 +70,7 @@ pub(super) enum Decision {
     GiveBack,
 }
 
-/// What work is. From the end of what `main` does to the first invocation is no gap that would come again.
+/// What work is. The kinds are kept apart because the pause between `main`'s session and the first invocation does not recur.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Invocation,
@@ -94,7 +96,7 @@ pub(super) struct Retention {
     ended: Option<(Kind, Moment)>,
     gaps: Gaps,
     cheapest: Option<Duration>,
-    /// From 0 to 1: how much of a connect's worth it takes to keep one.
+    /// From 0 to 1: the share of a connect's worth within which the next work must usually begin for a connection to be kept.
     readiness: f64,
 }
 
@@ -164,7 +166,7 @@ impl Retention {
         self.asked = Some((occupancy, now));
         self.uncounted = false;
         let is_roomy = occupancy.is_none_or(|occupancy| occupancy.share() <= ROOMY);
-        self.term = if is_roomy { (self.term * 2).min(ASK_AT_LEAST) } else { ASK_AGAIN };
+        self.term = if is_roomy { (self.term * 2).min(ASK_AT_LATEST) } else { ASK_AGAIN };
         let Some(occupancy) = occupancy else { return };
         if occupancy.share() > CROWDED {
             self.crowded = Some(now);

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::connect::{Connect, Peek, Standing};
+use super::fitness::Fitness;
 use super::ledger::Physical;
-use super::policy::Fitness;
 #[cfg(feature = "lambda")]
 use super::retention::Retention;
 use super::{CLOSE_BOUND, Pool};

@@ -1,4 +1,5 @@
-//! Before an exchange: what an earlier one left open is settled, and the session's settings are put on the connection.
+//! Before an exchange: what an earlier one left open is settled, the session's settings are put on the connection, and it is made
+//! sure that what the statement asks of earlier statements (`remember`) is this session's own.
 
 use super::borrow::{Borrow, summary};
 use super::connection::Connection;
@@ -60,8 +61,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         lease.as_mut().is_some_and(|lease| *lease.conn().carried.settings() != state.settings_at_rest())
     }
 
-    /// Whether this is a statement that may run under the term after which the server closes what lies idle, instead of having
-    /// that taken back first.
+    /// Whether this statement may run while the connection still has the term of its slot (`connector/slot_term`). Others have
+    /// that taken back first, for the server would close the connection while their session is at rest.
     fn runs_under_term(&mut self, intent: &Intent<'_>) -> bool {
         let is_statement = self.flight.phase() == Phase::Statement;
         let Connection { state, lease, pool, .. } = &mut *self.session;
@@ -137,7 +138,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Asks the server whether the transaction in which a statement failed is still there.
     async fn ask_after_failure(&mut self) -> Result<(), Error> {
         if DB::begins_by_itself(self.session.state.settings()) {
-            // The question would begin another one. A guard cannot go on; where there is none, the next one is as good.
+            // With autocommit off the question itself would begin a transaction, so that it is not asked. A guard is failed then;
+            // without a guard the transaction that comes next serves as well.
             let guarded = self.session.state.has_guards();
             self.session.state.found_unsure(!guarded);
             return Ok(());
@@ -150,9 +152,10 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(())
     }
 
-    /// Asks the server, before a guard begins, whether a transaction is open, where this is not known: a `BEGIN` could commit one
-    /// of texts, or be nothing, so that the guard ended what it has not begun; and a savepoint could be one in nothing, which MySQL
-    /// sets without a word. One that a procedure has left open is refused. With autocommit off the server could not tell.
+    /// Asks the server, before a guard begins, whether a transaction is open, where this is not known. `BEGIN` could commit a
+    /// transaction that a text has begun, or do nothing inside one, and the guard would end what it did not begin; and MySQL accepts
+    /// a savepoint outside of any transaction without a word. A transaction that a procedure has left open is refused. With
+    /// autocommit off the server could not tell.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
         let state = &self.session.state;
         if !state.is_doubtful() || DB::begins_by_itself(state.settings()) {
@@ -188,9 +191,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         carried.staleness() != Staleness::Fresh
     }
 
-    /// What is prepared is made to mean again what its text says under the settings of now. The server plans anew what it
-    /// keeps, the statements inside functions and triggers among them, which it keeps whether the driver has prepared
-    /// anything or not; and the driver prepares its own anew.
+    /// Plans anew under the settings of now: the server the plans that it keeps, and the driver its own statements. The server
+    /// keeps those of statements inside functions and triggers too, whether the driver has prepared anything or not.
     pub(super) async fn replan(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         if let Some(replan) = DB::RULES.replan {
             // An aborted transaction refuses it, and every statement but its end too. It is asked for again after that.
@@ -205,8 +207,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.prepare_anew().await
     }
 
-    /// Whether something can be done although the server has refused to plan anew, for a cancel from outside or a limit of time. In
-    /// an aborted transaction the server refuses each statement but its end. Otherwise a statement would be run by plans of other
+    /// Whether to go on after the server has refused to plan anew, for a cancel from outside or a limit of time. In an aborted
+    /// transaction the server refuses each statement but its end. Otherwise a statement would be run by plans of other
     /// settings, so that it is told the refusal in its place; and what begins or ends a transaction finds that one aborted.
     fn go_on_without_plans(&mut self, refusal: sqlx::Error, intent: &Intent<'_>) -> Result<(), Error> {
         let code = refusal.as_database_error().and_then(|refusal| refusal.code());
@@ -226,7 +228,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn prepare_anew(&mut self) -> Result<(), Error> {
         let wire = self.wire();
         let is_planned_anew = DB::RULES.replan.is_some() && wire.carried.staleness() == Staleness::Plans;
-        // Names that it has learnt are looked after where a statement fails.
+        // The names of types that the driver has learnt are dealt with when a statement fails.
         if !is_planned_anew && wire.has_prepared() {
             let deadline = self.deadline()?;
             self.until(deadline, async |wire| DB::forget(&mut wire.driver).await).await?;
@@ -255,7 +257,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                 self.wire().carried.agree_on(wanted);
                 return Ok(());
             }
-            // What a reset goes back to is not what the `init_query` had set.
+            // A reset restores what the login had, and not what the `init_query` has set since: the connection is cleaned instead.
             Some(_) if self.session.connector().has_init_query() && !self.wire().carried.settings().is_empty() => {
                 self.clean().await?;
                 match self.replay_to(&wanted) {

@@ -40,9 +40,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// A commit whose future was dropped may or may not have happened. The connection is brought to rest before
     /// anybody else gets it.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let begun = Instant::now();
-        let result = Watch::statement(DB::RULES.family, "commit").over(self.session.commit_at(self.depth)).await;
-        self.session.tell_if_slow("commit", begun);
+        let result = self.session.commit_watched(self.depth).await;
         self.settle();
         result
     }
@@ -57,7 +55,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// # Cancel safety
     /// The rollback is made up for before anybody else gets the connection.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let result = Watch::statement(DB::RULES.family, "rollback").over(self.session.rollback_at(self.depth)).await;
+        let result = self.session.rollback_watched(self.depth).await;
         self.settle();
         result
     }
@@ -105,14 +103,7 @@ impl<DB: Engine> Connection<DB> {
     /// # Cancel safety
     /// A dropped future leaves no open transaction behind: the connection is rolled back before anybody else gets it.
     pub async fn begin(&mut self) -> Result<Transaction<'_, DB>, Error> {
-        let begin = async {
-            match self.begin_deeper().await {
-                // Lost before anything had begun: nothing was executed, and another connection may well work.
-                Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await,
-                begun => begun,
-            }
-        };
-        let depth = Watch::statement(DB::RULES.family, "begin").over(begin).await?;
+        let depth = self.begin_watched().await?;
         Ok(Transaction::new(self, depth))
     }
 
@@ -154,7 +145,18 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Begins a transaction, or a savepoint, and says how deep it is.
-    pub(super) async fn begin_deeper(&mut self) -> Result<usize, Error> {
+    pub(super) async fn begin_watched(&mut self) -> Result<usize, Error> {
+        let begin = async {
+            match self.begin_deeper().await {
+                // Lost before anything had begun: nothing was executed, and another connection may well work.
+                Err(Error::ConnectionLost { .. }) if self.state.is_free() => self.begin_deeper().await,
+                begun => begun,
+            }
+        };
+        Watch::statement(DB::RULES.family, "begin").over(begin).await
+    }
+
+    async fn begin_deeper(&mut self) -> Result<usize, Error> {
         let mut borrow = self.borrow(Phase::Begin, &mut Intent::none()).await?;
         borrow.settle_doubt().await?;
         // NOTE: only now. What was open half way is found out by then, and what is no more.
@@ -179,7 +181,19 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Commits the transaction or savepoint at `depth`, and everything inside it.
-    pub(super) async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
+    pub(super) async fn commit_watched(&mut self, depth: usize) -> Result<(), Error> {
+        let begun = Instant::now();
+        let result = Watch::statement(DB::RULES.family, "commit").over(self.commit_at(depth)).await;
+        self.tell_if_slow("commit", begun);
+        result
+    }
+
+    /// Rolls the transaction or savepoint at `depth` back, and everything inside it.
+    pub(super) async fn rollback_watched(&mut self, depth: usize) -> Result<(), Error> {
+        Watch::statement(DB::RULES.family, "rollback").over(self.rollback_at(depth)).await
+    }
+
+    async fn commit_at(&mut self, depth: usize) -> Result<(), Error> {
         // A savepoint that is released commits nothing yet.
         let phase = if depth == 1 { Phase::Commit } else { Phase::InTransaction };
         let mut borrow = self.borrow(phase, &mut Intent::none()).await?;
@@ -238,7 +252,7 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    pub(super) async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
+    async fn rollback_at(&mut self, depth: usize) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Rollback, &mut Intent::none()).await?;
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             let is_taken = borrow.session.state.is_taken_from_guards();

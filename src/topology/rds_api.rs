@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config::is_host;
 use crate::deadline::Deadline;
 use crate::error::{Cause, EndpointProblem, Error, chain};
-use crate::lapse::{Failure, Kind};
 use crate::random;
+use crate::remembered_failure::{Failure, Kind};
 
 /// What is looked up.
 #[derive(Debug, Clone)]

@@ -1,8 +1,6 @@
 //! A session of which a future was dropped, at each of its awaits; and the cancel that ends the statement on the server,
 //! which hits nobody else.
 
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -14,37 +12,13 @@ use tokio::time::{sleep, timeout};
 use super::stage::{in_transaction, running};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::mariadb::{APP_PASSWORD, MariaDb, MariaDbOptions};
-use crate::support::until::until;
+use crate::support::until::{polled, until};
 use crate::support::{Recorder, chain, mysql_proxy_to};
 
 async fn stage() -> MariaDb {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create table app.t (n int, part int)").await;
     server
-}
-
-/// Gives a future so many polls, and then drops it. Whether it was done by then.
-async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    struct Polled<F> {
-        future: F,
-        left: usize,
-    }
-    impl<F: Future + Unpin> Future for Polled<F> {
-        type Output = Option<F::Output>;
-
-        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-            if self.left == 0 {
-                return Poll::Ready(None);
-            }
-            self.left -= 1;
-            match Pin::new(&mut self.future).poll(cx) {
-                Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending if self.left == 0 => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        }
-    }
-    Polled { future: pin!(future), left: polls }.await
 }
 
 async fn insert(conn: &mut Connection<MySql>, n: i32, part: i32) -> Result<(), Error> {

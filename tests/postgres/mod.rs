@@ -64,6 +64,9 @@ mod refusals;
 mod refused;
 #[path = "../replays.rs"]
 mod replays;
+#[cfg(feature = "sea-orm")]
+#[path = "../sea_orm.rs"]
+mod sea_orm;
 #[path = "../secrecy.rs"]
 mod secrecy;
 #[path = "../session.rs"]

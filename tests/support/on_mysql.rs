@@ -95,6 +95,8 @@ pub const TLS_ROOTS: &str = "ssl-ca";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28000";
 pub const NO_DATABASE: &str = "42000";
+/// Whether `READ UNCOMMITTED` is more than another name of `READ COMMITTED`.
+pub const READS_UNCOMMITTED: bool = true;
 pub const NO_TABLE: &str = "42S02";
 pub const ACCOUNT_FULL: &str = "42000";
 pub const SERVER_FULL: &str = "08004";

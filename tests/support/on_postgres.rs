@@ -91,6 +91,8 @@ pub const TLS_ROOTS: &str = "sslrootcert";
 /// SQLSTATEs.
 pub const WRONG_PASSWORD: &str = "28P01";
 pub const NO_DATABASE: &str = "3D000";
+/// Whether `READ UNCOMMITTED` is more than another name of `READ COMMITTED`.
+pub const READS_UNCOMMITTED: bool = false;
 pub const NO_TABLE: &str = "42P01";
 pub const ACCOUNT_FULL: &str = "53300";
 pub const SERVER_FULL: &str = "53300";

@@ -1,5 +1,8 @@
 //! Waiting for what somebody else does, and not for ever.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -25,4 +28,21 @@ pub async fn until_paced(pace: Duration, condition: &str, mut holds: impl AsyncF
         assert!(Instant::now() < deadline, "not after {LIMIT:?}: {condition}");
         sleep(pace).await;
     }
+}
+
+/// Gives a future so many polls, and then drops it. What it came to, if it was done by then.
+pub async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), polls);
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -4,8 +4,8 @@
 //! is not seen: `CALL` pins, a function called from a query does not, whatever it sets, draws or asks.
 
 use super::control;
-use super::ends;
 use super::lexer::{Doubts, Lexer, Reading};
+use super::pin_ends;
 use super::prefilter;
 use super::scan::next_statement;
 use super::settings::{self, Change};
@@ -103,7 +103,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
     if !statement.is_whole() {
         return all;
     }
-    if let Some(ends) = ends::pin_end(lexer.of(text)) {
+    if let Some(ends) = pin_ends::pin_end(lexer.of(text)) {
         return Class { pins: None, effect: Effect::Ends(ends), ..all };
     }
     match settings::change(text, lexer.of(text)) {

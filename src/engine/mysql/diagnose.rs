@@ -108,7 +108,7 @@ fn by_number(number: u16, message: &str) -> Diagnosis {
 }
 
 #[cfg(test)]
-mod error_codes;
+mod proofs;
 
 #[cfg(test)]
 mod tests {

@@ -10,13 +10,13 @@ mod control;
 mod diagnose;
 mod dialect;
 mod driver;
-mod ends;
 #[cfg(feature = "_internals")]
 pub mod inspect;
 mod lexer;
 mod liveness;
 mod occupancy;
 mod passing;
+mod pin_ends;
 mod places;
 mod prefilter;
 mod remembered;

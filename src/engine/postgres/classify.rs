@@ -4,9 +4,9 @@
 //! blocks is not seen: `CALL` and `DO` pin, a function called from a query does not.
 
 use super::control;
-use super::ends;
 use super::leaves;
 use super::lexer::Lexer;
+use super::pin_ends;
 use super::prefilter;
 use super::scan::next_statement;
 use super::settings::{self, Change};
@@ -76,7 +76,7 @@ pub(super) fn read(sql: &str) -> Class<'_> {
         let pins = control.is_none().then_some(PinCause::RawTransaction);
         return Class { pins, effect: Effect::Controls(control.unwrap_or(Control::Unclear { ends: true })), ..all };
     }
-    if let Some(ends) = ends::pin_end(text) {
+    if let Some(ends) = pin_ends::pin_end(text) {
         return Class { pins: None, effect: Effect::Ends(ends), ..all };
     }
     match settings::change(text) {

@@ -159,7 +159,7 @@ fn by_code(code: &str, severity: PgSeverity, message: &str) -> Diagnosis {
 }
 
 #[cfg(test)]
-mod error_codes;
+mod proofs;
 
 #[cfg(test)]
 mod tests {

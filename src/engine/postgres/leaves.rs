@@ -7,8 +7,8 @@
 
 use super::block::{block, constants, is_of_known_statements, is_value};
 use super::called::Called;
-use super::ends;
 use super::lexer::Lexer;
+use super::pin_ends;
 use super::scan::next_statement;
 use super::settings;
 use super::statement::Statement;
@@ -31,7 +31,7 @@ pub(super) fn leaves(sql: &str) -> Vec<PinCause> {
 
 fn of_statement(statement: &Statement<'_>, sql: &str) -> Option<PinCause> {
     let text = statement.text(sql);
-    if statement.is_control() || statement.passes(sql).is_some() || ends::pin_end(text).is_some() {
+    if statement.is_control() || statement.passes(sql).is_some() || pin_ends::pin_end(text).is_some() {
         return None;
     }
     if settings::change(text).is_some() {

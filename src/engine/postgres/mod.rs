@@ -12,13 +12,13 @@ mod control;
 mod diagnose;
 mod dialect;
 mod driver;
-mod ends;
 #[cfg(feature = "_internals")]
 pub mod inspect;
 mod leaves;
 mod lexer;
 mod liveness;
 mod occupancy;
+mod pin_ends;
 mod prefilter;
 mod rules;
 mod scan;

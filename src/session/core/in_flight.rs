@@ -16,7 +16,7 @@ pub(in crate::session) struct InFlight {
     pub(super) phase: Phase,
     /// The setting that it changes.
     pub(super) change: Option<SettingChange>,
-    /// What the connection has then in the place of what its login had.
+    /// Of a reset: the settings that the connection has afterwards in the place of its login's.
     pub(super) reset: Settings,
     /// The transaction control that it is, as text.
     pub(super) turn: Option<Turn>,
@@ -26,13 +26,13 @@ pub(in crate::session) struct InFlight {
     pub(super) takes: bool,
     /// It is several statements, or calls several, and those before the one that fails are done.
     pub(super) unatomic: bool,
-    /// It is one of which a part may stay done when it fails, if the server has begun with it.
+    /// It is a single statement of which a part may be kept when it fails after the server has begun with it.
     pub(super) partly: bool,
     /// It is a guard's `BEGIN`.
     pub(super) begins: bool,
     /// What it takes away of the session's pins.
     pub(super) ends: Option<PinEnd>,
-    /// What the connection had to be cleaned of before it.
+    /// The cleaning that the connection needed already before this exchange.
     pub(super) before: Cleanup,
     /// It may have reached the server; until then there are only exchanges that make the connection fit.
     pub(super) sent: bool,
@@ -75,7 +75,7 @@ impl InFlight {
         self.phase
     }
 
-    /// Whether a part of it may be done where it has failed.
+    /// Whether a part of it may have been done when it has failed.
     pub(in crate::session) fn is_unatomic(&self) -> bool {
         self.unatomic || self.partly
     }
@@ -94,7 +94,7 @@ impl InFlight {
         self.sent = sent;
     }
 
-    /// Whether it may end the transaction of a guard unseen: what is read as text is seen.
+    /// Whether it may end the transaction of a guard without being noticed. Pins whose text is followed do not count.
     pub(in crate::session) fn may_end_unseen(&self, pin: Option<&PinReason>) -> bool {
         let is_read = |cause| matches!(cause, PinCause::SeveralStatements | PinCause::RawTransaction);
         self.takes || pin.is_some_and(|pin| !is_read(pin.cause()))
@@ -135,7 +135,7 @@ impl InFlight {
         }
         let unpinned = self.ends.take().is_some_and(|end| state.pins_ended(end));
         if unpinned {
-            // Still to be cleaned: what the pin covered is gone as far as statements tell.
+            // `close` leaves the cleaning to be done: that what was pinned is gone, only the texts of statements say.
             carried.close();
         }
         unpinned
@@ -185,7 +185,8 @@ fn turned<D: Dialect>(state: &mut State, carried: &mut Carried, turn: Turn) {
     let takes_back = matches!(turn, Turn::Rollback { .. } | Turn::RollbackTo(_));
     state.turned(turn);
     if takes_back {
-        // A transaction that was chained to it begins as it had begun: behind a pooler, with nothing.
+        // A transaction that is chained to a rollback starts with the settings that the one before started with: behind a pooler,
+        // with none.
         let as_begun = if ends && state.pooled { Settings::default() } else { state.settings_at_rest() };
         carried.taken_back::<D>(as_begun);
     }
@@ -221,7 +222,7 @@ pub(in crate::session) fn ended(state: &State, carried: &mut Carried) {
 }
 
 impl State {
-    /// What the connection has, or as soon as the exchange under way has ended well. A pooler in between gives the server's
+    /// The settings that the connection has, or will have once the exchange under way has succeeded. A pooler in between gives the server's
     /// connection to somebody else with the end of a transaction: nothing is left on it then, and settings are needed only there.
     pub(in crate::session) fn settings_at_rest(&self) -> Settings {
         if self.depth() == 0 && self.pooled { Settings::default() } else { self.settings().clone() }

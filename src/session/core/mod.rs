@@ -18,8 +18,8 @@ mod pins;
 mod plan;
 mod sentinel;
 mod settings;
+mod sql;
 mod text;
-mod words;
 
 use self::generated::Generated;
 use self::sentinel::Interference;
@@ -33,8 +33,8 @@ pub(super) use self::in_flight::{InFlight, Left};
 pub(super) use self::intent::Intent;
 pub(super) use self::plan::{Facts, Step, Taken};
 pub(super) use self::settings::SettingChange;
+pub(super) use self::sql::{ENDED_BEFORE, aborted_by, begin, commit, rollback};
 pub(super) use self::text::{Reading, Turn};
-pub(super) use self::words::{ENDED_BEFORE, aborted_by, begin, commit, rollback};
 
 /// A session's account.
 #[derive(Debug, Default)]

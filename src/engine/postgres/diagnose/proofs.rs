@@ -14,7 +14,7 @@ use crate::engine::Diagnosis::{
     self, Authentication, Dead, Full, HungUp, Misled, NotReady, ReadOnly, Statement, TlsDemanded, UnknownDatabase,
     UnknownSetting,
 };
-use crate::engine::error_codes::{LOST, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
+use crate::engine::proof::{LOST, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
 use crate::error::{Error, Outcome};
 
 /// Code, severity and text; what it means, and what it proves.

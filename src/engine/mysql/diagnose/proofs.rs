@@ -5,7 +5,7 @@ use crate::engine::Diagnosis::{
     self, Authentication, Dead, Full, HungUp, NotReady, ReadOnly, RolledBack, StalePlan, Statement, TlsDemanded,
     UnknownDatabase, Unsure,
 };
-use crate::engine::error_codes::{LOST, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
+use crate::engine::proof::{LOST, Proof, READ_ONLY, REFUSED, TURNED_AWAY, UNREAD, proof};
 
 const READ_ONLY_OPTION: &str = "The MariaDB server is running with the --read-only option";
 const CONNECTIONS: &str = "User 'app' has exceeded the 'max_user_connections' resource (current value: 3)";

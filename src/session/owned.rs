@@ -1,0 +1,143 @@
+//! A transaction that borrows nothing: its session is shared by the savepoints inside it. What libraries want whose
+//! transactions are values of their own.
+
+use std::future::ready;
+use std::ops::DerefMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_core::Stream;
+use futures_util::TryStreamExt as _;
+use sqlx::{Error as Cause, Execute};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
+use super::answer::stream;
+use super::connection::Connection;
+use super::query::Query;
+use crate::engine::Engine;
+use crate::error::{Error, Outcome};
+
+/// A transaction, or a savepoint inside one. Dropped, it is rolled back, before the next statement of its session and before
+/// anybody else gets the physical connection.
+pub(crate) struct OwnedTransaction<DB: Engine> {
+    shared: Arc<Shared<DB>>,
+    depth: usize,
+    serial: u64,
+    open: bool,
+}
+
+struct Shared<DB: Engine> {
+    inside: Mutex<Inside<DB>>,
+    /// The outermost that was dropped while nobody could wait for the session.
+    abandoned: AtomicUsize,
+}
+
+/// A session, and who is at which depth of its transaction.
+struct Inside<DB: Engine> {
+    session: Connection<DB>,
+    open: Vec<u64>,
+    last: u64,
+}
+
+/// Nothing was abandoned.
+const NONE: usize = usize::MAX;
+
+impl<DB: Engine> OwnedTransaction<DB> {
+    /// Begins a transaction on this session, which is its own from here on.
+    pub(crate) async fn begin(session: Connection<DB>) -> Result<Self, Error> {
+        let inside = Mutex::new(Inside { session, open: Vec::new(), last: 0 });
+        let shared = Arc::new(Shared { inside, abandoned: AtomicUsize::new(NONE) });
+        let (depth, serial) = shared.inside.lock().await.begin().await?;
+        Ok(Self { shared, depth, serial, open: true })
+    }
+
+    /// Sets a savepoint inside of this one.
+    pub(crate) async fn begin_within(&self) -> Result<Self, Error> {
+        let (depth, serial) = self.inside().await?.begin().await?;
+        Ok(Self { shared: Arc::clone(&self.shared), depth, serial, open: true })
+    }
+
+    /// The session, in this transaction.
+    ///
+    /// # Errors
+    /// The transaction around it has ended, and this one with it: a statement would be in none.
+    pub(crate) async fn session(&self) -> Result<MappedMutexGuard<'_, Connection<DB>>, Error> {
+        Ok(MutexGuard::map(self.inside().await?, |inside| &mut inside.session))
+    }
+
+    /// How many transactions and savepoints it is within, itself included.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    async fn inside(&self) -> Result<MutexGuard<'_, Inside<DB>>, Error> {
+        let mut inside = self.shared.inside.lock().await;
+        inside.abandon(self.shared.abandoned.swap(NONE, Ordering::AcqRel));
+        if inside.open.get(self.depth - 1) != Some(&self.serial) {
+            let why = String::from("the transaction around it had ended before");
+            return Err(Error::TransactionAborted { why, outcome: Outcome::NotExecuted });
+        }
+        Ok(inside)
+    }
+
+    /// Commits; what savepoints are open inside it belong to it.
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        let (depth, mut inside) = (self.depth, self.inside().await?);
+        let result = inside.session.commit_watched(depth).await;
+        let ended = inside.ended(depth);
+        drop(inside);
+        self.open = !ended;
+        result
+    }
+
+    /// Rolls back, and everything inside it.
+    pub(crate) async fn rollback(mut self) -> Result<(), Error> {
+        let (depth, mut inside) = (self.depth, self.inside().await?);
+        let result = inside.session.rollback_watched(depth).await;
+        let ended = inside.ended(depth);
+        drop(inside);
+        self.open = !ended;
+        result
+    }
+}
+
+impl<DB: Engine> Drop for OwnedTransaction<DB> {
+    fn drop(&mut self) {
+        if self.open {
+            self.shared.abandoned.fetch_min(self.depth, Ordering::AcqRel);
+        }
+    }
+}
+
+impl<DB: Engine> Inside<DB> {
+    async fn begin(&mut self) -> Result<(usize, u64), Error> {
+        let depth = self.session.begin_watched().await?;
+        self.last += 1;
+        self.open.truncate(depth - 1);
+        self.open.push(self.last);
+        Ok((depth, self.last))
+    }
+
+    fn abandon(&mut self, depth: usize) {
+        if depth <= self.session.state.depth() {
+            self.session.abandon(depth);
+            self.open.truncate(depth - 1);
+        }
+    }
+
+    /// Whether what was at this depth is no more. What the server was told, and nobody answered, is ended as if dropped.
+    fn ended(&mut self, depth: usize) -> bool {
+        self.open.truncate(depth - 1);
+        self.session.state.depth() < depth
+    }
+}
+
+/// The rows of a query, as a stream that holds the session that it runs on.
+pub(crate) fn rows<'h, DB: Engine>(
+    mut held: impl DerefMut<Target = Connection<DB>> + 'h,
+    query: impl Execute<'static, DB>,
+) -> impl Stream<Item = Result<DB::Row, Cause>> + 'h {
+    let query = Query::take(query);
+    let answer = stream(async move |mut sink| held.run(&query?, &mut sink).await);
+    answer.try_filter_map(|item| ready(Ok(item.right())))
+}
