@@ -265,20 +265,23 @@ async fn the_locks_of_a_dropped_transaction_stand_in_nobodys_way() -> Result<(),
 #[tokio::test]
 async fn a_statement_whose_connection_was_given_up_does_not_run_on() -> Result<(), Error> {
     let server = Server::start(ServerOptions::default()).await;
-    let seen = Recorder::default();
-    let proxy = proxy_to(&server)
-        .max_connections(1)
-        .validate_timeout(Duration::from_millis(31))
-        .observer(seen.observer())
-        .build()?;
-    let mut conn = proxy.get_connection().await?;
-    for _ in 0..5 {
-        drop_after_a_moment(sqlx::query(long()).execute(&mut conn)).await;
-        sqlx::query("select 1").execute(&mut conn).await?;
-        wait_until_none_runs(&server).await;
+    // Before a cancel is begun, and while it is under way.
+    for waited in [5, 31] {
+        let seen = Recorder::default();
+        let proxy = proxy_to(&server)
+            .max_connections(1)
+            .validate_timeout(Duration::from_millis(waited))
+            .observer(seen.observer())
+            .build()?;
+        let mut conn = proxy.get_connection().await?;
+        for _ in 0..5 {
+            drop_after_a_moment(sqlx::query(long()).execute(&mut conn)).await;
+            sqlx::query("select 1").execute(&mut conn).await?;
+            wait_until_none_runs(&server).await;
+        }
+        let given_up = seen.count(|event| matches!(event, Event::Discarded { why: Discard::Unrecoverable, .. }));
+        assert!(given_up > 0, "{:?}", seen.events());
     }
-    let given_up = seen.count(|event| matches!(event, Event::Discarded { why: Discard::Unrecoverable, .. }));
-    assert!(given_up > 0, "{:?}", seen.events());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 
+use super::cancel::Cancel;
 use super::{Connector, Wire};
 use crate::clock::Moment;
 use crate::deadline::by_the_clock;
@@ -203,6 +204,15 @@ impl<DB: Engine> Connector<DB> {
         let later = drained::<DB>(driver, socket).await?;
         *under_way = None;
         Ok(Rested { late: late.or(later), cancelled: true })
+    }
+
+    /// Begins to have the server end what may still go on on a connection that did not come to rest in time: it is closed, and
+    /// nobody would notice for long.
+    pub(crate) fn give_up(self: &Arc<Self>, wire: &mut Wire<DB>) {
+        let (_, whose, under_way) = wire.apart();
+        if under_way.as_ref().is_none_or(Cancel::is_unsent) {
+            self.cancel(&whose);
+        }
     }
 
     /// Makes a connection at rest as good as new.

@@ -62,6 +62,10 @@ impl<DB: Engine> Connect for Failover<DB> {
         Ok(())
     }
 
+    fn give_up(&self, wire: &mut Wire<DB>) {
+        self.connector.give_up(wire);
+    }
+
     async fn occupancy(&self, wire: &mut Wire<DB>) -> Result<Option<Occupancy>, Error> {
         // Behind a pooler, what the server has room for is the pooler's affair.
         if self.connector.via_proxy() {

@@ -59,6 +59,9 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// future is dropped the connection may be restored again or closed.
     fn restore(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Begins to have the server end what may still go on on a connection that was not brought to rest in time, and is closed now.
+    fn give_up(&self, conn: &mut Self::Conn);
+
     /// Asks the server of a connection at rest how full it is; `None` where that means nothing, or is not told. Bounded by
     /// the caller.
     fn occupancy(&self, conn: &mut Self::Conn) -> impl Future<Output = Result<Option<Occupancy>, Error>> + Send;

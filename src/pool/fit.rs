@@ -144,7 +144,12 @@ impl<C: Connect> Pool<C> {
                 Some(lease)
             }
             Ok(Err(error)) => lease.discard(failed, Some(&error)),
-            Err(_) => lease.discard(failed, None),
+            Err(_) => {
+                if past.dirty {
+                    self.0.connector.give_up(&mut lease.physical_mut().conn);
+                }
+                lease.discard(failed, None)
+            }
         }
     }
 }

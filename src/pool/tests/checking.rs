@@ -25,6 +25,8 @@ async fn a_dirty_connection_that_cannot_be_restored_is_replaced() {
         assert_took(started, took);
         assert_eq!(rig.discards(), [Discard::Unrecoverable]);
         assert_eq!(rig.server.most_open(), 1);
+        // What may still go on on one that has not answered is ended beside it.
+        assert_eq!(rig.server.given_up().len(), usize::from(took > 0));
     }
 }
 
@@ -37,6 +39,7 @@ async fn a_silent_connection_is_given_up_after_validate_timeout() {
     assert_eq!(rig.lend().await.conn().id, 1);
     assert_took(started, 250);
     assert_eq!(rig.discards(), [Discard::Silent]);
+    assert!(rig.server.given_up().is_empty(), "nothing went on on it");
 }
 
 #[tokio::test(start_paused = true)]

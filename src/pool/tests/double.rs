@@ -65,6 +65,7 @@ struct Stage {
     open: usize,
     most_open: usize,
     restored: Vec<u32>,
+    given_up: Vec<u32>,
     farewells: Vec<u32>,
 }
 
@@ -198,6 +199,10 @@ impl Double {
     }
 
     /// The connections that a restore was begun on, in order.
+    pub(super) fn given_up(&self) -> Vec<u32> {
+        self.stage().given_up.clone()
+    }
+
     pub(super) fn restored(&self) -> Vec<u32> {
         self.stage().restored.clone()
     }
@@ -274,6 +279,10 @@ impl Connect for Double {
         self.stage().standings.retain(|id, standing| *id != conn.id || *standing == Standing::Obsolete);
         conn.at_rest = true;
         Ok(())
+    }
+
+    fn give_up(&self, conn: &mut Conn) {
+        self.stage().given_up.push(conn.id);
     }
 
     async fn occupancy(&self, _: &mut Conn) -> Result<Option<Occupancy>, Error> {
