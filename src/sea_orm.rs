@@ -11,7 +11,6 @@
 //! db.execute_unprepared("insert into orders (item) values ('tea')").await?;
 //! let tx = db.begin().await?;
 //! tx.execute_unprepared("update orders set item = 'coffee'").await?;
-//! # use sea_orm::TransactionSession;
 //! tx.commit().await?;
 //! # Ok(()) }
 //! ```
@@ -53,6 +52,30 @@ use crate::session::{Connection, OwnedTransaction, rows};
 /// A transaction of SeaORM's, or a savepoint inside one.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction<DB: Engine>(OwnedTransaction<DB>);
+
+impl<DB: Engine> Transaction<DB> {
+    /// Commits, as [`Transaction::commit`](crate::Transaction::commit) does.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::commit`](crate::Transaction::commit), within SeaORM's; or the transaction around it has ended.
+    ///
+    /// # Cancel safety
+    /// A commit whose future was dropped may or may not have happened.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.0.commit().await.map_err(as_kind(DbErr::Exec))
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::rollback`](crate::Transaction::rollback), within SeaORM's.
+    ///
+    /// # Cancel safety
+    /// The rollback is made up for before anybody else gets the connection.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.0.rollback().await.map_err(as_kind(DbErr::Exec))
+    }
+}
 
 impl<DB: Engine> fmt::Debug for Transaction<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,9 +136,9 @@ where
 {
     let result = work(&transaction).await;
     if result.is_ok() {
-        transaction.0.commit().await.map_err(as_kind(DbErr::Exec)).map_err(TransactionError::Connection)?;
+        transaction.commit().await.map_err(TransactionError::Connection)?;
     } else {
-        let _ = transaction.0.rollback().await;
+        let _ = transaction.rollback().await;
     }
     result.map_err(TransactionError::Transaction)
 }
@@ -266,11 +289,11 @@ macro_rules! begin {
         #[async_trait]
         impl TransactionSession for Transaction<$engine> {
             async fn commit(self) -> Result<(), DbErr> {
-                self.0.commit().await.map_err(as_kind(DbErr::Exec))
+                self.commit().await
             }
 
             async fn rollback(self) -> Result<(), DbErr> {
-                self.0.rollback().await.map_err(as_kind(DbErr::Exec))
+                self.rollback().await
             }
         }
     };

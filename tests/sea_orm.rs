@@ -5,7 +5,7 @@ use lambda_rds::{Error, Outcome, Proxy};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IsolationLevel, ModelTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, Schema, SqlErr, StreamTrait, TransactionError, TransactionSession, TransactionTrait,
+    QueryOrder, Schema, SqlErr, StreamTrait, TransactionError, TransactionTrait,
 };
 
 use super::stage::*;

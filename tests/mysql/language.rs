@@ -306,6 +306,7 @@ pub(super) fn spoken(sql: &str, depth: usize) -> String {
 pub(super) fn is_quiet(sql: &str) -> bool {
     let pins = [
         "@a",
+        "@@global",
         "@counted",
         "mine",
         "get_lock",

@@ -280,7 +280,8 @@ fn packet(payload: &[u8]) -> Vec<u8> {
 async fn whoever_is_no_mysql_is_an_error_and_no_panic() {
     let at = |port| {
         let place = Proxy::<MySql>::builder().host("127.0.0.1").port(port).user("app").password(PASSWORD);
-        place.connect_timeout(Duration::from_millis(500))
+        // Long enough for two hundred of them at once on a busy machine.
+        place.connect_timeout(Duration::from_secs(3))
     };
     // A PostgreSQL waits for the client, and so does a port that nobody serves.
     let silent = ports::silent();
