@@ -80,12 +80,9 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "postgres", feature = "mysql")),
-    allow(dead_code, reason = "the seam between the engines is as wide as both of them need")
-)]
-#![cfg_attr(
     not(any(feature = "postgres", feature = "mysql")),
     allow(
+        dead_code,
         unused_imports,
         unused_macros,
         reason = "each feature builds alone, and without an engine nothing has a user"
@@ -130,6 +127,10 @@ mod pool;
 mod topology;
 
 // All that differs between databases, and what happens told.
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "mysql")),
+    allow(dead_code, reason = "the seam between the engines is as wide as both of them need")
+)]
 mod engine;
 pub mod event;
 mod span;

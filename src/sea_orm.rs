@@ -27,7 +27,7 @@
 //! [`outcome`](Error::outcome). `DbErr::sql_err` reads the server's errors as it does without this crate.
 //!
 //! # Cancel safety
-//! As that of [`Connection`](crate::Connection) and [`Transaction`](crate::Transaction).
+//! As that of [`Connection`] and of its [`Transaction`](crate::Transaction).
 
 use std::fmt;
 use std::ops::DerefMut;
