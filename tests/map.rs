@@ -109,17 +109,54 @@ fn no_files_of_a_folder_use_each_other_in_a_circle() {
     assert!(uses.is_empty(), "in a circle: {:?}", uses.keys());
 }
 
-/// What the text about the architecture names is there: a file of a room, of both engines' folders, of the tests.
+/// The rooms stand on the floors that the text about the architecture shows.
+#[test]
+fn the_table_of_the_map_has_every_room_on_its_floor() {
+    let text = fs::read_to_string(Path::new(SRC).join("ARCHITECTURE.md")).expect("src/ARCHITECTURE.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let rows = rows.filter(|(number, _)| number.parse::<u32>().is_ok());
+    let shown: Vec<BTreeSet<String>> = rows
+        .map(|(_, rest)| rest.split(" | ").next().unwrap_or_default())
+        .map(|rooms| rooms.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+        .collect();
+    let mut declared: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    // The pages of the guide are no room.
+    for (room, floor) in floors().into_iter().filter(|(room, _)| room != "guide") {
+        declared.entry(floor).or_default().insert(room);
+    }
+    assert_eq!(shown, declared.into_values().collect::<Vec<_>>());
+}
+
+/// Every feature that is not private is in both tables of features.
+#[test]
+fn every_feature_is_told_of() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("Cargo.toml");
+    let features = manifest.split("[features]\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("features");
+    let names = features.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let names: Vec<_> = names.filter(|name| !name.starts_with(['_', '#']) && *name != "default").collect();
+    assert!(names.len() > 10, "{names:?}");
+    for (page, text) in [("README.md", None), ("src/lib.rs", Some("//! "))] {
+        let told = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+        let rows = told.lines().map(|line| line.strip_prefix(text.unwrap_or_default()).unwrap_or(line));
+        let rows: Vec<_> = rows.filter_map(|line| line.strip_prefix("| `")?.split(" |").next()).collect();
+        let is_told = |name: &str| rows.iter().any(|row| row.split('`').any(|part| part == name));
+        let untold: Vec<_> = names.iter().filter(|name| !is_told(name)).collect();
+        assert!(untold.is_empty(), "{page} does not tell of {untold:?}");
+    }
+}
+
+/// What the texts for those who carry on name is there: a file of a room, of both engines' folders, of the tests.
 #[test]
 fn what_the_map_names_is_there() {
-    let text = fs::read_to_string(Path::new(SRC).join("ARCHITECTURE.md")).expect("src/ARCHITECTURE.md");
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = ["src/ARCHITECTURE.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"];
+    let text: String = pages.iter().map(|page| fs::read_to_string(top.join(page)).expect("a page")).collect();
     let is_there = |name: &str| {
-        let is_outside = name.starts_with("tests/") || name.starts_with("benches/") || name.starts_with("src/");
-        let top = Path::new(if is_outside { env!("CARGO_MANIFEST_DIR") } else { SRC });
-        top.join(name).exists() || top.join(name).with_extension("rs").exists()
+        let places = [top.join(name), Path::new(SRC).join(name), top.join(".github").join(name)];
+        places.iter().any(|place| place.exists() || place.with_extension("rs").exists())
     };
     let quoted = text.split('`').skip(1).step_by(2);
-    let named: Vec<_> = quoted.filter(|name| name.contains('/') && !name.contains(' ')).collect();
+    let named: Vec<_> = quoted.filter(|name| name.contains('/') && !name.contains([' ', '<', ':'])).collect();
     assert!(named.len() > 30, "{named:?}");
     let of_both = |name: &str| ["postgres", "mysql"].iter().all(|engine| is_there(&name.replace('*', engine)));
     let missing: Vec<_> = named.iter().filter(|name| !of_both(name)).collect();
