@@ -1,5 +1,8 @@
 //! SeaORM on a proxy: what an application of SeaORM does, and what must not happen when its transactions are dropped or outlived.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
 use lambda_rds::{Error, Outcome, Proxy};
 use sea_orm::{
@@ -9,6 +12,7 @@ use sea_orm::{
 };
 
 use super::stage::*;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::until::polled;
 
 #[allow(unreachable_pub, reason = "the derives make public what belongs to it")]
@@ -245,7 +249,11 @@ async fn errors_are_the_servers_and_ours() -> Result<(), DbErr> {
 /// A future of SeaORM's that is dropped anywhere leaves no row, no open transaction, and the connection for the next one.
 #[tokio::test]
 async fn a_transaction_that_is_dropped_at_any_await_leaves_nothing() -> Result<(), DbErr> {
-    let (_server, db) = kitchen().await;
+    let (server, _) = kitchen().await;
+    // Each answer is waited for, however busy the machine is.
+    let way = FaultProxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))).await;
+    way.delay(Duration::from_millis(2));
+    let db = proxy_to(&server).port(way.port()).max_connections(1).build().expect("valid");
     let mut polls = 0;
     loop {
         polls += 1;
