@@ -229,6 +229,26 @@ async fn nothing_runs_in_a_transaction_that_has_ended() -> Result<(), DbErr> {
     Ok(())
 }
 
+/// One that is dropped after the transaction around it has ended takes nothing with it that is at its depth by now.
+#[tokio::test]
+async fn what_is_dropped_late_rolls_nobody_else_back() -> Result<(), DbErr> {
+    let (_server, db) = kitchen().await;
+    let outer = db.begin().await?;
+    let inner = outer.begin().await?;
+    let innermost = inner.begin().await?;
+    inner.rollback().await?;
+    let inner = outer.begin().await?;
+    let another = inner.begin().await?;
+    cake::Entity::insert(a_cake("kept")).exec(&another).await?;
+    drop(innermost);
+    assert_eq!(names(&another).await, ["kept"]);
+    another.commit().await?;
+    inner.commit().await?;
+    outer.commit().await?;
+    assert_eq!(names(&db).await, ["kept"]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn errors_are_the_servers_and_ours() -> Result<(), DbErr> {
     let (server, db) = kitchen().await;

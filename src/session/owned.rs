@@ -3,8 +3,7 @@
 
 use std::future::ready;
 use std::ops::DerefMut;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 
 use futures_core::Stream;
 use futures_util::TryStreamExt as _;
@@ -21,15 +20,21 @@ use crate::error::{Error, Outcome};
 /// anybody else gets the physical connection.
 pub(crate) struct OwnedTransaction<DB: Engine> {
     shared: Arc<Shared<DB>>,
+    place: Place,
+    open: bool,
+}
+
+/// Which one it is: another may be at its depth when it has ended.
+#[derive(Debug, Clone, Copy)]
+struct Place {
     depth: usize,
     serial: u64,
-    open: bool,
 }
 
 struct Shared<DB: Engine> {
     inside: Mutex<Inside<DB>>,
-    /// The outermost that was dropped while nobody could wait for the session.
-    abandoned: AtomicUsize,
+    /// Those that were dropped, where the session could not be waited for.
+    abandoned: BlockingMutex<Vec<Place>>,
 }
 
 /// A session, and who is at which depth of its transaction.
@@ -39,22 +44,19 @@ struct Inside<DB: Engine> {
     last: u64,
 }
 
-/// Nothing was abandoned.
-const NONE: usize = usize::MAX;
-
 impl<DB: Engine> OwnedTransaction<DB> {
     /// Begins a transaction on this session, which is its own from here on.
     pub(crate) async fn begin(session: Connection<DB>) -> Result<Self, Error> {
         let inside = Mutex::new(Inside { session, open: Vec::new(), last: 0 });
-        let shared = Arc::new(Shared { inside, abandoned: AtomicUsize::new(NONE) });
-        let (depth, serial) = shared.inside.lock().await.begin().await?;
-        Ok(Self { shared, depth, serial, open: true })
+        let shared = Arc::new(Shared { inside, abandoned: BlockingMutex::default() });
+        let place = shared.inside.lock().await.begin().await?;
+        Ok(Self { shared, place, open: true })
     }
 
     /// Sets a savepoint inside of this one.
     pub(crate) async fn begin_within(&self) -> Result<Self, Error> {
-        let (depth, serial) = self.inside().await?.begin().await?;
-        Ok(Self { shared: Arc::clone(&self.shared), depth, serial, open: true })
+        let place = self.inside().await?.begin().await?;
+        Ok(Self { shared: Arc::clone(&self.shared), place, open: true })
     }
 
     /// The session, in this transaction.
@@ -67,13 +69,16 @@ impl<DB: Engine> OwnedTransaction<DB> {
 
     /// How many transactions and savepoints it is within, itself included.
     pub(crate) fn depth(&self) -> usize {
-        self.depth
+        self.place.depth
     }
 
     async fn inside(&self) -> Result<MutexGuard<'_, Inside<DB>>, Error> {
         let mut inside = self.shared.inside.lock().await;
-        inside.abandon(self.shared.abandoned.swap(NONE, Ordering::AcqRel));
-        if inside.open.get(self.depth - 1) != Some(&self.serial) {
+        let abandoned = std::mem::take(&mut *self.shared.abandoned());
+        for place in abandoned {
+            inside.abandon(place);
+        }
+        if !inside.is_open(self.place) {
             let why = String::from("the transaction around it had ended before");
             return Err(Error::TransactionAborted { why, outcome: Outcome::NotExecuted });
         }
@@ -82,7 +87,7 @@ impl<DB: Engine> OwnedTransaction<DB> {
 
     /// Commits; what savepoints are open inside it belong to it.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        let (depth, mut inside) = (self.depth, self.inside().await?);
+        let (depth, mut inside) = (self.place.depth, self.inside().await?);
         let result = inside.session.commit_watched(depth).await;
         let ended = inside.ended(depth);
         drop(inside);
@@ -92,7 +97,7 @@ impl<DB: Engine> OwnedTransaction<DB> {
 
     /// Rolls back, and everything inside it.
     pub(crate) async fn rollback(mut self) -> Result<(), Error> {
-        let (depth, mut inside) = (self.depth, self.inside().await?);
+        let (depth, mut inside) = (self.place.depth, self.inside().await?);
         let result = inside.session.rollback_watched(depth).await;
         let ended = inside.ended(depth);
         drop(inside);
@@ -104,31 +109,44 @@ impl<DB: Engine> OwnedTransaction<DB> {
 impl<DB: Engine> Drop for OwnedTransaction<DB> {
     fn drop(&mut self) {
         if self.open {
-            self.shared.abandoned.fetch_min(self.depth, Ordering::AcqRel);
+            self.shared.abandoned().push(self.place);
         }
     }
 }
 
+impl<DB: Engine> Shared<DB> {
+    fn abandoned(&self) -> impl DerefMut<Target = Vec<Place>> + '_ {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<DB: Engine> Inside<DB> {
-    async fn begin(&mut self) -> Result<(usize, u64), Error> {
+    async fn begin(&mut self) -> Result<Place, Error> {
         let depth = self.session.begin_watched().await?;
         self.last += 1;
         self.open.truncate(depth - 1);
         self.open.push(self.last);
-        Ok((depth, self.last))
+        Ok(Place { depth, serial: self.last })
     }
 
-    fn abandon(&mut self, depth: usize) {
-        if depth <= self.session.state.depth() {
-            self.session.abandon(depth);
-            self.open.truncate(depth - 1);
+    fn is_open(&self, place: Place) -> bool {
+        self.open.get(place.depth - 1) == Some(&place.serial)
+    }
+
+    fn abandon(&mut self, place: Place) {
+        if self.is_open(place) {
+            self.session.abandon(place.depth);
+            self.open.truncate(place.depth - 1);
         }
     }
 
     /// Whether what was at this depth is no more. What the server was told, and nobody answered, is ended as if dropped.
     fn ended(&mut self, depth: usize) -> bool {
-        self.open.truncate(depth - 1);
-        self.session.state.depth() < depth
+        let ended = self.session.state.depth() < depth;
+        if ended {
+            self.open.truncate(depth - 1);
+        }
+        ended
     }
 }
 
