@@ -122,8 +122,12 @@ async fn session_in<DB: Engine>(
     transaction.0.session().await.map_err(as_kind(DbErr::Conn))
 }
 
-fn values(values: Option<sea_orm::Values>) -> SqlxValues {
-    SqlxValues(values.unwrap_or(sea_orm::Values(Vec::new())))
+fn query<DB: Engine>(statement: Statement) -> sqlx::query::Query<'static, DB, SqlxValues>
+where
+    SqlxValues: sqlx::IntoArguments<DB>,
+{
+    let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
 /// What comes of a transaction that the application's work is done in: the error of the work is the one that counts, and a failed
@@ -161,8 +165,7 @@ macro_rules! connection {
 
             async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
                 let mut session = $session(self).await?;
-                let query = sqlx::query_with(AssertSqlSafe(statement.sql), values(statement.values));
-                let done = (&mut *session).execute(query).await;
+                let done = (&mut *session).execute(query(statement)).await;
                 done.map(ExecResult::from).map_err(as_kind(DbErr::Exec))
             }
 
@@ -174,15 +177,13 @@ macro_rules! connection {
 
             async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
                 let mut session = $session(self).await?;
-                let query = sqlx::query_with(AssertSqlSafe(statement.sql), values(statement.values));
-                let row = (&mut *session).fetch_optional(query).await;
+                let row = (&mut *session).fetch_optional(query(statement)).await;
                 row.map(|row| row.map(QueryResult::from)).map_err(as_kind(DbErr::Query))
             }
 
             async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
                 let mut session = $session(self).await?;
-                let query = sqlx::query_with(AssertSqlSafe(statement.sql), values(statement.values));
-                let rows = (&mut *session).fetch_all(query).await;
+                let rows = (&mut *session).fetch_all(query(statement)).await;
                 let rows = rows.map_err(as_kind(DbErr::Query))?;
                 Ok(rows.into_iter().map(QueryResult::from).collect())
             }
@@ -198,8 +199,7 @@ macro_rules! connection {
             fn stream_raw<'a>(&'a self, statement: Statement) -> BoxFuture<'a, Result<Self::Stream<'a>, DbErr>> {
                 Box::pin(async move {
                     let session = $session(self).await?;
-                    let query = sqlx::query_with(AssertSqlSafe(statement.sql), values(statement.values));
-                    let rows = rows::<$engine>(session, query);
+                    let rows = rows::<$engine>(session, query(statement));
                     let rows = rows.map_ok(QueryResult::from).map_err(as_kind(DbErr::Query));
                     Ok(Box::pin(rows) as Self::Stream<'a>)
                 })

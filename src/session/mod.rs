@@ -8,7 +8,8 @@
 //! to it that what others have prepared on the connection, and what its driver has learnt from them, is nobody else's. `pooled` is
 //! what a transaction pooler makes of it, and `commit_and_reset` the end of a transaction there; `replan_timing` says when what a
 //! setting has made stale may be planned anew; `slow` tells where a statement's time went. `connection` is the session's own fields,
-//! `transaction` the guard, `owned` one that borrows nothing, `handed_out` the connection in the application's own hands; `executor` speaks sqlx's traits.
+//! `transaction` the guard, `owned` one that borrows nothing, `handed_out` the connection in the application's own hands;
+//! `executor` speaks sqlx's traits.
 
 mod answer;
 mod borrow;

@@ -21,7 +21,6 @@ use crate::error::{Error, Outcome};
 pub(crate) struct OwnedTransaction<DB: Engine> {
     shared: Arc<Shared<DB>>,
     place: Place,
-    open: bool,
 }
 
 /// Which one it is: another may be at its depth when it has ended.
@@ -50,13 +49,13 @@ impl<DB: Engine> OwnedTransaction<DB> {
         let inside = Mutex::new(Inside { session, open: Vec::new(), last: 0 });
         let shared = Arc::new(Shared { inside, abandoned: BlockingMutex::default() });
         let place = shared.inside.lock().await.begin().await?;
-        Ok(Self { shared, place, open: true })
+        Ok(Self { shared, place })
     }
 
     /// Sets a savepoint inside of this one.
     pub(crate) async fn begin_within(&self) -> Result<Self, Error> {
         let place = self.inside().await?.begin().await?;
-        Ok(Self { shared: Arc::clone(&self.shared), place, open: true })
+        Ok(Self { shared: Arc::clone(&self.shared), place })
     }
 
     /// The session, in this transaction.
@@ -86,31 +85,26 @@ impl<DB: Engine> OwnedTransaction<DB> {
     }
 
     /// Commits; what savepoints are open inside it belong to it.
-    pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        let (depth, mut inside) = (self.place.depth, self.inside().await?);
-        let result = inside.session.commit_watched(depth).await;
-        let ended = inside.ended(depth);
-        drop(inside);
-        self.open = !ended;
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        let mut inside = self.inside().await?;
+        let result = inside.session.commit_watched(self.place.depth).await;
+        inside.close_ended();
         result
     }
 
     /// Rolls back, and everything inside it.
-    pub(crate) async fn rollback(mut self) -> Result<(), Error> {
-        let (depth, mut inside) = (self.place.depth, self.inside().await?);
-        let result = inside.session.rollback_watched(depth).await;
-        let ended = inside.ended(depth);
-        drop(inside);
-        self.open = !ended;
+    pub(crate) async fn rollback(self) -> Result<(), Error> {
+        let mut inside = self.inside().await?;
+        let result = inside.session.rollback_watched(self.place.depth).await;
+        inside.close_ended();
         result
     }
 }
 
 impl<DB: Engine> Drop for OwnedTransaction<DB> {
     fn drop(&mut self) {
-        if self.open {
-            self.shared.abandoned().push(self.place);
-        }
+        // Of one that has ended nothing is open any more.
+        self.shared.abandoned().push(self.place);
     }
 }
 
@@ -140,13 +134,9 @@ impl<DB: Engine> Inside<DB> {
         }
     }
 
-    /// Whether what was at this depth is no more. What the server was told, and nobody answered, is ended as if dropped.
-    fn ended(&mut self, depth: usize) -> bool {
-        let ended = self.session.state.depth() < depth;
-        if ended {
-            self.open.truncate(depth - 1);
-        }
-        ended
+    /// What has ended is open no more. What the server was told to end, and has not answered, is ended as if dropped.
+    fn close_ended(&mut self) {
+        self.open.truncate(self.session.state.depth());
     }
 }
 

@@ -1,9 +1,6 @@
 //! What the session has set is there to the very end of its transactions, and not beyond it, with a pooler in between and without.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
@@ -13,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnectio
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions};
 use crate::support::postgres::{APP_PASSWORD, Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
+use crate::support::until::polled;
 
 /// A deferred trigger that notes what is set where it fires, and a deferred constraint that only some settings satisfy.
 const STAGE: &str = "
@@ -360,7 +358,7 @@ async fn a_commit_that_is_dropped_leaves_nothing_with_a_pooler() -> Result<(), E
                 for sql in ["begin"].iter().chain(within) {
                     run(&mut conn, sql).await;
                 }
-                let _ = at_most(polls, conn.execute("commit")).await;
+                let _ = polled(polls, conn.execute("commit")).await;
                 // It may not even have been sent.
                 run(&mut conn, "rollback").await;
             } else {
@@ -368,7 +366,7 @@ async fn a_commit_that_is_dropped_leaves_nothing_with_a_pooler() -> Result<(), E
                 for sql in within {
                     run(&mut *tx, sql).await;
                 }
-                let _ = at_most(polls, tx.commit()).await;
+                let _ = polled(polls, tx.commit()).await;
             }
             if within == TAKEN_BACK {
                 let now: String = sqlx::query_scalar("select current_setting('work_mem')").fetch_one(&mut conn).await?;
@@ -380,20 +378,6 @@ async fn a_commit_that_is_dropped_leaves_nothing_with_a_pooler() -> Result<(), E
         }
     }
     Ok(())
-}
-
-/// Polls at most so often.
-async fn at_most<F: Future>(polls: usize, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    let mut polled = 0;
-    poll_fn(|context| {
-        if polled == polls {
-            return Poll::Ready(None);
-        }
-        polled += 1;
-        work.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 /// Where the end of the invocation is near while it commits, what is read on belongs to the same connection, or that is closed.
