@@ -141,7 +141,9 @@ pub mod error;
 
 // Leaves' first users.
 mod config;
+// Each of the three uses a part of it.
 #[cfg(any(feature = "secrets-manager", feature = "rds-api", feature = "iam"))]
+#[cfg_attr(not(all(feature = "secrets-manager", feature = "rds-api")), allow(dead_code))]
 mod remembered_failure;
 mod status;
 
