@@ -15,7 +15,6 @@ use lambda_rds::{
 };
 use serde_json::json;
 use sqlx::Row;
-use sqlx::mysql::MySqlRow;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -327,33 +326,46 @@ async fn whoever_is_no_mysql_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn whether_a_host_is_there_is_asked_without_harm_though_the_password_is_another_by_now() -> Result<(), Error> {
     let server = MariaDb::start(MariaDbOptions::default()).await;
-    let of = |row: &MySqlRow| String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(1)).parse::<u64>().unwrap();
-    let aborted = async || of(&server.rows("show global status like 'Aborted_connects'").await[0]);
-    let denied = async || {
-        let (status, summary) = (
-            "show global status like 'Access_denied_errors'",
-            "select error_name, cast(sum_error_raised as char) from \
-             performance_schema.events_errors_summary_global_by_error where error_number = 1045",
-        );
-        of(&server.rows(server.family().either(status, summary)).await[0])
-    };
     let proxy = mysql_proxy_to(&server).build()?;
     let mut conn = proxy.get_connection().await?;
     sqlx::query("select 1").execute(&mut conn).await?;
     server.set_password("app", "another one").await;
-    let (aborted_before, denied_before) = (aborted().await, denied().await);
-    // Long enough for the host to be asked three times.
-    sqlx::query("select sleep(1.5)").execute(&mut conn).await?;
-    let (aborted, denied) = (aborted().await - aborted_before, denied().await - denied_before);
-    assert!(denied > 0, "it was asked by a login");
-    assert_eq!(aborted, denied, "and by nothing else");
-    Ok(())
+    // Where a busy machine lets a login take longer than its bound, the host is greeted instead, which is told in the figures:
+    // then it is asked again.
+    let mut counted = Vec::new();
+    for _ in 0..3 {
+        let before = (aborted_connects(&server).await, refused_logins(&server).await);
+        // Long enough for the host to be asked three times.
+        sqlx::query("select sleep(1.5)").execute(&mut conn).await?;
+        let aborted = aborted_connects(&server).await - before.0;
+        let refused = refused_logins(&server).await - before.1;
+        if refused > 0 && aborted == refused {
+            return Ok(());
+        }
+        counted.push((aborted, refused));
+    }
+    panic!("it is asked by a login and by nothing else: {counted:?}");
 }
 
 /// How many logins a MySQL has refused.
+/// The second column of the one row.
+async fn counter(server: &MariaDb, asked: &'static str) -> u64 {
+    String::from_utf8_lossy(&server.rows(asked).await[0].get_unchecked::<Vec<u8>, _>(1)).parse().unwrap()
+}
+
+/// Logins that came to nothing, and greetings that were not answered.
 async fn aborted_connects(server: &MariaDb) -> u64 {
-    let rows = server.rows("show global status like 'Aborted_connects'").await;
-    String::from_utf8_lossy(&rows[0].get_unchecked::<Vec<u8>, _>(1)).parse().unwrap()
+    counter(server, "show global status like 'Aborted_connects'").await
+}
+
+/// Logins whose password was refused, and nothing else.
+async fn refused_logins(server: &MariaDb) -> u64 {
+    let (status, summary) = (
+        "show global status like 'Access_denied_errors'",
+        "select error_name, cast(sum_error_raised as char) from \
+         performance_schema.events_errors_summary_global_by_error where error_number = 1045",
+    );
+    counter(server, server.family().either(status, summary)).await
 }
 
 fn with_secret(server: &MariaDb, aws: &Aws) -> ProxyBuilder<MySql> {
@@ -380,9 +392,9 @@ async fn a_long_statement_during_a_rotation_does_not_try_the_old_password_again_
     sqlx::raw_sql("select 1").execute(&mut conn).await.unwrap();
     server.set_password("app", "a new one").await;
     aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
-    let (before, begun) = (aborted_connects(&server).await, Instant::now());
+    let (before, begun) = (refused_logins(&server).await, Instant::now());
     sqlx::raw_sql("select sleep(6)").execute(&mut conn).await.unwrap();
-    let refused = aborted_connects(&server).await - before;
+    let refused = refused_logins(&server).await - before;
     // On a busy machine the six seconds may be more.
     let bound = 2 + begun.elapsed().as_secs().saturating_sub(6);
     assert!(refused <= bound, "{refused} refused logins during one statement of 6 s");
@@ -426,9 +438,9 @@ async fn a_herd_at_a_rotation_does_not_lock_the_account() {
     first.pin().await.unwrap();
     server.set_password("app", "a new one").await;
     aws.secret("prod").rotate(json!({"username": "app", "password": "a new one"}));
-    let before = aborted_connects(&server).await;
+    let before = refused_logins(&server).await;
     ten_are_let_in(&proxy).await;
-    assert_eq!(aborted_connects(&server).await - before, 1, "one goes ahead");
+    assert_eq!(refused_logins(&server).await - before, 1, "one goes ahead");
     let anew = mysql_proxy_to(&server).password("a new one").build().unwrap();
     assert!(anew.get_connection().await.is_ok());
 }
@@ -501,12 +513,12 @@ async fn refused_for_dropped(server: &MariaDb, old: &'static str, new: &'static 
     let number = session(&mut conn).await;
     server.set_password("app", new).await;
     *lock(&password) = new;
-    let before = aborted_connects(server).await;
+    let before = refused_logins(server).await;
     for _ in 0..DROPPED {
         let _ = timeout(Duration::from_millis(150), sqlx::raw_sql("select sleep(3)").execute(&mut conn)).await;
         session(&mut conn).await;
     }
-    let refused = aborted_connects(server).await - before;
+    let refused = refused_logins(server).await - before;
     (session(&mut conn).await == number).then_some(refused)
 }
 
