@@ -66,10 +66,19 @@ async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
     table(&cluster).await;
     let proxy = proxy_for(&cluster).build()?;
     let (mut long, mut short) = (proxy.get_connection().await?, proxy.get_connection().await?);
-    // Busy: nobody kills it for being long, and what asks meanwhile leaves no trace in its log.
-    let log = cluster.node(0).log();
-    sleep_for(&mut long, 1.5).await?;
-    assert_eq!(cluster.node(0).log(), log);
+    // Busy: nobody kills it for being long, and what asks meanwhile leaves no trace in its log. Where a busy machine lets a login
+    // take longer than its bound, the host is greeted instead, which does: then it is asked again.
+    let mut traces = Vec::new();
+    while traces.len() < 3 {
+        let before = cluster.node(0).log();
+        sleep_for(&mut long, 1.5).await?;
+        let after = cluster.node(0).log();
+        if after == before {
+            break;
+        }
+        traces.push(after.replacen(&before, "", 1));
+    }
+    assert!(traces.len() < 3, "{traces:#?}");
     // From here on no connection is dialled or checked: both statements are in flight.
     occupy(&proxy, 2).await?;
     let (long, (short, began)) = tokio::join!(sleep_for(&mut long, 60.0), async {
