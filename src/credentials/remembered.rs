@@ -47,6 +47,7 @@ enum Told {
     Throttled { elapsed: Duration },
     Service { elapsed: Duration },
     Malformed { problem: String },
+    NoAwsCredentials { service: &'static str },
     Unreachable { service: &'static str, endpoint: &'static str, elapsed: Duration },
 }
 
@@ -59,6 +60,7 @@ impl Told {
             CredentialsError::Throttled { elapsed, .. } => Self::Throttled { elapsed: *elapsed },
             CredentialsError::Service { elapsed, .. } => Self::Service { elapsed: *elapsed },
             CredentialsError::Malformed { problem, .. } => Self::Malformed { problem: problem.clone() },
+            CredentialsError::NoAwsCredentials { service, .. } => Self::NoAwsCredentials { service },
             CredentialsError::Unreachable { service, endpoint, elapsed, .. } if *elapsed < SOON => {
                 Self::Unreachable { service, endpoint, elapsed: *elapsed }
             }
@@ -79,6 +81,9 @@ impl Told {
                 elapsed,
                 source: Box::new(remembered),
             },
+            Self::NoAwsCredentials { service } => {
+                CredentialsError::NoAwsCredentials { service, source: Box::new(remembered) }
+            }
             Self::Unreachable { service, endpoint, elapsed } => {
                 CredentialsError::Unreachable { service, endpoint, elapsed, source: Some(Box::new(remembered)) }
             }
@@ -111,6 +116,10 @@ mod tests {
             (
                 CredentialsError::Service { service, subject: secret(), elapsed, source: cause() },
                 "Secrets Manager failed for prod/db",
+            ),
+            (
+                CredentialsError::NoAwsCredentials { service, source: cause() },
+                "no AWS credentials to ask Secrets Manager",
             ),
             (CredentialsError::Malformed { secret: secret(), problem: "no JSON".to_owned() }, "malformed: no JSON"),
         ] {

@@ -12,6 +12,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError as NoIdentity;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::{Builder, Region};
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -29,6 +30,8 @@ use crate::clock::Clock;
 use crate::error::chain;
 use crate::event::{Event, Events};
 use crate::remembered_failure::Pending;
+
+const SERVICE: &str = "Secrets Manager";
 
 /// A cached secret is used this long without being asked for again; a rotation is noticed sooner, by the refusal. AWS's
 /// own caching clients default to an hour as well:
@@ -219,6 +222,9 @@ impl SecretsManager {
                 return unreachable(elapsed, Some(Box::new(error)));
             }
             SdkError::TimeoutError(_) => return unreachable(elapsed, Some(Box::new(error))),
+            _ if has_no_identity(&error) => {
+                return CredentialsError::NoAwsCredentials { service: SERVICE, source: Box::new(error) };
+            }
             _ => {}
         }
         let code = error.code().unwrap_or_default().to_owned();
@@ -234,9 +240,17 @@ impl SecretsManager {
             code if code.starts_with("Throttl") || code == "TooManyRequestsException" => {
                 CredentialsError::Throttled { secret, elapsed, source }
             }
-            _ => CredentialsError::Service { service: "Secrets Manager", subject: secret, elapsed, source },
+            _ => CredentialsError::Service { service: SERVICE, subject: secret, elapsed, source },
         }
     }
+}
+
+/// Whether the SDK has found nothing to sign the request with. Where it looked in vain, because something failed, it may find
+/// something the next time.
+fn has_no_identity(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
+        matches!(cause.downcast_ref(), Some(NoIdentity::CredentialsNotLoaded(_) | NoIdentity::InvalidConfiguration(_)))
+    })
 }
 
 /// The region in `arn:aws:secretsmanager:<region>:<account>:secret:<name>`, of any partition.
@@ -250,7 +264,7 @@ fn region_of(secret: &str) -> Option<&str> {
 
 fn unreachable(elapsed: Duration, source: Option<Cause>) -> CredentialsError {
     let endpoint = "com.amazonaws.<region>.secretsmanager";
-    CredentialsError::Unreachable { service: "Secrets Manager", endpoint, elapsed, source }
+    CredentialsError::Unreachable { service: SERVICE, endpoint, elapsed, source }
 }
 
 impl CredentialsProvider for SecretsManager {

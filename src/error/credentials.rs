@@ -60,6 +60,16 @@ pub enum CredentialsError {
         /// The client's error, where there was one and not just silence.
         source: Option<Cause>,
     },
+    /// There is nothing to ask the service with.
+    #[error(
+        "there are no AWS credentials to ask {service} with; in Lambda they are the execution role's, elsewhere set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )]
+    NoAwsCredentials {
+        /// The service.
+        service: &'static str,
+        /// The SDK's error.
+        source: Cause,
+    },
     /// The service answered with another error.
     #[error("{service} failed for {subject} after {elapsed:.1?}")]
     Service {

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_secretsmanager::config::http::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 
@@ -47,12 +48,16 @@ impl Service {
     }
 
     fn config(&self, retry: RetryConfig) -> SdkConfig {
-        let connector = SharedHttpConnector::new(self.clone());
         let keys = aws_credential_types::Credentials::new("AKIDEXAMPLE", "key", None, None, "test");
+        self.config_of(SharedCredentialsProvider::new(keys), retry)
+    }
+
+    fn config_of(&self, identity: SharedCredentialsProvider, retry: RetryConfig) -> SdkConfig {
+        let connector = SharedHttpConnector::new(self.clone());
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
-            .credentials_provider(SharedCredentialsProvider::new(keys))
+            .credentials_provider(identity)
             .retry_config(retry)
             .http_client(http_client_fn(move |_, _| connector.clone()))
             .build()
@@ -96,11 +101,15 @@ impl Rig {
     }
 
     fn of(secret: &str, service: &Service, retry: RetryConfig) -> Self {
+        Self::with(secret, service, service.config(retry))
+    }
+
+    fn with(secret: &str, service: &Service, config: SdkConfig) -> Self {
         let (clock, events) = (VirtualClock::new(), Arc::<Mutex<Vec<Event>>>::default());
         let seen = Arc::clone(&events);
         let secrets = SecretsManager::new(
             secret.to_owned(),
-            Aws::given(service.config(retry)),
+            Aws::given(config),
             Duration::from_secs(5),
             Clock::Virtual(Arc::clone(&clock)),
             Events::new(vec![Box::new(move |event: &Event| seen.lock().unwrap().push(event.clone()))]),
@@ -267,6 +276,39 @@ async fn a_refused_secret_is_not_tried_again_while_the_service_denies_another() 
         let (logins, asked, error) = rig.connect("b").await;
         assert!(matches!(error, Err(CredentialsError::Denied { .. })), "{error:?}");
         assert_eq!((logins, asked), (0, calls));
+    }
+}
+
+/// What the SDK's providers say of themselves.
+#[derive(Debug)]
+struct Nobody(fn() -> NoIdentity);
+
+impl ProvideCredentials for Nobody {
+    fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+    where
+        Self: 'a,
+    {
+        ProvideFuture::ready(Err((self.0)()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_nothing_to_ask_with_is_told_so_and_what_to_set() {
+    for (says, none) in [
+        (Nobody(|| NoIdentity::not_loaded("no providers in chain provided credentials")), true),
+        (Nobody(|| NoIdentity::invalid_configuration("no such profile")), true),
+        // It may find some the next time.
+        (Nobody(|| NoIdentity::provider_error("the endpoint is away")), false),
+    ] {
+        let service = Service::default();
+        let config = service.config_of(SharedCredentialsProvider::new(says), RetryConfig::disabled());
+        let rig = Rig::with("prod/db", &service, config);
+        for _ in 0..2 {
+            let error = rig.ask(&[]).await.unwrap_err();
+            assert_eq!(matches!(error, CredentialsError::NoAwsCredentials { .. }), none, "{error:?}");
+            assert_eq!((error.is_transient(), chain(&error).contains("AWS_PROFILE")), (!none, none), "{error:?}");
+        }
+        assert_eq!(service.asked(), 0);
     }
 }
 
