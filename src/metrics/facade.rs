@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use metrics::{Label, counter, gauge, histogram};
+use metrics::{Histogram, Label, counter, gauge, histogram};
 
 use super::counts::Counts;
 use super::measured::{Role, Sink, has_readers, of_readers, of_writer};
@@ -24,6 +24,10 @@ use crate::usage::Distribution;
 /// `ProxyName` and `TargetRole` (`READ_WRITE`, `READ_ONLY`). It reports when the proxy's upkeep is done, which the
 /// [`lambda`](crate::lambda) layer sees to after each response; a function without the layer calls
 /// [`Proxy::upkeep`](crate::Proxy::upkeep).
+///
+/// With the feature `otel` it has the writer's pool in OpenTelemetry's words too, under the proxy's name
+/// (`db.client.connection.pool.name`): `db.client.connection.count` (by `db.client.connection.state`, `idle` and `used`), `.max`,
+/// `.pending_requests`, `.create_time` and `.wait_time`.
 #[derive(Debug, Clone)]
 pub struct Facade {
     proxy_name: String,
@@ -40,6 +44,8 @@ impl Facade {
     pub fn flush(&self, status: &Status) {
         let (counts, usage, readers_usage) = Counts::taken(&self.counts, status);
         of_writer(&mut self.recorder(Role::Writer), status, &counts, &usage);
+        #[cfg(feature = "otel")]
+        super::otel::of_pool(&self.proxy_name, status, &counts, &usage);
         if has_readers(status, &readers_usage) {
             of_readers(&mut self.recorder(Role::Reader), status, &readers_usage);
         }
@@ -72,15 +78,18 @@ impl Sink for Labelled {
     }
 
     fn distribution(&mut self, name: &'static str, of: &Distribution) {
-        let histogram = histogram!(name, self.0.iter());
-        for (micros, count) in of.values() {
-            let seconds = micros as f64 / 1e6;
-            histogram.record_many(seconds, usize::try_from(count).unwrap_or(usize::MAX));
-        }
+        record(&histogram!(name, self.0.iter()), of);
     }
 
     fn percent(&mut self, name: &'static str, value: f64) {
         gauge!(name, self.0.iter()).set(value);
+    }
+}
+
+/// In seconds.
+pub(super) fn record(histogram: &Histogram, of: &Distribution) {
+    for (micros, count) in of.values() {
+        histogram.record_many(micros as f64 / 1e6, usize::try_from(count).unwrap_or(usize::MAX));
     }
 }
 
@@ -90,8 +99,8 @@ mod tests {
     use std::time::Duration;
 
     use metrics::{
-        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString,
-        Unit, with_local_recorder,
+        Counter, CounterFn, Gauge, GaugeFn, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+        with_local_recorder,
     };
 
     use super::*;
@@ -142,9 +151,8 @@ mod tests {
 
     impl Sums {
         fn of(&self, key: &Key) -> Arc<Sum> {
-            let role = key.labels().find(|label| label.key() == "TargetRole").expect("a role").value();
-            let proxy = key.labels().find(|label| label.key() == "ProxyName").expect("a proxy").value();
-            Arc::new(Sum(format!("{proxy} {role} {}", key.name()), Arc::clone(&self.0)))
+            let labels: Vec<_> = key.labels().map(Label::value).collect();
+            Arc::new(Sum(format!("{} {}", labels.join(" "), key.name()), Arc::clone(&self.0)))
         }
     }
 
@@ -198,6 +206,17 @@ mod tests {
                     }
                 }
             }
+        }
+        #[cfg(feature = "otel")]
+        for (name, value) in [
+            ("idle db.client.connection.count", status.idle as f64),
+            ("used db.client.connection.count", status.leased as f64),
+            ("db.client.connection.max", status.max_connections as f64),
+            ("db.client.connection.pending_requests", status.waiting as f64),
+            ("db.client.connection.create_time", told["orders READ_WRITE LambdaRdsSetupLatency"]),
+            ("db.client.connection.wait_time", told["orders READ_WRITE DatabaseConnectionsBorrowLatency"]),
+        ] {
+            assert_eq!(told.get(&format!("orders {name}")), Some(&value), "{name}");
         }
         let again = Sums::default();
         with_local_recorder(&again, || facade.flush(&status));

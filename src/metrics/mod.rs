@@ -38,6 +38,8 @@ mod emf;
 mod facade;
 mod line;
 mod measured;
+#[cfg(all(feature = "metrics-facade", feature = "otel"))]
+mod otel;
 
 pub use self::emf::Emf;
 #[cfg(feature = "metrics-facade")]
