@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio::time::timeout_at;
 
@@ -19,6 +20,10 @@ use crate::pool::Attempt;
 use crate::random;
 use crate::tls;
 use crate::topology::{Address, Place, is_of_every_region};
+
+/// What is opened beside the pool is used every moment or not at all, and its place on the server is another's: a frozen environment
+/// does not close it, but the server does.
+const BESIDE_TERM: Duration = Duration::from_secs(3);
 
 /// Credentials tried in one connect at the most: a cached one and the three stages of a secret.
 const MOST_CREDENTIALS: usize = 4;
@@ -292,7 +297,10 @@ impl<DB: Engine> Connector<DB> {
         request: &CredentialsRequest,
         credentials: &Credentials,
     ) -> Result<Option<Wire<DB>>, Option<sqlx::Error>> {
-        let login = self.login(request, credentials).map_err(|_| None)?;
+        let mut login = self.login(request, credentials).map_err(|_| None)?;
+        if let Some(orphans) = &mut login.orphans {
+            orphans.idle = BESIDE_TERM;
+        }
         let key = Key { host: login.host.clone(), port: login.port, credentials: credentials.clone() };
         let turn = timeout_at(request.deadline.instant(), self.trials.turn(&key, 0)).await.map_err(|_| None)?;
         if matches!(turn, Turn::Refused) {

@@ -91,7 +91,7 @@ impl<DB: Engine> Connect for Failover<DB> {
     }
 
     async fn settled(&self) {
-        self.connector.settled().await;
+        tokio::join!(self.connector.settled(), self.monitor.leave());
     }
 
     async fn close(&self, wire: Wire<DB>) {

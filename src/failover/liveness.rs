@@ -31,6 +31,11 @@ impl<DB: Engine> LivenessProbe<DB> {
         Self { connector, greetings: AtomicU32::new(0) }
     }
 
+    fn login(&self, host: &Peer) -> LoginBeside<DB> {
+        let (connector, host) = (Arc::clone(&self.connector), host.clone());
+        Box::pin(async move { connector.beside(&host).await })
+    }
+
     /// Whether the server greets. Nobody can say of one that was asked too often: then it is left to TCP.
     async fn greeting(&self, at: SocketAddr) -> io::Result<()> {
         if self.greetings.fetch_add(1, Ordering::Relaxed) >= MOST_GREETINGS {
@@ -40,9 +45,11 @@ impl<DB: Engine> LivenessProbe<DB> {
     }
 }
 
+type LoginBeside<DB> = BoxFuture<'static, Result<Option<Wire<DB>>, Option<sqlx::Error>>>;
+
 /// A connection for questions, or the login for one, which may take longer than a question.
 pub(super) enum Beside<DB: Engine> {
-    Login(BoxFuture<'static, Result<Option<Wire<DB>>, Option<sqlx::Error>>>),
+    Login(LoginBeside<DB>),
     Wire(Box<Wire<DB>>),
 }
 
@@ -55,24 +62,21 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
         }
         let mut login = match side.take() {
             Some(Beside::Login(login)) => login,
-            Some(Beside::Wire(mut wire)) => {
-                match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
-                    Ok(Ok(_)) => {
-                        self.greetings.store(0, Ordering::Relaxed);
-                        *side = Some(Beside::Wire(wire));
-                        return Ok(());
-                    }
-                    // It may have been cut off meanwhile, which says nothing about the host.
-                    Ok(Err(_)) => {}
-                    // What it answers late the next question reads first.
-                    Err(_) => *side = Some(Beside::Wire(wire)),
+            Some(Beside::Wire(mut wire)) => match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
+                Ok(Ok(_)) => {
+                    self.greetings.store(0, Ordering::Relaxed);
+                    *side = Some(Beside::Wire(wire));
+                    return Ok(());
                 }
-                return self.greeting(host.address).await;
-            }
-            None => {
-                let (connector, host) = (Arc::clone(&self.connector), host.clone());
-                Box::pin(async move { connector.beside(&host).await })
-            }
+                // It may have been cut off meanwhile, by its term too, which says nothing about the host.
+                Ok(Err(_)) => self.login(host),
+                // What it answers late the next question reads first.
+                Err(_) => {
+                    *side = Some(Beside::Wire(wire));
+                    return self.greeting(host.address).await;
+                }
+            },
+            None => self.login(host),
         };
         match timeout(LOGIN_BOUND, &mut login).await {
             Ok(Ok(Some(wire))) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
@@ -92,5 +96,17 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
             Err(_) => *side = Some(Beside::Login(login)),
         }
         self.greeting(host.address).await
+    }
+
+    async fn close(&self, side: Beside<DB>) {
+        match side {
+            Beside::Wire(wire) => self.connector.close(*wire).await,
+            // One that is broken off would be held against this host.
+            Beside::Login(login) => {
+                if let Ok(Some(wire)) = login.await {
+                    self.connector.close(wire).await;
+                }
+            }
+        }
     }
 }

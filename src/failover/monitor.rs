@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,16 +34,31 @@ const MOST_MISSED: u32 = 2;
 
 /// A question that a living server answers at once.
 pub(crate) trait Ask {
-    /// What serves for the next question to the same host, while anybody waits for that host.
+    /// What serves for the next question to the same host.
     type Side: Send;
 
     fn ask(&self, host: &Peer, side: &mut Option<Self::Side>) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Nobody asks any more. Bounded by the caller.
+    fn close(&self, side: Self::Side) -> impl Future<Output = ()> + Send;
 }
 
 /// What is known of hosts that are being asked.
 pub(crate) struct HostMonitor<A: Ask> {
     asker: A,
-    hosts: Mutex<HashMap<SocketAddr, SharedHealth<A::Side>>>,
+    hosts: Mutex<HashMap<SocketAddr, Asked<A::Side>>>,
+}
+
+/// A host that somebody waits for, and how many do.
+struct Asked<S> {
+    waiting: usize,
+    health: SharedHealth<S>,
+}
+
+impl<S> Default for Asked<S> {
+    fn default() -> Self {
+        Self { waiting: 0, health: Arc::default() }
+    }
 }
 
 /// Held by whoever asks.
@@ -113,22 +128,59 @@ impl<A: Ask> HostMonitor<A> {
     /// Ends when the host is gone; with how long it has been asked.
     async fn silence(&self, host: &Peer) -> Duration {
         let started = Instant::now();
-        while self.is_alive(host).await {
+        let waiting = self.wait_for(host);
+        while waiting.is_alive().await {
             sleep(EVERY).await;
         }
         FIRST + started.elapsed()
     }
 
+    /// Closes what nobody needs any more: a connection for questions is a slot of the server, and one more than the pool's.
+    ///
+    /// # Cancel safety
+    /// What was not closed politely is closed.
+    pub(crate) async fn leave(&self) {
+        let left: Vec<_> = self.hosts().extract_if(|_, asked| asked.waiting == 0).collect();
+        for (_, asked) in left {
+            let side = asked.health.lock().await.side.take();
+            if let Some(side) = side {
+                self.asker.close(side).await;
+            }
+        }
+    }
+
+    fn wait_for<'a>(&'a self, host: &'a Peer) -> Waiting<'a, A> {
+        let mut hosts = self.hosts();
+        let asked = hosts.entry(host.address).or_default();
+        asked.waiting += 1;
+        Waiting { monitor: self, host, health: Arc::clone(&asked.health) }
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, HashMap<SocketAddr, Asked<A::Side>>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits for a host.
+struct Waiting<'a, A: Ask> {
+    monitor: &'a HostMonitor<A>,
+    host: &'a Peer,
+    health: SharedHealth<A::Side>,
+}
+
+impl<A: Ask> Drop for Waiting<'_, A> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.monitor.hosts().get_mut(&self.host.address) {
+            asked.waiting -= 1;
+        }
+    }
+}
+
+impl<A: Ask> Waiting<'_, A> {
     /// Whether the host has answered just now, to this caller or to another.
-    async fn is_alive(&self, host: &Peer) -> bool {
+    async fn is_alive(&self) -> bool {
         let asked = Instant::now();
-        let health = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Whoever is not asked any more is forgotten: addresses come and go with failovers.
-            hosts.retain(|known, health| *known == host.address || Arc::strong_count(health) > 1);
-            Arc::clone(hosts.entry(host.address).or_default())
-        };
-        let mut health = health.lock().await;
+        let mut health = self.health.lock().await;
         if health.last.is_some_and(|last| last >= asked) {
             return health.missed < MOST_MISSED;
         }
@@ -136,7 +188,7 @@ impl<A: Ask> HostMonitor<A> {
         while health.missed < MOST_MISSED {
             let began = Instant::now();
             // Given up in the middle, it leaves what is of use for the next question.
-            match timeout(BOUND, self.asker.ask(host, &mut health.side)).await {
+            match timeout(BOUND, self.monitor.asker.ask(self.host, &mut health.side)).await {
                 Ok(Ok(())) => {
                     health.missed = 0;
                     break;
@@ -222,6 +274,8 @@ mod tests {
             }
             Ok(())
         }
+
+        async fn close(&self, (): ()) {}
     }
 
     struct Living;
@@ -232,6 +286,22 @@ mod tests {
         async fn ask(&self, _: &Peer, _: &mut Option<()>) -> io::Result<()> {
             Ok(())
         }
+
+        async fn close(&self, (): ()) {}
+    }
+
+    /// Keeps something for the next question.
+    struct Keeping(Arc<()>);
+
+    impl Ask for Keeping {
+        type Side = Arc<()>;
+
+        async fn ask(&self, _: &Peer, side: &mut Option<Arc<()>>) -> io::Result<()> {
+            side.get_or_insert_with(|| Arc::clone(&self.0));
+            Ok(())
+        }
+
+        async fn close(&self, _: Arc<()>) {}
     }
 
     fn host() -> Peer {
@@ -262,6 +332,27 @@ mod tests {
             let spent = alarm.min(Duration::from_secs(5));
             assert_eq!(started.elapsed(), spent);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_for_the_next_question_is_left_when_nobody_waits() {
+        let kept = Arc::new(());
+        let (monitor, host) = (HostMonitor::new(Keeping(Arc::clone(&kept))), host());
+        let wait = |seconds| monitor.attend(Some(&host), None, None, after(Duration::from_secs(seconds)));
+        // The test's own, and the asker's.
+        let is_kept = || Arc::strong_count(&kept) > 2;
+        let (first, dropped, last, ()) =
+            tokio::join!(wait(1), timeout(Duration::from_secs(2), wait(9)), wait(3), async {
+                for _ in 0..4 {
+                    sleep(Duration::from_millis(600)).await;
+                    monitor.leave().await;
+                    assert!(is_kept());
+                }
+            });
+        assert!(first.is_ok() && dropped.is_err() && last.is_ok());
+        assert!(is_kept(), "for the next who waits");
+        monitor.leave().await;
+        assert!(!is_kept() && monitor.hosts().is_empty());
     }
 
     /// One test, for the host is one.

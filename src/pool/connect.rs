@@ -75,8 +75,8 @@ pub(crate) trait Connect: Send + Sync + 'static {
         used: Moment,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up. Bounded by
-    /// the caller.
+    /// Waits for what goes on beside the connections, as the end of a statement whose connection was given up, and leaves what
+    /// nobody needs there any more. Bounded by the caller.
     fn settled(&self) -> impl Future<Output = ()> + Send;
 
     /// Says goodbye. Bounded by the caller.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::timeout;
 
 use super::connect::{Connect, Peek, Standing};
@@ -86,7 +86,7 @@ impl<C: Connect> Pool<C> {
         }
         let goodbyes = idle.into_iter().map(|physical| self.0.connector.close(physical.conn));
         // A socket that does not take the goodbye is closed without one.
-        let _ = timeout(CLOSE_BOUND, join_all(goodbyes)).await;
+        let _ = timeout(CLOSE_BOUND, join(join_all(goodbyes), self.0.connector.settled())).await;
     }
 
     /// Closes everything at rest with a goodbye, and goes on: a snapshot is about to be taken, and a socket is no part of it.
@@ -102,6 +102,8 @@ impl<C: Connect> Pool<C> {
         let idle = self.lock().take_where(now, |_| true);
         let goodbyes = idle.into_iter().map(|physical| self.lend(physical, now).close(Discard::Snapshot));
         join_all(goodbyes).await;
+        // What is not over by then is cut off by the snapshot.
+        let _ = timeout(CLOSE_BOUND, self.0.connector.settled()).await;
     }
 
     /// This environment is one of many that were made of the same snapshot: what it has seen of the server is old, and what it

@@ -348,6 +348,28 @@ async fn whether_a_host_is_there_is_asked_without_harm_though_the_password_is_an
 }
 
 /// How many logins a MySQL has refused.
+/// What asks whether the host is there is one connection more than the pool's: the others of a fleet need its place.
+#[tokio::test]
+async fn who_is_asked_beside_a_statement_is_left_after_the_work_and_by_itself() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    for has_upkeep in [true, false] {
+        sqlx::raw_sql("select sleep(0.8)").execute(&mut conn).await?;
+        if has_upkeep {
+            proxy.upkeep().await;
+        }
+        // Without upkeep the server ends it, as it does where the environment is frozen.
+        server.wait_until_sessions("app", 1).await;
+    }
+    // One that the server has ended is no news of the host.
+    sqlx::raw_sql("select sleep(0.8)").execute(&mut conn).await?;
+    proxy.close().await;
+    drop(conn);
+    server.wait_until_sessions("app", 0).await;
+    Ok(())
+}
+
 /// The second column of the one row.
 async fn counter(server: &MariaDb, asked: &'static str) -> u64 {
     String::from_utf8_lossy(&server.rows(asked).await[0].get_unchecked::<Vec<u8>, _>(1)).parse().unwrap()

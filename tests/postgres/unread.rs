@@ -61,7 +61,8 @@ async fn a_session_that_was_idle_for_too_long_lost_nothing_that_it_sent() -> Res
     server.wait_until_sessions("app", 0).await;
     sqlx::query("insert into t values (1)").execute(&mut conn).await?;
     sqlx::raw_sql("set idle_session_timeout = 0").execute(&mut conn).await?;
-    sqlx::raw_sql("set idle_in_transaction_session_timeout = 50").execute(&mut conn).await?;
+    // Long enough for a busy machine to come to the next statement.
+    sqlx::raw_sql("set idle_in_transaction_session_timeout = 1000").execute(&mut conn).await?;
     let mut tx = conn.begin().await?;
     sqlx::query("insert into t values (2)").execute(&mut *tx).await?;
     server.wait_until_sessions("app", 0).await;

@@ -185,7 +185,13 @@ impl MariaDb {
 
     /// Waits until `account` has exactly `count` sessions: the server notices a closed connection a moment later.
     pub async fn wait_until_sessions(&self, account: &str, count: i64) {
-        site::wait_until_sessions(account, count, async || self.sessions(account).await).await;
+        let sql = format!(
+            "select concat_ws(' ', id, command, time, state, info) from information_schema.processlist \
+             where user = {} and id <> connection_id()",
+            quoted(account)
+        );
+        let told = |row: &MySqlRow| String::from_utf8_lossy(&row.get_unchecked::<Vec<u8>, _>(0)).into_owned();
+        site::wait_until_sessions(account, count, async || self.rows(&sql).await.iter().map(told).collect()).await;
     }
 
     async fn session_ids(&self, account: &str) -> Vec<i64> {

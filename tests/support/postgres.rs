@@ -169,7 +169,11 @@ impl Postgres {
 
     /// Waits until `role` has exactly `count` sessions: the server notices a closed connection a moment later.
     pub async fn wait_until_sessions(&self, role: &str, count: i64) {
-        site::wait_until_sessions(role, count, async || self.sessions(role).await).await;
+        let sql = "select concat_ws(' ', pid, state, state_change, wait_event, query) from pg_stat_activity \
+                   where usename = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()";
+        let asked =
+            async || sqlx::query_scalar(sql).bind(role).fetch_all(&mut self.admin().await).await.expect("answered");
+        site::wait_until_sessions(role, count, asked).await;
     }
 
     async fn count_sessions(&self, what: &'static str, role: &str) -> i64 {

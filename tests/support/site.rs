@@ -224,16 +224,17 @@ pub async fn run(mut command: Command) {
     assert!(output.status.success(), "{name} failed with {}:\n{complaint}", output.status);
 }
 
-/// Waits until `count` tells of exactly `wanted` sessions of `account`: a server notices a closed connection a moment
-/// later.
-pub async fn wait_until_sessions(account: &str, wanted: i64, count: impl AsyncFn() -> i64) {
+/// Waits until `account` has exactly `wanted` sessions: a server notices a closed connection a moment later. `sessions`: what each
+/// of them does.
+pub async fn wait_until_sessions(account: &str, wanted: i64, sessions: impl AsyncFn() -> Vec<String>) {
+    let wanted = usize::try_from(wanted).expect("a number of sessions");
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
-        let seen = count().await;
-        if seen == wanted {
+        let seen = sessions().await;
+        if seen.len() == wanted {
             return;
         }
-        assert!(Instant::now() < deadline, "{account} has {seen} sessions after {WAIT_LIMIT:?} instead of {wanted}");
+        assert!(Instant::now() < deadline, "{account} has not {wanted} sessions after {WAIT_LIMIT:?}: {seen:#?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
