@@ -12,6 +12,10 @@ pub enum Fault {
     /// The next statement gets no answer, for its connection is lost: [`Error::ConnectionLost`](crate::Error::ConnectionLost), with
     /// the outcome that this has where it happens. It is not sent, which the error cannot know.
     ConnectionLost,
+    /// The writer fails over while the next statement is under way: what [`ConnectionLost`](Self::ConnectionLost) does to one
+    /// connection, with all idle ones gone as well ([`Event::Suspected`](crate::Event::Suspected)). Other sessions keep what they
+    /// have in hand, and the writer that is found is the same server.
+    Failover,
     /// The next commit gets no answer: [`Outcome::Unknown`](crate::Outcome::Unknown).
     CommitUnknown {
         /// Whether the database has committed all the same.

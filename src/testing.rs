@@ -13,7 +13,7 @@
 //! let tx = conn.begin().await?;
 //! let error = tx.commit().await.unwrap_err();
 //! assert_eq!(error.outcome(), Outcome::Unknown);
-//! assert_eq!(recorder.count(|event| matches!(event, Event::Connected { .. })), 1);
+//! recorder.assert_saw(1, |event| matches!(event, Event::Connected { .. }));
 //! # Ok(()) }
 //! ```
 
@@ -41,6 +41,22 @@ impl Recorder {
     /// How many events are such.
     pub fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
         self.lock().iter().filter(|event| is(event)).count()
+    }
+
+    /// That so many events are such.
+    ///
+    /// # Panics
+    /// There are more or fewer. All that were seen are in the message.
+    #[track_caller]
+    pub fn assert_saw(&self, times: usize, is: impl Fn(&Event) -> bool) {
+        let events = self.events();
+        let seen = events.iter().filter(|event| is(event)).count();
+        assert!(seen == times, "{seen} such events in the place of {times}, among these: {events:#?}");
+    }
+
+    /// Forgets all of it, so that what comes now is counted alone.
+    pub fn clear(&self) {
+        self.lock().clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {

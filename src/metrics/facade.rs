@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use metrics::{Histogram, Label, counter, gauge, histogram};
+use metrics::{Label, counter, gauge, histogram};
 
 use super::counts::Counts;
+use super::histogram::record;
 use super::measured::{Role, Sink, has_readers, of_readers, of_writer};
 use crate::event::{Event, Observer};
 use crate::status::Status;
@@ -86,21 +87,14 @@ impl Sink for Labelled {
     }
 }
 
-/// In seconds.
-pub(super) fn record(histogram: &Histogram, of: &Distribution) {
-    for (micros, count) in of.values() {
-        histogram.record_many(micros as f64 / 1e6, usize::try_from(count).unwrap_or(usize::MAX));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
     use metrics::{
-        Counter, CounterFn, Gauge, GaugeFn, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-        with_local_recorder,
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString,
+        Unit, with_local_recorder,
     };
 
     use super::*;

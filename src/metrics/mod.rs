@@ -36,6 +36,8 @@ mod counts;
 mod emf;
 #[cfg(feature = "metrics-facade")]
 mod facade;
+#[cfg(feature = "metrics-facade")]
+mod histogram;
 mod line;
 mod measured;
 #[cfg(all(feature = "metrics-facade", feature = "otel"))]

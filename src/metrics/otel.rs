@@ -4,7 +4,7 @@
 use metrics::{Label, gauge, histogram};
 
 use super::counts::Counts;
-use super::facade::record;
+use super::histogram::record;
 use crate::status::Status;
 use crate::usage::Usage;
 

@@ -9,6 +9,8 @@ use super::query::Query;
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{Engine, Found};
+#[cfg(feature = "testing")]
+use crate::error::Purpose;
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
@@ -211,11 +213,15 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     /// A statement that gets no answer, where a test wants that.
     #[cfg(feature = "testing")]
     pub(super) fn lose_if_asked(&mut self) -> Result<(), sqlx::Error> {
-        let struck = self.session.connector().faults().strike(|fault| (fault == Fault::ConnectionLost).then_some(()));
-        if struck.is_some() {
-            self.flight.set_sent(true);
+        let loses = |fault| matches!(fault, Fault::ConnectionLost | Fault::Failover).then_some(fault);
+        let Some(struck) = self.session.connector().faults().strike(loses) else { return Ok(()) };
+        if struck == Fault::Failover {
+            while let Some(mut idle) = self.session.pool.lease_idle(Purpose::Check) {
+                idle.broke();
+            }
         }
-        struck.map_or(Ok(()), |()| Err(lost()))
+        self.flight.set_sent(true);
+        Err(lost())
     }
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
