@@ -229,6 +229,78 @@ async fn nothing_runs_in_a_transaction_that_has_ended() -> Result<(), DbErr> {
     Ok(())
 }
 
+/// What was done in both is committed with the one around: whoever is told less does it twice.
+#[tokio::test]
+async fn the_late_end_of_a_savepoint_tells_nothing_better_than_the_truth() -> Result<(), DbErr> {
+    for commits in [true, false] {
+        let (_server, db) = kitchen().await;
+        let outer = db.begin().await?;
+        let inner = outer.begin().await?;
+        cake::Entity::insert(a_cake("there")).exec(&inner).await?;
+        outer.commit().await?;
+        let ended = if commits { inner.commit().await } else { inner.rollback().await };
+        let ended = Error::from(ended.expect_err("it has ended with the one around it"));
+        assert!(matches!(ended, Error::TransactionAborted { outcome: Outcome::Unknown, .. }), "{commits}: {ended}");
+        assert_eq!(names(&db).await, ["there"]);
+    }
+    Ok(())
+}
+
+/// A text may set a savepoint too, which is nobody's value.
+#[tokio::test]
+async fn a_savepoint_inside_of_one_that_a_text_has_set_is_open() -> Result<(), DbErr> {
+    let (_server, db) = kitchen().await;
+    let outer = db.begin().await?;
+    outer.execute_unprepared("savepoint by_text").await?;
+    let inner = outer.begin().await?;
+    cake::Entity::insert(a_cake("inner")).exec(&inner).await?;
+    let innermost = inner.begin().await?;
+    cake::Entity::insert(a_cake("taken back")).exec(&innermost).await?;
+    innermost.rollback().await?;
+    inner.commit().await?;
+    outer.commit().await?;
+    assert_eq!(names(&db).await, ["inner"]);
+    Ok(())
+}
+
+/// A stream has its transaction's connection until it is dropped. Who waits for it in the same task would wait for ever.
+#[tokio::test]
+async fn what_waits_for_a_stream_of_its_own_transaction_is_refused_in_time() -> Result<(), DbErr> {
+    let (server, db) = kitchen().await;
+    cake::Entity::insert_many([a_cake("one"), a_cake("two")]).exec(&db).await?;
+    let impatient = proxy_to(&server).max_connections(1).borrow_timeout(Duration::from_millis(300)).build();
+    let impatient = impatient.expect("valid");
+    let tx = impatient.begin().await?;
+    let all = backend(&db).build(sea_orm::sea_query::Query::select().column(cake::Column::Name).from(cake::Entity));
+    let mut rows = tx.stream_raw(all).await?;
+    assert!(rows.try_next().await?.is_some());
+    let refused = Error::from(cake::Entity::insert(a_cake("meanwhile")).exec(&tx).await.expect_err("it would wait"));
+    assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    assert_eq!(refused.outcome(), Outcome::NotExecuted);
+    drop(rows);
+    cake::Entity::insert(a_cake("afterwards")).exec(&tx).await?;
+    tx.commit().await?;
+    assert_eq!(names(&db).await, ["afterwards", "one", "two"]);
+    Ok(())
+}
+
+/// A savepoint that is kept somewhere keeps neither the transaction around it open nor its connection.
+#[tokio::test]
+async fn a_dropped_transaction_is_rolled_back_whoever_holds_a_savepoint_of_it() -> Result<(), DbErr> {
+    let (server, db) = kitchen().await;
+    let single = proxy_to(&server).max_connections(1).borrow_timeout(Duration::from_secs(2)).build().expect("valid");
+    let outer = single.begin().await?;
+    let inner = outer.begin().await?;
+    cake::Entity::insert(a_cake("dropped")).exec(&inner).await?;
+    drop(outer);
+    single.upkeep().await;
+    assert_eq!(single.status().leased, 0);
+    cake::Entity::insert(a_cake("another")).exec(&single).await?;
+    assert!(inner.commit().await.is_err());
+    assert_eq!(names(&db).await, ["another"]);
+    Ok(())
+}
+
 /// One that is dropped after the transaction around it has ended takes nothing with it that is at its depth by now.
 #[tokio::test]
 async fn what_is_dropped_late_rolls_nobody_else_back() -> Result<(), DbErr> {

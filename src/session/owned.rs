@@ -4,17 +4,20 @@
 use std::future::ready;
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::TryStreamExt as _;
 use sqlx::{Error as Cause, Execute};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::timeout_at;
 
 use super::answer::stream;
 use super::connection::Connection;
 use super::query::Query;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, Phase};
 
 /// A transaction, or a savepoint inside one. Dropped, it is rolled back, before the next statement of its session and before
 /// anybody else gets the physical connection.
@@ -32,6 +35,8 @@ struct Place {
 
 struct Shared<DB: Engine> {
     inside: Mutex<Inside<DB>>,
+    /// So long somebody waits for the session while another uses it.
+    patience: Duration,
     /// Those that were dropped, where the session could not be waited for.
     abandoned: BlockingMutex<Vec<Place>>,
 }
@@ -46,15 +51,16 @@ struct Inside<DB: Engine> {
 impl<DB: Engine> OwnedTransaction<DB> {
     /// Begins a transaction on this session, which is its own from here on.
     pub(crate) async fn begin(session: Connection<DB>) -> Result<Self, Error> {
+        let patience = session.pool.borrow_timeout();
         let inside = Mutex::new(Inside { session, open: Vec::new(), last: 0 });
-        let shared = Arc::new(Shared { inside, abandoned: BlockingMutex::default() });
+        let shared = Arc::new(Shared { inside, patience, abandoned: BlockingMutex::default() });
         let place = shared.inside.lock().await.begin().await?;
         Ok(Self { shared, place })
     }
 
     /// Sets a savepoint inside of this one.
     pub(crate) async fn begin_within(&self) -> Result<Self, Error> {
-        let place = self.inside().await?.begin().await?;
+        let place = self.inside(Outcome::NotExecuted).await?.begin().await?;
         Ok(Self { shared: Arc::clone(&self.shared), place })
     }
 
@@ -63,7 +69,7 @@ impl<DB: Engine> OwnedTransaction<DB> {
     /// # Errors
     /// The transaction around it has ended, and this one with it: a statement would be in none.
     pub(crate) async fn session(&self) -> Result<MappedMutexGuard<'_, Connection<DB>>, Error> {
-        Ok(MutexGuard::map(self.inside().await?, |inside| &mut inside.session))
+        Ok(MutexGuard::map(self.inside(Outcome::NotExecuted).await?, |inside| &mut inside.session))
     }
 
     /// How many transactions and savepoints it is within, itself included.
@@ -71,22 +77,32 @@ impl<DB: Engine> OwnedTransaction<DB> {
         self.place.depth
     }
 
-    async fn inside(&self) -> Result<MutexGuard<'_, Inside<DB>>, Error> {
-        let mut inside = self.shared.inside.lock().await;
+    /// `outcome`: what is told of what was to be done where this one has ended with the one around it, which may have committed what was
+    /// done in both.
+    async fn inside(&self, outcome: Outcome) -> Result<MutexGuard<'_, Inside<DB>>, Error> {
+        let deadline = Deadline::for_invocation(self.shared.patience)
+            .map_err(|close| Error::too_close(Phase::InTransaction, close))?;
+        let waited = timeout_at(deadline.instant(), self.shared.inside.lock()).await;
+        let mut inside = waited.map_err(|_| Error::Refused {
+            statement: String::from("a part of this transaction"),
+            why: "has waited for another that has not ended, a stream for example, which holds the transaction's connection",
+            cure: "read streams to their end, or drop them, before anything else is done in their transaction",
+            source: None,
+        })?;
         let abandoned = std::mem::take(&mut *self.shared.abandoned());
         for place in abandoned {
             inside.abandon(place);
         }
         if !inside.is_open(self.place) {
             let why = String::from("the transaction around it had ended before");
-            return Err(Error::TransactionAborted { why, outcome: Outcome::NotExecuted });
+            return Err(Error::TransactionAborted { why, outcome });
         }
         Ok(inside)
     }
 
     /// Commits; what savepoints are open inside it belong to it.
     pub(crate) async fn commit(self) -> Result<(), Error> {
-        let mut inside = self.inside().await?;
+        let mut inside = self.inside(Outcome::Unknown).await?;
         let result = inside.session.commit_watched(self.place.depth).await;
         inside.close_ended();
         result
@@ -94,7 +110,7 @@ impl<DB: Engine> OwnedTransaction<DB> {
 
     /// Rolls back, and everything inside it.
     pub(crate) async fn rollback(self) -> Result<(), Error> {
-        let mut inside = self.inside().await?;
+        let mut inside = self.inside(Outcome::Unknown).await?;
         let result = inside.session.rollback_watched(self.place.depth).await;
         inside.close_ended();
         result
@@ -104,7 +120,11 @@ impl<DB: Engine> OwnedTransaction<DB> {
 impl<DB: Engine> Drop for OwnedTransaction<DB> {
     fn drop(&mut self) {
         // Of one that has ended nothing is open any more.
-        self.shared.abandoned().push(self.place);
+        match self.shared.inside.try_lock() {
+            Ok(mut inside) => inside.abandon(self.place),
+            // Whoever uses the session next does it.
+            Err(_) => self.shared.abandoned().push(self.place),
+        }
     }
 }
 
@@ -118,7 +138,8 @@ impl<DB: Engine> Inside<DB> {
     async fn begin(&mut self) -> Result<Place, Error> {
         let depth = self.session.begin_watched().await?;
         self.last += 1;
-        self.open.truncate(depth - 1);
+        // A savepoint that was set by a text is nobody's here.
+        self.open.resize(depth - 1, 0);
         self.open.push(self.last);
         Ok(Place { depth, serial: self.last })
     }
