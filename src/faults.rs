@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Fault {
     /// The next connect meets a closed port: [`Error::Unreachable`](crate::Error::Unreachable).
     ConnectRefused,
-    /// The next statement gets no answer, for its connection is lost: [`Error::ConnectionLost`](crate::Error::ConnectionLost), with
-    /// the outcome that this has where it happens. It is not sent, which the error cannot know.
+    /// The next statement gets no answer, for its connection is lost: [`Error::ConnectionLost`](crate::Error::ConnectionLost).
+    /// Outside a transaction the outcome is [`Unknown`](crate::Outcome::Unknown) (it is not sent, which the error cannot know), in one
+    /// [`RolledBack`](crate::Outcome::RolledBack), after which [`Proxy::transaction`](crate::Proxy::transaction) runs the work again.
     ConnectionLost,
     /// The writer fails over while the next statement is under way: what [`ConnectionLost`](Self::ConnectionLost) does to one
-    /// connection, with all idle ones gone as well ([`Event::Suspected`](crate::Event::Suspected)). Other sessions keep what they
+    /// connection, with all idle ones of its pool gone as well ([`Event::Suspected`](crate::Event::Suspected)). Other sessions keep what they
     /// have in hand, and the writer that is found is the same server.
     Failover,
     /// The next commit gets no answer: [`Outcome::Unknown`](crate::Outcome::Unknown).

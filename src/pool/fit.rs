@@ -70,7 +70,7 @@ impl<C: Connect> Pool<C> {
     /// What must happen to a connection before it is lent; `None` when it was not fit and is gone.
     async fn fit(&self, lease: Lease<C>, deadline: Deadline) -> Result<Option<Lease<C>>, Error> {
         if lease.is_foreign() {
-            return Ok(lease.discard(Discard::Foreign, None));
+            return Ok(lease.discard_foreign());
         }
         let now = self.0.clock.now();
         let past = lease.physical().past;
@@ -127,7 +127,7 @@ impl<C: Connect> Pool<C> {
     /// goes home dirty.
     pub(super) async fn check(&self, mut lease: Lease<C>) -> Option<Lease<C>> {
         if lease.is_foreign() {
-            return lease.discard(Discard::Foreign, None);
+            return lease.discard_foreign();
         }
         let past = lease.physical().past;
         let idle = self.0.clock.now().since(past.used);
@@ -145,9 +145,7 @@ impl<C: Connect> Pool<C> {
             }
             Ok(Err(error)) => lease.discard(failed, Some(&error)),
             Err(_) => {
-                if past.dirty {
-                    self.0.connector.give_up(&mut lease.physical_mut().conn);
-                }
+                lease.give_up();
                 lease.discard(failed, None)
             }
         }

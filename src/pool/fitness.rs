@@ -53,11 +53,11 @@ pub(crate) enum Fitness {
 impl Policy {
     pub(crate) fn judge(&self, past: Past, now: Moment) -> Fitness {
         let idle = now.since(past.used);
-        if idle >= self.idle_timeout {
-            Fitness::Idle
-        } else if past.dirty {
-            // What goes on on it must end, also where it is too old to be lent once more.
+        if past.dirty {
+            // What goes on on it must end, also where it was lent long ago, or is too old to be lent once more.
             Fitness::Doubtful
+        } else if idle >= self.idle_timeout {
+            Fitness::Idle
         } else if now.since(past.opened) >= past.lifetime {
             Fitness::Old
         } else if idle >= self.validated_after(past) || now.frozen_since(past.used).is_some() {
@@ -103,6 +103,8 @@ mod tests {
             (1, 200, false, Fitness::Doubtful), // a short freeze: the monotonic clock alone would say fresh
             (1, 400_000, false, Fitness::Idle), // a long one
             (300_000, 0, false, Fitness::Idle),
+            // Of a session that has had it for all this time.
+            (300_000, 0, true, Fitness::Doubtful),
         ] {
             let virtual_clock = VirtualClock::new();
             let clock = Clock::Virtual(virtual_clock.clone());

@@ -65,6 +65,22 @@ impl<C: Connect> Lease<C> {
         &mut self.physical_mut().conn
     }
 
+    /// Has the server end what may still go on on a connection that came home in the middle of something, and is closed now.
+    pub(super) fn give_up(&mut self) {
+        if self.physical().past.dirty {
+            let Self { pool, physical, .. } = self;
+            if let Some(physical) = physical {
+                pool.0.connector.give_up(&mut physical.conn);
+            }
+        }
+    }
+
+    /// Closes a connection of another runtime, on which nothing can be read.
+    pub(super) fn discard_foreign(mut self) -> Option<Self> {
+        self.give_up();
+        self.discard(Discard::Foreign, None)
+    }
+
     /// Closes the connection without a goodbye; always `None`, for those who return what is left.
     pub(super) fn discard(mut self, why: Discard, error: Option<&Error>) -> Option<Self> {
         self.pool.0.events.emit(&discarded(why, error));

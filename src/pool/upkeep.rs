@@ -84,9 +84,24 @@ impl<C: Connect> Pool<C> {
             // A waiter that gave up meanwhile needs no answer.
             let _ = waiter.send(Err(Error::Closed));
         }
-        let goodbyes = idle.into_iter().map(|physical| self.0.connector.close(physical.conn));
+        let goodbyes = idle.into_iter().map(|mut physical| {
+            if physical.past.dirty {
+                self.0.connector.give_up(&mut physical.conn);
+            }
+            self.0.connector.close(physical.conn)
+        });
         // A socket that does not take the goodbye is closed without one.
         let _ = timeout(CLOSE_BOUND, join(join_all(goodbyes), self.0.connector.settled())).await;
+    }
+
+    /// Breaks everything at rest, as a server that is gone does.
+    #[cfg(feature = "testing")]
+    pub(crate) fn break_idle(&self) {
+        let now = self.0.clock.now();
+        let idle = self.lock().take_where(now, |_| true);
+        for physical in idle {
+            self.lend(physical, now).discard(Discard::Broken, None);
+        }
     }
 
     /// Closes everything at rest with a goodbye, and goes on: a snapshot is about to be taken, and a socket is no part of it.
@@ -100,7 +115,11 @@ impl<C: Connect> Pool<C> {
         self.0.recoveries.abort();
         let now = self.0.clock.now();
         let idle = self.lock().take_where(now, |_| true);
-        let goodbyes = idle.into_iter().map(|physical| self.lend(physical, now).close(Discard::Snapshot));
+        let goodbyes = idle.into_iter().map(|physical| {
+            let mut lease = self.lend(physical, now);
+            lease.give_up();
+            lease.close(Discard::Snapshot)
+        });
         join_all(goodbyes).await;
         // What is not over by then is cut off by the snapshot.
         let _ = timeout(CLOSE_BOUND, self.0.connector.settled()).await;

@@ -9,8 +9,6 @@ use super::query::Query;
 use crate::connector::{Carried, Wire};
 use crate::deadline::{Deadline, TimeToCancel, by_the_clock, time_to_cancel};
 use crate::engine::{Engine, Found};
-#[cfg(feature = "testing")]
-use crate::error::Purpose;
 use crate::error::{Error, Outcome, Phase, timed_out};
 use crate::failover::Failover;
 #[cfg(feature = "testing")]
@@ -216,9 +214,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let loses = |fault| matches!(fault, Fault::ConnectionLost | Fault::Failover).then_some(fault);
         let Some(struck) = self.session.connector().faults().strike(loses) else { return Ok(()) };
         if struck == Fault::Failover {
-            while let Some(mut idle) = self.session.pool.lease_idle(Purpose::Check) {
-                idle.broke();
-            }
+            self.session.pool.break_idle();
         }
         self.flight.set_sent(true);
         Err(lost())
@@ -226,6 +222,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
     pub(super) async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
+        // A question that came before it has been answered, which has said that nothing is under way.
+        self.session.interrupted = true;
         let (failover, wire) = self.apart();
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;

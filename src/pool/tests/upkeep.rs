@@ -22,6 +22,30 @@ async fn upkeep_closes_what_cannot_be_brought_to_rest() {
     }
 }
 
+/// It was lent long ago, and its time counts from then: what went on on it must end all the same.
+#[tokio::test(start_paused = true)]
+async fn what_was_on_loan_for_longer_than_the_idle_timeout_is_brought_to_rest() {
+    for (gate, given_up) in [(Gate::Ok, 0), (Gate::Never, 1)] {
+        let rig = Rig::warm(1, 1).await;
+        let mut lease = rig.lend().await;
+        lease.begin();
+        sleep(IDLE_TIMEOUT).await;
+        drop(lease);
+        rig.server.always(Step::Restore, gate);
+        rig.upkeep(ms(500)).await;
+        assert_eq!(rig.server.restored(), [0]);
+        assert_eq!(rig.server.given_up().len(), given_up);
+    }
+}
+
+/// Whoever closes a connection on which something may go on has it ended.
+#[tokio::test(start_paused = true)]
+async fn what_goes_on_at_the_end_of_a_pool_is_ended() {
+    let rig = Rig::soiled(1).await;
+    rig.close().await;
+    assert_eq!((rig.server.given_up(), rig.server.farewells()), (vec![0], vec![0]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn upkeep_closes_politely_what_has_served_its_term_and_nothing_else() {
     let rig = Rig::warm(2, 2).await;
