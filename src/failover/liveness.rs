@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::monitor::Ask;
@@ -31,9 +31,18 @@ impl<DB: Engine> LivenessProbe<DB> {
         Self { connector, greetings: AtomicU32::new(0) }
     }
 
+    /// A task, as a cancel is: one that is broken off is held against this host by the server, and while nobody drives one others
+    /// wait for what the database says of its credentials.
     fn login(&self, host: &Peer) -> LoginBeside<DB> {
+        let (done, login) = oneshot::channel();
         let (connector, host) = (Arc::clone(&self.connector), host.clone());
-        Box::pin(async move { connector.beside(&host).await })
+        tokio::spawn(async move {
+            // Nobody may wait for it any more.
+            if let Err(Ok(Some(wire))) = done.send(connector.beside(&host).await) {
+                connector.close(wire).await;
+            }
+        });
+        login
     }
 
     /// Whether the server greets. Nobody can say of one that was asked too often: then it is left to TCP.
@@ -45,7 +54,7 @@ impl<DB: Engine> LivenessProbe<DB> {
     }
 }
 
-type LoginBeside<DB> = BoxFuture<'static, Result<Option<Wire<DB>>, Option<sqlx::Error>>>;
+type LoginBeside<DB> = oneshot::Receiver<Result<Option<Wire<DB>>, Option<sqlx::Error>>>;
 
 /// A connection for questions, or the login for one, which may take longer than a question.
 pub(super) enum Beside<DB: Engine> {
@@ -60,25 +69,25 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
         if !DB::RULES.probes_by_login {
             return DB::check_liveness(host.address).await;
         }
-        let mut login = match side.take() {
-            Some(Beside::Login(login)) => login,
-            Some(Beside::Wire(mut wire)) => match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
+        // Given up in the middle of it, what is of use for the next question is still there.
+        if let Some(Beside::Wire(wire)) = side {
+            match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
                 Ok(Ok(_)) => {
                     self.greetings.store(0, Ordering::Relaxed);
-                    *side = Some(Beside::Wire(wire));
                     return Ok(());
                 }
                 // It may have been cut off meanwhile, by its term too, which says nothing about the host.
-                Ok(Err(_)) => self.login(host),
+                Ok(Err(_)) => *side = None,
                 // What it answers late the next question reads first.
-                Err(_) => {
-                    *side = Some(Beside::Wire(wire));
-                    return self.greeting(host.address).await;
-                }
-            },
-            None => self.login(host),
+                Err(_) => return self.greeting(host.address).await,
+            }
+        }
+        let Beside::Login(login) = side.get_or_insert_with(|| Beside::Login(self.login(host))) else {
+            return self.greeting(host.address).await;
         };
-        match timeout(LOGIN_BOUND, &mut login).await {
+        let Ok(logged_in) = timeout(LOGIN_BOUND, login).await else { return self.greeting(host.address).await };
+        *side = None;
+        match logged_in {
             Ok(Ok(Some(wire))) if wire.peer.as_ref().is_some_and(|peer| peer.address == host.address) => {
                 self.greetings.store(0, Ordering::Relaxed);
                 *side = Some(Beside::Wire(Box::new(wire)));
@@ -91,9 +100,8 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
             Ok(Ok(None)) => return Ok(()),
             // So is any other word of the server's.
             Ok(Err(Some(sqlx::Error::Database(_)))) => return Ok(()),
-            // No name, no credentials: none of that is the host's doing.
-            Ok(Err(_)) => {}
-            Err(_) => *side = Some(Beside::Login(login)),
+            // No name, no credentials, or its runtime has ended: none of that is the host's doing.
+            Ok(Err(_)) | Err(_) => {}
         }
         self.greeting(host.address).await
     }
@@ -101,9 +109,9 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
     async fn close(&self, side: Beside<DB>) {
         match side {
             Beside::Wire(wire) => self.connector.close(*wire).await,
-            // One that is broken off would be held against this host.
+            // It ends by itself, if its time is not over with the freeze.
             Beside::Login(login) => {
-                if let Ok(Some(wire)) = login.await {
+                if let Ok(Ok(Ok(Some(wire)))) = timeout(LOGIN_BOUND, login).await {
                     self.connector.close(wire).await;
                 }
             }

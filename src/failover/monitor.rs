@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
+use futures_util::future::join_all;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -141,12 +142,13 @@ impl<A: Ask> HostMonitor<A> {
     /// What was not closed politely is closed.
     pub(crate) async fn leave(&self) {
         let left: Vec<_> = self.hosts().extract_if(|_, asked| asked.waiting == 0).collect();
-        for (_, asked) in left {
+        let closed = left.into_iter().map(async |(_, asked)| {
             let side = asked.health.lock().await.side.take();
             if let Some(side) = side {
                 self.asker.close(side).await;
             }
-        }
+        });
+        join_all(closed).await;
     }
 
     fn wait_for<'a>(&'a self, host: &'a Peer) -> Waiting<'a, A> {
@@ -374,7 +376,7 @@ mod tests {
 
         // Many wait, one asks.
         let crowd: Vec<_> = (0..64).map(|_| monitor.attend(host, None, None, after(Duration::from_secs(5)))).collect();
-        assert!(futures_util::future::join_all(crowd).await.iter().all(Result::is_ok));
+        assert!(join_all(crowd).await.iter().all(Result::is_ok));
         let asked = ASKED.swap(0, Ordering::Relaxed);
         assert!(asked <= 15, "{asked} questions for 64 statements of 5 s");
 
