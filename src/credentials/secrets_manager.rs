@@ -127,8 +127,9 @@ impl SecretsManager {
             kept.filter(|(kept, _)| !verdict.has_refused(kept))
         });
         match kept {
-            // An old secret that may still be right beats none; if it is wrong the database says so.
-            Some((kept, age)) if error.is_transient() => {
+            // An old secret that may still be right beats none; if it is wrong the database says so. Nobody has taken the access away
+            // either from who finds no AWS credentials: their endpoint may be away for a moment.
+            Some((kept, age)) if error.is_transient() || matches!(error, CredentialsError::NoAwsCredentials { .. }) => {
                 self.events.emit(&Event::CredentialsKept { error: chain(&error), age });
                 Ok(kept)
             }
