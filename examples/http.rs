@@ -1,6 +1,6 @@
 //! An HTTP API: axum's router, behind API Gateway, a load balancer or a function URL.
 //!
-//! The table is the quickstart's.
+//! It takes the feature `http` and `axum = { version = "0.8", default-features = false }`. The table is the quickstart's.
 
 use axum::Router;
 use axum::extract::Path;

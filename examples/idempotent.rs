@@ -1,5 +1,5 @@
-//! A step that is done once, whatever fails: a commit without an answer is `Unknown`, and the key that was written in the same
-//! transaction tells what became of it.
+//! A step that is done once, whatever fails: a commit without an answer is `Unknown`, and the key that is written in the same
+//! transaction makes it harmless to do the step again.
 //!
 //! ```sql
 //! create table payments (key text primary key, amount bigint not null);
@@ -15,27 +15,28 @@ struct Payment {
     amount: i64,
 }
 
-/// Whether it was new.
-async fn pay(tx: &mut Transaction<'_, Postgres>, payment: &Payment) -> Result<bool, Error> {
+/// A payment that is there already stays as it is.
+async fn pay(tx: &mut Transaction<'_, Postgres>, payment: &Payment) -> Result<(), Error> {
     let insert = "insert into payments (key, amount) values ($1, $2) on conflict (key) do nothing";
-    let done = sqlx::query(insert).bind(&payment.key).bind(payment.amount).execute(&mut **tx).await?;
-    Ok(done.rows_affected() == 1)
+    sqlx::query(insert).bind(&payment.key).bind(payment.amount).execute(&mut **tx).await?;
+    Ok(())
 }
 
-async fn once(proxy: &Proxy<Postgres>, payment: &Payment) -> Result<bool, Error> {
-    let paid = proxy.transaction(|tx| {
-        let payment = payment.clone();
-        Box::pin(async move { pay(tx, &payment).await })
-    });
-    match paid.await {
-        // Not run again by itself, for it may have been done. Here it may be: what was done is found by its key.
-        Err(error) if error.outcome() == Outcome::Unknown => {
-            let mut conn = proxy.get_connection().await?;
-            let look = sqlx::query_scalar("select exists (select from payments where key = $1)");
-            let is_done: bool = look.bind(&payment.key).fetch_one(&mut conn).await?;
-            if is_done { Ok(true) } else { Err(error) }
+/// The payment is in the table, by this call or by an earlier one.
+async fn once(proxy: &Proxy<Postgres>, payment: &Payment) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let paid = proxy.transaction(|tx| {
+            let payment = payment.clone();
+            Box::pin(async move { pay(tx, &payment).await })
+        });
+        match paid.await {
+            // By itself it is not run again, for it may have been done. The key makes that harmless: the second insert waits for a
+            // first one that is still under way, and changes nothing then.
+            Err(error) if error.outcome() == Outcome::Unknown && tries < 3 => {}
+            paid => return paid,
         }
-        paid => paid,
     }
 }
 

@@ -36,6 +36,7 @@ async fn handler(event: LambdaEvent<Order>) -> Result<Receipt, Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
+    lambda_runtime::tracing::init_default_subscriber();
     lambda_rds::init::<Postgres>().await?;
     lambda::run_concurrent(service_fn(handler)).await
 }

@@ -24,7 +24,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).build();
     let tracer = provider.tracer("orders");
     let spans = tracing_opentelemetry::layer().with_tracer(tracer);
-    tracing_subscriber::registry().with(LevelFilter::INFO).with(spans).init();
+    // The function's log, beside the spans.
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(LevelFilter::INFO).with(spans).with(log).init();
     let proxy = lambda_rds::init::<Postgres>().await?;
     // The one added last is around the others: its span has theirs in it, and it flushes when all is done, before the freeze.
     let flush = move || {

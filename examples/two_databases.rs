@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 async fn main() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let shop = lambda_rds::init::<Postgres>().await?;
-    let archive = Proxy::<Postgres>::builder()
-        .url(std::env::var("ARCHIVE_URL")?)
-        .ca_pem(std::env::var("ARCHIVE_CA_PEM").unwrap_or_default())
-        .max_connections(1)
-        .build()?;
+    let mut archive = Proxy::<Postgres>::builder().url(std::env::var("ARCHIVE_URL")?).max_connections(1);
+    // Without it the roots of RDS are trusted.
+    if let Ok(pem) = std::env::var("ARCHIVE_CA_PEM") {
+        archive = archive.ca_pem(pem);
+    }
+    let archive = archive.build()?;
 
     let (from, to) = (&shop, &archive);
     let handler = async |_: LambdaEvent<Value>| -> Result<Value, Error> {

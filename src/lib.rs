@@ -27,17 +27,14 @@
 //!
 //! # What one does with it
 //! ```no_run
-//! # use lambda_rds::{Connection, Error, Outcome, Postgres, get_reader};
+//! # use lambda_rds::{Connection, Error, Postgres, get_reader};
 //! # async fn example(conn: &mut Connection<Postgres>) -> Result<(), Error> {
 //! // A transaction. It is rolled back where it is dropped.
 //! let mut tx = conn.begin().await?;
 //! sqlx::query("update stock set n = n - 1 where item = $1").bind("tea").execute(&mut *tx).await?;
-//! match tx.commit().await {
-//!     Ok(()) => {}
-//!     // The server may have committed: look before it is done again.
-//!     Err(error) if error.outcome() == Outcome::Unknown => {}
-//!     Err(error) => return Err(error),
-//! }
+//! // Where the answer is lost the error's `outcome()` is `Outcome::Unknown`: the server may have committed. How such work is done
+//! // again safely is in `examples/idempotent.rs`.
+//! tx.commit().await?;
 //!
 //! // A question that a reader of the cluster may answer.
 //! let mut reader = get_reader::<Postgres>().await?;

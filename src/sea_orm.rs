@@ -1,18 +1,46 @@
 //! [SeaORM 2](https://docs.rs/sea-orm/2) on a [`Proxy`]: what takes `&impl ConnectionTrait` takes `&proxy`.
 //!
-//! ```no_run
-//! use lambda_rds::PgProxy;
-//! use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+//! ```toml
+//! lambda-rds = { version = "0.1", features = ["sea-orm"] }
+//! sea-orm = { version = "2", default-features = false, features = ["macros"] }
+//! ```
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let db = PgProxy::from_env()?;
-//! // `get_connection` and the layer serve the same connections.
-//! lambda_rds::install(db.clone())?;
-//! db.execute_unprepared("insert into orders (item) values ('tea')").await?;
-//! let tx = db.begin().await?;
-//! tx.execute_unprepared("update orders set item = 'coffee'").await?;
-//! tx.commit().await?;
-//! # Ok(()) }
+//! ```no_run
+//! use lambda_rds::{Postgres, Proxy, lambda};
+//! use lambda_runtime::{LambdaEvent, service_fn};
+//! use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, TransactionTrait};
+//!
+//! mod orders {
+//!     use sea_orm::entity::prelude::*;
+//!
+//!     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+//!     #[sea_orm(table_name = "orders")]
+//!     pub struct Model {
+//!         #[sea_orm(primary_key)]
+//!         pub id: i64,
+//!         pub item: String,
+//!     }
+//!
+//!     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+//!     pub enum Relation {}
+//!
+//!     impl ActiveModelBehavior for ActiveModel {}
+//! }
+//!
+//! async fn handler(db: &Proxy<Postgres>, event: LambdaEvent<String>) -> Result<usize, lambda_rds::Error> {
+//!     let tx = db.begin().await?;
+//!     let order = orders::ActiveModel { item: Set(event.payload), ..Default::default() };
+//!     order.insert(&tx).await?;
+//!     tx.commit().await?;
+//!     Ok(orders::Entity::find().all(db).await?.len())
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), lambda_runtime::Error> {
+//!     // The process-wide proxy: `get_connection` and the layer serve the same connections.
+//!     let db = &lambda_rds::init::<Postgres>().await?;
+//!     lambda::run(service_fn(|event| handler(db, event))).await
+//! }
 //! ```
 //!
 //! As with SeaORM's own pool, each statement on the proxy has a session of its own: what one sets, the next does not find. What

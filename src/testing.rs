@@ -1,4 +1,5 @@
-//! For the tests of applications: error paths without a database that is cut, and what a proxy did.
+//! For the tests of applications: error paths on request, and what a proxy did. The database is a real one, and nothing on it has to be
+//! stopped: the faults are made in this crate.
 //!
 //! ```no_run
 //! use lambda_rds::testing::{Fault, Faults, Recorder};
@@ -6,7 +7,7 @@
 //!
 //! # async fn example() -> Result<(), lambda_rds::Error> {
 //! let (faults, recorder) = (Faults::new(), Recorder::new());
-//! let proxy = PgProxy::builder().url("postgres://localhost/test").faults(&faults).observer(recorder.clone()).build()?;
+//! let proxy = PgProxy::builder().url("postgres://postgres:secret@localhost/postgres?sslmode=disable").faults(&faults).observer(recorder.clone()).build()?;
 //! let mut conn = proxy.get_connection().await?;
 //!
 //! faults.next(Fault::CommitUnknown { executed: true });

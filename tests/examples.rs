@@ -176,9 +176,12 @@ async fn a_providers_password_is_read_again_when_it_was_changed() {
 async fn a_payment_is_made_once() {
     let server = server().await;
     let environment = function("idempotent", &server, &[]).await;
-    for is_new in [true, false] {
-        assert_eq!(answer(&environment, json!({"key": "k", "amount": 5})).await, is_new);
+    for amount in [5, 6] {
+        assert_eq!(answer(&environment, json!({"key": "k", "amount": amount})).await, Value::Null);
     }
+    let paid: Vec<i64> =
+        sqlx::query_scalar("select amount from payments").fetch_all(&mut server.admin().await).await.unwrap();
+    assert_eq!(paid, [5], "once");
 }
 
 #[tokio::test]

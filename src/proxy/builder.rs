@@ -76,7 +76,7 @@ impl<DB: Engine> ProxyBuilder<DB> {
         self
     }
 
-    /// The database. Default: the secret's, else the one named like the user.
+    /// The database. Default: the secret's, else on PostgreSQL the one that is named like the user, and on MySQL none.
     pub fn database(mut self, database: impl Into<String>) -> Self {
         self.config.database = Some(database.into());
         self

@@ -130,7 +130,13 @@ impl<DB: Engine> Proxy<DB> {
     ///     #[error(transparent)]
     ///     Database(#[from] Error),
     /// }
-    /// # impl From<sqlx::Error> for OrderError { fn from(error: sqlx::Error) -> Self { Self::Database(error.into()) } }
+    ///
+    /// // sqlx's calls return `sqlx::Error`: what `?` needs.
+    /// impl From<sqlx::Error> for OrderError {
+    ///     fn from(error: sqlx::Error) -> Self {
+    ///         Self::Database(error.into())
+    ///     }
+    /// }
     ///
     /// async fn order(proxy: &PgProxy, key: &str, item: i64) -> Result<(), OrderError> {
     ///     let key = key.to_owned();

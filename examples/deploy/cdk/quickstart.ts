@@ -46,6 +46,8 @@ export class Quickstart extends Construct {
       vpcSubnets: { subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS },
       environment: {
         ...credentials,
+        // Less than the init phase has: where the database is away, the first invocation says so.
+        LAMBDA_RDS_BORROW_TIMEOUT: "5s",
         LAMBDA_RDS_HOST: cluster.clusterEndpoint.hostname,
         LAMBDA_RDS_PORT: cluster.clusterEndpoint.port.toString(),
         LAMBDA_RDS_DATABASE: props.database,

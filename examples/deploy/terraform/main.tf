@@ -179,6 +179,8 @@ resource "aws_lambda_function" "quickstart" {
       LAMBDA_RDS_HOST     = var.host
       LAMBDA_RDS_PORT     = tostring(var.port)
       LAMBDA_RDS_DATABASE = var.database
+      # Less than the init phase has: where the database is away, the first invocation says so.
+      LAMBDA_RDS_BORROW_TIMEOUT = "5s"
     })
   }
 
