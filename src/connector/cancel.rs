@@ -40,7 +40,7 @@ enum Stage {
     Unsent,
     /// It may be on its way.
     Sent,
-    /// The server has seen to it: what it hits was hit by now, or is what the session does next.
+    /// The server has processed it. It has hit its target already, or hits the next thing that the session does.
     Answered,
     /// As `Answered`, and the session waits for its client.
     Idle,
@@ -78,10 +78,10 @@ impl Cancel {
         *self.stage.borrow() == Stage::Refused
     }
 
-    /// Waits until whatever it does is done.
+    /// Waits until the cancel can hit nothing more than the question that is asked next.
     ///
     /// # Errors
-    /// It may still come.
+    /// It was sent, and may still hit something later.
     pub(super) async fn answered(&mut self) -> Result<(), sqlx::Error> {
         let seen = self.seen.wait_for(|stage| !matches!(stage, Stage::Dialling | Stage::Sent)).await;
         match seen.map(|stage| *stage) {
@@ -98,7 +98,7 @@ impl Cancel {
     }
 }
 
-/// Whether it was there, and is here now.
+/// Moves the stage from `from` to `to`. Returns whether it was at `from`; any other stage stays as it is.
 fn advance(stage: &watch::Sender<Stage>, from: Stage, to: Stage) -> bool {
     stage.send_if_modified(|stage| {
         let advances = *stage == from;
@@ -134,7 +134,8 @@ pub(super) struct Whose<'a> {
 }
 
 impl<DB: Engine> Wire<DB> {
-    /// The driver, that is read from meanwhile, whose it is, and the cancel that is under way.
+    /// Borrows three parts at once, because the driver is read from while the cancel runs: the driver, what a cancel has to know of the
+    /// connection, and the cancel that is under way.
     pub(super) fn apart(&mut self) -> (&mut DB::Connection, Whose<'_>, &mut Option<Cancel>) {
         // Nothing that is known of has given it another name.
         let is_named = self.number.is_some()

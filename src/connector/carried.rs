@@ -1,7 +1,7 @@
 //! What a physical connection carries from one session to the next, as far as this side knows. Pure: nothing here awaits.
 //!
-//! Written by these methods alone. Each says one thing that has happened to the connection, so that whoever lets it happen
-//! need not know what follows from it.
+//! All but `memory` and `prepared`, which have rules of their own, is written by these methods alone. Each says one thing that has
+//! happened to the connection, so that whoever lets it happen need not know what follows from it.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(crate) struct Carried {
     misled: Option<u64>,
     /// What has become of the statements that were prepared on it.
     stale: Staleness,
-    /// What becomes of them when the transaction ends, and what it has set with it.
+    /// What the open transaction has made stale by settings of its own (`SET LOCAL`). They go back at its end, which makes stale what was
+    /// prepared meanwhile: [`outside`](Self::outside) adds this to `stale`.
     local: Staleness,
     /// Names have stood for different things since its login, and the driver remembers what it learnt of them.
     mixed: bool,
@@ -249,7 +250,7 @@ impl Carried {
         self.local = self.local.max(staleness);
     }
 
-    /// No transaction is open, and what one had set for itself is gone.
+    /// No transaction is open: what the last one had set for itself has gone back.
     pub(crate) fn outside(&mut self) {
         let local = std::mem::take(&mut self.local);
         self.outdate(local);
@@ -260,7 +261,7 @@ impl Carried {
         self.stale
     }
 
-    /// They mean again what they say.
+    /// What is prepared has been planned anew, or forgotten by the driver.
     pub(crate) fn planned_anew(&mut self) {
         self.stale = Staleness::Fresh;
     }

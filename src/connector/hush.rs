@@ -18,10 +18,10 @@ const MOST: usize = 16;
 /// What is longer no server has reason to say of a login, and to look through it would take its time.
 const LONGEST: usize = 8192;
 
-/// In each token, of whichever moment.
+/// Every IAM token contains this, also one that is not remembered here.
 const IN_A_TOKEN: &str = "X-Amz-";
 
-/// See the module.
+/// The passwords that logins of this process may have disclosed, the latest last.
 #[derive(Debug, Default)]
 pub(super) struct Disclosed(Mutex<VecDeque<Redacted>>);
 

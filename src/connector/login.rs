@@ -133,8 +133,9 @@ impl<DB: Engine> Connector<DB> {
         struck.map_or(Ok(()), |struck| Err(refused(struck)))
     }
 
-    /// Whose turn it is to log in with these; `None` where nobody waits. A secret only, of which all callers are told the
-    /// same: what the application configured, or provides by itself, it means.
+    /// Whose turn it is to log in with these credentials; `None` where nobody has to wait. Only a secret is put on trial, because all
+    /// callers are told the same one and would all be refused. A configured password or a provider of the application is taken at its
+    /// word.
     async fn turn(&self, key: &Key, seen: u64, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
         if self.config.secret.is_none() {
             return Ok(None);
@@ -195,8 +196,8 @@ impl<DB: Engine> Connector<DB> {
             database,
             tls: self.config.tls(),
             roots: self.roots(&host)?,
-            // Told apart on the server, so that one can be cancelled and not another.
             read_only: false,
+            // A name of its own on the server, so that a cancel can find this connection and no other.
             application_name: format!("{} #{:08x}", self.application_name, random::unique()),
             is_token: self.config.iam,
             statement_cache_capacity: self.config.statement_cache_capacity,

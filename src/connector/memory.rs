@@ -1,5 +1,5 @@
 //! What sessions may have left in a server session's memory: the numbers that it has generated, the diagnostics of its last
-//! statements. Read and written by the rule in `session::generated`.
+//! statements. Read and written by the rule in `session/core/generated`.
 
 /// So often, on one connection, room is made for numbers that nobody asks for.
 const CREDIT: u8 = 64;

@@ -94,7 +94,8 @@ impl Prepared {
     ) -> Spelling {
         /// The first text of their own is free, but for whoever has read it on the server and sent it with other types.
         const MOST_TRIES: u32 = 4;
-        // A text without places is everybody's with no values. PostgreSQL takes one with values all the same.
+        // A text without parameters may be sent as it is only without values. PostgreSQL would prepare it with values too, so that
+        // with values it gets a text of its own.
         let mut spelled = (!places).then(|| self.with_number(sql, types, 0));
         for number in 1..=MOST_TRIES {
             let text = spelled.as_deref().unwrap_or(sql);

@@ -60,14 +60,16 @@ impl<DB: Engine> Connector<DB> {
             let _late: Rested = self.come_to_rest(wire, Unread::Close).await?;
             if let Some(before) = wire.carried.before_open().cloned() {
                 DB::run(&mut wire.driver, "ROLLBACK".to_owned()).await?;
-                // A commit may have been on its way: whether the settings are the old ones or the new is not known.
-                if !DB::RULES.rollback_restores_settings {
-                    // They are what they were.
-                } else if self.pools_transactions() {
-                    // Taken back before any commit.
-                    wire.carried.become_set::<DB>(before);
-                } else if *wire.carried.settings() != before {
-                    wire.carried.soil(Cleanup::KeepPlans);
+                // Elsewhere a rollback leaves settings alone, and what is noted of them still holds.
+                if DB::RULES.rollback_restores_settings {
+                    if self.pools_transactions() {
+                        // These are the settings from before the transaction. If a commit was on its way instead, the text behind it
+                        // has taken the settings back as well; where that failed, `come_to_rest` has ended in an error.
+                        wire.carried.become_set::<DB>(before);
+                    } else if *wire.carried.settings() != before {
+                        // A commit may have been on its way, so that nobody knows whether the old or the new settings are in place.
+                        wire.carried.soil(Cleanup::KeepPlans);
+                    }
                 }
                 wire.carried.close();
             }
@@ -89,7 +91,7 @@ impl<DB: Engine> Connector<DB> {
             }
             let renamed = DB::RULES.renamed_by.is_some_and(|setting| wire.carried.settings().contains(setting));
             if renamed && wire.number.is_none() && !self.config.via_proxy() {
-                // By its name it would not be found any more where the way to it does not tell.
+                // The session no longer goes by the name that a cancel would look for, so that the server's number for it is asked.
                 wire.number = match DB::number(&mut wire.driver).await {
                     // By a time limit, for example. It is asked another time.
                     Err(refusal) if DB::diagnose(&refusal).is_of_statement() => None,
@@ -160,8 +162,8 @@ impl<DB: Engine> Connector<DB> {
         wire.cancel.take_if(|cancel| cancel.is_unsent());
         let (driver, whose, under_way) = wire.apart();
         if is_ended_first && under_way.is_none() {
-            // The driver reads rows that come fast without a pause, and the cancel would not have its turn. What is feared of
-            // one that fails is looked at when all is read.
+            // The driver reads fast rows without a pause, so that a cancel begun beside it would never get its turn. Whether the cancel
+            // failed is looked at below, when everything is read.
             *under_way = self.cancel(&whose);
             if let Some(cancel) = under_way {
                 cancel.answered().await.ok();
@@ -217,7 +219,7 @@ impl<DB: Engine> Connector<DB> {
 
     /// Makes a connection at rest as good as new.
     pub(crate) async fn clean(&self, wire: &mut Wire<DB>) -> Result<(), sqlx::Error> {
-        // A clean that is dropped half way asks for no less than it was.
+        // If this is dropped half way, the connection still needs a full cleanup, whatever it needed before.
         let cleanup = wire.carried.soil(Cleanup::Full);
         let stale = wire.carried.staleness() >= Staleness::Statements && DB::RULES.has_session_reset;
         DB::clean(&mut wire.driver, cleanup == Cleanup::KeepPlans && !stale).await?;
@@ -237,7 +239,8 @@ impl<DB: Engine> Connector<DB> {
     }
 }
 
-/// What work comes to, if it does before the patience with it is over. `coming`: as long as something comes there, it lasts.
+/// Drives `work` until `PATIENCE` is over. As long as more input keeps arriving on `coming`, the patience begins anew, up to
+/// `MOST_PATIENCE`.
 async fn patiently<F: Future>(mut work: Pin<&mut F>, coming: Option<&Socket>) -> Option<F::Output> {
     let last = Instant::now() + MOST_PATIENCE;
     loop {

@@ -30,7 +30,7 @@ impl SlotTerm {
         Self { settings, span, since, loans, was_alone: false }
     }
 
-    /// What became of it: it lasts, or another takes its place. Either way the work in between is over.
+    /// The work since the term began is over: notes whether it was one statement, and counts the term from here.
     pub(super) fn after_work(&mut self, used: Moment, loans: u64) {
         (self.was_alone, self.since, self.loans) = (self.was_for_one(loans), used, loans);
     }

@@ -70,9 +70,9 @@ struct Docket {
 #[derive(Debug)]
 struct Tried {
     key: Key,
-    /// How many do.
+    /// How many logins with them are under way.
     logins: usize,
-    /// Told of each of them that has ended.
+    /// Notified whenever one of those logins ends.
     ended: watch::Sender<()>,
 }
 
@@ -123,7 +123,7 @@ impl Trials {
                     }
                 }
             };
-            // An error is the end of all of them.
+            // The sender is dropped when the last of these logins ends, so that an error means the same as a change.
             let ended = ended.changed();
             if waits_for_ever {
                 let _ = ended.await;

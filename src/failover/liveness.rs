@@ -45,7 +45,8 @@ impl<DB: Engine> LivenessProbe<DB> {
         login
     }
 
-    /// Whether the server greets. Nobody can say of one that was asked too often: then it is left to TCP.
+    /// Whether the server greets a new socket. After `MOST_GREETINGS` it is not asked any more and counts as alive, for the server would
+    /// block this address; TCP then finds out.
     async fn greeting(&self, at: SocketAddr) -> io::Result<()> {
         if self.greetings.fetch_add(1, Ordering::Relaxed) >= MOST_GREETINGS {
             return Ok(());

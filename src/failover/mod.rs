@@ -215,7 +215,7 @@ impl<DB: Engine> Failover<DB> {
         }
         let survey = looked?;
         match self.topology.learn(&wire.at, &survey) {
-            // Who is, is not known; or somebody says that it is another.
+            // This server is no writer any more, or it names another one.
             Change::Demoted | Change::Doubt if self.readers.is_none() && !self.belief.is_in_doubt() => {
                 self.doubt(&wire.at, "the cluster shows another writer");
             }

@@ -1,8 +1,9 @@
 //! Whether a host that owes an answer is still there.
 //!
 //! A host that has gone silent looks like one that is busy: TCP finds out after minutes, and a long statement must not be
-//! killed for being long. So the host is asked something else meanwhile, on a fresh socket, that a living server answers
-//! at once and without a login. One question at a time a host, whoever waits for it.
+//! killed for being long. So the host is asked something else meanwhile that a living server answers at once: on a fresh socket
+//! without a login or, where the server counts such sockets against the client, over a second login (`liveness`). One question at a
+//! time a host, whoever waits for it.
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -28,7 +29,7 @@ const FIRST: Duration = Duration::from_millis(250);
 const EVERY: Duration = Duration::from_millis(400);
 /// Far above any round trip within a region, and above what a loaded server takes for a new socket.
 const BOUND: Duration = Duration::from_millis(300);
-/// A bound that is noticed so late was not the host's to keep.
+/// If a bound is noticed this late, this process itself was held up, and the host is not to blame.
 const LATE: Duration = Duration::from_millis(450);
 /// Two unanswered questions in a row, so that one lost packet is no verdict.
 const MOST_MISSED: u32 = 2;

@@ -166,9 +166,9 @@ struct Search<'a, DB: Engine> {
 }
 
 impl<DB: Engine> Search<'_, DB> {
-    /// For its role first, and only a reader for its neighbours: somebody is waiting for the writer, whose word is the
-    /// proof, and who has time for the rest at its connection's next check. Not where a name led to somebody, for who
-    /// that is it has to say.
+    /// A known member is asked for its role alone, one short query, because somebody is waiting for the writer; its neighbours are asked
+    /// for at the connection's next validation. A reader is asked for its neighbours too, since it may know the new writer. Behind an
+    /// endpoint's name the full look is always made, because the server has to say which member it is.
     async fn ask(&self, wire: &mut Wire<DB>) -> Result<Told, Error> {
         if self.is_member(&wire.at) {
             let asked = timeout(LOOK_BOUND, DB::survey(&mut wire.driver, Flavour::Plain)).await;

@@ -1,6 +1,7 @@
 //! Physical connections: lent, given back, closed. Knows no SQL, and runs without a server in its tests.
 //!
-//! `ledger` has the rules of who, `policy` the rules of when; this file awaits and obeys.
+//! `ledger` has the rules of who, `fitness` those of when a connection may be lent, `retention` those of which one is kept; `work` and
+//! `upkeep` obey between invocations, `fit`, `dial` and `recovery` while somebody waits.
 //!
 //! Callers wait on the *pool*, never on a connect: whichever comes first, a connection that comes home or one that was
 //! dialled, goes to whoever has waited longest. A dial therefore belongs to nobody and outlives a caller that gave up.

@@ -6,7 +6,7 @@
 //!
 //! | the server | what happens |
 //! |---|---|
-//! | is at most half full | the connection is kept |
+//! | is at most half full, or at most 30 % for a while after a crowd | the connection is kept |
 //! | is fuller, or has turned this environment away lately | it is kept by who comes back sooner than a connect is worth, and given back by everybody else |
 //! | stays full, or nearly | who keeps one lets it go now and then: somebody may be waiting who cannot say so |
 //! | is more than half full | the server closes what is kept when it has been idle for [`TERM`]: a frozen environment cannot |

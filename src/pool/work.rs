@@ -21,7 +21,7 @@ use crate::occupancy::Occupancy;
 /// With less than this left of the upkeep's time the server is not asked: that it would not answer in it says nothing.
 const TOO_LITTLE: Duration = Duration::from_millis(50);
 
-/// How much of it there is.
+/// Counts the invocations and sessions under way, and remembers what was last known of the server.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     invocations: AtomicUsize,
@@ -94,13 +94,13 @@ impl<C: Connect> Pool<C> {
     /// What is kept is let for a term: when this environment stays frozen for longer, the server takes the slot back.
     async fn let_for(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
         lease.note(Purpose::Check);
-        // That is no use of it: one that nobody needs would never be idle for long.
+        // Setting the term is no use of the connection: counted as one, it would keep an unneeded connection from ever being idle.
         let used = lease.physical().past.used;
         lease.lent = used;
         lease.begin();
         match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term, used)).await {
             Ok(Ok(())) => lease.end(),
-            // As above.
+            // Frozen with an unread answer it would be of no use to anybody, and keep its slot.
             _ => lease.broke(),
         }
     }

@@ -67,7 +67,7 @@ impl<DB: Engine> Sink<DB> for Rows<DB> {
     }
 }
 
-/// The first row. All are read: MySQL's driver would stop at the first and leave the rest on the wire (sqlx 0.9.0), and a
+/// The first row. All are read: MySQL's driver would stop at the first and leave the rest unread (sqlx 0.9.0), and a
 /// deferred error may come after it.
 pub(super) struct First<DB: Engine>(pub(super) Option<DB::Row>);
 

@@ -88,7 +88,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.flight.enter::<DB>(state, &mut wire.carried, intent, &wire.login_defaults)
     }
 
-    /// In the place of a commit that the server would answer with a rollback, and call a success. Returns what is said of it.
+    /// Rolls back in the place of a `COMMIT` of an aborted transaction: the server would roll back too, and report success. Returns the
+    /// error that tells the application so.
     async fn roll_back_instead(&mut self, why: String, chain: bool) -> Result<Error, Error> {
         self.unrest();
         self.roll_back(1).await?;
@@ -101,8 +102,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         Ok(Error::TransactionAborted { why: core::aborted_by(&why), outcome: self.session.outcome_of_rollback() })
     }
 
-    /// Before a commit as text in doubt: where an error that this session has not seen has aborted the transaction, it is rolled
-    /// back, and said. A guard's own is left to its guard.
+    /// Asks the server, before a commit as text, whether an error that this session has not seen has aborted the transaction. If so,
+    /// rolls back and returns the error. A guard's transaction is only refused here: its guard rolls it back.
     async fn refuse_aborted(&mut self, chain: bool) -> Result<(), Error> {
         if self.probe().await? != Found::Aborted {
             return Ok(());

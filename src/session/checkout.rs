@@ -29,8 +29,8 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    /// The connection that this session parted with, if it is still as it was left; otherwise it is waited for until
-    /// whoever has it has brought it to rest, and is theirs.
+    /// Takes back the connection that this session left in the middle of something. If somebody else is bringing it to rest, waits
+    /// until that is done and leaves it to them: the locks that it held are then released.
     async fn reclaim(&mut self, purpose: Purpose) -> Option<Lease<Failover<DB>>> {
         const LOOK_AGAIN: Duration = Duration::from_millis(20);
         let deadline = Instant::now() + self.pool.borrow_timeout();
@@ -111,8 +111,8 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// A connection that the session has kept may be closed by now, which costs nothing to see: then nothing is sent, and
-    /// what becomes of the work in hand is known. So it is where the session has come to another runtime meanwhile. What
-    /// the server has said unasked is read first.
+    /// what becomes of the work in hand is known. The same holds for a connection that was opened on another tokio runtime.
+    /// Input that nobody asked for is read first.
     fn look_at_socket(&mut self, phase: Phase) -> Result<(), Error> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         if lease.is_foreign() {
@@ -160,7 +160,7 @@ impl<DB: Engine> Connection<DB> {
         Ok(())
     }
 
-    /// Whether a connection would have to be cleaned for this session, and no statement does that.
+    /// Whether this session needs the connection cleaned in a way that no statement can do, so that it has to be closed.
     fn is_beyond_cleaning(&self, wire: &Wire<DB>) -> bool {
         // Strict isolation takes no statement's word for it: `DISCARD ALL` leaves a seed, sessions with other servers and
         // whatever an interpreter or a library keeps.
@@ -178,14 +178,14 @@ impl<DB: Engine> Connection<DB> {
         self.borrow_for(phase, intent, None).await
     }
 
-    /// The same for this query, whose values the connection's driver is to bind as what they are.
+    /// As [`borrow`](Self::borrow), and makes sure that the driver will bind the query's values as the types that this session means.
     pub(super) async fn borrow_for(
         &mut self,
         phase: Phase,
         intent: &mut Intent<'_>,
         query: Option<&Query<DB>>,
     ) -> Result<Borrow<'_, DB>, Error> {
-        if self.state.is_lost() && !self.begins_anew(intent.class.control()) {
+        if self.state.is_lost() && !self.end_lost_transaction(intent.class.control()) {
             let phase = match intent.class.control() {
                 Some(Control::Commit { .. }) => Phase::Commit,
                 _ if phase == Phase::Statement && self.state.depth() > 0 => Phase::InTransaction,
@@ -193,7 +193,7 @@ impl<DB: Engine> Connection<DB> {
             };
             let error = self.gone(phase);
             if phase == Phase::Commit && self.state.is_begun_by_text() {
-                // That was its last word.
+                // A commit ends the application's transaction here too, so that its next statement starts afresh.
                 self.state.rolled_back(1);
             }
             return Err(error);

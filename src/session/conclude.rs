@@ -84,6 +84,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// What an error means for this connection.
     fn diagnose(&mut self, error: &sqlx::Error, query: Option<&Query<DB>>) -> Diagnosis {
         let diagnosis = DB::diagnose(error);
+        // Here a function can raise the server's last words itself. Only a closed or readable socket shows that they are real.
         if diagnosis == Diagnosis::HungUp && DB::RULES.functions_say_anything && !self.is_hung_up() {
             return Diagnosis::Dead;
         }
@@ -93,8 +94,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         diagnosis
     }
 
-    /// Whether the server refuses an `EXPLAIN` of the statement with the same code, so that nothing was executed. The text alone does
-    /// not tell: the type of a value that was dropped is no word of it.
+    /// Whether the server refuses an `EXPLAIN` of the statement with the same code, which proves that nothing was executed. The text alone
+    /// does not show it, because the statement may have failed on the type of a bound value, which the text does not name.
     async fn is_refused_unexecuted(&mut self, query: &Query<DB>, error: &sqlx::Error) -> bool {
         let (Some(text), Ok(deadline)) = (DB::unexecuted(query.sql.as_str()), self.deadline()) else { return false };
         if !query.has_values() {
@@ -143,7 +144,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         };
         let work = Work { unexecuted, ..work };
         let reader = diagnosis == Diagnosis::ReadOnly && Box::pin(self.is_on_reader(work)).await;
-        // What a function of the statement's had done elsewhere by then is not taken back with it.
+        // Before the refusal a function in the statement may have done something that the rollback of the statement does not undo.
         let begun = diagnosis == Diagnosis::ReadOnly && DB::may_have_begun(&error, text_of(query), reader);
         let verdict = failover::judge(diagnosis, work, reader && !begun);
         let error = self.fail(error, query);
@@ -195,7 +196,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             return false;
         }
         if work.bound {
-            // It cannot be asked now: its connection is, and all others are, before they are lent again.
+            // This connection holds a transaction or a pin and cannot be asked now. The suspicion has it and all others asked before
+            // they are lent again.
             failover.suspect(wire.proof, &wire.at, "it refused to write");
             return false;
         }
@@ -267,7 +269,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         {
             lease.end();
         }
-        // What was begun with a commit is on a connection that is closed, for the settings could not be taken off it.
+        // `COMMIT AND CHAIN` has committed, but the settings could not be taken off the connection, which is closed for that reason
+        // (`read_handing_over`). The transaction that began with the commit is lost with it.
         if self.session.lease.as_mut().is_some_and(|lease| lease.conn().carried.hands_over()) {
             self.session.lease = None;
             self.session.state.lost();

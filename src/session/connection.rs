@@ -30,17 +30,18 @@ pub struct Connection<DB: Engine> {
     pub(super) pool: Pool<Failover<DB>>,
     pub(super) lease: Option<Lease<Failover<DB>>>,
     pub(super) state: State,
-    /// A statement was dropped half way; its answers are still to be read.
+    /// An exchange is under way, or one was dropped before its answer was read to the end: the next use reads what is left first. Also
+    /// set when the connection is handed out, because nobody sees what is left unread on it.
     pub(super) interrupted: bool,
     pub(super) pinned_at: Option<Moment>,
     pub(super) id: u64,
-    /// The connection that went home in the middle of something: what it still holds, locks above all, must not stand
-    /// in this session's way.
+    /// The connection that this session gave back in the middle of something. It may still hold locks that the session's next
+    /// statement would wait for, so it is taken back or brought to rest first.
     pub(super) parted: Option<Parted>,
     /// The server has refused to make a connection fit for this session, and that connection is closed.
     pub(super) refused_connection: bool,
     pub(super) milestones: Milestones,
-    /// How many texts were run that mean the same every time.
+    /// How many cacheable statements this session has run. The number goes into texts that must not be found again (`set_apart`).
     pub(super) texts: u64,
     /// Running the whole transaction again might succeed, and nothing of the first try was committed.
     pub(super) may_succeed_again: bool,
@@ -53,7 +54,7 @@ pub(super) struct Parted {
     pub(super) at_rest: oneshot::Receiver<Infallible>,
 }
 
-/// When the last exchange of a session came how far.
+/// When the last exchange of a session reached each of its stages, for the event about a slow statement.
 #[derive(Debug, Default)]
 pub(super) struct Milestones {
     /// There was a connection.
@@ -120,7 +121,8 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    /// What is done with a long answer that was dropped: a connection that this session is not bound to is not worth its reading.
+    /// How a long answer that was dropped is dealt with. A free session has its connection closed, since a new one takes less time
+    /// than reading the rest.
     pub(super) fn unread(&self) -> Unread {
         if self.state.is_free() {
             Unread::Close

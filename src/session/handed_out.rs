@@ -13,19 +13,23 @@ impl<DB: Engine> Connection<DB> {
     /// The physical connection, this session's alone from now on: for `COPY`, `LISTEN`, migrations, and whatever wants
     /// sqlx's own connection type.
     ///
-    /// When the session ends it is closed, and the next one costs a connect: what is done on it nobody sees, and no statement takes
-    /// away all that can be left there.
+    /// The connection is closed when the session ends, and the next session pays for a new one: this crate does not see what you do
+    /// on it, and no statement could undo all of that.
     ///
-    /// What is done on it this session does not see. Where it ends a guard's transaction, that guard says so. There is one
-    /// exception: if it has ended the guard's transaction and begun another one, and an error has aborted that, then
-    /// [`rollback`](crate::Transaction::rollback) rolls the other one back and says `Ok`. And after a `RESET ALL` on it, or a
-    /// rollback to a savepoint that is older than the pin, PostgreSQL does not show that the transaction is still the guard's:
-    /// then its commit is refused and rolled back ([`TransactionAborted`](crate::Error::TransactionAborted)). As texts of the
-    /// session both are fine, but for a rollback to a savepoint after an error on it; on MySQL, neither that nor `RELEASE
-    /// SAVEPOINT` of what is older than the pin. A guard in the guard is fine everywhere.
+    /// If you end a guard's transaction on it, that guard's `commit` or `rollback` returns an error. There are two limits:
     ///
-    /// On PostgreSQL, in a transaction in which `SET LOCAL` has changed a time zone, a path or a role and nothing was read yet, it
-    /// takes the transaction's snapshot: what has to be locked first is locked before.
+    /// * You end the guard's transaction, begin another, and an error aborts that one: [`rollback`](crate::Transaction::rollback) then
+    ///   rolls back the other one and returns `Ok`.
+    /// * On PostgreSQL, after `RESET ALL` or a rollback to a savepoint that is older than the pin, the server no longer shows that the
+    ///   transaction is the guard's: its commit is rolled back and returns
+    ///   [`TransactionAborted`](crate::Error::TransactionAborted). On MySQL the same holds for a rollback to such a savepoint and for
+    ///   its `RELEASE SAVEPOINT`.
+    ///
+    /// Run as statements of the session, `RESET ALL` and PostgreSQL's rollback to a savepoint are safe, except for a rollback to a
+    /// savepoint after an error on the handed-out connection. A guard inside the guard is safe everywhere.
+    ///
+    /// On PostgreSQL, if `SET LOCAL` has changed a time zone, a search path or a role and the transaction has read nothing yet, this
+    /// call takes the transaction's snapshot: take locks that must come first before calling it.
     ///
     /// # Errors
     /// No connection could be had; or, on PostgreSQL after `SET LOCAL`, the server has refused to plan anew (a cancel from outside, a

@@ -104,17 +104,17 @@ impl<DB: Engine> Borrow<'_, DB> {
         });
         let meant = match meant.await? {
             Ok(meant) => meant,
-            // A name that is none at all: the driver's own question is refused for it as well.
+            // The text is not a type's name at all. The driver's own question would be refused in the same way.
             Err(error) => return Err(self.fail(error, Some(query))),
         };
         let is_answered = untaken.is_empty() || self.learn_names(&untaken).await?;
         self.session.interrupted = false;
         let known = &mut self.wire().carried.prepared;
-        // What neither knows is told by the statement.
+        // A type that neither the driver nor the server knows makes the statement itself fail, with the server's own error.
         if !is_answered || known.confirm(&names, &meant) { Ok(()) } else { Err(self.refuse_names(query)) }
     }
 
-    /// Has the driver say for what it takes names. False: for nothing, and the server knows no such type either.
+    /// Asks the driver which types it takes these names for. Returns `false` if there is no such type on the server either.
     async fn learn_names(&mut self, names: &[TypeName]) -> Result<bool, Error> {
         // Behind a pooler the server may have something prepared under the driver's next name; the one after it is free.
         const TRIES: usize = 2;

@@ -34,7 +34,7 @@ impl<DB: Engine> Connection<DB> {
                  (ALTER ROLE … SET), or connect past the pooler",
             );
         }
-        // What SQL has prepared is looked for by `EXECUTE`, whoever has prepared it.
+        // `EXECUTE` is looked at as well: behind a pooler the name that it gives may be of somebody else's prepared statement.
         let looks = intent.pin.is_some() || intent.leaves_untracked || pooled && intent.class.uncacheable;
         if !looks || self.state.is_handed_out() {
             return Ok(());
@@ -91,8 +91,9 @@ impl<DB: Engine> Connection<DB> {
         Err(Error::Database(sqlx::Error::InvalidArgument(message.to_owned())))
     }
 
-    /// Whether a text puts an end to a lost transaction that a text had begun.
-    pub(super) fn begins_anew(&mut self, control: Option<Control<'_>>) -> bool {
+    /// Ends the account of a lost transaction that a text had begun, if this text ends it or begins another. Returns whether the session
+    /// is usable again.
+    pub(super) fn end_lost_transaction(&mut self, control: Option<Control<'_>>) -> bool {
         let anew = self.state.is_begun_by_text()
             && matches!(control, Some(Control::Begin | Control::Rollback { .. } | Control::Whole));
         if anew {

@@ -95,7 +95,7 @@ impl<DB: Engine> Connection<DB> {
         }
     }
 
-    /// A borrowed connection for this query, and how it is sent there, where that is not as it was given.
+    /// Borrows a connection for this query. Also returns the query as it has to be sent there, if that differs from what was given.
     async fn ready_for(&mut self, query: &Query<DB>) -> Result<(Borrow<'_, DB>, Option<Box<Query<DB>>>), Error> {
         let pooled = self.connector().pools_transactions();
         let mut intent = self.intent(DB::classify(query.sql.as_str()), query.sql.as_str());
@@ -208,8 +208,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.read(query, sink, alarm).await
     }
 
-    /// What the driver has to exchange with the server before a statement. Until it is over, and where the driver prepares
-    /// and executes in one go until that is, a dropped future leaves the driver out of step.
+    /// Prepares the statement before it is sent. If this future is dropped, the driver is out of step: it would take the answer to its
+    /// own question for the statement's. Where the driver prepares and executes in one go, that lasts until the answer begins.
     async fn prepare_ahead(&mut self, sql: SqlStr, values: usize, persistent: bool) -> Result<(), Error> {
         // What fails here has executed nothing.
         self.flight.set_sent(!persistent);
@@ -242,7 +242,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         self.read_all(query, sink, alarm).await
     }
 
-    /// The same of any answer, whatever its text has in it.
+    /// As [`read`](Self::read), but takes every statement of the text for the query's own, also where a hand-over follows the commit.
     pub(super) async fn read_all<S: Sink<DB>>(
         &mut self,
         query: &Query<DB>,

@@ -73,13 +73,13 @@ impl<DB: Engine> Borrow<'_, DB> {
             && intent.is_alone::<DB>()
     }
 
-    /// Reads what a dropped statement left on the wire.
+    /// Reads what a dropped statement left unread on the connection.
     async fn drain(&mut self) -> Result<(), Error> {
         let pool = self.session.pool.clone();
         let deadline = self.deadline()?;
         let (connector, unread) = (pool.connector().connector(), self.session.unread());
         let rested = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
-        // An error in a savepoint goes with it.
+        // The rollback of a dropped transaction or savepoint undoes an error inside it, so that only other errors are noted.
         if let Some(error) = rested.late
             && self.session.state.abandoned().is_none()
         {

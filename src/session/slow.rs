@@ -10,7 +10,7 @@ use crate::span::first_word;
 impl<DB: Engine> Connection<DB> {
     /// Tells of a statement that has ended, if it took long. Of several attempts the last one counts as the server's time.
     pub(super) fn tell_if_slow(&self, sql: &str, begun: Instant) {
-        // A look at the clock costs as much as a table: there was one just now.
+        // The clock was read when the answer came. A second reading is made only for a statement that failed.
         let end = self.milestones.answered.filter(|answered| *answered >= begun).unwrap_or_else(Instant::now);
         let elapsed = end - begun;
         if elapsed < self.connector().slow_statements() {

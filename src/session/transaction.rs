@@ -31,10 +31,10 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
     /// Commits.
     ///
     /// # Errors
-    /// [`Error::TransactionAborted`] when an earlier error had aborted the transaction: it is rolled back, and that is
-    /// not a success; likewise when a text of the application had ended it before. [`Error::ConnectionLost`] when no answer came: the outcome of a commit is then
-    /// [`Unknown`](crate::Outcome::Unknown). [`Error::Database`] when the server refused (a deferred constraint, a
-    /// serialization failure): it has rolled back.
+    /// [`Error::TransactionAborted`] when an earlier error had aborted the transaction, which is then rolled back, or when a text of the
+    /// application had ended it before. [`Error::ConnectionLost`] when no answer came: the outcome of a commit is then
+    /// [`Unknown`](crate::Outcome::Unknown). [`Error::Database`] when the server refused (a deferred constraint, a serialization
+    /// failure): it has rolled back.
     ///
     /// # Cancel safety
     /// A commit whose future was dropped may or may not have happened. The connection is brought to rest before
@@ -60,7 +60,7 @@ impl<'c, DB: Engine> Transaction<'c, DB> {
         result
     }
 
-    /// Whatever could not be ended by the word just given is ended as if dropped.
+    /// Notes whether the transaction has ended. If the commit or rollback failed before it ended, dropping the guard rolls it back.
     fn settle(&mut self) {
         self.open = self.session.state.depth() >= self.depth;
     }
@@ -159,12 +159,12 @@ impl<DB: Engine> Connection<DB> {
     async fn begin_deeper(&mut self) -> Result<usize, Error> {
         let mut borrow = self.borrow(Phase::Begin, &mut Intent::none()).await?;
         borrow.settle_doubt().await?;
-        // NOTE: only now. What was open half way is found out by then, and what is no more.
+        // NOTE: the depth is read only now, because settling may have shown that a transaction is open, or that one is gone.
         let depth = borrow.session.state.depth() + 1;
         borrow.wire().carried.open();
         let deadline = borrow.deadline()?;
         let mut text = core::begin(depth);
-        // Whatever may end this transaction unseen may do so at once.
+        // The session is pinned by something that can end this transaction unseen, so the sentinel is set in the same text as `BEGIN`.
         let needs_sentinel = depth == 1 && borrow.session.state.is_doubtful();
         if needs_sentinel {
             text = borrow.with_sentinel(text, true);
@@ -245,7 +245,7 @@ impl<DB: Engine> Connection<DB> {
             }
             Some(failure) => {
                 borrow.rolled_back(depth);
-                // The work has had the failure itself, and gone on.
+                // The closure saw the statement's own error and went on regardless: running it again is not this crate's to decide.
                 borrow.session.may_succeed_again = false;
                 Err(borrow.finish_not_ended(failure))
             }
@@ -257,7 +257,8 @@ impl<DB: Engine> Connection<DB> {
         let found = if depth == 1 && borrow.session.state.is_doubtful() {
             let is_taken = borrow.session.state.is_taken_from_guards();
             let found = borrow.end_doubtful(false).await?;
-            // A text that may end one begins another as well, and can set in that what has shown whose the first was.
+            // A text that may have ended the guard's transaction may have begun another and set the sentinel in that, so that the
+            // sentinel proves nothing here.
             if is_taken { Found::Nothing } else { found }
         } else {
             borrow.roll_back(depth).await?

@@ -26,7 +26,8 @@ pub(in crate::session) enum Gate {
 }
 
 impl InFlight {
-    /// What a text does to transaction and pins, before it is sent.
+    /// Decides what has to be done about a text before it is sent, and notes in this exchange what the text will do to the transaction,
+    /// to pins and to settings.
     pub(in crate::session) fn enter<D: Dialect>(
         &mut self,
         state: &mut State,
@@ -35,7 +36,7 @@ impl InFlight {
         login_defaults: &Settings,
     ) -> Gate {
         let commits = intent.class.commits || state.commits_by::<D>(intent.change.as_ref());
-        // What it commits stays, whatever becomes of itself.
+        // A statement that commits implicitly keeps what came before it, even when it then fails itself.
         self.partly = intent.class.partly || commits && state.depth() > 0;
         if commits && state.has_guards() {
             return Gate::Guarded;
@@ -168,7 +169,7 @@ impl InFlight {
 }
 
 impl State {
-    /// Whether a change of settings commits: the end of the time in which transactions begin by themselves does.
+    /// Whether a change of settings commits the open transaction, as turning `autocommit` on again does in MySQL.
     fn commits_by<D: Dialect>(&self, change: Option<&SettingChange>) -> bool {
         let before = self.settings();
         change.is_some_and(|change| D::begins_by_itself(before) && !D::begins_by_itself(&self.settings_after(change)))

@@ -70,7 +70,7 @@ impl InFlight {
                 let whole = matches!(self.turn.take(), Some(Turn::Whole));
                 state.note_failure(diagnosis, whole, why);
                 match diagnosis {
-                    // In a transaction nothing heals it, but the next one need not fail likewise.
+                    // Inside a transaction nothing can be prepared anew, but the next transaction need not fail for the same reason.
                     Diagnosis::StalePlan => carried.outdate(Staleness::Statements),
                     // Somebody has prepared statements under the driver's names, or a type's name stands for another one: no
                     // statement makes the driver forget that.

@@ -73,7 +73,8 @@ pub(in crate::session) struct Generated {
     previous: Option<Exchange>,
     /// What its statements have left there, nothing else having been sent since: rows found, warnings.
     own: Sequence,
-    /// Something was sent on this connection since its login that was none of this session's statements.
+    /// This session's statements were not one unbroken run that began with a login: it has changed connections, or something else was
+    /// sent in between. Never taken back, so that older diagnostics are refused from then on wherever anybody else has been.
     scattered: bool,
 }
 
@@ -109,7 +110,7 @@ impl Generated {
             return Step::Refuse(NUMBERS);
         }
         if text.reads() && astray && !self.refuses {
-            // The question would be what the diagnostics are of.
+            // Asking for the number would overwrite the diagnostics that the statement is about to read.
             return if text.reads_diagnostics() { Step::Refuse(NUMBERS) } else { Step::Look };
         }
         if text.reads_kept() && (left || !all) {
@@ -149,7 +150,7 @@ impl Generated {
         !self.astray
     }
 
-    /// A statement is sent, after this exchange and as that one.
+    /// A statement is sent as exchange `now`; `before` was the last exchange on that connection until then.
     ///
     /// For numbers it makes no difference what becomes of it: one that has succeeded, failed or was dropped may have
     /// generated.

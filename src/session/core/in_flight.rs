@@ -135,7 +135,8 @@ impl InFlight {
         }
         let unpinned = self.ends.take().is_some_and(|end| state.pins_ended(end));
         if unpinned {
-            // `close` leaves the cleaning to be done: that what was pinned is gone, only the texts of statements say.
+            // `close` only notes that no transaction is open. The cleanup that the pin made necessary stays due, because nothing but the
+            // texts of the statements says that what had pinned the session is gone.
             carried.close();
         }
         unpinned
@@ -222,8 +223,8 @@ pub(in crate::session) fn ended(state: &State, carried: &mut Carried) {
 }
 
 impl State {
-    /// The settings that the connection has, or will have once the exchange under way has succeeded. A pooler in between gives the server's
-    /// connection to somebody else with the end of a transaction: nothing is left on it then, and settings are needed only there.
+    /// The settings that the connection has, or will have once the exchange under way has succeeded. Behind a pooler there are none
+    /// outside a transaction: the server's connection goes to somebody else with the transaction's end.
     pub(in crate::session) fn settings_at_rest(&self) -> Settings {
         if self.depth() == 0 && self.pooled { Settings::default() } else { self.settings().clone() }
     }

@@ -50,18 +50,21 @@ pub(in crate::session) struct State {
     /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
     /// or the physical connection was handed out.
     doubtful: bool,
-    /// What pins this session (a procedure, the connection that was handed out) can itself begin and end transactions: work may be
-    /// committed without any guard's `commit()`. A cause that cannot is refused by the server where it would.
+    /// Set for the rest of the session once it was pinned by something that can begin and end transactions itself (a procedure, the
+    /// connection that was handed out): from then on work may be committed without any guard's `commit()`. Other pins do not set it,
+    /// because the server refuses transaction control inside them.
     pinned_in_doubt: bool,
     /// What shows whether the guard's transaction is still there.
     sentinel: Sentinel,
-    /// What it was set with.
+    /// The random number with which the current sentinel was set. Only this session knows it, so that nobody else can forge the
+    /// sentinel.
     mark: u64,
     /// Whether something has ended the transaction of the guards behind their back.
     interference: Interference,
     /// A text that begins a transaction and ends it has failed in between: it may still be open, aborted.
     half_done: Option<String>,
-    /// In doubt, the application has spoken of transactions itself: one that is open then is no surprise to it.
+    /// The application has controlled transactions where the account cannot follow it. A transaction that the server then reports open
+    /// is taken for the application's own.
     spoken: bool,
     /// A dropped transaction or savepoint whose rollback is still to be sent: the depth it had.
     abandoned: Option<usize>,

@@ -3,7 +3,7 @@
 
 use super::State;
 
-/// One exchange, or one look at what can be told without any.
+/// What is done next to make the connection fit. Most steps take one exchange; some find out that none is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::session) enum Step {
     /// Read to its end what a dropped statement left on its way.
@@ -31,7 +31,8 @@ pub(in crate::session) struct Facts {
     pub(in crate::session) other_settings: bool,
 }
 
-/// Steps of which one is enough: what the server refuses once it would refuse again, and the statement says so.
+/// The steps that are taken at most once before a statement. If the server refuses one, it would refuse a second too, and the
+/// statement itself then shows the error.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Taken {
     replan: bool,

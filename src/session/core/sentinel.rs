@@ -75,7 +75,8 @@ impl State {
         self.sentinel = Sentinel::At(self.depth());
     }
 
-    /// It may be gone by a text whose transaction goes on. `own`: that was the guard's before the text.
+    /// A text may remove the sentinel although its transaction goes on. `own`: before that text, the transaction was seen to be the
+    /// guard's.
     pub(in crate::session) fn unmarked(&mut self, own: bool) {
         self.sentinel = if own { Sentinel::Due } else { Sentinel::None };
     }

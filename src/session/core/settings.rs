@@ -26,7 +26,7 @@ impl SettingChange {
         matches!(self, Self::Set(set) if set.iter().any(|(name, _)| among(name)))
     }
 
-    /// Which of the settings that a reset of everything leaves this one leaves.
+    /// The settings that stay on the connection after this reset. `reset`: those that stay after a reset of everything.
     pub(super) fn leaves(&self, mut reset: Settings) -> Settings {
         match self {
             Self::Set(_) => Settings::default(),
