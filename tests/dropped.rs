@@ -17,6 +17,7 @@ use super::stage::*;
 use crate::support::Recorder;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::site::WAIT_LIMIT;
+use crate::support::until::polled;
 
 fn long() -> AssertSqlSafe<String> {
     AssertSqlSafe(sleep(20.0))
@@ -317,4 +318,40 @@ async fn a_long_answer_that_was_dropped_is_read_only_where_a_transaction_depends
         assert_eq!(next, id, "{rows} rows of {length} bytes");
     }
     transaction.commit().await
+}
+
+/// The error of a dropped statement may be read by one that is dropped as well, before the session has heard of it: here a deadlock,
+/// with which the whole transaction is gone on both engines.
+#[tokio::test]
+async fn a_late_error_is_noted_though_whoever_has_read_it_was_dropped_too() -> Result<(), Error> {
+    let server = Server::start(ServerOptions::default()).await;
+    server.execute(&numbers("kept")).await;
+    server.execute(&numbers("counted")).await;
+    server.execute("alter table counted add primary key (n)").await;
+    server.execute("insert into counted values (1), (2), (3), (4), (5), (6)").await;
+    for polls in 1..=6 {
+        let way = slow_way(&server, Duration::from_millis(10)).await;
+        let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+        let mut conn = proxy.get_connection().await?;
+        let mut rival = server.admin().await;
+        // The one that has done less is the deadlock's victim.
+        sqlx::raw_sql("begin").execute(&mut rival).await?;
+        sqlx::raw_sql("update counted set n = -n where n >= 2").execute(&mut rival).await?;
+        let mut tx = conn.begin().await?;
+        let insert = |n: usize| AssertSqlSafe(format!("insert into kept values ({n})"));
+        sqlx::query(insert(polls)).execute(&mut *tx).await?;
+        sqlx::query("update counted set n = -n where n = 1").execute(&mut *tx).await?;
+        let waits = sqlx::query("update counted set n = -n where n = 2").execute(&mut *tx);
+        assert!(timeout(Duration::from_millis(200), waits).await.is_err());
+        sqlx::raw_sql("update counted set n = -n where n = 1").execute(&mut rival).await?;
+        pause(Duration::from_millis(30)).await;
+        let _ = polled(polls, sqlx::query("select 1").execute(&mut *tx)).await;
+        sqlx::raw_sql("rollback").execute(&mut rival).await?;
+        let inserted = sqlx::query(insert(polls + 100)).execute(&mut *tx).await;
+        let committed = tx.commit().await;
+        let rows = format!("select n from kept where n in ({polls}, {})", polls + 100);
+        let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(&mut server.admin().await).await?;
+        assert!(inserted.is_err() && committed.is_err() && rows.is_empty(), "{polls}: {committed:?}, {rows:?}");
+    }
+    Ok(())
 }

@@ -133,17 +133,28 @@ pub(super) struct Whose<'a> {
     is_named: bool,
 }
 
+/// What is needed of a connection while it is read to its end, and cancelled beside that.
+pub(super) struct Parts<'a, DB: Engine> {
+    pub(super) driver: &'a mut DB::Connection,
+    /// Where the error of a dropped statement is put.
+    pub(super) late: &'a mut Option<sqlx::Error>,
+    /// What a cancel has to know of the connection.
+    pub(super) whose: Whose<'a>,
+    /// The cancel that is under way.
+    pub(super) under_way: &'a mut Option<Cancel>,
+}
+
 impl<DB: Engine> Wire<DB> {
-    /// Borrows three parts at once, because the driver is read from while the cancel runs: the driver, what a cancel has to know of the
-    /// connection, and the cancel that is under way.
-    pub(super) fn apart(&mut self) -> (&mut DB::Connection, Whose<'_>, &mut Option<Cancel>) {
+    /// Borrows its parts at once, because the driver is read from while the cancel runs.
+    pub(super) fn apart(&mut self) -> Parts<'_, DB> {
         // Nothing that is known of has given it another name.
         let is_named = self.number.is_some()
             || DB::RULES
                 .renamed_by
                 .is_none_or(|name| self.carried.cleanup() == Cleanup::None && !self.carried.settings().contains(name));
-        let Self { driver, at, credentials, name, number, socket, cancel, .. } = self;
-        (driver, Whose { at, credentials, name, number, socket: socket.as_ref(), is_named }, cancel)
+        let Self { driver, late, at, credentials, name, number, socket, cancel, .. } = self;
+        let whose = Whose { at, credentials, name, number, socket: socket.as_ref(), is_named };
+        Parts { driver, late, whose, under_way: cancel }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 
-use super::cancel::Cancel;
+use super::cancel::{Cancel, Parts};
 use super::{Connector, Wire};
 use crate::clock::Moment;
 use crate::deadline::by_the_clock;
@@ -137,21 +137,21 @@ impl<DB: Engine> Connector<DB> {
         wire: &mut Wire<DB>,
         unread: Unread,
     ) -> Result<Rested, sqlx::Error> {
-        let rested = self.read_on(wire, unread).await?;
-        let late = wire.carried.came_to_rest(rested.late)?;
-        Ok(Rested { late, ..rested })
+        let cancelled = self.read_on(wire, unread).await?;
+        let late = wire.carried.came_to_rest(wire.late.take())?;
+        Ok(Rested { late, cancelled })
     }
 
-    async fn read_on(self: &Arc<Self>, wire: &mut Wire<DB>, unread: Unread) -> Result<Rested, sqlx::Error> {
-        let by_itself = |late| Rested { late, cancelled: false };
+    /// Reads to the end, and says whether the statement was cancelled, and may have felt it.
+    async fn read_on(self: &Arc<Self>, wire: &mut Wire<DB>, unread: Unread) -> Result<bool, sqlx::Error> {
         wire.carried.exchange();
         if wire.out_of_step {
             // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
-            self.cancel(&wire.apart().1);
+            self.cancel(&wire.apart().whose);
             return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
         }
         if unread == Unread::Close && has_much_to_read(wire.socket.as_ref()).await {
-            self.cancel(&wire.apart().1);
+            self.cancel(&wire.apart().whose);
             return Err(much_to_read());
         }
         let is_ended_first = match unread {
@@ -160,7 +160,7 @@ impl<DB: Engine> Connector<DB> {
             Unread::Read | Unread::Close => false,
         };
         wire.cancel.take_if(|cancel| cancel.is_unsent());
-        let (driver, whose, under_way) = wire.apart();
+        let Parts { driver, late, whose, under_way } = wire.apart();
         if is_ended_first && under_way.is_none() {
             // The driver reads fast rows without a pause, so that a cancel begun beside it would never get its turn. Whether the cancel
             // failed is looked at below, when everything is read.
@@ -175,19 +175,19 @@ impl<DB: Engine> Connector<DB> {
             }
         }
         let socket = whose.socket.filter(|_| unread == Unread::Close);
-        let late = {
+        {
             // One and the same from beginning to end: MySQL's driver loses its place when it is dropped in the middle of a
             // long row (sqlx 0.9.0), and the transaction with it.
-            let mut draining = pin!(drained::<DB>(driver, socket));
+            let mut draining = pin!(drained::<DB>(driver, late, socket));
             if under_way.is_none() {
                 let coming = whose.socket.filter(|_| unread == Unread::Read);
                 if let Some(drained) = patiently(draining.as_mut(), coming).await {
-                    return drained.map(by_itself);
+                    return drained.map(|()| false);
                 }
                 *under_way = self.cancel(&whose);
             }
             // Without an answer the drain goes on; its bound is the caller's.
-            let Some(cancel) = under_way.as_mut() else { return draining.await.map(by_itself) };
+            let Some(cancel) = under_way.as_mut() else { return draining.await.map(|()| false) };
             match select(draining, pin!(cancel.idle())).await {
                 Either::Left((drained, _)) => drained?,
                 Either::Right(_) => {
@@ -195,23 +195,23 @@ impl<DB: Engine> Connector<DB> {
                     return Err(sqlx::Error::Protocol(message.to_owned()));
                 }
             }
-        };
-        let Some(cancel) = under_way else { return Ok(by_itself(late)) };
+        }
+        let Some(cancel) = under_way else { return Ok(false) };
         if cancel.recall() {
             *under_way = None;
-            return Ok(by_itself(late));
+            return Ok(false);
         }
         cancel.answered().await?;
         // The answer may have come before the cancel did. Then the cancel hits this question, or nothing.
-        let later = drained::<DB>(driver, socket).await?;
+        drained::<DB>(driver, late, socket).await?;
         *under_way = None;
-        Ok(Rested { late: late.or(later), cancelled: true })
+        Ok(true)
     }
 
     /// Begins to have the server end what may still go on on a connection that did not come to rest in time: it is closed, and
     /// nobody would notice for long.
     pub(crate) fn give_up(self: &Arc<Self>, wire: &mut Wire<DB>) {
-        let (_, whose, under_way) = wire.apart();
+        let Parts { whose, under_way, .. } = wire.apart();
         if under_way.as_ref().is_none_or(Cancel::is_unsent) {
             self.cancel(&whose);
         }
@@ -274,9 +274,10 @@ async fn has_much_to_read(socket: Option<&Socket>) -> bool {
 /// Reads to the end of an answer, as long as it does not become too much.
 async fn drained<DB: Engine>(
     driver: &mut DB::Connection,
+    late: &mut Option<sqlx::Error>,
     socket: Option<&Socket>,
-) -> Result<Option<sqlx::Error>, sqlx::Error> {
-    let mut drain = pin!(DB::drain(driver));
+) -> Result<(), sqlx::Error> {
+    let mut drain = pin!(DB::drain(driver, late));
     let mut turns = 0;
     poll_fn(|context| {
         turns += 1;

@@ -73,6 +73,9 @@ pub(crate) struct Wire<DB: Engine> {
     pub(super) number: Option<String>,
     /// What it was logged in with: a cancel is a matter between connections of one user.
     pub(super) credentials: Credentials,
+    /// The error of a dropped statement, from when it was read until the connection is at rest: whoever reads it may be dropped as
+    /// well, and it may have ended the transaction.
+    pub(super) late: Option<sqlx::Error>,
     /// From its beginning until it is known to have hit nothing else: the connection is not at rest as long as it is there.
     pub(super) cancel: Option<Cancel>,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
@@ -112,6 +115,7 @@ impl<DB: Engine> Wire<DB> {
             name,
             number: None,
             credentials,
+            late: None,
             cancel: None,
             unrest: None,
         }

@@ -46,9 +46,12 @@ pub(crate) trait Driver: Dialect {
         question::run::<Self>(conn, sql)
     }
 
-    /// Reads what is still on its way, and so proves that the connection answers. A statement's late error is returned
-    /// in `Ok`: it belongs to whoever dropped the statement.
-    fn drain(conn: &mut Self::Connection) -> impl Future<Output = Result<Option<sqlx::Error>, sqlx::Error>> + Send;
+    /// Reads what is still on its way, and so proves that the connection answers. A statement's late error belongs to whoever
+    /// dropped the statement: it is put into `late` as soon as it is read, because this future may be dropped as well.
+    fn drain(
+        conn: &mut Self::Connection,
+        late: &mut Option<sqlx::Error>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// The number that was generated last in the server's session, or zero. Not asked where the server
     /// [refuses](super::Rules::refuses_ungenerated).

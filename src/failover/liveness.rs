@@ -72,7 +72,7 @@ impl<DB: Engine> Ask for LivenessProbe<DB> {
         }
         // Given up in the middle of it, what is of use for the next question is still there.
         if let Some(Beside::Wire(wire)) = side {
-            match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver)).await {
+            match timeout(LOGIN_BOUND, DB::drain(&mut wire.driver, &mut None)).await {
                 Ok(Ok(_)) => {
                     self.greetings.store(0, Ordering::Relaxed);
                     return Ok(());

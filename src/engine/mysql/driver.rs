@@ -20,19 +20,20 @@ fn found(result: Result<(), Error>) -> Result<Found, Error> {
     }
 }
 
-async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
-    let mut late = None;
+async fn drain(conn: &mut MySqlConnection, late: &mut Option<Error>) -> Result<(), Error> {
     for _ in 0..MOST_LATE {
         // A question that only its own answer fits: the driver loses count when a ping is dropped, and its place when it
         // is dropped in the middle of a row (sqlx 0.9.0). Whatever the session's `sql_select_limit` is.
         let asked = fastrand::i64(0..);
         match rows::<MySql>(conn, format!("SELECT {asked} LIMIT 1")).await {
             Ok(rows) => match rows.as_slice() {
-                [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                [row] if row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(()),
                 _ => break,
             },
             // Of what was sent before; the question was not sent then.
-            Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
+            Err(error) if diagnose::diagnose(&error).is_of_statement() => {
+                late.get_or_insert(error);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -64,9 +65,9 @@ impl Driver for MySql {
         conn.fetch_many(query)
     }
 
-    async fn drain(conn: &mut MySqlConnection) -> Result<Option<Error>, Error> {
+    async fn drain(conn: &mut MySqlConnection, late: &mut Option<Error>) -> Result<(), Error> {
         // What it reads where it has lost its place is whatever somebody has stored.
-        without_panic(drain(conn)).await
+        without_panic(drain(conn, late)).await
     }
 
     async fn last_generated(conn: &mut MySqlConnection) -> Result<u64, Error> {

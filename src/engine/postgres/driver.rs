@@ -58,10 +58,10 @@ impl Driver for Postgres {
         conn.fetch_many(query)
     }
 
-    async fn drain(conn: &mut PgConnection) -> Result<Option<Error>, Error> {
+    async fn drain(conn: &mut PgConnection, late: &mut Option<Error>) -> Result<(), Error> {
         // Any answer ends a ping, also one that was meant for something else: after a `COPY` that was given up the driver is
         // one answer behind for ever (sqlx 0.9.0). So the question is one that only its own answer fits.
-        let (mut late, mut aborted) = (None, false);
+        let mut aborted = false;
         for _ in 0..MOST_LATE {
             let asked = fastrand::i64(0..);
             // An aborted transaction answers no question. A text that is none is refused before the server looks at the
@@ -69,13 +69,15 @@ impl Driver for Postgres {
             let text = if aborted { format!("lambda_rds_{asked}") } else { format!("SELECT {asked}::pg_catalog.int8") };
             match without_panic(rows::<Self>(conn, text)).await {
                 Ok(rows) => match rows.as_slice() {
-                    [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(late),
+                    [row] if !aborted && row.try_get::<i64, _>(0).ok() == Some(asked) => return Ok(()),
                     _ => break,
                 },
-                Err(error) if aborted && quotes(&error, asked) => return Ok(late),
+                Err(error) if aborted && quotes(&error, asked) => return Ok(()),
                 Err(error) if has_code(&error, "25P02") => aborted = true,
                 // Of what was sent before.
-                Err(error) if diagnose::diagnose(&error).is_of_statement() => late = late.or(Some(error)),
+                Err(error) if diagnose::diagnose(&error).is_of_statement() => {
+                    late.get_or_insert(error);
+                }
                 Err(error) => return Err(error),
             }
         }
