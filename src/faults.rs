@@ -13,9 +13,10 @@ pub enum Fault {
     /// Outside a transaction the outcome is [`Unknown`](crate::Outcome::Unknown) (it is not sent, which the error cannot know), in one
     /// [`RolledBack`](crate::Outcome::RolledBack), after which [`Proxy::transaction`](crate::Proxy::transaction) runs the work again.
     ConnectionLost,
-    /// The writer fails over while the next statement is under way: what [`ConnectionLost`](Self::ConnectionLost) does to one
-    /// connection, with all idle ones of its pool gone as well ([`Event::Suspected`](crate::Event::Suspected)). Other sessions keep what they
-    /// have in hand, and the writer that is found is the same server.
+    /// The writer fails over while the next statement is under way: its connection is lost, as by
+    /// [`ConnectionLost`](Self::ConnectionLost), and all idle ones of its pool with it
+    /// ([`Event::Suspected`](crate::Event::Suspected)). Other sessions keep what they have in hand, and the writer that is found is
+    /// the same server.
     Failover,
     /// The next commit gets no answer: [`Outcome::Unknown`](crate::Outcome::Unknown).
     CommitUnknown {

@@ -65,13 +65,10 @@ impl<C: Connect> Lease<C> {
         &mut self.physical_mut().conn
     }
 
-    /// Has the server end what may still go on on a connection that came home in the middle of something, and is closed now.
+    /// Has the server end what may still go on on this connection, which is closed now.
     pub(super) fn give_up(&mut self) {
-        if self.physical().past.dirty {
-            let Self { pool, physical, .. } = self;
-            if let Some(physical) = physical {
-                pool.0.connector.give_up(&mut physical.conn);
-            }
+        if let Some(physical) = &mut self.physical {
+            self.pool.give_up(physical);
         }
     }
 

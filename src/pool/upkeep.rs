@@ -85,13 +85,18 @@ impl<C: Connect> Pool<C> {
             let _ = waiter.send(Err(Error::Closed));
         }
         let goodbyes = idle.into_iter().map(|mut physical| {
-            if physical.past.dirty {
-                self.0.connector.give_up(&mut physical.conn);
-            }
+            self.give_up(&mut physical);
             self.0.connector.close(physical.conn)
         });
         // A socket that does not take the goodbye is closed without one.
         let _ = timeout(CLOSE_BOUND, join(join_all(goodbyes), self.0.connector.settled())).await;
+    }
+
+    /// Has the server end what may still go on on a connection that came home in the middle of something, and is closed now.
+    pub(super) fn give_up(&self, physical: &mut Physical<C::Conn>) {
+        if physical.past.dirty {
+            self.0.connector.give_up(&mut physical.conn);
+        }
     }
 
     /// Breaks everything at rest, as a server that is gone does.

@@ -223,7 +223,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
     pub(super) async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
-        // A question that came before it has been answered, which has said that nothing is under way.
+        // The answer to a question that was asked first (`probe`) has marked the connection as read to its end.
         self.session.interrupted = true;
         let (failover, wire) = self.apart();
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
