@@ -146,7 +146,7 @@ pub(super) struct Parts<'a, DB: Engine> {
 
 impl<DB: Engine> Wire<DB> {
     /// Borrows its parts at once, because the driver is read from while the cancel runs.
-    pub(super) fn apart(&mut self) -> Parts<'_, DB> {
+    pub(super) fn parts(&mut self) -> Parts<'_, DB> {
         // Nothing that is known of has given it another name.
         let is_named = self.number.is_some()
             || DB::RULES

@@ -140,7 +140,7 @@ impl Carried {
     }
 
     /// The server closes it when it lies idle for so long. `settings`: the term is among them.
-    pub(super) fn let_for<D: Dialect>(&mut self, settings: Settings, span: Duration, now: Moment) {
+    pub(super) fn set_idle_term<D: Dialect>(&mut self, settings: Settings, span: Duration, now: Moment) {
         let term = SlotTerm::new(settings.clone(), span, now, self.loans).following(self.term.take());
         self.become_set::<D>(settings);
         self.term = Some(term);

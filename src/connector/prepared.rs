@@ -58,21 +58,21 @@ impl Prepared {
         Self { remarks_first, texts, hasher: RandomState::new(), names, generation: 0 }
     }
 
-    /// How a text is sent with values of these types. `places`: it may have places for some; `kept`: the driver keeps what it
+    /// How a text is sent with values of these types. `has_parameters`: it may have some; `kept`: the driver keeps what it
     /// prepares for it.
-    pub(crate) fn for_values(&mut self, sql: &str, bound: &Bound, places: bool, kept: bool) -> Spelling {
-        let Some(types) = self.number(bound) else { return Spelling::As(self.apart(sql)) };
+    pub(crate) fn for_values(&mut self, sql: &str, bound: &Bound, has_parameters: bool, kept: bool) -> Spelling {
+        let Some(types) = self.number(bound) else { return Spelling::As(self.unique(sql)) };
         let new = kept.then_some(Types { own: types, given: types });
-        self.spelling(sql, types, places, |known| known.own == types, new)
+        self.spelling(sql, types, has_parameters, |known| known.own == types, new)
     }
 
     /// How a text is sent that is to be prepared with these types.
-    pub(crate) fn for_types(&mut self, sql: &str, given: &Bound, places: bool) -> Spelling {
-        let Some(types) = self.number(given) else { return Spelling::As(self.apart(sql)) };
+    pub(crate) fn for_types(&mut self, sql: &str, given: &Bound, has_parameters: bool) -> Spelling {
+        let Some(types) = self.number(given) else { return Spelling::As(self.unique(sql)) };
         // Dropped before its end, it may be kept by the driver, and nobody knows for what.
         let nobodys = random::generator().u64(..);
         let new = Types { own: nobodys, given: nobodys };
-        self.spelling(sql, types, places, |known| known.given == types, Some(new))
+        self.spelling(sql, types, has_parameters, |known| known.given == types, Some(new))
     }
 
     /// A text was prepared with these types, and has come to have those.
@@ -88,7 +88,7 @@ impl Prepared {
         &mut self,
         sql: &str,
         types: u64,
-        places: bool,
+        has_parameters: bool,
         fits: impl Fn(&Types) -> bool,
         new: Option<Types>,
     ) -> Spelling {
@@ -96,7 +96,7 @@ impl Prepared {
         const MOST_TRIES: u32 = 4;
         // A text without parameters may be sent as it is only without values. PostgreSQL would prepare it with values too, so that
         // with values it gets a text of its own.
-        let mut spelled = (!places).then(|| self.with_number(sql, types, 0));
+        let mut spelled = (!has_parameters).then(|| self.with_number(sql, types, 0));
         for number in 1..=MOST_TRIES {
             let text = spelled.as_deref().unwrap_or(sql);
             let key = self.hasher.hash_one(text);
@@ -114,7 +114,7 @@ impl Prepared {
             }
             spelled = Some(self.with_number(sql, types, number));
         }
-        Spelling::As(self.apart(sql))
+        Spelling::As(self.unique(sql))
     }
 
     /// The text with a number of its types that nobody else can know before.
@@ -123,7 +123,7 @@ impl Prepared {
     }
 
     /// A text that nobody has sent before, nor sends again.
-    fn apart(&self, sql: &str) -> String {
+    fn unique(&self, sql: &str) -> String {
         self.remarked(sql, random::generator().u64(..))
     }
 

@@ -79,13 +79,13 @@ impl<DB: Engine> Connector<DB> {
                     // The pooler goes on with the server's connection, and gives it to others: what can be is taken away.
                     self.clean(wire).await?;
                 }
-                return Err(sqlx::Error::Protocol("what was left on the connection cannot be taken away".to_owned()));
+                return Err(out_of_reach("what was left on the connection cannot be taken away"));
             }
             if cleanup != Cleanup::None {
                 // A sqlx transaction was forgotten, not dropped. Nothing brings the driver's count down again, and the
                 // next one's `begin` would be a savepoint in nothing.
                 if sqlx::Connection::is_in_transaction(&wire.driver) {
-                    return Err(sqlx::Error::Protocol("the driver still counts a transaction".to_owned()));
+                    return Err(out_of_reach("the driver still counts a transaction"));
                 }
                 self.clean(wire).await?;
             }
@@ -98,7 +98,7 @@ impl<DB: Engine> Connector<DB> {
                     number => number?,
                 };
             }
-            wire.unrest = None;
+            wire.parted = None;
             Ok(())
         };
         restored.await.map_err(Error::Database)
@@ -107,7 +107,12 @@ impl<DB: Engine> Connector<DB> {
     /// Has the server close a connection at rest when it has been idle for so long. That is a setting like those of sessions:
     /// the next one that has another takes it back before its first statement, unless that is one alone (`slot_term`).
     /// `used`: when the last exchange of a session on it was over, from where the server counts.
-    pub(crate) async fn let_for(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), sqlx::Error> {
+    pub(crate) async fn set_idle_term(
+        &self,
+        wire: &mut Wire<DB>,
+        term: Duration,
+        used: Moment,
+    ) -> Result<(), sqlx::Error> {
         let is_old = self.old_servers().contains(&wire.at);
         // What a reset goes back to is not what the `init_query` had set; and a pooler has terms of its own.
         if self.config.via_proxy() || self.has_init_query() || is_old || term >= self.config.idle_timeout() {
@@ -122,7 +127,7 @@ impl<DB: Engine> Connector<DB> {
             settings.set(name, statement);
         }
         // Cut short, it may be set or not: then it is taken back for nothing.
-        wire.carried.let_for::<DB>(settings, term, self.clock.now());
+        wire.carried.set_idle_term::<DB>(settings, term, self.clock.now());
         wire.carried.exchange();
         DB::run(&mut wire.driver, text).await
     }
@@ -138,6 +143,7 @@ impl<DB: Engine> Connector<DB> {
         unread: Unread,
     ) -> Result<Rested, sqlx::Error> {
         let cancelled = self.read_on(wire, unread).await?;
+        wire.in_flight = false;
         let late = wire.carried.came_to_rest(wire.late.take())?;
         Ok(Rested { late, cancelled })
     }
@@ -145,14 +151,9 @@ impl<DB: Engine> Connector<DB> {
     /// Reads to the end, and says whether the statement was cancelled, and may have felt it.
     async fn read_on(self: &Arc<Self>, wire: &mut Wire<DB>, unread: Unread) -> Result<bool, sqlx::Error> {
         wire.carried.exchange();
-        if wire.out_of_step {
-            // Only what the server does can be ended; what it answers, nobody would understand. It is ended beside.
-            self.cancel(&wire.apart().whose);
-            return Err(sqlx::Error::Protocol("a statement was dropped while the driver prepared it".to_owned()));
-        }
-        if unread == Unread::Close && has_much_to_read(wire.socket.as_ref()).await {
-            self.cancel(&wire.apart().whose);
-            return Err(much_to_read());
+        if let Some(why) = unreadable(wire.out_of_step, wire.socket.as_ref(), unread).await {
+            self.cancel(&wire.parts().whose);
+            return Err(why);
         }
         let is_ended_first = match unread {
             Unread::End => true,
@@ -160,7 +161,7 @@ impl<DB: Engine> Connector<DB> {
             Unread::Read | Unread::Close => false,
         };
         wire.cancel.take_if(|cancel| cancel.is_unsent());
-        let Parts { driver, late, whose, under_way } = wire.apart();
+        let Parts { driver, late, whose, under_way } = wire.parts();
         if is_ended_first && under_way.is_none() {
             // The driver reads fast rows without a pause, so that a cancel begun beside it would never get its turn. Whether the cancel
             // failed is looked at below, when everything is read.
@@ -168,9 +169,7 @@ impl<DB: Engine> Connector<DB> {
             if let Some(cancel) = under_way {
                 cancel.answered().await.ok();
                 if unread == Unread::End && cancel.is_refused() {
-                    return Err(sqlx::Error::Protocol(
-                        "the server does not end the statement, which goes on".to_owned(),
-                    ));
+                    return Err(out_of_reach("the server does not end the statement, which goes on"));
                 }
             }
         }
@@ -191,8 +190,7 @@ impl<DB: Engine> Connector<DB> {
             match select(draining, pin!(cancel.idle())).await {
                 Either::Left((drained, _)) => drained?,
                 Either::Right(_) => {
-                    let message = "the server has answered everything, and the driver waits for more";
-                    return Err(sqlx::Error::Protocol(message.to_owned()));
+                    return Err(out_of_reach("the server has answered everything, and the driver waits for more"));
                 }
             }
         }
@@ -211,7 +209,7 @@ impl<DB: Engine> Connector<DB> {
     /// Begins to have the server end what may still go on on a connection that did not come to rest in time: it is closed, and
     /// nobody would notice for long.
     pub(crate) fn give_up(self: &Arc<Self>, wire: &mut Wire<DB>) {
-        let Parts { whose, under_way, .. } = wire.apart();
+        let Parts { whose, under_way, .. } = wire.parts();
         if under_way.as_ref().is_none_or(Cancel::is_unsent) {
             self.cancel(&whose);
         }
@@ -256,6 +254,15 @@ async fn patiently<F: Future>(mut work: Pin<&mut F>, coming: Option<&Socket>) ->
     }
 }
 
+/// Why an answer is not read to its end: its statement is ended on the server then, and the connection is closed.
+async fn unreadable(out_of_step: bool, socket: Option<&Socket>, unread: Unread) -> Option<sqlx::Error> {
+    if out_of_step {
+        // What the server answers nobody would understand.
+        return Some(out_of_reach("a statement was dropped while the driver prepared it"));
+    }
+    (unread == Unread::Close && has_much_to_read(socket).await).then(much_to_read)
+}
+
 /// Whether more of a dropped answer is there, or still coming, than is worth reading.
 async fn has_much_to_read(socket: Option<&Socket>) -> bool {
     let unread = || socket.and_then(Socket::unread).unwrap_or_default();
@@ -291,5 +298,10 @@ async fn drained<DB: Engine>(
 }
 
 fn much_to_read() -> sqlx::Error {
-    sqlx::Error::Protocol("a statement was dropped with much of its answer unread".to_owned())
+    out_of_reach("a statement was dropped with much of its answer unread")
+}
+
+/// Rest is out of reach: the connection has to be closed.
+fn out_of_reach(why: &str) -> sqlx::Error {
+    sqlx::Error::Protocol(why.to_owned())
 }

@@ -84,13 +84,13 @@ mod tests {
 
     #[test]
     fn one_statement_alone_runs_under_it_and_the_second_does_not() {
-        let let_for = settings(&["term"]);
-        let mut term = SlotTerm::new(let_for.clone(), SPAN, at(0), 7);
-        assert!(!term.bears_one(&let_for, at(1), 8), "nothing is known of the work before");
+        let with_term = settings(&["term"]);
+        let mut term = SlotTerm::new(with_term.clone(), SPAN, at(0), 7);
+        assert!(!term.bears_one(&with_term, at(1), 8), "nothing is known of the work before");
         for (loans, was_alone) in [(8, true), (10, false), (11, true), (11, true)] {
             term.after_work(at(1000), loans);
             for (after, lent, bears) in [(0, 1, true), (200, 1, true), (201, 1, false), (0, 2, false), (0, 3, false)] {
-                let seen = term.bears_one(&let_for, at(1000 + after), loans + lent);
+                let seen = term.bears_one(&with_term, at(1000 + after), loans + lent);
                 assert_eq!(seen, bears && was_alone, "{loans} loans, the {lent}. after {after} ms");
             }
         }
@@ -102,8 +102,8 @@ mod tests {
         let mut term = SlotTerm::new(both.clone(), SPAN, at(0), 0);
         term.after_work(at(0), 1);
         assert!(!term.bears_one(&both, at(0), 2));
-        let let_for = settings(&["term"]);
-        let mut term = SlotTerm::new(let_for, SPAN, at(0), 0);
+        let with_term = settings(&["term"]);
+        let mut term = SlotTerm::new(with_term, SPAN, at(0), 0);
         term.after_work(at(0), 1);
         for settings in [Settings::default(), settings(&["term"]), settings(&["another"])] {
             assert!(!term.bears_one(&settings, at(0), 2), "{settings:?} are not the very ones");
@@ -113,21 +113,21 @@ mod tests {
 
     #[test]
     fn a_term_that_is_about_right_is_not_set_again() {
-        let let_for = settings(&["term"]);
-        let term = SlotTerm::new(let_for.clone(), SPAN, at(0), 0);
+        let with_term = settings(&["term"]);
+        let term = SlotTerm::new(with_term.clone(), SPAN, at(0), 0);
         for (wanted, serves) in [(199, false), (200, true), (400, true), (800, true), (801, false)] {
-            assert_eq!(term.serves(&let_for, Duration::from_millis(wanted)), serves, "{wanted} ms");
+            assert_eq!(term.serves(&with_term, Duration::from_millis(wanted)), serves, "{wanted} ms");
         }
     }
 
     #[test]
     fn what_was_one_statement_is_known_though_the_term_was_taken_back_in_between() {
-        let let_for = settings(&["term"]);
+        let with_term = settings(&["term"]);
         for (loans, was_alone) in [(4, true), (5, true), (6, false)] {
             let former = SlotTerm::new(settings(&["term"]), SPAN, at(0), 4);
-            let term = SlotTerm::new(let_for.clone(), SPAN, at(500), loans).following(Some(former));
-            assert_eq!(term.bears_one(&let_for, at(500), loans + 1), was_alone, "{loans} loans");
+            let term = SlotTerm::new(with_term.clone(), SPAN, at(500), loans).following(Some(former));
+            assert_eq!(term.bears_one(&with_term, at(500), loans + 1), was_alone, "{loans} loans");
         }
-        assert!(!SlotTerm::new(let_for.clone(), SPAN, at(0), 1).following(None).bears_one(&let_for, at(0), 2));
+        assert!(!SlotTerm::new(with_term.clone(), SPAN, at(0), 1).following(None).bears_one(&with_term, at(0), 2));
     }
 }

@@ -64,6 +64,9 @@ pub(crate) struct Wire<DB: Engine> {
     has_own_values: bool,
     /// What is prepared on it is prepared for values of certain types.
     pub(crate) prepares_for_types: bool,
+    /// An exchange is under way, or one was dropped before its answer was read to the end: the next use reads what is left first. Also
+    /// set when the connection is handed out, because nobody sees what is left unread on it.
+    pub(crate) in_flight: bool,
     /// The driver would misread what is still on its way.
     pub(crate) out_of_step: bool,
     pub(crate) id: u64,
@@ -79,7 +82,7 @@ pub(crate) struct Wire<DB: Engine> {
     /// From its beginning until it is known to have hit nothing else: the connection is not at rest as long as it is there.
     pub(super) cancel: Option<Cancel>,
     /// Kept by whoever left it in the middle of something, and dropped when it is at rest or gone.
-    pub(crate) unrest: Option<oneshot::Sender<Infallible>>,
+    pub(crate) parted: Option<oneshot::Sender<Infallible>>,
 }
 
 /// Tells physical connections apart.
@@ -110,6 +113,7 @@ impl<DB: Engine> Wire<DB> {
             login_defaults,
             has_own_values,
             prepares_for_types,
+            in_flight: false,
             out_of_step: false,
             id: WIRES.fetch_add(1, Ordering::Relaxed),
             name,
@@ -117,7 +121,7 @@ impl<DB: Engine> Wire<DB> {
             credentials,
             late: None,
             cancel: None,
-            unrest: None,
+            parted: None,
         }
     }
 

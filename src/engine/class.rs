@@ -113,7 +113,7 @@ pub(crate) enum Control<'a> {
 
 impl Control<'_> {
     /// Whether it is one statement that is understood.
-    pub(crate) fn is_alone(self) -> bool {
+    pub(crate) fn is_single_statement(self) -> bool {
         !matches!(self, Control::Whole | Control::Unclear { .. })
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const LEFT_OUT: &str =
 
 impl Judged {
     /// Marks what the server has said; any other error is left as it is.
-    pub(crate) fn mark(error: sqlx::Error, outcome: Outcome) -> sqlx::Error {
+    pub(crate) fn with_outcome(error: sqlx::Error, outcome: Outcome) -> sqlx::Error {
         match error {
             sqlx::Error::Database(inner) => sqlx::Error::Database(Box::new(Self(inner, Mark::Outcome(outcome)))),
             other => other,
@@ -63,7 +63,7 @@ impl Error {
     pub(crate) fn half_done(self) -> Self {
         match self {
             Self::Database(source) | Self::ReadOnly { source } => {
-                Self::Database(Judged::mark(source, Outcome::Unknown))
+                Self::Database(Judged::with_outcome(source, Outcome::Unknown))
             }
             other => other,
         }
@@ -72,7 +72,7 @@ impl Error {
     /// A refusal to write that came when the statement was at work.
     pub(crate) fn begun(self) -> Self {
         match self {
-            Self::ReadOnly { source } => Self::ReadOnly { source: Judged::mark(source, Outcome::RolledBack) },
+            Self::ReadOnly { source } => Self::ReadOnly { source: Judged::with_outcome(source, Outcome::RolledBack) },
             other => other,
         }
     }

@@ -86,8 +86,8 @@ impl<DB: Engine> Connect for Failover<DB> {
         }
     }
 
-    async fn let_for(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), Error> {
-        self.connector.let_for(wire, term, used).await.map_err(Error::Database)
+    async fn set_idle_term(&self, wire: &mut Wire<DB>, term: Duration, used: Moment) -> Result<(), Error> {
+        self.connector.set_idle_term(wire, term, used).await.map_err(Error::Database)
     }
 
     async fn settled(&self) {

@@ -266,12 +266,12 @@ impl<DB: Engine> Failover<DB> {
     }
 
     /// There is nobody to fail over to, nor anybody who would tell of others.
-    fn is_lone(&self) -> bool {
+    fn has_no_peers(&self) -> bool {
         !self.topology.has_others() && !self.topology.is_cluster_like()
     }
 
     /// Nobody else is known, and the target has never been a writer.
-    fn is_alone(&self, at: &Address) -> bool {
+    fn is_only_server(&self, at: &Address) -> bool {
         let Candidates { members, endpoint } = self.topology.candidates();
         let others = members.iter().map(|member| &member.address).chain(&endpoint).any(|other| !other.is(at));
         !others && !self.belief.is_established() && self.topology.flavour() == Flavour::Plain

@@ -35,14 +35,14 @@ impl<DB: Engine> Failover<DB> {
         // first statement on the connection that was found, and that one serves them meanwhile.
         let mut place_in_line = None;
         loop {
-            if !self.belief.is_in_doubt() || self.is_lone() {
+            if !self.belief.is_in_doubt() || self.has_no_peers() {
                 let news = self.belief.news();
                 let dialled = self.straight_or_late(&attempt, tries).await;
                 drop(place_in_line.take());
                 match dialled {
                     Ok(wire) => return Ok(wire),
                     Err(error) if self.is_worth_a_search(&error) && begun.elapsed() < self.spans.failover => {
-                        if self.is_lone() {
+                        if self.has_no_peers() {
                             return self.persist(error, &attempt).await;
                         }
                         if self.belief.news() != news {
@@ -102,7 +102,7 @@ impl<DB: Engine> Failover<DB> {
         attempt.enter(Phase::Setup);
         match self.look(&mut wire).await? {
             Told::Writer => {}
-            Told::Reader if self.is_alone(&wire.at) => self.belief.be_solitary(),
+            Told::Reader if self.is_only_server(&wire.at) => self.belief.be_solitary(),
             told => return Err(changed_role(&wire.at, told)),
         }
         self.proven(&mut wire);
@@ -111,7 +111,7 @@ impl<DB: Engine> Failover<DB> {
 
     /// As [`straight`](Self::straight), but where there are others to ask a silent server is not waited for.
     async fn straight_or_late(&self, attempt: &Attempt, tries: u32) -> Result<Wire<DB>, Error> {
-        if self.is_lone() || !self.has_roles() {
+        if self.has_no_peers() || !self.has_roles() {
             return self.straight(attempt).await;
         }
         let established = self.belief.is_established();

@@ -1,13 +1,12 @@
 //! The seam: what the pool asks of whoever makes and judges connections.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::PHASES;
+use super::notes::Notes;
 use crate::clock::Moment;
 use crate::deadline::Deadline;
 use crate::error::{Error, Phase};
@@ -68,7 +67,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
 
     /// Has the server close a connection at rest that has been idle for so long, where that can be said. Whoever uses it sooner
     /// takes that back. `used`: when it was last used. Bounded by the caller.
-    fn let_for(
+    fn set_idle_term(
         &self,
         conn: &mut Self::Conn,
         term: Duration,
@@ -87,7 +86,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) deadline: Deadline,
-    pub(super) phase: Arc<[AtomicU8]>,
+    pub(super) notes: Notes,
     pub(super) slot: usize,
     /// When a server was last dialled, or the attempt began. What comes before, a secret for example, is not its slowness.
     pub(super) dialled: Arc<Mutex<Instant>>,
@@ -101,8 +100,7 @@ impl Attempt {
 
     /// Says what is going on, for the error of somebody who waits in vain.
     pub(crate) fn enter(&self, phase: Phase) {
-        let code = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
-        self.phase[self.slot].store(u8::try_from(code).unwrap_or_default(), Ordering::Relaxed);
+        self.notes.dialling(self.slot, phase);
         if phase == Phase::Dialling {
             self.begin();
         }
@@ -118,6 +116,6 @@ impl Attempt {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        PHASES[usize::from(self.phase[self.slot].load(Ordering::Relaxed)) % PHASES.len()]
+        self.notes.phase(self.slot)
     }
 }

@@ -46,7 +46,7 @@ impl<C: Connect> Approval<C> {
         let inner = &self.pool.0;
         let attempt = Attempt {
             deadline: self.deadline,
-            phase: Arc::clone(&inner.notes),
+            notes: inner.notes.clone(),
             slot,
             dialled: Arc::new(Mutex::new(Instant::now())),
         };

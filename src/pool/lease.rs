@@ -49,7 +49,7 @@ impl<C: Connect> Lease<C> {
 
     /// Says what this lease is for, for the errors of those who wait.
     pub(crate) fn note(&self, purpose: Purpose) {
-        self.pool.note(self.physical().slot, purpose);
+        self.pool.0.notes.held(self.physical().slot, purpose);
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use tokio::runtime::Id;
 
 use crate::clock::Moment;
-use crate::error::Phase;
 
 use super::fitness::Past;
 use super::runtime;
@@ -65,7 +64,7 @@ pub(super) struct Ledger<T, W> {
     /// Clean ones by last use, the newest last; dirty ones after them all.
     idle: Vec<Box<Physical<T>>>,
     waiters: VecDeque<(u64, W)>,
-    next_waiter: u64,
+    next_id: u64,
     closed: bool,
     /// How many slots are `Leased`: counted as they change, for a peak cannot be counted afterwards.
     lent: usize,
@@ -79,7 +78,7 @@ impl<T, W> Ledger<T, W> {
             slots: vec![Slot::Vacant; limit],
             idle: Vec::with_capacity(limit),
             waiters: VecDeque::new(),
-            next_waiter: 0,
+            next_id: 0,
             closed: false,
             lent: 0,
             most_lent: 0,
@@ -149,8 +148,8 @@ impl<T, W> Ledger<T, W> {
 
     /// Joins the queue: at its end, or at its head when the caller had been served with something that turned out broken.
     pub(super) fn enqueue(&mut self, waiter: W, served_before: bool) -> u64 {
-        let id = self.next_waiter;
-        self.next_waiter += 1;
+        let id = self.next_id;
+        self.next_id += 1;
         if served_before {
             self.waiters.push_front((id, waiter));
         } else {
@@ -241,10 +240,6 @@ impl<T, W> Ledger<T, W> {
         })
     }
 }
-
-/// Phases fit an atomic, so that a dial can say where it is without the ledger's lock.
-pub(super) const PHASES: [Phase; 5] =
-    [Phase::Credentials, Phase::Dialling, Phase::Handshake, Phase::Setup, Phase::Searching];
 
 #[cfg(test)]
 mod tests {

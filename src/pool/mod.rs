@@ -19,6 +19,7 @@ mod fitness;
 mod gaps;
 mod lease;
 mod ledger;
+mod notes;
 mod queue;
 mod recovery;
 mod relapse;
@@ -30,7 +31,6 @@ mod upkeep;
 mod work;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ use crate::usage::Meter;
 use self::dial::Approval;
 use self::fitness::Fitness;
 use self::lease::Fate;
-use self::ledger::{Home, Ledger, PHASES, Physical};
+use self::ledger::{Home, Ledger, Physical};
+use self::notes::Notes;
 use self::recovery::Recoveries;
 use self::relapse::Relapse;
 use self::retention::Retention;
@@ -81,8 +82,7 @@ struct Inner<C: Connect> {
     clock: Clock,
     events: Events,
     ledger: Mutex<Ledger<C::Conn, Sender<C>>>,
-    /// What each slot's lease is for, or how far its dial is: written without the lock.
-    notes: Arc<[AtomicU8]>,
+    notes: Notes,
     dials: Mutex<Vec<AbortHandle>>,
     dial_ended: Notify,
     recoveries: Recoveries,
@@ -116,7 +116,7 @@ impl<C: Connect> Pool<C> {
     pub(crate) fn new(connector: C, settings: Settings, clock: Clock, events: Events) -> Self {
         Self(Arc::new(Inner {
             ledger: Mutex::new(Ledger::new(settings.limit)),
-            notes: (0..settings.limit).map(|_| AtomicU8::new(0)).collect(),
+            notes: Notes::new(settings.limit),
             dials: Mutex::default(),
             dial_ended: Notify::new(),
             recoveries: Recoveries::default(),
@@ -226,12 +226,9 @@ impl<C: Connect> Pool<C> {
             idle: ledger.idle(),
             holders: ledger
                 .leased()
-                .map(|(slot, since)| Holder { purpose: self.purpose(slot), held: now.since(since) })
+                .map(|(slot, since)| Holder { purpose: self.0.notes.purpose(slot), held: now.since(since) })
                 .collect(),
-            connecting: ledger
-                .dialling()
-                .map(|slot| PHASES[usize::from(self.0.notes[slot].load(Ordering::Relaxed)) % PHASES.len()])
-                .collect(),
+            connecting: ledger.dialling().map(|slot| self.0.notes.phase(slot)).collect(),
             waiting: ledger.waiting(),
         }
     }
@@ -286,7 +283,7 @@ impl<C: Connect> Pool<C> {
     /// A connection is free: for the eldest waiter that is still there, or for the shelf.
     fn come_home(&self, mut physical: Box<Physical<C::Conn>>) {
         // Whoever gets it checks it first, and says then what for.
-        self.note(physical.slot, Purpose::Check);
+        self.0.notes.held(physical.slot, Purpose::Check);
         loop {
             let home = self.lock().home(physical, || self.0.clock.now());
             match home {
@@ -323,25 +320,6 @@ impl<C: Connect> Pool<C> {
         let refusal = self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let last = refusal.filter(|(at, _)| at.elapsed() <= waited).map(|(_, error)| error);
         Error::PoolExhausted { waited, phase, numbers, last }
-    }
-
-    fn note(&self, slot: usize, purpose: Purpose) {
-        let code = match purpose {
-            Purpose::Check => 0,
-            Purpose::Statement => 1,
-            Purpose::Transaction => 2,
-            Purpose::Pin => 3,
-        };
-        self.0.notes[slot].store(code, Ordering::Relaxed);
-    }
-
-    fn purpose(&self, slot: usize) -> Purpose {
-        match self.0.notes[slot].load(Ordering::Relaxed) {
-            0 => Purpose::Check,
-            1 => Purpose::Statement,
-            2 => Purpose::Transaction,
-            _ => Purpose::Pin,
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger<C::Conn, Sender<C>>> {

@@ -86,7 +86,7 @@ pub(super) struct Retention {
     /// A connection was made that the last answer does not count.
     uncounted: bool,
     /// How old the last answer may become.
-    term: Duration,
+    ask_after: Duration,
     /// The last refusal, or the last look at a crowded server.
     crowded: Option<Moment>,
     refused: Option<Moment>,
@@ -106,7 +106,7 @@ impl Retention {
             rng,
             asked: None,
             uncounted: false,
-            term: ASK_AGAIN,
+            ask_after: ASK_AGAIN,
             crowded: None,
             refused: None,
             full: None,
@@ -152,7 +152,7 @@ impl Retention {
         let Some((seen, asked)) = self.asked else { return true };
         // In a crowd nearly every invocation has a connect; asking after each would be a load of its own.
         let is_news = self.uncounted && seen.is_some() && !self.is_crowded(now);
-        is_news || now.since(asked) >= self.term
+        is_news || now.since(asked) >= self.ask_after
     }
 
     /// The server has not answered in time, or not at all: it has enough to do.
@@ -166,7 +166,7 @@ impl Retention {
         self.asked = Some((occupancy, now));
         self.uncounted = false;
         let is_roomy = occupancy.is_none_or(|occupancy| occupancy.share() <= ROOMY);
-        self.term = if is_roomy { (self.term * 2).min(ASK_AT_LATEST) } else { ASK_AGAIN };
+        self.ask_after = if is_roomy { (self.ask_after * 2).min(ASK_AT_LATEST) } else { ASK_AGAIN };
         let Some(occupancy) = occupancy else { return };
         if occupancy.share() > CROWDED {
             self.crowded = Some(now);
@@ -189,7 +189,7 @@ impl Retention {
     }
 
     /// For how long what is kept may lie idle, where that is not for `idle_timeout`.
-    pub(super) fn term(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn idle_term(&self, now: Moment) -> Option<Duration> {
         if self.is_pressed(now) {
             let usual = self.gaps.usual().filter(|_| self.is_crowded(now));
             return Some(usual.map_or(TERM, |gap| gap.saturating_mul(GAPS).clamp(LEAST_TERM, TERM)));
@@ -288,7 +288,11 @@ mod tests {
         ] {
             let (mut retention, now) = invoked_every(gap, sessions);
             retention.told(of_a_hundred(sessions), at(now));
-            assert_eq!(retention.term(at(now)), term.map(Duration::from_millis), "every {gap} s, {sessions} of 100");
+            assert_eq!(
+                retention.idle_term(at(now)),
+                term.map(Duration::from_millis),
+                "every {gap} s, {sessions} of 100"
+            );
         }
     }
 

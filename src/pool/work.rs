@@ -84,21 +84,21 @@ impl<C: Connect> Pool<C> {
         if !self.is_invoked() {
             join_all(self.leaving(Kind::Invocation).into_iter().map(|lease| lease.close(Discard::GivenBack))).await;
         }
-        let term = self.retention().term(self.0.clock.now());
+        let term = self.retention().idle_term(self.0.clock.now());
         if let Some(term) = term.filter(|_| !self.is_invoked() && deadline.remaining() >= TOO_LITTLE) {
             let kept = self.all_at_rest();
-            join_all(kept.into_iter().map(|lease| self.let_for(lease, term, deadline))).await;
+            join_all(kept.into_iter().map(|lease| self.set_idle_term(lease, term, deadline))).await;
         }
     }
 
     /// What is kept is let for a term: when this environment stays frozen for longer, the server takes the slot back.
-    async fn let_for(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
+    async fn set_idle_term(&self, mut lease: Lease<C>, term: Duration, deadline: Deadline) {
         lease.note(Purpose::Check);
         // Setting the term is no use of the connection: counted as one, it would keep an unneeded connection from ever being idle.
         let used = lease.physical().past.used;
         lease.lent = used;
         lease.begin();
-        match timeout_at(deadline.instant(), self.0.connector.let_for(lease.conn(), term, used)).await {
+        match timeout_at(deadline.instant(), self.0.connector.set_idle_term(lease.conn(), term, used)).await {
             Ok(Ok(())) => lease.end(),
             // Frozen with an unread answer it would be of no use to anybody, and keep its slot.
             _ => lease.broke(),

@@ -24,29 +24,40 @@ pub(super) struct Borrow<'s, DB: Engine> {
     pub(super) done: bool,
 }
 
+/// What a session in the middle of an exchange is made of.
+struct Parts<'b, DB: Engine> {
+    failover: &'b Failover<DB>,
+    flight: &'b mut InFlight,
+    state: &'b mut State,
+    wire: &'b mut Wire<DB>,
+}
+
 impl<'s, DB: Engine> Borrow<'s, DB> {
     pub(super) fn new(session: &'s mut Connection<DB>, phase: Phase) -> Self {
         Self { session, started: Instant::now(), flight: InFlight::new(phase), done: false }
     }
 
-    pub(super) fn wire(&mut self) -> &mut Wire<DB> {
+    fn parts(&mut self) -> Parts<'_, DB> {
+        let Connection { pool, lease, state, .. } = &mut *self.session;
         // INVARIANT: `borrow` puts a lease there, and only `lose`, `finish` and `drop` take it, which end the borrow.
-        self.session.lease.as_mut().expect("BUG: a borrow without a lease").conn()
+        let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
+        Parts { failover: pool.connector(), flight: &mut self.flight, state, wire }
+    }
+
+    pub(super) fn wire(&mut self) -> &mut Wire<DB> {
+        self.parts().wire
     }
 
     /// The way to the writer, and the connection.
-    pub(super) fn apart(&mut self) -> (&Failover<DB>, &mut Wire<DB>) {
-        let Connection { pool, lease, .. } = &mut *self.session;
-        // INVARIANT: as in `wire`.
-        (pool.connector(), lease.as_mut().expect("BUG: a borrow without a lease").conn())
+    pub(super) fn connected(&mut self) -> (&Failover<DB>, &mut Wire<DB>) {
+        let Parts { failover, wire, .. } = self.parts();
+        (failover, wire)
     }
 
     /// What decides about an exchange: the exchange itself, the session's account, and what the connection carries.
     pub(super) fn deciding(&mut self) -> (&mut InFlight, &mut State, &mut Carried) {
-        let Connection { state, lease, .. } = &mut *self.session;
-        // INVARIANT: as in `wire`.
-        let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
-        (&mut self.flight, state, &mut wire.carried)
+        let Parts { flight, state, wire, .. } = self.parts();
+        (flight, state, &mut wire.carried)
     }
 
     /// What a statement does to transaction and pins, before it is sent. What is rare is boxed, as in [`settle`](Self::settle).
@@ -82,16 +93,14 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     }
 
     fn gate(&mut self, intent: &mut Intent<'_>) -> Gate {
-        let Connection { state, lease, .. } = &mut *self.session;
-        // INVARIANT: as in `wire`.
-        let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
-        self.flight.enter::<DB>(state, &mut wire.carried, intent, &wire.login_defaults)
+        let Parts { flight, state, wire, .. } = self.parts();
+        flight.enter::<DB>(state, &mut wire.carried, intent, &wire.login_defaults)
     }
 
     /// Rolls back in the place of a `COMMIT` of an aborted transaction: the server would roll back too, and report success. Returns the
     /// error that tells the application so.
     async fn roll_back_instead(&mut self, why: String, chain: bool) -> Result<Error, Error> {
-        self.unrest();
+        self.start_exchange();
         self.roll_back(1).await?;
         self.rolled_back(1);
         if chain {
@@ -121,30 +130,30 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
     async fn begin_after_refusal(&mut self) -> Result<(), Error> {
         let deadline = self.deadline()?;
         self.wire().carried.open();
-        self.unrest();
+        self.start_exchange();
         self.run_until(deadline, core::begin(1)).await?;
         self.session.state.begun_by_text();
         Ok(())
     }
 
     /// Dropped from here on, the connection is not at rest.
-    pub(super) fn unrest(&mut self) {
-        self.session.interrupted = true;
+    pub(super) fn start_exchange(&mut self) {
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
-            lease.conn().carried.exchange();
+            let wire = lease.conn();
+            wire.in_flight = true;
+            wire.carried.exchange();
         }
     }
 
     /// From here on the server may be working.
-    pub(super) fn begin(&mut self, intent: &mut Intent<'_>) {
-        self.session.interrupted = true;
+    pub(super) fn start(&mut self, intent: &mut Intent<'_>) {
         if let Some(lease) = &mut self.session.lease {
             lease.begin();
         }
-        let wire = self.wire().id;
-        let (flight, state, carried) = self.deciding();
-        flight.begin::<DB>(state, carried, wire, intent);
+        let Parts { flight, state, wire, .. } = self.parts();
+        wire.in_flight = true;
+        flight.begin::<DB>(state, &mut wire.carried, wire.id, intent);
     }
 
     /// What this session has to do by itself must end within `borrow_timeout`.
@@ -153,18 +162,22 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             .map_err(|close| Error::too_close(self.flight.phase(), close))
     }
 
-    /// An exchange that must end in time, or the connection is given up.
+    /// An exchange that must end in time, or the connection is given up. Its answer is read, and what else may be unread is as before.
     pub(super) async fn until<T>(
         &mut self,
         deadline: Deadline,
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        self.unrest();
-        let (failover, wire) = self.apart();
+        let was_in_flight = self.wire().in_flight;
+        self.start_exchange();
+        let (failover, wire) = self.connected();
         let peer = wire.peer.clone();
         let answered = by_the_clock(deadline.instant(), failover.attend(peer.as_deref(), exchange(wire))).await;
         let source = match answered {
-            Some(Ok(answer)) => return Ok(answer),
+            Some(Ok(answer)) => {
+                self.wire().in_flight &= was_in_flight;
+                return Ok(answer);
+            }
             Some(Err(source)) => source,
             None => timed_out(),
         };
@@ -223,9 +236,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
 
     /// As [`run`](Self::run), for what a server that is alive answers at once: a silent one is given up.
     pub(super) async fn run_until(&mut self, deadline: Deadline, sql: String) -> Result<(), Error> {
-        // The answer to a question that was asked first (`probe`) has marked the connection as read to its end.
-        self.session.interrupted = true;
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
+        wire.in_flight = true;
         let run = failover.attend(wire.peer.as_deref(), DB::run(&mut wire.driver, sql));
         let answered = timeout_at(deadline.instant(), run).await;
         let silent = |_| Err(timed_out());

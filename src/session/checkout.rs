@@ -20,11 +20,10 @@ use crate::pool::{Connect as _, Lease, Peek};
 impl<DB: Engine> Connection<DB> {
     /// Gives the connection back as it is, in the middle of something.
     pub(super) fn part(&mut self) {
-        self.interrupted = false;
         if let Some(mut lease) = self.lease.take() {
-            let (unrest, at_rest) = oneshot::channel();
+            let (parted, at_rest) = oneshot::channel();
             let wire = lease.conn();
-            wire.unrest = Some(unrest);
+            wire.parted = Some(parted);
             self.parted = Some(Parted { wire: wire.id, at_rest });
         }
     }
@@ -104,7 +103,7 @@ impl<DB: Engine> Connection<DB> {
         if let Some(query) = query {
             borrow.understand(query).await?;
         }
-        borrow.remember(intent).await?;
+        borrow.check_generated(intent).await?;
         // At rest, and still this session's.
         borrow.done = true;
         Ok(())
@@ -124,7 +123,7 @@ impl<DB: Engine> Connection<DB> {
         match self.pool.connector().peek(lease.conn()) {
             Peek::Quiet => Ok(()),
             Peek::Talking => {
-                self.interrupted = true;
+                lease.conn().in_flight = true;
                 Ok(())
             }
             Peek::Closed => {
@@ -203,7 +202,7 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.fit = Some(borrow.started);
         borrow.enter(intent).await?;
-        borrow.begin(intent);
+        borrow.start(intent);
         Ok(borrow)
     }
 }

@@ -37,7 +37,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget what it has prepared, within `borrow_timeout`.
     pub(super) async fn forget_names(&mut self) -> Result<(), sqlx::Error> {
         let deadline = self.deadline().map_err(|_| timed_out())?;
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         let forget = failover.attend(wire.peer.as_deref(), DB::forget(&mut wire.driver));
         timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))
     }
@@ -60,7 +60,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         match after {
             After::Lose => return self.lose(error),
             After::Leave { reader } => {
-                let (failover, wire) = self.apart();
+                let (failover, wire) = self.connected();
                 if reader && failover.expects_writes() {
                     failover.suspect(wire.proof, &wire.at, "it refused to commit");
                 }
@@ -77,7 +77,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         // What a text has committed before is not to be done again with the rest of its guard's transaction.
         let kept = state.has_guards() && state.may_have_committed();
-        let error = Error::from(if half { Judged::mark(error, Outcome::Unknown) } else { error });
+        let error = Error::from(if half { Judged::with_outcome(error, Outcome::Unknown) } else { error });
         if kept && error.may_pass() { error.half_done() } else { error }
     }
 
@@ -118,7 +118,7 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Whether the server has closed the connection, or says goodbye.
     fn is_hung_up(&mut self) -> bool {
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         failover.peek(wire) != Peek::Quiet
     }
 
@@ -191,7 +191,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Whether the server that refused to write is none that writes: the application's own read-only transaction gets
     /// the same refusal.
     async fn is_on_reader(&mut self, work: Work) -> bool {
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         if !failover.expects_writes() {
             return false;
         }
@@ -262,7 +262,9 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// The connection is at rest: it goes home unless the session still needs it.
     pub(super) fn rest(&mut self) {
         self.done = true;
-        self.session.interrupted = false;
+        if let Some(lease) = &mut self.session.lease {
+            lease.conn().in_flight = false;
+        }
         if self.session.state.is_free()
             && let Some(mut lease) = self.session.lease.take()
             && lease.conn().carried.cleanup() == Cleanup::None
@@ -296,10 +298,7 @@ impl<DB: Engine> Drop for Borrow<'_, DB> {
             Left::Unread => {}
             Left::Part => self.session.part(),
             Left::Abandon => self.session.abandon(1),
-            Left::Close => {
-                self.session.interrupted = false;
-                self.session.lease = None;
-            }
+            Left::Close => self.session.lease = None,
             Left::Pin(reason) => self.session.pin_for(reason),
         }
     }

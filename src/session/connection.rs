@@ -30,9 +30,6 @@ pub struct Connection<DB: Engine> {
     pub(super) pool: Pool<Failover<DB>>,
     pub(super) lease: Option<Lease<Failover<DB>>>,
     pub(super) state: State,
-    /// An exchange is under way, or one was dropped before its answer was read to the end: the next use reads what is left first. Also
-    /// set when the connection is handed out, because nobody sees what is left unread on it.
-    pub(super) interrupted: bool,
     pub(super) pinned_at: Option<Moment>,
     pub(super) id: u64,
     /// The connection that this session gave back in the middle of something. It may still hold locks that the session's next
@@ -77,7 +74,6 @@ impl<DB: Engine> Connection<DB> {
             pool,
             lease: None,
             state,
-            interrupted: false,
             pinned_at: None,
             id,
             parted: None,

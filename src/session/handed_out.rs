@@ -48,12 +48,10 @@ impl<DB: Engine> Connection<DB> {
         // What types the caller looks up by their names is not seen.
         borrow.wire().carried.prepared.forget_names();
         borrow.finish();
+        let wire = self.lease.as_mut().ok_or(Error::Closed)?.conn();
         // What the caller leaves unread on it is not for the session's next statement.
-        self.interrupted = true;
-        match &mut self.lease {
-            Some(lease) => Ok(&mut lease.conn().driver),
-            None => Err(Error::Closed),
-        }
+        wire.in_flight = true;
+        Ok(&mut wire.driver)
     }
 
     /// Applies the migrations that are missing (`sqlx::migrate!`), as `Migrator::run` does, which a handler's future cannot

@@ -36,7 +36,6 @@ impl<DB: Engine> Connection<DB> {
             }
             lease.broke();
         }
-        self.interrupted = false;
         self.state.lost();
         let error = Error::ConnectionLost { phase, elapsed, outcome, source };
         self.may_succeed_again = error.may_pass();

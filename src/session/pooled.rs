@@ -27,7 +27,7 @@ impl<DB: Engine> Connection<DB> {
     }
 
     /// Asks the server whether a transaction is open, where something may have begun or ended one unseen.
-    pub(super) async fn find_place(&mut self) -> Result<(), Error> {
+    pub(super) async fn ask_for_open_transaction(&mut self) -> Result<(), Error> {
         let mut borrow = self.borrow(Phase::Statement, &mut Intent::none()).await?;
         let is_open = borrow.probe().await? != Found::Nothing;
         // A transaction that no text has asked for is left alone; `begin()` is refused while it is open.

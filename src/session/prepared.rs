@@ -12,6 +12,15 @@ use crate::engine::{Bound, Diagnosis, Engine, TypeName};
 use crate::error::{Error, Phase};
 use crate::pin::shorten;
 
+/// Which types the driver takes some names for.
+enum DriverTypes {
+    Known(Vec<Option<u32>>),
+    /// There is no type of such a name on the server either.
+    Missing,
+    /// The server refuses the question, for instance for a type that is gone.
+    Refused,
+}
+
 /// The types of its values that something prepared has, or how many there are.
 pub(super) type Parameters<'a, DB> = Option<Either<&'a [<DB as sqlx::Database>::TypeInfo], usize>>;
 
@@ -26,18 +35,18 @@ impl<DB: Engine> Connection<DB> {
         parameters: impl Fn(&T) -> Parameters<'_, DB>,
     ) -> Result<T, Cause> {
         let pooled = self.connector().pools_transactions();
-        let places = sql.as_str().contains(DB::RULES.parameter);
-        let given = given.filter(|given| !pooled && (places || Some(given) != DB::prepared_for(&[]).as_ref()));
+        let has_parameters = sql.as_str().contains(DB::RULES.parameter);
+        let given = given.filter(|given| !pooled && (has_parameters || Some(given) != DB::prepared_for(&[]).as_ref()));
         let text = sql.clone();
         let mut intent = Intent { sql: text.as_str(), ..Intent::none() };
         let mut borrow = self.borrow(Phase::Statement, &mut intent).await?;
-        let (failover, wire) = borrow.apart();
+        let (failover, wire) = borrow.connected();
         let known = &mut wire.carried.prepared;
         if let Some(given) = &given {
             // The driver looks them up.
             known.look_up(&given.names);
         }
-        let spelled = match given.as_ref().map(|given| known.for_types(sql.as_str(), given, places)) {
+        let spelled = match given.as_ref().map(|given| known.for_types(sql.as_str(), given, has_parameters)) {
             Some(Spelling::As(text)) => Query::<DB>::text(text),
             Some(Spelling::AsItIs) | None => sql,
         };
@@ -67,8 +76,8 @@ impl<DB: Engine> Borrow<'_, DB> {
             return None;
         }
         let bound = query.bound()?;
-        let places = query.may_have_places();
-        match self.wire().carried.prepared.for_values(query.sql.as_str(), bound, places, query.persistent) {
+        let has_parameters = query.may_have_parameters();
+        match self.wire().carried.prepared.for_values(query.sql.as_str(), bound, has_parameters, query.persistent) {
             Spelling::AsItIs => None,
             Spelling::As(text) => Some(query.clone().reworded(text)),
         }
@@ -108,7 +117,6 @@ impl<DB: Engine> Borrow<'_, DB> {
             Err(error) => return Err(self.fail(error, Some(query))),
         };
         let is_answered = untaken.is_empty() || self.learn_names(&untaken).await?;
-        self.session.interrupted = false;
         let known = &mut self.wire().carried.prepared;
         // A type that neither the driver nor the server knows makes the statement itself fail, with the server's own error.
         if !is_answered || known.confirm(&names, &meant) { Ok(()) } else { Err(self.refuse_names(query)) }
@@ -119,10 +127,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         // Behind a pooler the server may have something prepared under the driver's next name; the one after it is free.
         const TRIES: usize = 2;
         for _ in 0..TRIES {
-            let Some(types) = self.names_as_taken(names).await? else { return Ok(false) };
-            if !types.is_empty() {
-                self.wire().carried.prepared.took(names, &types);
-                break;
+            match self.ask_driver_for_types(names).await? {
+                DriverTypes::Known(types) => {
+                    self.wire().carried.prepared.took(names, &types);
+                    break;
+                }
+                DriverTypes::Missing => return Ok(false),
+                DriverTypes::Refused => {}
             }
         }
         if self.session.connector().pools_transactions() {
@@ -133,27 +144,29 @@ impl<DB: Engine> Borrow<'_, DB> {
         Ok(true)
     }
 
-    /// One try. Empty: the server refuses it, for instance for a type that is gone.
-    async fn names_as_taken(&mut self, names: &[TypeName]) -> Result<Option<Vec<Option<u32>>>, Error> {
+    /// One try. In a transaction within a savepoint, for what the server refuses would abort it.
+    async fn ask_driver_for_types(&mut self, names: &[TypeName]) -> Result<DriverTypes, Error> {
         let deadline = self.deadline()?;
         let inside = self.session.state.depth() > 0;
         if inside && self.send(deadline, "SAVEPOINT lambda_rds_names".to_owned()).await?.is_some() {
-            return Ok(Some(Vec::new()));
+            return Ok(DriverTypes::Refused);
         }
-        let taken = self.until(deadline, async |wire| match DB::types_known(&mut wire.driver, names).await {
-            Err(Cause::TypeNotFound { .. }) => Ok(None),
+        let answer = self.until(deadline, async |wire| match DB::types_known(&mut wire.driver, names).await {
+            Err(Cause::TypeNotFound { .. }) => Ok(DriverTypes::Missing),
             Err(error) if DB::diagnose(&error).is_of_statement() || DB::diagnose(&error) == Diagnosis::StalePlan => {
-                Ok(Some(Vec::new()))
+                Ok(DriverTypes::Refused)
             }
-            taken => taken.map(Some),
+            types => types.map(DriverTypes::Known),
         });
-        let taken = taken.await?;
+        let answer = answer.await?;
         if inside {
-            let back = taken.as_ref().is_none_or(Vec::is_empty);
-            let back = if back { "ROLLBACK TO SAVEPOINT lambda_rds_names; " } else { "" };
+            let back = match &answer {
+                DriverTypes::Known(_) => "",
+                DriverTypes::Missing | DriverTypes::Refused => "ROLLBACK TO SAVEPOINT lambda_rds_names; ",
+            };
             self.send(deadline, format!("{back}RELEASE SAVEPOINT lambda_rds_names")).await?;
         }
-        Ok(taken)
+        Ok(answer)
     }
 
     /// What its driver has learnt, it does not forget: the connection serves nobody any more. A session that nothing binds to
@@ -161,7 +174,6 @@ impl<DB: Engine> Borrow<'_, DB> {
     fn refuse_names(&mut self, query: &Query<DB>) -> Error {
         self.wire().carried.mix();
         self.session.may_succeed_again = true;
-        self.session.interrupted = false;
         if self.session.state.is_free()
             && let Some(mut lease) = self.session.lease.take()
         {

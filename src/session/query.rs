@@ -55,17 +55,17 @@ impl<DB: Engine> Query<DB> {
         self.arguments.as_ref().is_some_and(|arguments| arguments.len() > 0)
     }
 
-    /// What its values are bound as, where it has any, or its text may have places for some.
+    /// What its values are bound as, where it has any, or its text may have parameters.
     pub(super) fn bound(&self) -> Option<&Bound> {
-        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.may_have_places();
+        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.may_have_parameters();
         let arguments = || self.arguments.as_ref().filter(may_bind);
         let bound =
             self.bound.get_or_init(|| arguments().and_then(|arguments| DB::bound(self.sql.as_str(), arguments)));
         bound.as_ref()
     }
 
-    /// Whether its text may have places for values.
-    pub(super) fn may_have_places(&self) -> bool {
+    /// Whether its text may have parameters.
+    pub(super) fn may_have_parameters(&self) -> bool {
         self.sql.as_str().contains(DB::RULES.parameter)
     }
 

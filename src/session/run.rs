@@ -34,12 +34,13 @@ impl<DB: Engine> Connection<DB> {
     pub(super) async fn run<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         let begun = Instant::now();
         let watch = Watch::statement(DB::RULES.family, query.sql.as_str());
-        if self.state.is_asked_for_place() {
-            Box::pin(self.find_place()).await?;
+        if self.state.asks_for_open_transaction() {
+            Box::pin(self.ask_for_open_transaction()).await?;
         }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
-        } else if sink.streams() && DB::classify(query.sql.as_str()).control().is_some_and(Control::is_alone) {
+        } else if sink.streams() && DB::classify(query.sql.as_str()).control().is_some_and(Control::is_single_statement)
+        {
             watch.over(Box::pin(self.run_to_its_end(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
@@ -213,7 +214,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn prepare_ahead(&mut self, sql: SqlStr, values: usize, persistent: bool) -> Result<(), Error> {
         // What fails here has executed nothing.
         self.flight.set_sent(!persistent);
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         wire.out_of_step = true;
         if persistent {
             let prepare = DB::prepare(&mut wire.driver, sql, values);
@@ -250,7 +251,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         alarm: Option<Instant>,
     ) -> Result<(), Error> {
         sink.begin();
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         let Wire { driver, peer, out_of_step, .. } = wire;
         let mut steps = DB::start(driver, query.clone());
         let heard = AtomicBool::new(false);

@@ -16,7 +16,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         let state = &self.session.state;
         if (may_control || state.sentinel() == Sentinel::Due) && Box::pin(self.set_sentinel()).await? {
             // What it asks about is the sentinel now.
-            Box::pin(self.remember(intent)).await?;
+            Box::pin(self.check_generated(intent)).await?;
         }
         let state = &self.session.state;
         let unmarks = matches!(state.sentinel(), Sentinel::At(_)) && DB::may_unmark(intent.sql);
@@ -42,10 +42,9 @@ impl<DB: Engine> Borrow<'_, DB> {
             return Ok(false);
         }
         let deadline = self.deadline()?;
-        self.unrest();
+        self.start_exchange();
         let text = DB::sentinel(self.session.state.choose_mark(random::mark()));
         self.run_until(deadline, text).await?;
-        self.session.interrupted = false;
         self.session.state.sentinel_set();
         Ok(true)
     }
@@ -82,7 +81,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// for the answer to this question.
     async fn look_for_own(&mut self, deadline: Deadline) -> Result<Found, sqlx::Error> {
         let (sentinel, mark) = (self.session.state.sentinel(), self.session.state.mark());
-        let (failover, wire) = self.apart();
+        let (failover, wire) = self.connected();
         let peer = wire.peer.clone();
         let look = async {
             match sentinel {
@@ -104,12 +103,11 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// away, although the transaction goes on; a new one is due then before anything else can end it.
     async fn look_before(&mut self, unmarks: bool) -> Result<(), Error> {
         let deadline = self.deadline()?;
-        self.unrest();
+        self.start_exchange();
         let found = match self.look_for_own(deadline).await {
             Ok(found) => found,
             Err(error) => return Err(self.fail(error, None)),
         };
-        self.session.interrupted = false;
         if found == Found::Nothing {
             self.session.state.missed_savepoint();
             self.rest();

@@ -1,5 +1,5 @@
 //! Before an exchange: what an earlier one left open is settled, the session's settings are put on the connection, and it is made
-//! sure that what the statement asks of earlier statements (`remember`) is this session's own.
+//! sure that what the statement asks of earlier statements (`check_generated`) is this session's own.
 
 use super::borrow::{Borrow, summary};
 use super::connection::Connection;
@@ -18,14 +18,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         let mut taken = Taken::default();
         while let Some(step) = self.next(intent, &mut taken) {
             Box::pin(self.perform(step, intent)).await?;
-            self.session.interrupted = false;
         }
         Ok(())
     }
 
     fn next(&mut self, intent: &Intent<'_>, taken: &mut Taken) -> Option<Step> {
         let facts = Facts {
-            in_flight: self.session.interrupted,
+            in_flight: self.wire().in_flight,
             stale: self.is_stale() && !self.can_wait_for_plans(intent),
             other_settings: self.has_other_settings() && !self.runs_under_term(intent),
         };
@@ -70,7 +69,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             && state.is_free()
             && state.settings().is_empty()
             && lease.as_mut().is_some_and(|lease| lease.conn().carried.bears_one(|| pool.clock().now()))
-            && intent.is_alone::<DB>()
+            && intent.is_self_contained::<DB>()
     }
 
     /// Reads what a dropped statement left unread on the connection.
@@ -120,9 +119,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Asks the server whether a transaction is open.
     pub(super) async fn probe(&mut self) -> Result<Found, Error> {
         let deadline = self.deadline()?;
-        let found = self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await?;
-        self.session.interrupted = false;
-        Ok(found)
+        self.until(deadline, async |wire| DB::probe(&mut wire.driver).await).await
     }
 
     /// Asks the server what became of a text that goes from begin to end and failed in between.
@@ -216,7 +213,7 @@ impl<DB: Engine> Borrow<'_, DB> {
             return Ok(());
         }
         let is_statement = matches!(self.flight.phase(), Phase::Statement | Phase::InTransaction);
-        let controls = intent.class.control().is_some_and(Control::is_alone);
+        let controls = intent.class.control().is_some_and(Control::is_single_statement);
         if is_statement && !controls {
             return Err(self.fail(refusal, None));
         }
@@ -318,7 +315,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     }
 
     /// Refuses a question about what the server remembers where the answer could be another session's.
-    pub(super) async fn remember(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
+    pub(super) async fn check_generated(&mut self, intent: &Intent<'_>) -> Result<(), Error> {
         let state = &self.session.state;
         let (held, begins) =
             (state.depth() > 0, self.flight.phase() == Phase::Begin || intent.class.control() == Some(Control::Begin));
@@ -363,7 +360,6 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         let text = DB::RULES.forget_generated.to_owned();
         let refused = self.send(deadline, text).await?;
-        self.session.interrupted = false;
         if let Some(error) = &refused {
             self.session.state.note_failure(DB::diagnose(error), false, &summary(error));
         }
@@ -378,7 +374,6 @@ impl<DB: Engine> Borrow<'_, DB> {
     async fn look_at_generated(&mut self, held: bool) -> Result<bool, Error> {
         let deadline = self.deadline()?;
         let number = self.until(deadline, async |wire| DB::last_generated(&mut wire.driver).await).await?;
-        self.session.interrupted = false;
         let Some(lease) = &mut self.session.lease else { return Ok(false) };
         let wire = lease.conn();
         Ok(self.session.state.generated.told(wire.id, &mut wire.carried.memory, held, number))

@@ -37,7 +37,7 @@ async fn idle_connections_are_kept_when_the_same_writer_answers() -> Result<(), 
     let before = occupy(&proxy, 4).await?;
     let mut conn = proxy.get_connection().await?;
     let (long, ()) = tokio::join!(sleep_for(&mut conn, 20.0), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until_at_work(cluster.node(0)).await;
         terminate_sleepers(cluster.node(0)).await;
     });
     lost(long, Outcome::Unknown);

@@ -38,15 +38,25 @@ use crate::support::until::{until, until_paced};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// A proxy that was told the members' addresses, as behind names of one's own, and that has the writer's for an endpoint.
+/// No test takes as long.
+pub(super) const UNCHECKED: Duration = Duration::from_secs(600);
+
+/// A proxy that was told the members' addresses, as behind names of one's own, and that has the writer's for an endpoint. Its
+/// connections are checked where a test asks for that: on a busy machine more than the second of the default passes between two
+/// lines of a test, and what is meant to be in flight would still be under a check.
 pub(super) fn proxy_for(cluster: &Cluster) -> ProxyBuilder<Db> {
-    proxy_to(cluster.node(0)).instances(cluster.instances())
+    proxy_to(cluster.node(0)).instances(cluster.instances()).validate_after(UNCHECKED)
 }
 
 /// A proxy whose target is reached by a way that can be blocked.
 pub(super) fn proxy_by_way_of(way: &FaultProxy, server: &Server) -> ProxyBuilder<Db> {
     let url = server.url().replace(&format!(":{}/", server.port()), &format!(":{}/", way.port()));
-    Proxy::builder().url(url).ca_pem(server.ca_pem())
+    Proxy::builder().url(url).ca_pem(server.ca_pem()).validate_after(UNCHECKED)
+}
+
+/// Waits until the server is at work for somebody.
+pub(super) async fn until_at_work(server: &Server) {
+    until("a statement is in flight", async || running(server).await > 0).await;
 }
 
 pub(super) async fn way_to(server: &Server) -> FaultProxy {

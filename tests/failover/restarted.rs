@@ -29,7 +29,8 @@ async fn a_graceful_restart_costs_what_was_in_flight() -> Result<(), Error> {
     for replicas in [1, 0] {
         let cluster = Cluster::start(CLUSTERED, replicas).await;
         table(&cluster).await;
-        let builder = if replicas == 0 { proxy_to(cluster.node(0)) } else { proxy_for(&cluster) };
+        let alone = || proxy_to(cluster.node(0)).validate_after(UNCHECKED);
+        let builder = if replicas == 0 { alone() } else { proxy_for(&cluster) };
         let proxy = builder.max_connections(3).build()?;
         occupy(&proxy, 3).await?;
         let mut busy = proxy.get_connection().await?;
@@ -39,7 +40,7 @@ async fn a_graceful_restart_costs_what_was_in_flight() -> Result<(), Error> {
         // A statement that only sleeps would be woken by a real MySQL, and answered.
         let sleeper = sqlx::query(AssertSqlSafe(slowly("1", 20.0))).execute(&mut busy);
         let (long, ()) = tokio::join!(sleeper, async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            until_at_work(cluster.node(0)).await;
             cluster.node(0).stop().await;
         });
         let long = Error::from(long.unwrap_err());

@@ -47,7 +47,7 @@ async fn a_host_far_away_is_not_a_silent_one() -> Result<(), Error> {
 async fn the_answer_to_a_look_that_was_cut_off_is_not_taken_for_a_statements() -> Result<(), Error> {
     let stage = Stage::set(1).await;
     let often = Duration::from_millis(1);
-    let proxy = stage.proxy().max_connections(1).watch_interval(often).validate_after(60 * SECOND).build()?;
+    let proxy = stage.proxy().max_connections(1).watch_interval(often).build()?;
     let port = place(&proxy).await?;
     for _ in 0..3 {
         // The question and the answer: longer than a look may take.
@@ -82,7 +82,7 @@ async fn a_silent_writer_is_told_from_a_busy_one() -> Result<(), Error> {
     // From here on no connection is dialled or checked: both statements are in flight.
     occupy(&proxy, 2).await?;
     let (long, (short, began)) = tokio::join!(sleep_for(&mut long, 60.0), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until_at_work(cluster.node(0)).await;
         cluster.node(0).suspend();
         let began = Instant::now();
         let short = delete(&mut short, 2).await;

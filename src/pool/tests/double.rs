@@ -291,7 +291,7 @@ impl Connect for Double {
         Ok(self.stage().occupancy)
     }
 
-    async fn let_for(&self, conn: &mut Conn, term: Duration, _: Moment) -> Result<(), Error> {
+    async fn set_idle_term(&self, conn: &mut Conn, term: Duration, _: Moment) -> Result<(), Error> {
         self.stage().terms.push((conn.id, term));
         self.pass(Step::Ask).await
     }

@@ -205,7 +205,7 @@ impl Fleet {
                 if one.retention.judge(moment) == Decision::GiveBack {
                     one.holds = false;
                     self.taken -= 1;
-                } else if let Some(term) = one.retention.term(moment) {
+                } else if let Some(term) = one.retention.idle_term(moment) {
                     one.term = term;
                     let work = one.left;
                     self.at(now + term, id, Event::Expires(work));

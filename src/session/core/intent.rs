@@ -65,7 +65,7 @@ impl<'a> Intent<'a> {
 
     /// Whether nothing of it outlasts it: no transaction, no setting, nothing that pins; and it does not ask for settings, among
     /// which the server would tell one of this crate's own.
-    pub(in crate::session) fn is_alone<D: Dialect>(&self) -> bool {
+    pub(in crate::session) fn is_self_contained<D: Dialect>(&self) -> bool {
         let Class { effect, copies, .. } = self.class;
         let leaves = self.pin.is_some() || self.change.is_some() || self.leaves_untracked || effect != Effect::None;
         !self.sql.is_empty()

@@ -60,8 +60,8 @@ impl State {
                 return Reading::Unclear { ends: false };
             }
             // Behind a pooler the server was asked just now.
-            Control::Begin if self.is_asked_for_place() && self.depth() == 0 => Turn::Begin,
-            Control::Rollback { chain: false } if self.is_asked_for_place() && self.depth() > 0 => {
+            Control::Begin if self.asks_for_open_transaction() && self.depth() == 0 => Turn::Begin,
+            Control::Rollback { chain: false } if self.asks_for_open_transaction() && self.depth() > 0 => {
                 Turn::Rollback { chain: false }
             }
             _ if self.doubtful => return Reading::Unclear { ends: true },
@@ -172,14 +172,14 @@ impl State {
 
     /// Whether the server is asked before each statement if a transaction is open: behind a pooler it has to be known, for what is
     /// set outside of one stays on a connection that is given to others.
-    pub(in crate::session) fn is_asked_for_place(&self) -> bool {
+    pub(in crate::session) fn asks_for_open_transaction(&self) -> bool {
         self.pooled && self.doubtful && !self.has_guards()
     }
 
     /// Whether a text is a commit and nothing else, before which the server is asked, so that the account can follow it.
     pub(in crate::session) fn follows_commit(&self, class: &Class<'_>) -> bool {
         let is_alone = class.control() == Some(Control::Commit { chain: false }) && class.begins_with_commit;
-        is_alone && self.is_asked_for_place()
+        is_alone && self.asks_for_open_transaction()
     }
 
     /// Nothing but the end of the transaction makes good what happened.
