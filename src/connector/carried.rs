@@ -115,6 +115,12 @@ impl Carried {
         self.open.as_ref()
     }
 
+    /// Whether nothing has to be taken off it before another session has it. Where a transaction may be open the settings of now are
+    /// not the ones that a rollback would leave, whoever opens the next.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.open.is_none() && self.cleanup() == Cleanup::None
+    }
+
     /// What is set on it.
     pub(crate) fn settings(&self) -> &Settings {
         &self.applied

@@ -91,7 +91,8 @@ impl<C: Connect> Approval<C> {
         let mut was_refused = false;
         loop {
             attempt.begin();
-            let connected = caught("a connect", inner.connector.connect(attempt)).await;
+            // Boxed, for the task that it is in is moved several times before it runs.
+            let connected = caught("a connect", Box::pin(inner.connector.connect(attempt))).await;
             let error = match connected.unwrap_or_else(|panicked| Err(self.panicked(panicked, attempt))) {
                 Ok(conn) => return Ok(Some((conn, was_refused))),
                 // Cut off half way all the same: the server was slower this time.

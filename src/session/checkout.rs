@@ -184,7 +184,7 @@ impl<DB: Engine> Connection<DB> {
         intent: &mut Intent<'_>,
         query: Option<&Query<DB>>,
     ) -> Result<Borrow<'_, DB>, Error> {
-        if self.state.is_lost() && !self.end_lost_transaction(intent.class.control()) {
+        if self.state.is_lost() && !self.state.end_lost_transaction(intent.class.control()) {
             let phase = match intent.class.control() {
                 Some(Control::Commit { .. }) => Phase::Commit,
                 _ if phase == Phase::Statement && self.state.depth() > 0 => Phase::InTransaction,

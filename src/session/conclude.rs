@@ -9,7 +9,7 @@ use super::core::{After, Left, in_flight};
 use super::query::Query;
 use crate::connector::{Rested, Unread};
 use crate::deadline::{TimeToCancel, by_the_clock};
-use crate::engine::{Cleanup, Diagnosis, Engine};
+use crate::engine::{Diagnosis, Engine};
 use crate::error::{Error, Judged, Outcome, outcome_of, timed_out};
 use crate::failover::{self, Told, Verdict, Work};
 use crate::pool::{Connect as _, Peek};
@@ -267,7 +267,7 @@ impl<DB: Engine> Borrow<'_, DB> {
         }
         if self.session.state.is_free()
             && let Some(mut lease) = self.session.lease.take()
-            && lease.conn().carried.cleanup() == Cleanup::None
+            && lease.conn().carried.is_at_rest()
         {
             lease.end();
         }

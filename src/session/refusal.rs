@@ -90,15 +90,4 @@ impl<DB: Engine> Connection<DB> {
             "behind a pooler a session that has settings begins and ends transactions with begin() and commit()";
         Err(Error::Database(sqlx::Error::InvalidArgument(message.to_owned())))
     }
-
-    /// Ends the account of a lost transaction that a text had begun, if this text ends it or begins another. Returns whether the session
-    /// is usable again.
-    pub(super) fn end_lost_transaction(&mut self, control: Option<Control<'_>>) -> bool {
-        let anew = self.state.is_begun_by_text()
-            && matches!(control, Some(Control::Begin | Control::Rollback { .. } | Control::Whole));
-        if anew {
-            self.state.rolled_back(1);
-        }
-        anew && !self.state.is_lost()
-    }
 }

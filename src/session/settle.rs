@@ -4,7 +4,7 @@
 use super::borrow::{Borrow, summary};
 use super::connection::Connection;
 use super::core::generated::{self, Exchange, Use};
-use super::core::{self, Facts, Intent, Sentinel, Step, Taken};
+use super::core::{self, Facts, Intent, Sentinel, Step, Taken, in_flight};
 use crate::deadline::Deadline;
 use crate::engine::{Cleanup, Control, Engine, Found, Settings, Staleness};
 use crate::error::{Error, Outcome, Phase};
@@ -95,16 +95,17 @@ impl<DB: Engine> Borrow<'_, DB> {
         let wants_sentinel = self.session.state.sentinel() == Sentinel::Due;
         let text = self.with_sentinel(core::rollback(depth), wants_sentinel);
         match self.send(deadline, text).await? {
-            None => self.session.state.sentinel_set_anew(),
+            None => {
+                let (_, state, carried) = self.deciding();
+                in_flight::abandoned_rolled_back::<DB>(state, carried);
+                Ok(())
+            }
             Some(refusal) if depth > 1 && DB::is_no_savepoint(&refusal) => {
                 self.session.state.missed_savepoint();
-                return Ok(());
+                Ok(())
             }
-            Some(refusal) => return Err(self.lose(refusal)),
+            Some(refusal) => Err(self.lose(refusal)),
         }
-        let settings = self.session.state.settings_at_rest();
-        self.wire().carried.taken_back::<DB>(settings);
-        Ok(())
     }
 
     /// Sends a text of this crate's own; what the server refuses is an answer, and says nothing against the connection.

@@ -22,6 +22,32 @@ async fn show(conn: &mut Connection<Postgres>, name: &str) -> Result<Option<Stri
     Ok(sqlx::query_scalar("select current_setting($1, true)").bind(name).fetch_one(conn).await?)
 }
 
+/// What the next session's transaction goes back to is what was set when that began, and not what was when an earlier one did that
+/// ended without its guard, or never began.
+#[tokio::test]
+async fn a_dropped_transaction_goes_back_to_what_was_set_when_it_began() -> Result<(), Error> {
+    const SET: &str = "set work_mem = '1234kB'";
+    for is_refused in [false, true] {
+        let proxy = one_connection().await;
+        let (mut one, mut other) = (proxy.get_connection().await?, proxy.get_connection().await?);
+        run(&mut one, SET).await?;
+        if is_refused {
+            // No isolation level is called so.
+            sqlx::raw_sql("begin isolation level none").execute(&mut one).await.expect_err("refused");
+        } else {
+            drop(one.begin().await?);
+            run(&mut one, "select 1").await?;
+        }
+        run(&mut other, "select 1").await?;
+        let mut tx = other.begin().await?;
+        run(&mut tx, SET).await?;
+        drop(tx);
+        drop(other);
+        assert_eq!(show(&mut one, "work_mem").await?.as_deref(), Some("1234kB"), "refused: {is_refused}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn two_sessions_on_one_connection_keep_their_own() -> Result<(), Error> {
     let proxy = one_connection().await;

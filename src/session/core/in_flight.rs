@@ -215,6 +215,13 @@ pub(in crate::session) fn rolled_back<D: Dialect>(state: &mut State, carried: &m
     ended(state, carried);
 }
 
+/// The server has rolled back what was abandoned.
+pub(in crate::session) fn abandoned_rolled_back<D: Dialect>(state: &mut State, carried: &mut Carried) {
+    state.sentinel_set_anew();
+    carried.taken_back::<D>(state.settings_at_rest());
+    ended(state, carried);
+}
+
 /// Something has ended; perhaps the transaction.
 pub(in crate::session) fn ended(state: &State, carried: &mut Carried) {
     if state.depth() == 0 && state.pin_reason().is_none() {

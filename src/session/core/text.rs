@@ -170,6 +170,17 @@ impl State {
         true
     }
 
+    /// Ends the account of a lost transaction that a text had begun, if this text ends it or begins another. Returns whether the session
+    /// is usable again.
+    pub(in crate::session) fn end_lost_transaction(&mut self, control: Option<Control<'_>>) -> bool {
+        let anew = self.is_begun_by_text()
+            && matches!(control, Some(Control::Begin | Control::Rollback { .. } | Control::Whole));
+        if anew {
+            self.rolled_back(1);
+        }
+        anew && !self.is_lost()
+    }
+
     /// Whether the server is asked before each statement if a transaction is open: behind a pooler it has to be known, for what is
     /// set outside of one stays on a connection that is given to others.
     pub(in crate::session) fn asks_for_open_transaction(&self) -> bool {

@@ -1,5 +1,6 @@
-//! Every text in every state of a session, and what becomes of both when the server agrees, when it refuses, when the connection
-//! is lost and when nobody waits for the answer: as a table, so that a change of the rules is a change that a reader sees.
+//! Every text and every guard in every state of a session, and what becomes of both when the server agrees, when it refuses, when the
+//! connection is lost and when nobody waits for the answer: as a table, so that a change of the rules is a change that a reader sees.
+//! Where something has to happen first, the table has that in their place.
 //!
 //! `RENEW=1 cargo test --all-features --lib matrix` writes it anew.
 
@@ -31,9 +32,13 @@ fn pinned<D: Dialect>(held: &mut Held, cause: PinCause) {
     held.state.pin(PinReason::new(cause, ""), D::may_control(cause));
 }
 
-fn ways<D: Dialect>() -> [Way<D>; 8] {
+fn ways<D: Dialect>() -> [Way<D>; 17] {
     [
         ("free", |_, _| {}),
+        ("free, with a setting", |held, _| {
+            held.state.changed(SettingChange::Set(vec![("x".into(), "set x = 1".into())]));
+            held.carried.become_set::<D>(held.state.settings_at_rest());
+        }),
         ("in a transaction", |held, _| begun(held)),
         ("in a savepoint", |held, _| {
             begun(held);
@@ -52,9 +57,48 @@ fn ways<D: Dialect>() -> [Way<D>; 8] {
             held.state.begun_by_text();
             held.state.note_failure(Diagnosis::Statement, false, "it failed");
         }),
+        ("in a savepoint of texts", |held, _| {
+            begun(held);
+            turn(&mut held.state, Control::Savepoint(label("a")));
+        }),
+        ("rolled back by the server", |held, _| {
+            begun(held);
+            held.state.note_failure(Diagnosis::RolledBack, false, "it failed");
+        }),
         ("pinned", |held, _| pinned::<D>(held, PinCause::TemporaryObject)),
         ("in doubt", |held, _| pinned::<D>(held, PinCause::UnknownStatement)),
+        ("in doubt in a transaction", |held, _| {
+            begun(held);
+            pinned::<D>(held, PinCause::UnknownStatement);
+        }),
+        ("in one that a text has taken", |held, _| {
+            begun(held);
+            held.state.taken_from_guards();
+        }),
+        ("its guard was dropped", |held, _| {
+            begun(held);
+            held.state.abandon(1);
+        }),
+        ("a text from begin to end failed half way", |held, _| {
+            held.carried.open();
+            held.state.failed_half_way("it failed");
+        }),
+        ("a statement failed, and nobody knows how far", |held, _| {
+            begun(held);
+            held.state.failed_unsure("it failed");
+        }),
+        ("its connection was lost", |held, _| {
+            begun(held);
+            held.state.lost();
+        }),
     ]
+}
+
+fn held<D: Dialect>(way: &Way<D>) -> Held {
+    let mut held = Held { state: State::of::<D>(1, false), carried: Carried::of::<D>(false) };
+    held.carried.come_into(1);
+    (way.1)(&mut held, std::marker::PhantomData);
+    held
 }
 
 /// What a reader has to know of a session and its connection.
@@ -89,9 +133,7 @@ fn sketch(held: &Held) -> String {
 
 /// The exchange of a text, up to its answer, and whether the server was asked before; `Err` is why it is not sent.
 fn sent<D: Dialect>(way: &Way<D>, sql: &str) -> Result<(Held, InFlight, bool), String> {
-    let mut held = Held { state: State::of::<D>(1, false), carried: Carried::of::<D>(false) };
-    held.carried.come_into(1);
-    (way.1)(&mut held, std::marker::PhantomData);
+    let mut held = held(way);
     let Held { state, carried } = &mut held;
     let mut intent = Intent::of::<D>(D::classify(sql), sql, state, PinningFilter::None, false);
     let mut flight = InFlight::new(Phase::Statement);
@@ -149,12 +191,91 @@ fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
     format!("    as {phase:?}{asked}\n{}", rows.collect::<String>())
 }
 
+/// What has to happen before anything else, and what becomes of the session by the answer.
+fn first<D: Dialect>(way: &Way<D>) -> Option<String> {
+    let step = held(way).state.next(Facts::default(), &mut Taken::default())?;
+    let answers: &[(&str, fn(&mut Held))] = match step {
+        Step::RollBack(_) => &[("agreed", |held| {
+            held.state.rolled_back_abandoned();
+            in_flight::abandoned_rolled_back::<D>(&mut held.state, &mut held.carried);
+        })],
+        Step::AskAfterText => &[
+            ("it is open", |held| held.state.found_half_done(true)),
+            ("it is not", |held| {
+                held.state.found_half_done(false);
+                in_flight::ended(&mut held.state, &mut held.carried);
+            }),
+        ],
+        Step::AskAfterFailure => &[
+            ("it is open", |held| held.state.found_unsure(true)),
+            ("it is not", |held| {
+                held.state.found_unsure(false);
+                in_flight::ended(&mut held.state, &mut held.carried);
+            }),
+        ],
+        Step::Drain | Step::Replan | Step::Replay => unreachable!("the connection's own steps"),
+    };
+    let mut rows = format!("  first {step:?}\n");
+    for (answer, come_to) in answers {
+        let mut held = held(way);
+        come_to(&mut held);
+        _ = writeln!(rows, "    {answer:17} {}", sketch(&held));
+    }
+    Some(rows)
+}
+
+/// What becomes of a text where the transaction is gone with its connection.
+fn row_of_lost<D: Dialect>(way: &Way<D>, sql: &str) -> String {
+    let mut held = held(way);
+    let goes_on = held.state.end_lost_transaction(D::classify(sql).control());
+    format!("    {:17} {}\n", if goes_on { "goes on" } else { "refused" }, sketch(&held))
+}
+
+/// What becomes of the session by what its guards do.
+fn guards<D: Dialect>(way: &Way<D>) -> String {
+    let mut rows = String::new();
+    let mut add = |what: &str, came: String| _ = writeln!(rows, "  {what}\n    {came}");
+    let mut begun = held(way);
+    let asked = if begun.state.is_doubtful() { "asks first whether a transaction is open, then " } else { "" };
+    begun.carried.open();
+    begun.state.begun();
+    add("begin()", format!("{asked}{}", sketch(&begun)));
+    let innermost = |state: &State| state.levels.iter().rposition(|level| level.kind == Kind::Guard);
+    let Some(depth) = innermost(&held(way).state).map(|at| at + 1) else { return rows };
+    let mut ended = held(way);
+    let plan = ended.state.commit_plan(depth);
+    let Held { state, carried } = &mut ended;
+    match &plan {
+        CommitPlan::Commit => in_flight::committed(state, carried, depth),
+        CommitPlan::Refuse(_) | CommitPlan::Disown => in_flight::rolled_back::<D>(state, carried, depth),
+        // The answer decides.
+        CommitPlan::Probe => {}
+    }
+    add("commit()", format!("{plan:?} -> {}", sketch(&ended)));
+    let mut ended = held(way);
+    in_flight::rolled_back::<D>(&mut ended.state, &mut ended.carried, depth);
+    add("rollback()", sketch(&ended));
+    let mut dropped = held(way);
+    dropped.state.abandon(depth);
+    add("drop", sketch(&dropped));
+    rows
+}
+
 fn table<D: Dialect>(texts: &[&str]) -> String {
     let mut table = String::new();
     for way in ways::<D>() {
         _ = writeln!(table, "{}", way.0);
+        if let Some(first) = first(&way) {
+            table.push_str(&first);
+            continue;
+        }
+        let is_lost = held(&way).state.is_lost();
         for sql in texts {
-            _ = write!(table, "  {sql}\n{}", row(&way, sql));
+            let row = if is_lost { row_of_lost(&way, sql) } else { row(&way, sql) };
+            _ = write!(table, "  {sql}\n{row}");
+        }
+        if !is_lost {
+            table.push_str(&guards(&way));
         }
     }
     table
