@@ -203,14 +203,14 @@ fn first<D: Dialect>(way: &Way<D>) -> Option<String> {
             ("it is open", |held| held.state.found_half_done(true)),
             ("it is not", |held| {
                 held.state.found_half_done(false);
-                in_flight::ended(&mut held.state, &mut held.carried);
+                in_flight::ended(&held.state, &mut held.carried);
             }),
         ],
         Step::AskAfterFailure => &[
             ("it is open", |held| held.state.found_unsure(true)),
             ("it is not", |held| {
                 held.state.found_unsure(false);
-                in_flight::ended(&mut held.state, &mut held.carried);
+                in_flight::ended(&held.state, &mut held.carried);
             }),
         ],
         Step::Drain | Step::Replan | Step::Replay => unreachable!("the connection's own steps"),
