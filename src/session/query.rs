@@ -55,13 +55,13 @@ impl<DB: Engine> Query<DB> {
         self.arguments.as_ref().is_some_and(|arguments| arguments.len() > 0)
     }
 
-    /// What its values are bound as, where it has any, or its text may have parameters.
+    /// What its values are bound as, where it has any, or its text may have parameters for some.
     pub(super) fn bound(&self) -> Option<&Bound> {
-        let may_bind = |arguments: &&DB::Arguments| arguments.len() > 0 || self.may_have_parameters();
-        let arguments = || self.arguments.as_ref().filter(may_bind);
-        let bound =
-            self.bound.get_or_init(|| arguments().and_then(|arguments| DB::bound(self.sql.as_str(), arguments)));
-        bound.as_ref()
+        let arguments = self.arguments.as_ref()?;
+        if arguments.len() == 0 && !self.may_have_parameters() {
+            return None;
+        }
+        self.bound.get_or_init(|| DB::bound(self.sql.as_str(), arguments)).as_ref()
     }
 
     /// Whether its text may have parameters.
