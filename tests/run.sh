@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.."
 . tests/setup.sh
 need_compiler
 
-# The tests wait for their servers for more than half of the time. A large machine has threads enough.
+# The tests wait for their servers for half of the time. A large machine has threads enough.
 if [ "$(nproc)" -le 4 ]; then
-    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 fi
 
 if [ "${1-}" = --servers ]; then

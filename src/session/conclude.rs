@@ -38,8 +38,11 @@ impl<DB: Engine> Borrow<'_, DB> {
     pub(super) async fn forget_names(&mut self) -> Result<(), sqlx::Error> {
         let deadline = self.deadline().map_err(|_| timed_out())?;
         let (failover, wire) = self.connected();
+        let was_in_flight = std::mem::replace(&mut wire.in_flight, true);
         let forget = failover.attend(wire.peer.as_deref(), DB::forget(&mut wire.driver));
-        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))
+        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))?;
+        wire.in_flight = was_in_flight;
+        Ok(())
     }
 
     /// Notes a failure, and says what it means. `query`: what has failed, if it is the application's.

@@ -19,7 +19,7 @@ async fn the_writer_is_re_elected() -> Result<(), Error> {
     waited?;
     assert_eq!(port(&mut conn).await?, cluster.node(0).port());
     assert_eq!(written(&proxy).await?, [1, 2]);
-    assert_eq!((proxy.status().epoch, suspicions(&seen), moves(&seen)), (0, 1, 0));
+    assert_eq!((proxy.status().epoch, suspicions(&seen), moves(&seen)), (0, 1, 0), "{:#?}", seen.events());
     Ok(())
 }
 

@@ -438,7 +438,7 @@ async fn after(sql: &str) -> String {
         assert!(sql.contains("on login"), "{error}");
         return "in".to_owned();
     }
-    let proxy = proxy_to(&server).borrow_timeout(Duration::from_secs(3)).build().unwrap();
+    let proxy = proxy_to(&server).borrow_timeout(Duration::from_secs(30)).build().unwrap();
     match proxy.get_connection().await {
         Ok(_) => "in".to_owned(),
         Err(error) => error.to_string(),

@@ -211,6 +211,18 @@ impl Keeper {
         }
     }
 
+    /// Kills the server and the processes it has started, as the death of their host does: none of them goes on for a moment.
+    pub fn kill_family(&self) {
+        // It starts no other one then, and does not see how they end.
+        self.signal(Signal::STOP);
+        for _ in 0..2 {
+            for child in children(self.pid()) {
+                let _ = process::kill_process(child, Signal::KILL);
+            }
+        }
+        self.signal(Signal::KILL);
+    }
+
     /// Ends the server, removes its directory, and returns when both are gone; the same as dropping.
     pub fn stop(self) {}
 

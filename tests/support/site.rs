@@ -166,9 +166,13 @@ impl Site {
 
     /// Ends the server by a signal and waits for that; or why it has not ended.
     pub async fn end(&self, signal: Signal) -> Result<(), String> {
-        self.signal(signal);
-        // A suspended server would not notice.
-        self.signal_family(Signal::CONT);
+        if signal == Signal::KILL {
+            self.keeper().kill_family();
+        } else {
+            self.signal(signal);
+            // A suspended server would not notice.
+            self.signal_family(Signal::CONT);
+        }
         let deadline = Instant::now() + END_LIMIT;
         while self.is_running() {
             if Instant::now() > deadline {
@@ -176,6 +180,8 @@ impl Site {
             }
             sleep(Duration::from_millis(2)).await;
         }
+        // Its last words to its clients may still be on their way within the kernel.
+        sleep(Duration::from_millis(10)).await;
         Ok(())
     }
 
