@@ -115,8 +115,8 @@ impl Carried {
         self.open.as_ref()
     }
 
-    /// Whether nothing has to be taken off it before another session has it. Where a transaction may be open the settings of now are
-    /// not the ones that a rollback would leave, whoever opens the next.
+    /// Whether another session may have it as it is. If the note that a transaction may be open stayed on it, the other session's
+    /// transaction would be taken back to the settings that are in this note, and not to the ones that it began with.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.open.is_none() && self.cleanup() == Cleanup::None
     }

@@ -301,7 +301,7 @@ fn much_to_read() -> sqlx::Error {
     out_of_reach("a statement was dropped with much of its answer unread")
 }
 
-/// Rest is out of reach: the connection has to be closed.
+/// The error of a connection that cannot be brought to rest, and has to be closed.
 fn out_of_reach(why: &str) -> sqlx::Error {
     sqlx::Error::Protocol(why.to_owned())
 }

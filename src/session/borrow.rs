@@ -162,7 +162,8 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             .map_err(|close| Error::too_close(self.flight.phase(), close))
     }
 
-    /// An exchange that must end in time, or the connection is given up. Its answer is read, and what else may be unread is as before.
+    /// An exchange that must end in time, or the connection is given up. Afterwards its own answer is read, and whether anything else is
+    /// unread is as it was before.
     pub(super) async fn until<T>(
         &mut self,
         deadline: Deadline,
