@@ -68,10 +68,11 @@ impl<DB: Engine> Connection<DB> {
 
     /// The query as it can be run once more, where the transaction made for it was what it failed by.
     fn once_more(&self, query: Query<DB>, error: Error) -> Result<Query<DB>, Error> {
-        if !query.again && DB::diagnose(&error) == Diagnosis::StalePlan {
+        // Each connection's driver learns a type once, and every run may get another connection.
+        if query.taught < self.pool.numbers().limit && DB::diagnose(&error) == Diagnosis::StalePlan {
             // The driver asked the server about a type, and by that lost what it had prepared without a name
             // (sqlx 0.9.0). Now it knows the type.
-            return Ok(Query { again: true, ..query });
+            return Ok(Query { taught: query.taught + 1, ..query });
         }
         // By itself, and in one exchange: for what the server refuses in a transaction.
         let discards = DB::classify(query.sql.as_str()).ends() == Some(PinEnd::Everything);

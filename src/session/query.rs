@@ -18,8 +18,8 @@ pub(super) struct Query<DB: Engine> {
     pub(super) persistent: bool,
     /// Not to be put into a transaction.
     pub(super) alone: bool,
-    /// It has been run before.
-    pub(super) again: bool,
+    /// So many connections have learnt a type by it, and lost it by that.
+    pub(super) taught: usize,
 }
 
 impl<DB: Engine> Query<DB> {
@@ -29,7 +29,7 @@ impl<DB: Engine> Query<DB> {
         let arguments = query.take_arguments().map_err(Error::Encode)?;
         let persistent = query.persistent();
         let sql = query.sql();
-        Ok(Self { sql, arguments, statement, bound: OnceLock::new(), persistent, alone: false, again: false })
+        Ok(Self { sql, arguments, statement, bound: OnceLock::new(), persistent, alone: false, taught: 0 })
     }
 
     /// A text of this crate's own, in one exchange.
@@ -42,7 +42,7 @@ impl<DB: Engine> Query<DB> {
             bound: OnceLock::new(),
             persistent: false,
             alone: false,
-            again: false,
+            taught: 0,
         }
     }
 
@@ -94,7 +94,7 @@ impl<DB: Engine> Clone for Query<DB> {
             bound: self.bound.clone(),
             persistent: self.persistent,
             alone: self.alone,
-            again: self.again,
+            taught: self.taught,
         }
     }
 }

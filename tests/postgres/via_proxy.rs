@@ -152,6 +152,27 @@ async fn what_is_prepared_described_or_streamed_leaves_no_name_behind() -> Resul
     Ok(())
 }
 
+/// Each connection's driver asks about a type once, and loses by it what it had prepared. Whoever is run again may get another
+/// connection, which has not asked yet.
+#[tokio::test]
+async fn a_type_that_each_connection_has_to_learn_is_no_error() -> Result<(), Error> {
+    let (server, bouncer, _) = stage().await;
+    server.execute("create type mood as enum ('fine', 'grim')").await;
+    let proxy = bouncer.proxy().max_connections(2).build()?;
+    let (mut one, mut two, mut three) =
+        (proxy.get_connection().await?, proxy.get_connection().await?, proxy.get_connection().await?);
+    let mut held = two.begin().await?;
+    run(&mut held, "select 1").await?;
+    // The connection of its first run is waited for, and it gets the other one.
+    let (row, taken) = tokio::join!(sqlx::query("select 'fine'::mood").fetch_one(&mut one), async {
+        let taken = three.begin().await?;
+        held.commit().await?;
+        Ok::<_, Error>(taken)
+    });
+    assert_eq!(row?.len(), 1);
+    taken?.rollback().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_follow_their_session_and_are_left_to_nobody() -> Result<(), Error> {
     let (_server, bouncer, proxy) = stage().await;
