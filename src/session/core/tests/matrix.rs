@@ -191,10 +191,13 @@ fn row<D: Dialect>(way: &Way<D>, sql: &str) -> String {
     format!("    as {phase:?}{asked}\n{}", rows.collect::<String>())
 }
 
+/// An answer, and what it makes of the session.
+type Answer = (&'static str, fn(&mut Held));
+
 /// What has to happen before anything else, and what becomes of the session by the answer.
 fn first<D: Dialect>(way: &Way<D>) -> Option<String> {
     let step = held(way).state.next(Facts::default(), &mut Taken::default())?;
-    let answers: &[(&str, fn(&mut Held))] = match step {
+    let answers: &[Answer] = match step {
         Step::RollBack(_) => &[("agreed", |held| {
             held.state.rolled_back_abandoned();
             in_flight::abandoned_rolled_back::<D>(&mut held.state, &mut held.carried);
