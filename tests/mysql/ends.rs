@@ -409,3 +409,36 @@ async fn a_rollback_does_not_believe_a_mark_that_a_text_may_have_set_in_the_next
     }
     Ok(())
 }
+
+/// A list that cannot be followed may begin and end transactions, whatever else it sets, and however that is spelt.
+#[tokio::test]
+async fn a_setting_that_ends_transactions_is_not_overlooked_in_any_list() -> Result<(), Error> {
+    let (server, proxy) = stage(Vec::new()).await;
+    for (first, text) in [
+        ("set autocommit = 0", "set autocommit = 1, timestamp = default"),
+        ("set autocommit = 0", "set sql_big_selects = 1, autocommit = 1"),
+        ("set autocommit = 0", "set character_set_results = utf8mb4, autocommit = 1"),
+        ("set autocommit = 0, character_set_results = null", "set autocommit = 1"),
+        ("set autocommit = 0", "set @x = 1, `autocommit` = 1"),
+        ("set autocommit = 0", "set @x = 1, `autocommit ` = 1"),
+        ("set autocommit = 0", "set @x = 1, áutocommit = 1"),
+        ("set @x = 1, áutocommit = 0", "set autocommit = 1"),
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        // Some servers do not know the name as it is spelt.
+        if run(&mut conn, first).await.is_err() {
+            continue;
+        }
+        if let Ok(mut tx) = conn.begin().await {
+            run(&mut tx, "insert into ends values (1)").await?;
+            let _ = run(&mut tx, text).await;
+            let rolled_back = tx.rollback().await;
+            let found = rows(&server).await;
+            assert!(rolled_back.is_err() || found.is_empty(), "{first}; {text}: {rolled_back:?}, {found:?}");
+        }
+        drop(conn);
+        proxy.upkeep().await;
+        server.execute("delete from app.ends").await;
+    }
+    Ok(())
+}

@@ -144,11 +144,38 @@ async fn what_a_definition_has_committed_before_it_failed_is_not_called_rolled_b
             assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{begin}, {definition}: {}", chain(&error));
             assert!(!error.is_retryable());
         }
+        // What no list has may commit too, on MySQL, and not on MariaDB.
+        let mut conn = proxy.get_connection().await.unwrap();
+        run(&mut conn, begin).await.unwrap();
+        run(&mut conn, "insert into d values (1)").await.unwrap();
+        let error = run(&mut conn, "cache index d in missing").await.unwrap_err();
+        drop(conn);
+        proxy.upkeep().await;
+        let commits = i64::from(server.family() == Family::MySql);
+        assert_eq!((gone(&server).await, error.outcome()), (commits, Outcome::Unknown), "{}", chain(&error));
         // Nothing was even read.
         let mut conn = proxy.get_connection().await.unwrap();
         run(&mut conn, begin).await.unwrap();
         let error = run(&mut conn, "create table (").await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::RolledBack, "{}", chain(&error));
+    }
+}
+
+/// What is defined first may be a routine, whose end is not known from what comes after it.
+#[tokio::test]
+async fn what_was_done_behind_a_routines_definition_is_not_called_rolled_back() {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute(SCHEMA).await;
+    let proxy = mysql_proxy_to(&server).build().unwrap();
+    for routine in ["trigger tr before insert on d for each row set new.n = 1", "procedure q() select 1"] {
+        let mut conn = proxy.get_connection().await.unwrap();
+        let text = format!("create {routine}; insert into d values (1); insert into missing values (1)");
+        let error = run(&mut conn, &text).await.unwrap_err();
+        drop(conn);
+        proxy.upkeep().await;
+        let done = gone(&server).await;
+        assert_eq!((done, error.outcome()), (1, Outcome::Unknown), "{routine}: {}", chain(&error));
+        assert!(!error.is_retryable());
     }
 }
 

@@ -85,7 +85,7 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
         all.sequence = if found.is_some() { all.sequence.then(statement.sequence) } else { statement.sequence };
         all.pins = all.pins.or_else(|| statement.pins());
         all.commits |= statement.commits();
-        all.partly |= statement.commits() && !statement.is_atomic();
+        all.partly |= statement.commits() && !statement.is_atomic() || statement.is_beyond_knowing();
         found = Some(statement);
     }
     let Some(statement) = found else { return all };
@@ -109,7 +109,10 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
     match settings::change(text, lexer.of(text)) {
         Some(Change::Lasting(setting)) => Class { pins: None, effect: Effect::Sets(setting), ..all },
         Some(Change::None) => Class { pins: None, ..all },
-        Some(Change::Pins(cause)) => Class { pins: Some(cause), ..all },
+        Some(Change::Pins(cause)) => {
+            let partly = all.partly || cause == PinCause::UnknownStatement;
+            Class { pins: Some(cause), partly, ..all }
+        }
         None => all,
     }
 }

@@ -105,6 +105,9 @@ impl<'a> Scan<'a> {
             statement.sequence |= Sequence::FINDS;
         }
         statement.lists |= is_outside && token == Token::Symbol(b',');
+        if is_outside && is(statement.first, "set") {
+            statement.controls |= is_misspelt(token, *last);
+        }
         statement.replaces |= is(token, "replace") && is(*last, "or");
         if !statement.has_body {
             statement.meet(*last_but_one, *last, token, rest);
@@ -117,5 +120,18 @@ impl<'a> Scan<'a> {
             statement.third = Some(token);
         }
         (*last_but_one, *last) = (*last, token);
+    }
+}
+
+/// Whether something in a `SET` may be a setting's name that is not spelt as it is listed: the server compares names without
+/// accents and blanks at the end, and takes a text for one where quotes are for names.
+fn is_misspelt(token: Token<'_>, last: Token<'_>) -> bool {
+    let is_listed = |byte: u8| byte.is_ascii_alphanumeric() || b"_@.$".contains(&byte);
+    match token {
+        Token::Word(name) | Token::Identifier(name) => !name.bytes().all(is_listed),
+        Token::String(_) => {
+            ["set", "session", "local", "@@"].iter().any(|word| is(last, word)) || last == Token::Symbol(b',')
+        }
+        _ => false,
     }
 }

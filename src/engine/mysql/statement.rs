@@ -26,8 +26,8 @@ fn is_plain(first: &str) -> bool {
     known.iter().any(|known| first.eq_ignore_ascii_case(known))
 }
 
-/// Settings by which transactions begin or end.
-pub(super) const CONTROLLING: [&str; 2] = ["autocommit", "completion_type"];
+/// Settings by which transactions begin or end. A password that is set commits.
+pub(super) const CONTROLLING: [&str; 3] = ["autocommit", "completion_type", "password"];
 
 /// What is created, altered, dropped and renamed by statements that commit, with MySQL and with MariaDB; the others are
 /// not known to. `AGGREGATE` is a function's.
@@ -88,8 +88,8 @@ pub(super) struct Statement<'a> {
     begins: bool,
     /// Semicolons were part of it.
     pub(super) body: bool,
-    /// It names a setting by which transactions begin or end.
-    controls: bool,
+    /// It names a setting by which transactions begin or end, or one that may be.
+    pub(super) controls: bool,
     /// `OR REPLACE`
     pub(super) replaces: bool,
     /// There is a comma in it, outside of parentheses.
@@ -195,7 +195,8 @@ impl<'a> Statement<'a> {
     fn word(&mut self, last_but_one: Token<'a>, last: Token<'a>, token: Token<'a>, word: &str) {
         let same = |known: &str| word.eq_ignore_ascii_case(known);
         if self.is_heading() {
-            if same("temporary") {
+            // An account may have the name too.
+            if same("temporary") && is_among(Some(last), &["create", "replace", "drop"]) {
                 self.temporary = true;
                 self.pin(PinCause::TemporaryObject);
             } else if is_among(Some(token), &OBJECTS) {

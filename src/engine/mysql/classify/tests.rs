@@ -94,6 +94,7 @@ fn queries_changes_and_definitions_are_plain() {
 #[test]
 fn definitions_commit() {
     for sql in [
+        "create definer = temporary@localhost view v as select 1",
         "create table t (temporary int, user int)",
         "create or replace table t (n int)",
         "create unique index i on t (n)",
@@ -144,7 +145,13 @@ fn what_leaves_something_behind_pins_and_says_why() {
         ("select @'x', 1", PinCause::UserVariable),
         ("select n into @x from t", PinCause::UserVariable),
         ("set @x = 1", PinCause::UserVariable),
+        ("set @x = 1, @y = concat('a', 'b')", PinCause::UserVariable),
         ("set @x = 1, sql_mode = ''", PinCause::UserVariable),
+        ("set @x = 1, áutocommit = 1", PinCause::UnknownStatement),
+        ("set sql_big_selects = 1, autocommit = 1", PinCause::UnknownStatement),
+        ("set sql_big_selects = 1, password = password('x')", PinCause::UnknownStatement),
+        ("set system_versioning_asof = '2024-01-01 12:00:00'", PinCause::Setting),
+        ("set statement max_statement_time = (@x := 5) for lock tables t read", PinCause::UnknownStatement),
         ("set sql_mode = @x", PinCause::UserVariable),
         ("create table t as select@x", PinCause::UserVariable),
         ("insert into t (a) values ('b'), (@`c`)", PinCause::UserVariable),

@@ -2,6 +2,7 @@
 
 use super::{AUTOCOMMIT, ISOLATION, NAMES, READ_ONLY, SQL_MODE};
 use crate::engine::mysql::lexer::Lexer;
+use crate::engine::mysql::statement::CONTROLLING;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 
@@ -20,7 +21,9 @@ const ALIASES: [(&str, &str); 10] = [
 ];
 
 /// Settings that are not moved: their values are changed in part, used up by the next statement, or change others.
-const NOT_MOVED: [&str; 29] = [
+const NOT_MOVED: [&str; 30] = [
+    // The instant is that of the time zone in which it was set.
+    "system_versioning_asof",
     // What `SET NAMES utf8` means.
     "old_mode",
     "optimizer_switch",
@@ -161,6 +164,12 @@ impl<'a> Item<'a> {
         let more = next == Some(Token::Symbol(b','));
         let item = Self { scope: None, at: false, name: NAMES, value: Value::Literal(text, text) };
         (more || next.is_none()).then_some((item, more))
+    }
+
+    /// Whether transactions begin or end by it.
+    pub(super) fn controls(&self) -> bool {
+        let name = canonical(self.name);
+        CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known))
     }
 
     /// Why it cannot be set again elsewhere with the same effect.

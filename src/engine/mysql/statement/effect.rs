@@ -40,10 +40,21 @@ impl Statement<'_> {
     /// one is missing (MariaDB), what is created in the place of another is not put back, and accounts are made one by one.
     pub(in crate::engine::mysql) fn is_atomic(&self) -> bool {
         let of_one = ["table", "view", "index", "sequence", "procedure", "function", "trigger", "event"];
-        let definition =
-            is_among(self.object, &of_one) && !self.replaces && !(self.lists && self.is_ended_or_renamed());
+        // What seems to be a body may be statements of their own.
+        let is_more = self.replaces || self.body || self.lists && self.is_ended_or_renamed();
+        let definition = is_among(self.object, &of_one) && !is_more;
         let first = |words| is_among(Some(self.first), words);
         definition || first(&["truncate", "start", "begin", "lock"])
+    }
+
+    /// It may have committed, or done a part of what it does, before it fails. What only raises an error has not.
+    pub(in crate::engine::mysql) fn is_beyond_knowing(&self) -> bool {
+        let raises = is_among(Some(self.first), &["signal", "resignal"]);
+        self.pins() == Some(PinCause::UnknownStatement) && !self.is_set() && !raises
+    }
+
+    fn is_set(&self) -> bool {
+        is_among(Some(self.first), &["set"]) && self.is_whole()
     }
 
     fn is_ended_or_renamed(&self) -> bool {
@@ -61,7 +72,9 @@ impl Statement<'_> {
         }
         // Nothing but the end of the session releases the locks of a backup for sure.
         if self.locks || among(&["lock"]) && is_among(self.second, &["table", "tables"]) {
-            return Some(PinCause::TableLock);
+            // What stands before it may have left something that does not end with the locks.
+            let leaves_more = self.prefixed && self.cause.is_some();
+            return Some(if leaves_more { PinCause::UnknownStatement } else { PinCause::TableLock });
         }
         if among(&["drop"]) && is_among(self.object, &["database", "schema"]) {
             // It may be the one that unqualified names are looked up in.
