@@ -2,11 +2,13 @@
 //! out, and the handler hears in time what became of its statement.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use lambda_rds::{Error, Outcome, internals};
 use sqlx::AssertSqlSafe;
+use tokio::time::sleep as pause;
 
 use super::language::ERRORS_ABORT;
 use super::stage::*;
@@ -170,6 +172,78 @@ async fn a_commit_that_nobody_answers_is_unknown_while_the_handler_can_hear_it()
     // The next invocation has another connection.
     let n: i32 = sqlx::query_scalar("select 1 + 0").fetch_one(&mut conn).await?;
     assert_eq!(n, 1);
+    Ok(())
+}
+
+/// PostgreSQL's driver prepares a statement in one exchange and executes it in another, so that a deadline in between leaves nothing of
+/// it to be cancelled, and nothing executed.
+#[tokio::test]
+async fn what_was_prepared_and_not_executed_in_time_is_not_called_executed() -> Result<(), Error> {
+    // Over before the host is asked whether it is there.
+    const LEFT: Duration = Duration::from_millis(500);
+    let server = ledger().await;
+    for text in ["commit", "begin", "insert into ledger values (7)", "insert in a guard"].repeat(2) {
+        let (way, proxy) = through_a_door(&server).await?;
+        let way = Arc::new(way);
+        let mut conn = proxy.get_connection().await?;
+        sqlx::raw_sql("select 1").execute(&mut conn).await?;
+        if text == "commit" {
+            sqlx::raw_sql("begin").execute(&mut conn).await?;
+            sqlx::raw_sql("insert into ledger values (7)").execute(&mut conn).await?;
+        }
+        // A packet of the answer is lost, and sent again when the end of the invocation is near.
+        let held = || {
+            way.mute();
+            let way = Arc::clone(&way);
+            tokio::spawn(async move {
+                pause(LEFT - Duration::from_millis(120)).await;
+                way.pass();
+            })
+        };
+        let told = internals::invocation(LEFT, async {
+            if text == "insert in a guard" {
+                let mut tx = conn.begin().await?;
+                let passes = held();
+                let told = sqlx::query("insert into ledger values (7)").execute(&mut *tx).await;
+                passes.await.expect("passes");
+                let committed = tx.commit().await;
+                return told.map(|_| ()).map_err(Error::from).and(committed);
+            }
+            let _passes = held();
+            sqlx::query(text).execute(&mut conn).await?;
+            Ok::<_, Error>(())
+        });
+        let outcome = match told.await {
+            Ok(()) => Outcome::Completed,
+            Err(error) => error.outcome(),
+        };
+        if text == "begin" {
+            // If that is where it is, this is taken back.
+            let inserted = sqlx::raw_sql("insert into ledger values (7)").execute(&mut conn).await;
+            let rolled_back = sqlx::raw_sql("rollback").execute(&mut conn).await;
+            let is_begun = outcome == Outcome::Completed;
+            let n: i64 = sqlx::query_scalar("select count(*) from ledger where n = 7").fetch_one(&mut conn).await?;
+            assert!(!is_begun || n == 0, "{outcome:?}, {inserted:?}, {rolled_back:?}");
+        }
+        drop(conn);
+        // Whoever comes next is in nobody's transaction.
+        let mut other = proxy.get_connection().await?;
+        sqlx::raw_sql("insert into ledger values (77)").execute(&mut other).await?;
+        drop(other);
+        proxy.close().await;
+        let mut admin = server.admin().await;
+        let count = |n: i32| AssertSqlSafe(format!("select count(*) from {LEDGER_TABLE} where n = {n}"));
+        let others: i64 = sqlx::query_scalar(count(77)).fetch_one(&mut admin).await?;
+        let own: i64 = sqlx::query_scalar(count(7)).fetch_one(&mut admin).await?;
+        assert_eq!(others, 1, "{text}: another session's row");
+        match outcome {
+            _ if text == "begin" => {}
+            Outcome::Completed => assert_eq!(own, 1, "{text}"),
+            Outcome::NotExecuted | Outcome::RolledBack => assert_eq!(own, 0, "{text}"),
+            _ => {}
+        }
+        server.execute(&format!("delete from {LEDGER_TABLE} where n > 0")).await;
+    }
     Ok(())
 }
 

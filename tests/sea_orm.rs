@@ -268,7 +268,7 @@ async fn a_savepoint_inside_of_one_that_a_text_has_set_is_open() -> Result<(), D
 async fn what_waits_for_a_stream_of_its_own_transaction_is_refused_in_time() -> Result<(), DbErr> {
     let (server, db) = kitchen().await;
     cake::Entity::insert_many([a_cake("one"), a_cake("two")]).exec(&db).await?;
-    let impatient = proxy_to(&server).max_connections(1).borrow_timeout(Duration::from_millis(300)).build();
+    let impatient = proxy_to(&server).max_connections(1).borrow_timeout(Duration::from_secs(2)).build();
     let impatient = impatient.expect("valid");
     let tx = impatient.begin().await?;
     let all = backend(&db).build(sea_orm::sea_query::Query::select().column(cake::Column::Name).from(cake::Entity));

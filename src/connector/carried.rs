@@ -128,7 +128,8 @@ impl Carried {
 
     /// The settings are these from here on, and what was prepared was prepared under those before.
     pub(crate) fn become_set<D: Dialect>(&mut self, settings: Settings) {
-        self.outdate(D::staleness(&self.applied, &settings));
+        // What was set for the transaction alone may have gone back with this, or be hidden by it.
+        self.outdate(D::staleness(&self.applied, &settings).max(self.local));
         self.applied = settings;
     }
 
@@ -254,6 +255,11 @@ impl Carried {
     pub(crate) fn outdate_for_transaction(&mut self, staleness: Staleness) {
         self.outdate(staleness);
         self.local = self.local.max(staleness);
+    }
+
+    /// The transaction may be over, and what it had set for itself gone back.
+    pub(crate) fn may_be_outside(&mut self) {
+        self.outdate(self.local);
     }
 
     /// No transaction is open: what the last one had set for itself has gone back.

@@ -20,9 +20,11 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// An answer, step by step: the end of one statement of a text, or a row.
-pub(crate) type Steps<'c, DB> =
-    BoxStream<'c, Result<sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>, sqlx::Error>>;
+/// A step of an answer: the end of one statement of a text, or a row.
+pub(crate) type Item<DB> = sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+
+/// An answer, step by step.
+pub(crate) type Steps<'c, DB> = BoxStream<'c, Result<Item<DB>, sqlx::Error>>;
 
 /// What is done over one connection. Each exchange is one round trip, unless it says otherwise.
 pub(crate) trait Driver: Dialect {
@@ -37,6 +39,12 @@ pub(crate) trait Driver: Dialect {
         sql: sqlx::SqlStr,
         values: usize,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Ends when the driver has read what belongs to the answers that it has told, so that it sends at once what it is given. May
+    /// be dropped and asked again.
+    fn ready(_: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        ready(Ok(()))
+    }
 
     /// Sends a query. Its answer is what the stream brings.
     fn start<'c>(conn: &'c mut Self::Connection, query: impl sqlx::Execute<'c, Self> + 'c) -> Steps<'c, Self>;

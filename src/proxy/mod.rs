@@ -275,7 +275,8 @@ impl<DB: Engine> Proxy<DB> {
     }
 
     /// Closes the proxy: those who wait get [`Error::Closed`], idle connections are closed politely within 200 ms,
-    /// those in use when they come home.
+    /// those in use when they come home. Close it after the sessions: a statement
+    /// that was dropped and whose connection comes home later is not cancelled any more, and may run to its end on the server.
     ///
     /// # Cancel safety
     /// The proxy is closed at the first poll; a dropped future leaves out the goodbyes.

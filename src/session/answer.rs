@@ -8,10 +8,7 @@ use futures_core::Stream;
 use futures_util::stream::poll_fn as stream_of;
 use sqlx::{Either, Error};
 
-use crate::engine::Engine;
-
-/// A step of an answer: the end of one statement of the text, or a row.
-pub(super) type Item<DB> = Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+use crate::engine::{Engine, Item};
 
 /// Takes the steps of an answer.
 pub(super) trait Sink<DB: Engine>: Send {

@@ -1,5 +1,6 @@
 //! A session in the middle of an exchange with its physical connection.
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Done;
@@ -25,11 +26,11 @@ pub(super) struct Borrow<'s, DB: Engine> {
 }
 
 /// What a session in the middle of an exchange is made of.
-struct Parts<'b, DB: Engine> {
-    failover: &'b Failover<DB>,
-    flight: &'b mut InFlight,
+pub(super) struct Parts<'b, DB: Engine> {
+    pub(super) failover: &'b Failover<DB>,
+    pub(super) flight: &'b mut InFlight,
     state: &'b mut State,
-    wire: &'b mut Wire<DB>,
+    pub(super) wire: &'b mut Wire<DB>,
 }
 
 impl<'s, DB: Engine> Borrow<'s, DB> {
@@ -37,7 +38,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         Self { session, started: Instant::now(), flight: InFlight::new(phase), done: false }
     }
 
-    fn parts(&mut self) -> Parts<'_, DB> {
+    pub(super) fn parts(&mut self) -> Parts<'_, DB> {
         let Connection { pool, lease, state, .. } = &mut *self.session;
         // INVARIANT: `borrow` puts a lease there, and only `lose`, `finish` and `drop` take it, which end the borrow.
         let wire = lease.as_mut().expect("BUG: a borrow without a lease").conn();
@@ -86,7 +87,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         self.stay_marked(intent).await?;
         // After the settings are there: from here on they are not replayed any more.
         if let Some(reason) = intent.pin.take() {
-            self.wire().carried.outdate(DB::staleness_by(reason.cause()));
+            self.wire().carried.outdate_for_transaction(DB::staleness_by(reason.cause()));
             self.session.pin_for(reason);
         }
         Ok(())
@@ -131,7 +132,9 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         let deadline = self.deadline()?;
         self.wire().carried.open();
         self.start_exchange();
+        self.flight.set_begins(true);
         self.run_until(deadline, core::begin(1)).await?;
+        self.flight.set_begins(false);
         self.session.state.begun_by_text();
         Ok(())
     }
@@ -162,27 +165,45 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
             .map_err(|close| Error::too_close(self.flight.phase(), close))
     }
 
-    /// An exchange that must end in time, or the connection is given up. Afterwards its own answer is read, and whether anything else is
-    /// unread is as it was before.
+    /// An exchange that must end in time, or the connection is given up.
     pub(super) async fn until<T>(
         &mut self,
         deadline: Deadline,
         exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
     ) -> Result<T, Error> {
-        let was_in_flight = self.wire().in_flight;
-        self.start_exchange();
+        self.wire().carried.exchange();
+        self.within(deadline, exchange).await.map_err(|source| self.lose(source))
+    }
+
+    /// Something with the server that must end in time. Afterwards its own answer is read, and whether anything else is unread is
+    /// as it was before.
+    pub(super) async fn within<T>(
+        &mut self,
+        deadline: Deadline,
+        exchange: impl AsyncFnOnce(&mut Wire<DB>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        if let Some(lease) = &mut self.session.lease {
+            lease.begin();
+        }
         let (failover, wire) = self.connected();
+        let was_in_flight = std::mem::replace(&mut wire.in_flight, true);
         let peer = wire.peer.clone();
         let answered = by_the_clock(deadline.instant(), failover.attend(peer.as_deref(), exchange(wire))).await;
-        let source = match answered {
-            Some(Ok(answer)) => {
-                self.wire().in_flight &= was_in_flight;
-                return Ok(answer);
+        let answer = answered.unwrap_or_else(|| Err(timed_out()))?;
+        self.wire().in_flight &= was_in_flight;
+        Ok(answer)
+    }
+
+    /// Waits until what is sent next is sent at the first poll. Mostly it is so already.
+    pub(super) async fn be_ready(&mut self) -> Result<(), Error> {
+        let is_ready = match DB::ready(&mut self.wire().driver).now_or_never() {
+            Some(ready) => ready,
+            None => {
+                let deadline = self.deadline()?;
+                Box::pin(self.within(deadline, async |wire| DB::ready(&mut wire.driver).await)).await
             }
-            Some(Err(source)) => source,
-            None => timed_out(),
         };
-        Err(self.lose(source))
+        is_ready.map_err(|source| self.lose(source))
     }
 
     pub(super) async fn run(&mut self, sql: String) -> Result<(), Error> {
@@ -253,6 +274,7 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         let takes_sentinel = self.session.state.takes_sentinel(depth);
         let text = self.with_sentinel(core::rollback(depth), takes_sentinel);
+        self.be_ready().await?;
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();

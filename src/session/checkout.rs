@@ -96,7 +96,7 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.leased = Some(borrow.started);
         borrow.settle(intent).await?;
-        if let Err(gone) = borrow.session.refuse_gone(phase) {
+        if let Err(gone) = borrow.session.refuse_gone(phase, intent.class.control()) {
             borrow.rest();
             return Err(gone);
         }
@@ -104,6 +104,7 @@ impl<DB: Engine> Connection<DB> {
             borrow.understand(query).await?;
         }
         borrow.check_generated(intent).await?;
+        borrow.be_ready().await?;
         // At rest, and still this session's.
         borrow.done = true;
         Ok(())
@@ -197,11 +198,12 @@ impl<DB: Engine> Connection<DB> {
             }
             return Err(error);
         }
-        self.refuse_gone(phase)?;
+        self.refuse_gone(phase, intent.class.control())?;
         self.become_fit(phase, intent, query).await?;
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.fit = Some(borrow.started);
         borrow.enter(intent).await?;
+        borrow.be_ready().await?;
         borrow.start(intent);
         Ok(borrow)
     }

@@ -1,8 +1,6 @@
 //! After an exchange: what its answer changes in the session's account, what its error means, and whether the connection
 //! goes home.
 
-use tokio::time::timeout_at;
-
 use super::answer::First;
 use super::borrow::{Borrow, summary};
 use super::core::{After, Left, in_flight};
@@ -37,12 +35,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Makes the driver forget what it has prepared, within `borrow_timeout`.
     pub(super) async fn forget_names(&mut self) -> Result<(), sqlx::Error> {
         let deadline = self.deadline().map_err(|_| timed_out())?;
-        let (failover, wire) = self.connected();
-        let was_in_flight = std::mem::replace(&mut wire.in_flight, true);
-        let forget = failover.attend(wire.peer.as_deref(), DB::forget(&mut wire.driver));
-        timeout_at(deadline.instant(), forget).await.unwrap_or_else(|_| Err(timed_out()))?;
-        wire.in_flight = was_in_flight;
-        Ok(())
+        self.within(deadline, async |wire| DB::forget(&mut wire.driver).await).await
     }
 
     /// Notes a failure, and says what it means. `query`: what has failed, if it is the application's.
@@ -170,7 +163,13 @@ impl<DB: Engine> Borrow<'_, DB> {
             Err(_) => Err(timed_out()),
         };
         let reached = |outcome, source| Error::DeadlineReached { phase, elapsed, outcome, source };
+        let prepared = !DB::RULES.prepares_ahead && query.is_some_and(Query::is_prepared);
         match answered {
+            // Nobody knows whether it was sent. From here on it is as if its answer was not waited for.
+            Ok(Rested { late: None, .. }) if !self.flight.is_executed_at_rest(prepared) => {
+                let outcome = if self.flight.is_sent() { Outcome::Unknown } else { Outcome::NotExecuted };
+                reached(outcome, None)
+            }
             // It has come to its end, before the cancel did or in spite of it.
             Ok(Rested { late: None, cancelled }) => {
                 self.finish();

@@ -7,10 +7,10 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::{Database, Error, Execute, SqlStr, Statement};
 
-use super::answer::{self, Done, First, Item, Rows};
+use super::answer::{self, Done, First, Rows};
 use super::connection::Connection;
 use super::query::Query;
-use crate::engine::Dialect;
+use crate::engine::{Dialect, Item};
 
 macro_rules! executor {
     ($engine:ty) => {

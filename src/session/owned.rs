@@ -102,18 +102,27 @@ impl<DB: Engine> OwnedTransaction<DB> {
 
     /// Commits; what savepoints are open inside it belong to it.
     pub(crate) async fn commit(self) -> Result<(), Error> {
-        let mut inside = self.inside(Outcome::Unknown).await?;
-        let result = inside.session.commit_watched(self.place.depth).await;
-        inside.close_ended();
-        result
+        let mut ending = Ending { inside: self.inside(Outcome::Unknown).await?, place: self.place };
+        ending.inside.session.commit_watched(self.place.depth).await
     }
 
     /// Rolls back, and everything inside it.
     pub(crate) async fn rollback(self) -> Result<(), Error> {
-        let mut inside = self.inside(Outcome::Unknown).await?;
-        let result = inside.session.rollback_watched(self.place.depth).await;
-        inside.close_ended();
-        result
+        let mut ending = Ending { inside: self.inside(Outcome::Unknown).await?, place: self.place };
+        ending.inside.session.rollback_watched(self.place.depth).await
+    }
+}
+
+/// A transaction while it ends. Whatever becomes of that, and if nobody waits for it, it has ended before anybody else has the session.
+struct Ending<'i, DB: Engine> {
+    inside: MutexGuard<'i, Inside<DB>>,
+    place: Place,
+}
+
+impl<DB: Engine> Drop for Ending<'_, DB> {
+    fn drop(&mut self) {
+        self.inside.close_ended();
+        self.inside.abandon(self.place);
     }
 }
 

@@ -11,7 +11,6 @@ use crate::engine::{Bound, Engine};
 pub(super) struct Query<DB: Engine> {
     pub(super) sql: SqlStr,
     pub(super) arguments: Option<DB::Arguments>,
-    pub(super) statement: Option<DB::Statement>,
     /// What its values are bound as, once somebody has asked.
     pub(super) bound: OnceLock<Option<Bound>>,
     /// What the driver prepares for it is kept.
@@ -24,21 +23,19 @@ pub(super) struct Query<DB: Engine> {
 
 impl<DB: Engine> Query<DB> {
     pub(super) fn take<'q>(mut query: impl Execute<'q, DB>) -> Result<Self, Error> {
-        // NOTE: the order matters. The arguments are encoded on taking, and `sql` consumes the query.
-        let statement = query.statement().cloned();
+        // NOTE: the order matters. The arguments are encoded on taking, and `sql` consumes the query. What columns a statement of the
+        // application had when it was prepared is left out: where the driver prepares it again it may have others.
         let arguments = query.take_arguments().map_err(Error::Encode)?;
         let persistent = query.persistent();
         let sql = query.sql();
-        Ok(Self { sql, arguments, statement, bound: OnceLock::new(), persistent, alone: false, taught: 0 })
+        Ok(Self { sql, arguments, bound: OnceLock::new(), persistent, alone: false, taught: 0 })
     }
 
     /// A text of this crate's own, in one exchange.
     pub(super) fn of(sql: String) -> Self {
-        let (arguments, statement) = (None, None);
         Self {
             sql: Self::text(sql),
-            arguments,
-            statement,
+            arguments: None,
             bound: OnceLock::new(),
             persistent: false,
             alone: false,
@@ -71,7 +68,7 @@ impl<DB: Engine> Query<DB> {
 
     /// The same query with another text.
     pub(super) fn reworded(self, text: String) -> Self {
-        Self { sql: Self::text(text), statement: None, bound: OnceLock::new(), ..self }
+        Self { sql: Self::text(text), bound: OnceLock::new(), ..self }
     }
 
     /// A text as the driver takes it.
@@ -81,7 +78,7 @@ impl<DB: Engine> Query<DB> {
 
     /// The same query in one exchange, without anything prepared.
     pub(super) fn unprepared(self) -> Self {
-        Self { arguments: None, statement: None, bound: OnceLock::new(), ..self }
+        Self { arguments: None, bound: OnceLock::new(), ..self }
     }
 }
 
@@ -90,7 +87,6 @@ impl<DB: Engine> Clone for Query<DB> {
         Self {
             sql: self.sql.clone(),
             arguments: self.arguments.clone(),
-            statement: self.statement.clone(),
             bound: self.bound.clone(),
             persistent: self.persistent,
             alone: self.alone,
@@ -105,7 +101,7 @@ impl<DB: Engine> Execute<'_, DB> for Query<DB> {
     }
 
     fn statement(&self) -> Option<&DB::Statement> {
-        self.statement.as_ref()
+        None
     }
 
     fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {

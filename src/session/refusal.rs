@@ -69,8 +69,9 @@ impl<DB: Engine> Connection<DB> {
 
     /// Where the server has rolled back by itself, or a guard's savepoint was not there any more, what is sent now would be outside of
     /// any transaction, and stay; or in one that the guard has not begun.
-    pub(super) fn refuse_gone(&self, phase: Phase) -> Result<(), Error> {
-        let ends = matches!(phase, Phase::Commit | Phase::Rollback);
+    pub(super) fn refuse_gone(&self, phase: Phase, control: Option<Control<'_>>) -> Result<(), Error> {
+        let text_ends = matches!(control, Some(Control::Commit { .. } | Control::Rollback { .. }));
+        let ends = matches!(phase, Phase::Commit | Phase::Rollback) || text_ends && !self.state.has_guards();
         let why = match self.state.gone() {
             _ if ends => return Ok(()),
             Some(why) => core::aborted_by(why),

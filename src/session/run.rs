@@ -8,20 +8,30 @@ use sqlx::{Error, SqlStr};
 use tokio::time::Instant;
 
 use super::answer::{First, Items, Sink};
-use super::borrow::Borrow;
+use super::borrow::{Borrow, Parts};
 use super::connection::Connection;
 use super::core::Intent;
 use super::query::Query;
 use crate::connector::Wire;
 use crate::deadline::{TimeToCancel, time_to_cancel};
-use crate::engine::{Class, Control, Engine, Question, next_of};
+use crate::engine::{Answer, Class, Control, Engine, Question};
 use crate::error::Phase;
 use crate::failover::Verdict;
+use crate::pin::PinCause;
 use crate::span::{self, Watch};
 use crate::usage::Meter;
 
 /// At most so many attempts. A second failover during a retry is rare; after that the error is returned.
 pub(super) const MOST_RUNS: usize = 3;
+
+/// Whether a text begins or ends a transaction, sets something, or ends a pin: that is done as soon as a part of its answer is there.
+fn is_accounted_for<DB: Engine>(sql: &str) -> bool {
+    let class = DB::classify(sql);
+    let controls = class.control().is_some_and(Control::is_single_statement);
+    // What it sets is asked for before it.
+    let is_asked_for = class.pins == Some(PinCause::Setting) && DB::question(sql).is_some();
+    controls || class.setting().is_some() || class.ends().is_some() || is_asked_for
+}
 
 impl<DB: Engine> Connection<DB> {
     /// Runs a query and collects its answer.
@@ -39,8 +49,7 @@ impl<DB: Engine> Connection<DB> {
         }
         let result = if self.would_be_torn(query) {
             watch.over(Box::pin(self.run_together(query, sink))).await
-        } else if sink.streams() && DB::classify(query.sql.as_str()).control().is_some_and(Control::is_single_statement)
-        {
+        } else if sink.streams() && is_accounted_for::<DB>(query.sql.as_str()) {
             watch.over(Box::pin(self.run_to_its_end(query, sink))).await
         } else {
             watch.over(self.run_here(query, sink)).await
@@ -49,8 +58,8 @@ impl<DB: Engine> Connection<DB> {
         result
     }
 
-    /// Runs a text that begins or ends a transaction, whose answer is handed on when it is accounted for: whoever has seen that it
-    /// is done, and looks no further, goes on in what it has begun.
+    /// Runs a text that changes the session's account, whose answer is handed on when it is accounted for: whoever has seen that it
+    /// is done, and looks no further, goes on in what it has begun or set.
     async fn run_to_its_end<S: Sink<DB>>(&mut self, query: &Query<DB>, sink: &mut S) -> Result<(), Error> {
         let mut items = Items(Vec::new());
         self.run_here(query, &mut items).await?;
@@ -251,16 +260,17 @@ impl<DB: Engine> Borrow<'_, DB> {
         alarm: Option<Instant>,
     ) -> Result<(), Error> {
         sink.begin();
-        let (failover, wire) = self.connected();
+        let Parts { failover, flight, wire, .. } = self.parts();
         let Wire { driver, peer, out_of_step, .. } = wire;
-        let mut steps = DB::start(driver, query.clone());
+        let mut answer = Answer::<DB>::of(DB::start(driver, query.clone()));
         let heard = AtomicBool::new(false);
         loop {
             let next = async {
                 loop {
-                    let step = next_of(&mut steps).await;
+                    let step = answer.next().await;
                     // The answer is there, and with it the end of what was prepared.
                     *out_of_step = false;
+                    flight.set_heard();
                     heard.store(true, Ordering::Relaxed);
                     let Some(step) = step? else { return Ok(None) };
                     if let Some(step) = sink.keep(step) {

@@ -78,11 +78,13 @@ impl<DB: Engine> Borrow<'_, DB> {
         let deadline = self.deadline()?;
         let (connector, unread) = (pool.connector().connector(), self.session.unread());
         let rested = self.until(deadline, async |wire| connector.come_to_rest(wire, unread).await).await?;
-        // The rollback of a dropped transaction or savepoint undoes an error inside it, so that only other errors are noted.
-        if let Some(error) = rested.late
-            && self.session.state.abandoned().is_none()
-        {
-            self.session.state.note_failure(DB::diagnose(&error), false, &summary(&error));
+        if let Some(error) = rested.late {
+            let is_no_savepoint = DB::is_no_savepoint(&error);
+            let why = summary(&error);
+            if self.session.state.note_late(DB::diagnose(&error), is_no_savepoint, &why) {
+                self.rest();
+                return Err(Error::TransactionAborted { why: core::aborted_by(&why), outcome: Outcome::Unknown });
+            }
         }
         Ok(())
     }
@@ -91,6 +93,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// that is gone cannot be rolled back to.
     async fn roll_back_abandoned(&mut self, depth: usize) -> Result<(), Error> {
         let deadline = self.deadline()?;
+        self.be_ready().await?;
         self.session.state.rolled_back_abandoned();
         let wants_sentinel = self.session.state.sentinel() == Sentinel::Due;
         let text = self.with_sentinel(core::rollback(depth), wants_sentinel);
@@ -138,8 +141,8 @@ impl<DB: Engine> Borrow<'_, DB> {
         if DB::begins_by_itself(self.session.state.settings()) {
             // With autocommit off the question itself would begin a transaction, so that it is not asked. A guard is failed then;
             // without a guard the transaction that comes next serves as well.
-            let guarded = self.session.state.has_guards();
-            self.session.state.found_unsure(!guarded);
+            let is_missed = self.session.state.would_be_missed();
+            self.session.state.found_unsure(!is_missed);
             return Ok(());
         }
         let found = self.probe().await?;
@@ -181,7 +184,8 @@ impl<DB: Engine> Borrow<'_, DB> {
 
     /// Whether what is prepared on the connection no longer means what it meant.
     fn is_stale(&mut self) -> bool {
-        let outside = self.session.state.depth() == 0;
+        // In doubt it may be inside of one all the same.
+        let outside = self.session.state.depth() == 0 && !self.session.state.is_doubtful();
         let carried = &mut self.wire().carried;
         if outside {
             carried.outside();

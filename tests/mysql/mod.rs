@@ -29,6 +29,8 @@ mod fleet;
 mod function;
 #[path = "../generated.rs"]
 mod generated;
+#[path = "../half_sent.rs"]
+mod half_sent;
 mod language;
 mod leaks;
 #[path = "../ledger/mod.rs"]

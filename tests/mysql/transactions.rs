@@ -1,6 +1,7 @@
 //! Where MySQL's transactions are not PostgreSQL's: a failed statement leaves them open, a deadlock ends them, definitions
 //! commit them, and with `autocommit` off they begin by themselves.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,10 +9,13 @@ use std::time::Duration;
 use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome, PinCause, PinReason};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::Barrier;
+use tokio::time::{sleep as pause, timeout};
 
 use super::attacks::doomed;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::mariadb::{MariaDb, MariaDbOptions};
 use crate::support::mysql_proxy_to;
+use crate::support::until::polled;
 
 type Session = Connection<MySql>;
 
@@ -521,5 +525,123 @@ async fn a_statement_that_fails_after_it_was_dropped_leaves_its_transaction_whol
         tx.commit().await?;
     }
     assert_eq!(numbers(&mut conn).await?, [1, 2, 3, 4, 5, 6]);
+    Ok(())
+}
+
+/// A deadlock takes the whole transaction back, also where only a savepoint in it was dropped with the statement that it hit. Nobody
+/// learns of it but from the answers that are read late.
+#[tokio::test]
+async fn a_late_deadlock_in_a_dropped_savepoint_is_not_taken_back_with_it() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.ledger (n int)").await;
+    server.execute("create table app.counted (n int primary key)").await;
+    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    for (polls, goes_on) in (1..=5).flat_map(|polls| [(polls, true), (polls, false)]) {
+        let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+        way.delay(Duration::from_millis(5));
+        let proxy = mysql_proxy_to(&server).port(way.port()).max_connections(1).build()?;
+        let mut conn = proxy.get_connection().await?;
+        let mut rival = server.admin().await;
+        // The one that has done less is the deadlock's victim.
+        sqlx::raw_sql("begin").execute(&mut rival).await?;
+        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        let mut tx = conn.begin().await?;
+        run(&mut tx, "insert into ledger values (1)").await?;
+        sqlx::query("update app.counted set n = -n where n = 1").execute(&mut *tx).await?;
+        let mut savepoint = tx.begin().await?;
+        let waits = sqlx::query("update app.counted set n = -n where n = 2").execute(&mut *savepoint);
+        assert!(timeout(Duration::from_millis(200), waits).await.is_err());
+        drop(savepoint);
+        sqlx::raw_sql("update app.counted set n = -n where n = 1").execute(&mut rival).await?;
+        pause(Duration::from_millis(30)).await;
+        let _ = polled(polls, sqlx::query("select 1").execute(&mut *tx)).await;
+        sqlx::raw_sql("rollback").execute(&mut rival).await?;
+        if goes_on {
+            let _ = run(&mut tx, "insert into ledger values (2)").await;
+        }
+        let committed = tx.commit().await;
+        let found: Vec<i32> =
+            sqlx::query_scalar("select n from app.ledger").fetch_all(&mut server.admin().await).await?;
+        let is_true = if committed.is_ok() { found.contains(&1) } else { found.is_empty() };
+        assert!(is_true, "{polls}, {goes_on}: {committed:?}, {found:?}");
+        server.execute("delete from app.ledger").await;
+    }
+    Ok(())
+}
+
+/// As a guard's: a transaction that the application writes as text is not committed in part because a deadlock was answered to a
+/// statement that nobody waited for any more. Its `ROLLBACK` makes good, and its `COMMIT` is an error once.
+#[tokio::test]
+async fn a_late_deadlock_in_a_transaction_of_texts_is_told() -> Result<(), Error> {
+    let server = MariaDb::start(MariaDbOptions::default()).await;
+    server.execute("create table app.ledger (n int)").await;
+    server.execute("create table app.counted (n int primary key)").await;
+    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
+    let ways = ["begin", "set autocommit = 0", "set sql_mode = (select @@sql_mode); begin"];
+    for (way, goes_on) in ways.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+        let mut conn = proxy.get_connection().await?;
+        let mut rival = server.admin().await;
+        sqlx::raw_sql("begin").execute(&mut rival).await?;
+        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        for text in way.split("; ") {
+            run(&mut conn, text).await?;
+        }
+        run(&mut conn, "insert into ledger values (1)").await?;
+        run(&mut conn, "update app.counted set n = -n where n = 1").await?;
+        let waits = run(&mut conn, "update app.counted set n = -n where n = 2");
+        assert!(timeout(Duration::from_millis(200), waits).await.is_err());
+        sqlx::raw_sql("update app.counted set n = -n where n = 1").execute(&mut rival).await?;
+        pause(Duration::from_millis(30)).await;
+        sqlx::raw_sql("rollback").execute(&mut rival).await?;
+        let inserted = if goes_on { run(&mut conn, "insert into ledger values (2)").await } else { Ok(()) };
+        let committed = run(&mut conn, "commit").await;
+        let found: Vec<i32> =
+            sqlx::query_scalar("select n from app.ledger").fetch_all(&mut server.admin().await).await?;
+        let is_told = committed.is_err() || inserted.is_err();
+        assert!(is_told && found.is_empty(), "{way}, {goes_on}: {inserted:?}, {committed:?}, {found:?}");
+        // It goes on with the next one.
+        run(&mut conn, "rollback").await?;
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into ledger values (3)").await?;
+        run(&mut conn, "commit").await?;
+        drop(conn);
+        proxy.upkeep().await;
+        server.execute("delete from app.ledger").await;
+    }
+    Ok(())
+}
+
+/// A deadlock within a guard ends the transaction of texts around it. The text that ends that is not refused for ever.
+#[tokio::test]
+async fn a_deadlock_in_a_guard_within_texts_leaves_a_session_that_can_go_on() -> Result<(), Error> {
+    let (server, proxy) = stage().await;
+    server.execute("create table app.counted (n int primary key)").await;
+    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    for (way, end) in [("begin", "rollback"), ("begin", "commit"), ("set autocommit = 0", "rollback")] {
+        let mut conn = proxy.get_connection().await?;
+        let mut rival = server.admin().await;
+        sqlx::raw_sql("begin").execute(&mut rival).await?;
+        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        run(&mut conn, way).await?;
+        run(&mut conn, "insert into turns values (1)").await?;
+        let mut guard = conn.begin().await?;
+        run(&mut guard, "update app.counted set n = -n where n = 1").await?;
+        let (deadlock, _) = tokio::join!(run(&mut guard, "update app.counted set n = -n where n = 2"), async {
+            pause(Duration::from_millis(200)).await;
+            sqlx::raw_sql("update app.counted set n = -n where n = 1").execute(&mut rival).await
+        });
+        deadlock.unwrap_err();
+        let _ = guard.rollback().await;
+        sqlx::raw_sql("rollback").execute(&mut rival).await?;
+        let ended = run(&mut conn, end).await;
+        assert_eq!(ended.is_ok(), end == "rollback", "{way}, {end}: {ended:?}");
+        run(&mut conn, "begin").await?;
+        run(&mut conn, "insert into turns values (2)").await?;
+        run(&mut conn, "commit").await?;
+        assert_eq!(numbers(&mut conn).await?, [2], "{way}, {end}");
+        run(&mut conn, "delete from turns").await?;
+        run(&mut conn, "commit").await?;
+    }
     Ok(())
 }

@@ -1,11 +1,16 @@
 //! A text of the application ends a guard's transaction, or the error that aborted one was not this session's to see: whatever
 //! is said afterwards, by the guards, by a closure or by a text, is not better than what became of the rows.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use lambda_rds::{Connection, Error, Outcome, Postgres, Transaction};
 use sqlx::AssertSqlSafe;
 
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::postgres::{Postgres as Server, PostgresOptions};
 use crate::support::proxy_to;
+use crate::support::until::polled;
 
 pub(super) async fn stage() -> Server {
     let options =
@@ -296,5 +301,37 @@ async fn a_text_that_begins_with_a_commit_is_no_success_where_an_error_was_seen_
     guard.rollback().await?;
     insert(&mut conn, 3).await?;
     assert_eq!(kept(&server).await, [3]);
+    Ok(())
+}
+
+/// The commit of an aborted transaction is refused, and what is chained to it begins all the same. Where nobody waits for that, the
+/// session's next statement is not in a transaction that it knows nothing of.
+#[tokio::test]
+async fn what_begins_behind_a_refused_commit_is_not_left_open_by_a_dropped_future() -> Result<(), Error> {
+    let server = stage().await;
+    let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let proxy = proxy_to(&server).port(way.port()).max_connections(1).build()?;
+    for pinned in [true, false] {
+        for polls in 1..=12 {
+            let mut conn = proxy.get_connection().await?;
+            if pinned {
+                run(&mut conn, "create temp table scratch (n int)").await?;
+            }
+            run(&mut conn, "begin").await?;
+            run(&mut conn, "select 1 / 0").await.unwrap_err();
+            way.delay(Duration::from_millis(1));
+            let told = polled(polls, run(&mut conn, "commit and chain")).await;
+            way.pass();
+            if told.is_some() {
+                run(&mut conn, "rollback").await?;
+                continue;
+            }
+            let inserted = run(&mut conn, "insert into kept values (1)").await;
+            drop(conn);
+            proxy.upkeep().await;
+            let rows = kept(&server).await;
+            assert_eq!(inserted.is_ok(), rows == [1], "{pinned}, {polls}: {inserted:?}, {rows:?}");
+        }
+    }
     Ok(())
 }

@@ -32,6 +32,8 @@ mod functions;
 #[path = "../generated.rs"]
 mod generated;
 mod genuine;
+#[path = "../half_sent.rs"]
+mod half_sent;
 mod in_step;
 mod language;
 mod leaks;

@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use lambda_rds::{Connection, Error, PgProxy, Tls};
-use sqlx::{AssertSqlSafe, Connection as _, Executor};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, Row, SqlSafeStr, Statement};
 
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::postgres::{APP_PASSWORD, Postgres, PostgresOptions};
@@ -105,5 +105,76 @@ async fn what_could_not_be_planned_anew_is_not_run() -> Result<(), Error> {
     door.pass();
     assert_eq!(noon(&mut other).await?, at_login);
     assert_eq!(noon(&mut conn).await?, "03:00");
+    Ok(())
+}
+
+/// What a literal means is decided when its statement is planned: under what was set for the transaction alone, and no longer than that
+/// is so, wherever it ends.
+#[tokio::test]
+async fn a_plan_of_what_was_set_for_a_transaction_ends_with_that() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    server.execute("create table ev (at timestamptz); grant all on ev to app").await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let local = "set local timezone = 'Asia/Tokyo'";
+    let unseen = "do $$ begin perform set_config('timezone', 'Asia/Tokyo', true); end $$";
+    // `x` is the statement with the literal, and the last one of each program is in the session's own zone.
+    for program in [
+        vec!["begin", "savepoint a", local, "x", "rollback to a", "x"],
+        vec!["begin", local, "x", "reset timezone", "x"],
+        vec!["begin", local, "x", "set timezone = 'UTC'", "x"],
+        vec!["begin; set local timezone = 'Asia/Tokyo'", "x", "commit", "x"],
+        vec!["begin; set timezone = 'Asia/Tokyo'", "x", "rollback", "x"],
+        vec!["begin", unseen, "x", "commit", "x"],
+        vec!["begin", unseen, "x", "rollback", "x"],
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        sqlx::raw_sql("set timezone = 'UTC'").execute(&mut conn).await?;
+        let x = "insert into ev values ('2024-07-01 09:00') returning extract(hour from at at time zone 'UTC')::int4";
+        let mut hours = vec![sqlx::query_scalar::<_, i32>(x).fetch_one(&mut conn).await?];
+        for step in &program {
+            if *step == "x" {
+                hours.push(sqlx::query_scalar(x).fetch_one(&mut conn).await?);
+            } else {
+                sqlx::raw_sql(AssertSqlSafe(*step)).execute(&mut conn).await?;
+            }
+        }
+        assert_eq!(hours, [9, 0, 9], "{program:?}");
+        let _ = sqlx::raw_sql("rollback").execute(&mut conn).await;
+    }
+    Ok(())
+}
+
+/// A statement that the application holds was prepared when its table had other columns.
+#[tokio::test]
+async fn the_columns_of_a_statement_that_is_held_are_those_that_it_has_now() -> Result<(), Error> {
+    let server = Postgres::start(PostgresOptions::default()).await;
+    server.execute("create table people (id int, nickname text, email text); grant all on people to app").await;
+    server.execute("insert into people values (1, 'one', 'one@example.com')").await;
+    let proxy = proxy_to(&server).max_connections(1).build()?;
+    let mut conn = proxy.get_connection().await?;
+    let text = "select * from people".into_sql_str();
+    let statement = (&mut conn).prepare(text).await?;
+    let row = statement.query().fetch_one(&mut conn).await?;
+    assert_eq!(row.get::<&str, _>("nickname"), "one");
+    server.execute("alter table people drop column nickname").await;
+    let row = statement.query().fetch_one(&mut conn).await?;
+    assert_eq!(row.get::<&str, _>("email"), "one@example.com");
+    assert!(row.try_get::<&str, _>("nickname").is_err());
+    Ok(())
+}
+
+/// A setting is there as soon as its answer is seen, also where nobody reads that to its end.
+#[tokio::test]
+async fn what_a_stream_has_said_to_be_set_is_set() -> Result<(), Error> {
+    let proxy = crate::support::proxy().await;
+    let mut conn = proxy.get_connection().await?;
+    let text = "select set_config('app.tenant', $1, false)";
+    let first = sqlx::query(text).bind("42").fetch(&mut conn).try_next().await?;
+    assert!(first.is_some());
+    let tenant = "select current_setting('app.tenant', true)";
+    assert_eq!(sqlx::query_scalar::<_, String>(tenant).fetch_one(&mut conn).await?, "42");
+    let first = (&mut conn).fetch_many("set app.tenant = '43'").try_next().await?;
+    assert!(first.is_some());
+    assert_eq!(sqlx::query_scalar::<_, String>(tenant).fetch_one(&mut conn).await?, "43");
     Ok(())
 }

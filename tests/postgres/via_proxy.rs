@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use lambda_rds::error::ConfigError;
-use lambda_rds::{Connection, Error, PgProxy, Postgres};
+use lambda_rds::{Connection, Error, Outcome, PgProxy, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, SqlSafeStr, Statement};
 
 use crate::support::pgbouncer::{PgBouncer, PgBouncerOptions, knows_statements};
@@ -527,5 +527,43 @@ async fn a_procedure_that_commits_is_refused_with_values_and_not_without() -> Re
     run(&mut conn, "call keeps(7)").await?;
     let kept: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&mut conn).await?;
     assert_eq!(kept, 1);
+    Ok(())
+}
+
+/// What has values is run in a transaction of its own, which is rolled back where its end comes too late to be committed.
+#[cfg(feature = "_internals")]
+#[tokio::test]
+async fn what_was_taken_back_at_the_end_of_its_invocation_is_not_called_completed() -> Result<(), Error> {
+    let (server, _bouncer, proxy) = stage().await;
+    server.execute("create table kept (n int); grant all on kept to app").await;
+    for (sets, text) in [
+        (false, "insert into kept select $1 from pg_sleep(1.85)"),
+        (true, "insert into kept select 1 from pg_sleep(1.85)"),
+    ] {
+        let mut conn = proxy.get_connection().await?;
+        if sets {
+            run(&mut conn, "set app.tenant = '7'").await?;
+        }
+        let work = async {
+            let done = if sets {
+                sqlx::raw_sql(text).execute(&mut conn).await
+            } else {
+                sqlx::query(text).bind(1_i32).execute(&mut conn).await
+            };
+            done.map_err(Error::from)
+        };
+        let told = lambda_rds::internals::invocation(Duration::from_secs(2), work).await;
+        let rows: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&mut server.admin().await).await?;
+        let is_true = match &told {
+            Ok(_) => rows == 1,
+            Err(error) => match error.outcome() {
+                Outcome::Completed => rows == 1,
+                Outcome::RolledBack | Outcome::NotExecuted => rows == 0,
+                _ => true,
+            },
+        };
+        assert!(is_true, "{text}: {told:?}, {rows}");
+        server.execute("delete from kept").await;
+    }
     Ok(())
 }

@@ -31,6 +31,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// all the same.
 const UNANSWERED: Duration = Duration::from_millis(5);
 
+/// How long PostgreSQL's word is that it is ready, in bytes.
+const READY: usize = 6;
+
 /// A TCP proxy on 127.0.0.1. It starts passing everything on; each fault is a verb and stays until the next verb.
 ///
 /// A verb returns at once; connections that exist follow it as soon as the runtime gets to them. Everything ends with
@@ -60,6 +63,8 @@ struct Controls {
     audible: usize,
     hushes: u64,
     delay: Duration,
+    /// So much later comes the end of what the server says.
+    limp: Duration,
     upstream: SocketAddr,
     /// How many times all connections of that moment were ended. One born before the last time has to go.
     endings: u64,
@@ -90,6 +95,7 @@ impl FaultProxy {
             audible: usize::MAX,
             hushes: 0,
             delay: Duration::ZERO,
+            limp: Duration::ZERO,
             upstream,
             endings: 0,
             ending: Ending::Cut,
@@ -130,6 +136,7 @@ impl FaultProxy {
             controls.moving = true;
             controls.audible = usize::MAX;
             controls.delay = Duration::ZERO;
+            controls.limp = Duration::ZERO;
             controls.misprint = None;
         });
     }
@@ -161,6 +168,11 @@ impl FaultProxy {
     /// Holds back each chunk of bytes for `delay`, in both directions: a round trip takes twice that longer.
     pub fn delay(&self, delay: Duration) {
         self.controls.send_modify(|controls| controls.delay = delay);
+    }
+
+    /// Holds back the end of whatever the server says, as long as its word that it is ready, for `span`.
+    pub fn limp(&self, span: Duration) {
+        self.controls.send_modify(|controls| controls.limp = span);
     }
 
     /// Lets the server read `other` wherever a client, without TLS, says `one`: so it refuses what nobody has written. Both are
@@ -377,7 +389,7 @@ async fn pump(
             counter.fetch_add(length as u64, Ordering::Relaxed);
         }
         // Asked again: the fault may have come while we waited for these bytes.
-        let Controls { delay, misprint, .. } = until_moving(&mut controls).await?;
+        let Controls { delay, limp, misprint, .. } = until_moving(&mut controls).await?;
         if let Some((one, other)) = misprint.filter(|_| counter.is_some()) {
             replace(&mut buffer[..length], one.as_bytes(), other.as_bytes());
         }
@@ -386,6 +398,11 @@ async fn pump(
             until_moving(&mut controls).await?;
         }
         let mut rest = &buffer[..length];
+        if counter.is_none() && !limp.is_zero() && length > READY {
+            to.write_all(&rest[..length - READY]).await?;
+            sleep(limp).await;
+            rest = &rest[length - READY..];
+        }
         while counter.is_none() && !rest.is_empty() {
             let now = *controls.wait_for(|now| heard.left(now) > 0).await.map_err(io::Error::other)?;
             let (audible, held) = rest.split_at(heard.left(&now).min(rest.len()));

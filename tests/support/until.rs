@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::{coop, yield_now};
 use tokio::time::sleep;
 
 /// Nothing that a test waits for takes so long, however loaded the machine is.
@@ -32,12 +33,25 @@ pub async fn until_paced(pace: Duration, condition: &str, mut holds: impl AsyncF
 
 /// Gives a future so many polls, and then drops it. What it came to, if it was done by then.
 pub async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    polled_after(|_| (), polls, future).await
+}
+
+/// As [`polled`], each time in a turn of the task whose share of the runtime is used up by then.
+pub async fn polled_late_in_turns<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    yield_now().await;
+    let uses_it_up =
+        |context: &mut Context<'_>| while pin!(coop::consume_budget()).as_mut().poll(context).is_ready() {};
+    polled_after(uses_it_up, polls, future).await
+}
+
+async fn polled_after<F: Future>(before: impl Fn(&mut Context<'_>), polls: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), polls);
     poll_fn(|context| {
         if left == 0 {
             return Poll::Ready(None);
         }
         left -= 1;
+        before(context);
         match future.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if left == 0 => Poll::Ready(None),

@@ -71,7 +71,9 @@ impl Dialect for MySql {
     }
 
     fn is_no_savepoint(error: &Error) -> bool {
-        number(error) == Some(NO_SUCH_SAVEPOINT)
+        // A procedure that is not there has the same number. The kind of thing is named as it is in any language.
+        let names_savepoint = || error.as_database_error().is_some_and(|error| error.message().contains("SAVEPOINT"));
+        number(error) == Some(NO_SUCH_SAVEPOINT) && names_savepoint()
     }
 
     fn settings_of(statement: &str) -> Vec<(String, String)> {

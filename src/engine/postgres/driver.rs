@@ -10,7 +10,8 @@ use crate::engine::question::rows;
 use crate::engine::{Dialled, Driver, Found, Login, Target, TypeName, without_panic};
 use crate::random;
 
-/// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>.
+/// `DISCARD ALL` without `DEALLOCATE ALL`: <https://www.postgresql.org/docs/current/sql-discard.html>. Before the minor versions
+/// of November 2024 the authorization that is set back takes the login's own role with it, and only `RESET ROLE` brings that back.
 const DISCARD_ALL_BUT_PLANS: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; \
                                      DISCARD PLANS";
@@ -54,6 +55,11 @@ impl Driver for Postgres {
         Ok(true)
     }
 
+    async fn ready(conn: &mut PgConnection) -> Result<(), Error> {
+        // It tells an error when that has come, and the end of that answer comes later, if only by a moment (sqlx 0.9.0).
+        without_panic(conn.flush()).await
+    }
+
     fn start<'c>(conn: &'c mut PgConnection, query: impl Execute<'c, Self> + 'c) -> Steps<'c, Self> {
         conn.fetch_many(query)
     }
@@ -73,7 +79,11 @@ impl Driver for Postgres {
                     _ => break,
                 },
                 Err(error) if aborted && quotes(&error, asked) => return Ok(()),
-                Err(error) if has_code(&error, "25P02") => aborted = true,
+                // Whoever dropped what has aborted it is told so, though the error itself was told before.
+                Err(error) if has_code(&error, "25P02") => {
+                    aborted = true;
+                    late.get_or_insert(error);
+                }
                 // Of what was sent before.
                 Err(error) if diagnose::diagnose(&error).is_of_statement() => {
                     late.get_or_insert(error);
@@ -119,7 +129,7 @@ impl Driver for Postgres {
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
         // Neither takes back what `random()` was told to begin with: the next session gets numbers that nobody has chosen.
         // The function that does so may be forbidden, and the setting is not.
-        let seed = format!("SET seed = {}", random::generator().f64());
+        let seed = format!("RESET ROLE; SET seed = {}", random::generator().f64());
         if keep {
             return Self::run(conn, format!("{DISCARD_ALL_BUT_PLANS}; {seed}")).await;
         }

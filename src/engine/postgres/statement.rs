@@ -173,7 +173,9 @@ impl<'a> Statement<'a> {
             // A column may be called so; an object is temporary only after these.
             (b't', 4 | 9) if !quoted && (same("temp") || same("temporary")) => {
                 let made = ["create", "into", "replace", "global", "local"].iter().any(|word| is(last, word));
-                made.then_some(PinCause::TemporaryObject)
+                // A lasting table may be called so.
+                let is_filled = is(last, "into") && (is(self.first, "insert") || is(self.first, "merge"));
+                (made && !is_filled).then_some(PinCause::TemporaryObject)
             }
             (b'h', 4) if !quoted && same("hold") && is(last, "with") && is(self.first, "declare") => {
                 Some(PinCause::HoldableCursor)

@@ -8,7 +8,14 @@ use crate::engine::words::Word::{self, InContext, Leaves, Remembers, RunsText};
 use crate::engine::words::Words;
 use crate::pin::PinCause;
 
-pub(super) static WORDS: Words<48> = Words::new([
+pub(super) static WORDS: Words<54> = Words::new([
+    // Whom a session is: of set_user, pg_session_jwt; and what it restores, of TimescaleDB.
+    ("set_user", Leaves(PinCause::UnknownStatement)),
+    ("reset_user", Leaves(PinCause::UnknownStatement)),
+    ("set_session_auth", Leaves(PinCause::UnknownStatement)),
+    ("jwt_session_init", Leaves(PinCause::UnknownStatement)),
+    ("timescaledb_pre_restore", Leaves(PinCause::UnknownStatement)),
+    ("timescaledb_post_restore", Leaves(PinCause::UnknownStatement)),
     ("set_config", Leaves(PinCause::Setting)),
     ("setseed", Leaves(PinCause::UnknownStatement)),
     ("pg_advisory_lock", Leaves(PinCause::AdvisoryLock)),

@@ -131,6 +131,7 @@ impl InFlight {
         carried.exchange();
         if self.unclear {
             state.spoken_in_doubt();
+            carried.may_be_outside();
         }
         if self.takes {
             state.taken_from_guards();

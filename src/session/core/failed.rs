@@ -133,6 +133,24 @@ impl State {
         Work { phase, handed_on, bound, doubtful: self.is_doubtful(), sent, unexecuted: false, pooled: self.pooled }
     }
 
+    /// The error of something that was dropped has come. `no_savepoint`: it names one that is not there, which for the end of a guard's
+    /// savepoint means that the transaction is not the guard's any more. Whether there is nobody to remember it, so that it has to be told
+    /// now: a transaction may be gone of which the account does not know that it was there.
+    #[must_use]
+    pub(in crate::session) fn note_late(&mut self, diagnosis: Diagnosis, no_savepoint: bool, why: &str) -> bool {
+        let takes_all = matches!(diagnosis, Diagnosis::RolledBack | Diagnosis::Unsure);
+        match self.abandoned() {
+            // The rollback to come undoes an error within what it takes back. What has taken more back is another matter.
+            Some(1) => {}
+            Some(_) if !takes_all => {}
+            None if no_savepoint && self.errors_pass => self.missed_savepoint(),
+            _ if takes_all && self.depth() == 0 => return self.is_doubtful(),
+            _ if takes_all && !self.has_guards() => self.failed_unsure_untold(why),
+            _ => self.note_failure(diagnosis, false, why),
+        }
+        false
+    }
+
     /// A statement has failed on a connection that is fine. `whole`: it was a text from begin to end.
     pub(in crate::session) fn note_failure(&mut self, diagnosis: Diagnosis, whole: bool, why: &str) {
         match diagnosis {

@@ -36,6 +36,8 @@ pub(in crate::session) struct InFlight {
     pub(super) before: Cleanup,
     /// It may have reached the server; until then there are only exchanges that make the connection fit.
     pub(super) sent: bool,
+    /// A part of its answer has come.
+    pub(super) heard: bool,
 }
 
 /// What is left of an exchange that nobody waits for any more.
@@ -68,6 +70,7 @@ impl InFlight {
             ends: None,
             before: Cleanup::None,
             sent: false,
+            heard: false,
         }
     }
 
@@ -92,6 +95,17 @@ impl InFlight {
     /// Whether the exchange itself may have reached the server.
     pub(in crate::session) fn set_sent(&mut self, sent: bool) {
         self.sent = sent;
+    }
+
+    /// A part of its answer has come.
+    pub(in crate::session) fn set_heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// Whether it was executed once everything that was sent is answered. `prepared`: the driver asks the server to prepare it, and
+    /// sends it after that; nothing but its answer shows that it came so far.
+    pub(in crate::session) fn is_executed_at_rest(&self, prepared: bool) -> bool {
+        self.sent && (self.heard || !prepared)
     }
 
     /// Whether it may end the transaction of a guard without being noticed. Pins whose text is followed do not count.

@@ -46,7 +46,7 @@ pub(in crate::session) struct State {
     /// The server has rolled the transaction back by itself: what is sent now would be outside of any.
     gone: bool,
     /// The server may have done so: it has to be asked.
-    unsure: Option<String>,
+    unsure: Option<Unsure>,
     /// The server's view may differ from this one: a text that is not understood may have begun or ended a transaction,
     /// or the physical connection was handed out.
     doubtful: bool,
@@ -112,6 +112,14 @@ enum Kind {
 struct Ending {
     depth: usize,
     commits: bool,
+}
+
+/// The server may have taken a transaction back.
+#[derive(Debug, Clone)]
+struct Unsure {
+    why: String,
+    /// The error that says so was read when nobody waited for it any more.
+    untold: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -268,15 +276,34 @@ impl State {
     /// The server may have taken the whole transaction back.
     pub(in crate::session) fn failed_unsure(&mut self, why: &str) {
         if !self.levels.is_empty() {
-            self.unsure = Some(why.to_owned());
+            self.unsure = Some(Unsure { why: why.to_owned(), untold: false });
         }
+    }
+
+    /// As [`failed_unsure`](Self::failed_unsure), and nobody was told: what comes next in the transaction hears of it, whoever has begun
+    /// it.
+    pub(in crate::session) fn failed_unsure_untold(&mut self, why: &str) {
+        self.failed_unsure(why);
+        if let Some(unsure) = &mut self.unsure {
+            unsure.untold = true;
+        }
+    }
+
+    /// Whether a transaction that may be gone is missed by somebody, so that the next one cannot take its place.
+    pub(in crate::session) fn would_be_missed(&self) -> bool {
+        self.has_guards() || self.unsure.as_ref().is_some_and(|unsure| unsure.untold)
     }
 
     /// What the server said to that.
     pub(in crate::session) fn found_unsure(&mut self, open: bool) {
-        if let Some(why) = self.unsure.take()
-            && !open
-        {
+        let Some(Unsure { why, untold }) = self.unsure.take() else { return };
+        if open {
+            return;
+        }
+        if untold && !self.levels.is_empty() {
+            self.aborted_beyond_repair(&why);
+            self.gone = true;
+        } else {
             self.rolled_back_by_server(&why);
         }
     }

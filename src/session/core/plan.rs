@@ -75,7 +75,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::core::SettingChange;
+    use crate::session::core::{SettingChange, Unsure};
 
     /// All that can be the case before an exchange.
     #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ mod tests {
         state.abandoned = case.abandoned;
         state.gone = case.gone;
         state.half_done = case.half_done.then(|| "half".to_owned());
-        state.unsure = case.unsure.then(|| "unsure".to_owned());
+        state.unsure = case.unsure.then(|| Unsure { why: "unsure".to_owned(), untold: false });
         state
     }
 

@@ -1,6 +1,6 @@
 //! Transactions that the application writes as text, in the session's account.
 
-use super::{Aborted, Kind, Level, State};
+use super::{Aborted, Kind, Level, State, sql};
 use crate::engine::{Class, Control};
 use crate::error::Phase;
 
@@ -83,6 +83,8 @@ impl State {
             Control::Release(label) => Turn::Release(label.key()),
         };
         match &turn {
+            // One of the guards' has that name, or will have, and both would be one to the server.
+            Turn::Savepoint(name) if sql::is_guards(name) => Reading::Unclear { ends: true },
             Turn::RollbackTo(name) | Turn::Release(name) if self.find(name).is_none() => {
                 // Not one of a text: the server does not know it either, or it is a guard's or lies outside of one.
                 Reading::Unclear { ends: false }
