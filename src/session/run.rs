@@ -261,6 +261,7 @@ impl<DB: Engine> Borrow<'_, DB> {
     ) -> Result<(), Error> {
         sink.begin();
         let Parts { failover, flight, wire, .. } = self.parts();
+        flight.set_heard(false);
         let Wire { driver, peer, out_of_step, .. } = wire;
         let mut answer = Answer::<DB>::of(DB::start(driver, query.clone()));
         let heard = AtomicBool::new(false);
@@ -270,7 +271,7 @@ impl<DB: Engine> Borrow<'_, DB> {
                     let step = answer.next().await;
                     // The answer is there, and with it the end of what was prepared.
                     *out_of_step = false;
-                    flight.set_heard();
+                    flight.set_heard(step.is_ok());
                     heard.store(true, Ordering::Relaxed);
                     let Some(step) = step? else { return Ok(None) };
                     if let Some(step) = sink.keep(step) {

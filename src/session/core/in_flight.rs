@@ -97,9 +97,9 @@ impl InFlight {
         self.sent = sent;
     }
 
-    /// A part of its answer has come.
-    pub(in crate::session) fn set_heard(&mut self) {
-        self.heard = true;
+    /// Whether a part of its answer has come. It may be sent more than once.
+    pub(in crate::session) fn set_heard(&mut self, heard: bool) {
+        self.heard = heard;
     }
 
     /// Whether it was executed once everything that was sent is answered. `prepared`: the driver asks the server to prepare it, and
