@@ -110,6 +110,8 @@ fn read_once<'a>(sql: &'a str, lexer: &mut Lexer<'a>) -> Class<'a> {
         Some(Change::Lasting(setting)) => Class { pins: None, effect: Effect::Sets(setting), ..all },
         Some(Change::None) => Class { pins: None, ..all },
         Some(Change::Pins(cause)) => {
+            // What it does to transactions is not followed, then.
+            let cause = if statement.controls { PinCause::UnknownStatement } else { cause };
             let partly = all.partly || cause == PinCause::UnknownStatement;
             Class { pins: Some(cause), partly, ..all }
         }

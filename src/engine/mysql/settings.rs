@@ -132,7 +132,6 @@ fn characteristic(tokens: &mut Lexer<'_>) -> Option<(&'static str, usize)> {
 
 fn list<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     let (mut count, mut globals) = (0, 0);
-    let mut controls = false;
     let mut first = None;
     let mut pins: Option<PinCause> = None;
     loop {
@@ -141,7 +140,6 @@ fn list<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
         if count > LONGEST_LIST {
             return None;
         }
-        controls |= item.controls();
         if item.scope == Some(Scope::Global) {
             globals += 1;
         } else {
@@ -157,8 +155,6 @@ fn list<'a>(statement: &'a str, mut tokens: Lexer<'a>) -> Option<Change<'a>> {
     }
     Some(match (pins, first) {
         (None, _) if globals == count => Change::None,
-        // What it does to transactions is not followed, then.
-        (Some(_), _) if controls => Change::Pins(PinCause::UnknownStatement),
         (Some(cause), _) => Change::Pins(cause),
         // With MariaDB one that does not say whose it is is whose the one before it was.
         _ if globals > 0 => Change::Pins(PinCause::Setting),

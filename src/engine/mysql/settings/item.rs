@@ -2,7 +2,6 @@
 
 use super::{AUTOCOMMIT, ISOLATION, NAMES, READ_ONLY, SQL_MODE};
 use crate::engine::mysql::lexer::Lexer;
-use crate::engine::mysql::statement::CONTROLLING;
 use crate::engine::token::{Token, is};
 use crate::pin::PinCause;
 
@@ -164,12 +163,6 @@ impl<'a> Item<'a> {
         let more = next == Some(Token::Symbol(b','));
         let item = Self { scope: None, at: false, name: NAMES, value: Value::Literal(text, text) };
         (more || next.is_none()).then_some((item, more))
-    }
-
-    /// Whether transactions begin or end by it.
-    pub(super) fn controls(&self) -> bool {
-        let name = canonical(self.name);
-        CONTROLLING.iter().any(|known| name.eq_ignore_ascii_case(known))
     }
 
     /// Why it cannot be set again elsewhere with the same effect.
