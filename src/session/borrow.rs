@@ -274,7 +274,6 @@ impl<'s, DB: Engine> Borrow<'s, DB> {
         }
         let takes_sentinel = self.session.state.takes_sentinel(depth);
         let text = self.with_sentinel(core::rollback(depth), takes_sentinel);
-        self.be_ready().await?;
         self.session.state.ending(depth, false);
         let rolled_back = self.run_until(deadline, text).await;
         self.session.state.answered();

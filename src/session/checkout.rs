@@ -104,6 +104,7 @@ impl<DB: Engine> Connection<DB> {
             borrow.understand(query).await?;
         }
         borrow.check_generated(intent).await?;
+        // A connection that does not come so far is exchanged for another, too.
         borrow.be_ready().await?;
         // At rest, and still this session's.
         borrow.done = true;
@@ -203,6 +204,7 @@ impl<DB: Engine> Connection<DB> {
         let mut borrow = Borrow::new(self, phase);
         borrow.session.milestones.fit = Some(borrow.started);
         borrow.enter(intent).await?;
+        // From here on what is given to the driver is sent at the first poll, and the account of a savepoint's end depends on it.
         borrow.be_ready().await?;
         borrow.start(intent);
         Ok(borrow)

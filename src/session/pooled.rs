@@ -11,18 +11,6 @@ use crate::engine::{Bound, Diagnosis, Engine, Found, PinEnd, Settings};
 use crate::error::{Outcome, Phase};
 use crate::pin::{PinCause, shorten};
 
-/// What is said of a statement whose own transaction is rolled back, or never committed.
-fn taken_back(error: Error) -> Error {
-    let error = match crate::error::Error::from(error) {
-        // It had come to its end, too late to be committed.
-        crate::error::Error::DeadlineReached { phase, elapsed, outcome: Outcome::Completed, source } => {
-            crate::error::Error::DeadlineReached { phase, elapsed, outcome: Outcome::RolledBack, source }
-        }
-        error => error,
-    };
-    error.into()
-}
-
 impl<DB: Engine> Connection<DB> {
     /// Whether a pooler in between may take this statement apart. The driver prepares in one exchange and executes in
     /// another: the second may reach a connection of the server that knows nothing of the first, or that has prepared
@@ -70,7 +58,7 @@ impl<DB: Engine> Connection<DB> {
             };
             // The error of the statement is the one that counts; a failed rollback is made up for by the pool.
             let _ = transaction.rollback().await;
-            let error = taken_back(error);
+            let error = of_taken_back(error);
             if sink.is_handed_on() {
                 return Err(error);
             }
@@ -130,4 +118,16 @@ impl<DB: Engine> Connection<DB> {
         transaction.commit().await?;
         Ok(prepared)
     }
+}
+
+/// What is said of a statement whose own transaction is rolled back, or never committed.
+fn of_taken_back(error: Error) -> Error {
+    let error = match crate::error::Error::from(error) {
+        // It had come to its end, too late to be committed.
+        crate::error::Error::DeadlineReached { phase, elapsed, outcome: Outcome::Completed, source } => {
+            crate::error::Error::DeadlineReached { phase, elapsed, outcome: Outcome::RolledBack, source }
+        }
+        error => error,
+    };
+    error.into()
 }

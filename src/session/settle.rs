@@ -139,8 +139,8 @@ impl<DB: Engine> Borrow<'_, DB> {
     /// Asks the server whether the transaction in which a statement failed is still there.
     async fn ask_after_failure(&mut self) -> Result<(), Error> {
         if DB::begins_by_itself(self.session.state.settings()) {
-            // With autocommit off the question itself would begin a transaction, so that it is not asked. A guard is failed then;
-            // without a guard the transaction that comes next serves as well.
+            // With autocommit off the question itself would begin a transaction, so that it is not asked. Where the transaction would be
+            // missed it is taken for gone; otherwise the one that comes next serves as well.
             let is_missed = self.session.state.would_be_missed();
             self.session.state.found_unsure(!is_missed);
             return Ok(());

@@ -207,7 +207,6 @@ impl<DB: Engine> Connection<DB> {
                 let takes_sentinel = borrow.session.state.takes_sentinel(depth);
                 let text = borrow.with_sentinel(core::commit(depth), takes_sentinel);
                 let text = if depth == 1 { borrow.and_hand_over(text, false) } else { text };
-                borrow.be_ready().await?;
                 borrow.session.state.ending(depth, true);
                 let committed = borrow.run(text).await;
                 borrow.session.state.answered();

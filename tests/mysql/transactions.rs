@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lambda_rds::{Connection, Error, MySql, MySqlProxy, Outcome, PinCause, PinReason};
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 use tokio::sync::Barrier;
 use tokio::time::{sleep as pause, timeout};
 
@@ -528,23 +528,30 @@ async fn a_statement_that_fails_after_it_was_dropped_leaves_its_transaction_whol
     Ok(())
 }
 
+const COUNTED: &str =
+    "create table app.counted (n int primary key); insert into app.counted values (1), (2), (3), (4), (5), (6)";
+
+/// Somebody who holds all rows of it but the first. Of the two in a deadlock the other one is the victim, for it has done less.
+async fn rival(server: &MariaDb) -> Result<MySqlConnection, Error> {
+    let mut rival = server.admin().await;
+    sqlx::raw_sql("begin").execute(&mut rival).await?;
+    sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+    Ok(rival)
+}
+
 /// A deadlock takes the whole transaction back, also where only a savepoint in it was dropped with the statement that it hit. Nobody
 /// learns of it but from the answers that are read late.
 #[tokio::test]
 async fn a_late_deadlock_in_a_dropped_savepoint_is_not_taken_back_with_it() -> Result<(), Error> {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create table app.ledger (n int)").await;
-    server.execute("create table app.counted (n int primary key)").await;
-    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    server.execute(COUNTED).await;
     for (polls, goes_on) in (1..=5).flat_map(|polls| [(polls, true), (polls, false)]) {
         let way = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
         way.delay(Duration::from_millis(5));
         let proxy = mysql_proxy_to(&server).port(way.port()).max_connections(1).build()?;
         let mut conn = proxy.get_connection().await?;
-        let mut rival = server.admin().await;
-        // The one that has done less is the deadlock's victim.
-        sqlx::raw_sql("begin").execute(&mut rival).await?;
-        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        let mut rival = rival(&server).await?;
         let mut tx = conn.begin().await?;
         run(&mut tx, "insert into ledger values (1)").await?;
         sqlx::query("update app.counted set n = -n where n = 1").execute(&mut *tx).await?;
@@ -575,15 +582,12 @@ async fn a_late_deadlock_in_a_dropped_savepoint_is_not_taken_back_with_it() -> R
 async fn a_late_deadlock_in_a_transaction_of_texts_is_told() -> Result<(), Error> {
     let server = MariaDb::start(MariaDbOptions::default()).await;
     server.execute("create table app.ledger (n int)").await;
-    server.execute("create table app.counted (n int primary key)").await;
-    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    server.execute(COUNTED).await;
     let proxy = mysql_proxy_to(&server).max_connections(1).build()?;
     let ways = ["begin", "set autocommit = 0", "set sql_mode = (select @@sql_mode); begin"];
     for (way, goes_on) in ways.into_iter().flat_map(|way| [(way, false), (way, true)]) {
         let mut conn = proxy.get_connection().await?;
-        let mut rival = server.admin().await;
-        sqlx::raw_sql("begin").execute(&mut rival).await?;
-        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        let mut rival = rival(&server).await?;
         for text in way.split("; ") {
             run(&mut conn, text).await?;
         }
@@ -616,13 +620,10 @@ async fn a_late_deadlock_in_a_transaction_of_texts_is_told() -> Result<(), Error
 #[tokio::test]
 async fn a_deadlock_in_a_guard_within_texts_leaves_a_session_that_can_go_on() -> Result<(), Error> {
     let (server, proxy) = stage().await;
-    server.execute("create table app.counted (n int primary key)").await;
-    server.execute("insert into app.counted values (1), (2), (3), (4), (5), (6)").await;
+    server.execute(COUNTED).await;
     for (way, end) in [("begin", "rollback"), ("begin", "commit"), ("set autocommit = 0", "rollback")] {
         let mut conn = proxy.get_connection().await?;
-        let mut rival = server.admin().await;
-        sqlx::raw_sql("begin").execute(&mut rival).await?;
-        sqlx::raw_sql("update app.counted set n = -n where n >= 2").execute(&mut rival).await?;
+        let mut rival = rival(&server).await?;
         run(&mut conn, way).await?;
         run(&mut conn, "insert into turns values (1)").await?;
         let mut guard = conn.begin().await?;

@@ -129,15 +129,15 @@ impl Driver for Postgres {
     async fn clean(conn: &mut PgConnection, keep: bool) -> Result<(), Error> {
         // Neither takes back what `random()` was told to begin with: the next session gets numbers that nobody has chosen.
         // The function that does so may be forbidden, and the setting is not.
-        let seed = format!("RESET ROLE; SET seed = {}", random::generator().f64());
+        let own = format!("RESET ROLE; SET seed = {}", random::generator().f64());
         if keep {
-            return Self::run(conn, format!("{DISCARD_ALL_BUT_PLANS}; {seed}")).await;
+            return Self::run(conn, format!("{DISCARD_ALL_BUT_PLANS}; {own}")).await;
         }
         // DISCARD ALL drops the server's prepared statements; the driver must not believe that it still has them.
         without_panic(conn.clear_cached_statements()).await?;
         // By itself, for in a transaction that somebody has left open it is refused.
         Self::run(conn, "DISCARD ALL".to_owned()).await?;
-        Self::run(conn, seed).await
+        Self::run(conn, own).await
     }
 
     async fn probe(conn: &mut PgConnection) -> Result<Found, Error> {

@@ -104,7 +104,7 @@ impl InFlight {
             // A text that was to commit may not even have been understood, and a definition may have committed before it was
             // refused: only the server knows.
             _ if as_text => {
-                state.failed_unsure(why);
+                state.failed_unsure(why, false);
                 After::Rest
             }
             // As far as is known it has rolled back; then nothing more is done on that connection, in whatever it is.
@@ -145,7 +145,7 @@ impl State {
             Some(_) if !takes_all => {}
             None if no_savepoint && self.errors_pass => self.missed_savepoint(),
             _ if takes_all && self.depth() == 0 => return self.is_doubtful(),
-            _ if takes_all && !self.has_guards() => self.failed_unsure_untold(why),
+            _ if takes_all && !self.has_guards() => self.failed_unsure(why, true),
             _ => self.note_failure(diagnosis, false, why),
         }
         false
@@ -155,9 +155,9 @@ impl State {
     pub(in crate::session) fn note_failure(&mut self, diagnosis: Diagnosis, whole: bool, why: &str) {
         match diagnosis {
             _ if whole => self.failed_half_way(why),
-            Diagnosis::RolledBack if self.has_guards() => self.rolled_back_by_server(why),
+            Diagnosis::RolledBack if self.has_guards() => self.rolled_back_by_server(why, false),
             // A deadlock may be one of locks that no transaction holds: of `GET_LOCK`'s in MariaDB.
-            Diagnosis::RolledBack | Diagnosis::Unsure => self.failed_unsure(why),
+            Diagnosis::RolledBack | Diagnosis::Unsure => self.failed_unsure(why, false),
             _ if !self.errors_pass => self.failed(why),
             _ => {}
         }

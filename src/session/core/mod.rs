@@ -118,7 +118,6 @@ struct Ending {
 #[derive(Debug, Clone)]
 struct Unsure {
     why: String,
-    /// The error that says so was read when nobody waited for it any more.
     untold: bool,
 }
 
@@ -263,29 +262,25 @@ impl State {
         }
     }
 
-    /// The server has taken the whole transaction back. A guard's cannot go on; one that a text had begun is over.
-    pub(in crate::session) fn rolled_back_by_server(&mut self, why: &str) {
-        if self.has_guards() {
-            self.aborted = Some(Aborted { depth: 1, why: why.to_owned() });
+    /// The server has taken the whole transaction back. Where somebody misses it, it cannot go on, and what comes next in it hears of that:
+    /// a guard, or a text whose application was not told. Otherwise it is over.
+    pub(in crate::session) fn rolled_back_by_server(&mut self, why: &str, untold: bool) {
+        if self.levels.is_empty() {
+            return;
+        }
+        if self.has_guards() || untold {
+            self.aborted_beyond_repair(why);
             self.gone = true;
-        } else if !self.levels.is_empty() {
+        } else {
             self.rolled_back(1);
         }
     }
 
-    /// The server may have taken the whole transaction back.
-    pub(in crate::session) fn failed_unsure(&mut self, why: &str) {
+    /// The server may have taken the whole transaction back. `untold`: the error that says so was read when nobody waited for it any
+    /// more.
+    pub(in crate::session) fn failed_unsure(&mut self, why: &str, untold: bool) {
         if !self.levels.is_empty() {
-            self.unsure = Some(Unsure { why: why.to_owned(), untold: false });
-        }
-    }
-
-    /// As [`failed_unsure`](Self::failed_unsure), and nobody was told: what comes next in the transaction hears of it, whoever has begun
-    /// it.
-    pub(in crate::session) fn failed_unsure_untold(&mut self, why: &str) {
-        self.failed_unsure(why);
-        if let Some(unsure) = &mut self.unsure {
-            unsure.untold = true;
+            self.unsure = Some(Unsure { why: why.to_owned(), untold });
         }
     }
 
@@ -296,15 +291,10 @@ impl State {
 
     /// What the server said to that.
     pub(in crate::session) fn found_unsure(&mut self, open: bool) {
-        let Some(Unsure { why, untold }) = self.unsure.take() else { return };
-        if open {
-            return;
-        }
-        if untold && !self.levels.is_empty() {
-            self.aborted_beyond_repair(&why);
-            self.gone = true;
-        } else {
-            self.rolled_back_by_server(&why);
+        if let Some(Unsure { why, untold }) = self.unsure.take()
+            && !open
+        {
+            self.rolled_back_by_server(&why, untold);
         }
     }
 
@@ -325,7 +315,7 @@ impl State {
         self.lost = !self.levels.is_empty() || !self.pins.is_empty();
     }
 
-    /// The end of the savepoint at `depth` is sent. Should it be dropped before the answer, it is not sent again: the
+    /// The end of the savepoint at `depth` is sent with the next poll. Should it be dropped before the answer, it is not sent again: the
     /// second time it would fail, and abort the transaction around it.
     pub(in crate::session) fn ending(&mut self, depth: usize, commits: bool) {
         self.ending = (depth > 1).then_some(Ending { depth, commits });

@@ -32,7 +32,7 @@ fn pinned<D: Dialect>(held: &mut Held, cause: PinCause) {
     held.state.pin(PinReason::new(cause, ""), D::may_control(cause));
 }
 
-fn ways<D: Dialect>() -> [Way<D>; 17] {
+fn ways<D: Dialect>() -> [Way<D>; 18] {
     [
         ("free", |_, _| {}),
         ("free, with a setting", |held, _| {
@@ -56,6 +56,12 @@ fn ways<D: Dialect>() -> [Way<D>; 17] {
             held.carried.open();
             held.state.begun_by_text();
             held.state.note_failure(Diagnosis::Statement, false, "it failed");
+        }),
+        ("that one rolled back by the server, and nobody told", |held, _| {
+            held.carried.open();
+            held.state.begun_by_text();
+            let _told_now = held.state.note_late(Diagnosis::RolledBack, false, "it failed");
+            held.state.found_unsure(false);
         }),
         ("in a savepoint of texts", |held, _| {
             begun(held);
@@ -85,7 +91,7 @@ fn ways<D: Dialect>() -> [Way<D>; 17] {
         }),
         ("a statement failed, and nobody knows how far", |held, _| {
             begun(held);
-            held.state.failed_unsure("it failed");
+            held.state.failed_unsure("it failed", false);
         }),
         ("its connection was lost", |held, _| {
             begun(held);
